@@ -1,0 +1,73 @@
+# runwasi: `make demo` shows it working, `make test` proves it. Both bring what they need; see `make help`.
+
+PREFIX ?= /usr/local
+PYTHON = $(shell scripts/find-python)
+VENV = .venv/bin
+SITE_PACKAGES = $(shell $(VENV)/python -c 'import sysconfig; print(sysconfig.get_path("platlib"))')
+
+.DELETE_ON_ERROR:
+.PHONY: help demo test lint test-unit test-integration test-vm bench install uninstall clean \
+    packages-build packages-demo packages-test
+
+help: ## Print this list
+	@grep -hE '^[a-z/-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
+
+# --- what a user asks for -------------------------------------------------------------------------------------
+
+demo: packages-demo build/bin build/wasi-demo-app.wasm ## Run a wasm and a native container under a private containerd
+	$(VENV)/python -m scripts.demo
+
+install: packages-build ## Install under PREFIX (/usr/local), isolated from the system's Python
+	scripts/install add $(PREFIX)
+
+uninstall: ## Remove what `make install` wrote
+	scripts/install remove $(PREFIX)
+
+# --- what a developer asks for --------------------------------------------------------------------------------
+
+test: lint test-unit test-integration ## Lint, types, unit and integration tests
+
+lint: .venv/ready ## Format, lint and types
+	$(VENV)/ruff format --check .
+	$(VENV)/ruff check .
+	$(VENV)/mypy
+
+test-unit: packages-test .venv/ready build/wasi-demo-app.wasm ## Unit tests
+	$(VENV)/python -m pytest tests/unit
+
+test-integration: packages-test build/bin build/wasi-demo-app.wasm ## Tests on the real kernel and containerd, as root
+	@test "$$(id -u)" = 0 || { echo "the integration tests make namespaces and cgroups: run them as root" >&2; exit 1; }
+	$(VENV)/python -m pytest tests/integration
+
+test-vm: packages-test build/bin build/wasi-demo-app.wasm ## The cgroup v2 and systemd tests, in a virtual machine
+	scripts/vm test
+
+bench: packages-test build/bin build/wasi-demo-app.wasm ## Measure against the peers and write docs/benchmarks.md
+	$(VENV)/python -m scripts.bench
+
+clean: ## Remove what was built, but not the virtual environment
+	rm -rf --one-file-system build dist
+
+# --- what those need ------------------------------------------------------------------------------------------
+
+packages-build:
+	@scripts/packages build
+
+packages-demo:
+	@scripts/packages build wasm host
+
+packages-test:
+	@scripts/packages build wasm host test
+
+.venv/ready: pyproject.toml | packages-build
+	test -x $(VENV)/python || $(PYTHON) -m venv .venv
+	$(VENV)/pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	touch $@
+
+build/bin: scripts/launchers.py .venv/ready
+	$(PYTHON) -IS scripts/launchers.py write --python $(PYTHON) --bin $@ --path $(CURDIR) --path $(SITE_PACKAGES)
+	touch $@
+
+build/wasi-demo-app.wasm: wasi-demo-app/main.c | packages-demo
+	mkdir -p $(@D)
+	clang --target=wasm32-wasi -O2 -Wall -Wextra -Werror -o $@ wasi-demo-app/main.c

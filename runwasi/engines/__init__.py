@@ -1,0 +1,1 @@
+"""WebAssembly engines behind one interface, and the cache of compiled modules."""

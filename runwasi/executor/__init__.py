@@ -1,0 +1,1 @@
+"""A container's life: create, start, kill, pause, update, exec, delete."""

@@ -1,0 +1,1 @@
+"""Images that hold wasm: what they are made of, and the builder."""

@@ -1,0 +1,1 @@
+"""The OCI specifications as data; no I/O but reading a file."""

@@ -1,0 +1,1 @@
+"""The containerd shim: it translates between containerd's task API and the executor."""
