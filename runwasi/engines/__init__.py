@@ -1,1 +1,1 @@
-"""WebAssembly engines behind one interface, and the cache of compiled modules."""
+"""WebAssembly engines: what an engine is, which ones there are, and the modules they take."""

@@ -1,0 +1,185 @@
+"""What an engine is: it takes a WebAssembly module or refuses it with a reason, and runs it in this process.
+
+Imports nothing, because every start passes here; an engine's own library comes in with `Engine.load`.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+EXIT_TRAP = 134
+"""Exit status of a module that trapped: 128 + SIGABRT, so that it is not taken for an OOM kill (137)."""
+
+EXIT_REFUSED = 126
+"""Exit status when a module cannot be started after all; a shell uses it for "found but not executable"."""
+
+
+class EngineError(Exception):
+    """An engine could not do its work; the message is meant for the person who started the container."""
+
+
+class CannotHandle(EngineError):
+    """The engine refuses this module; the message says why and what would be accepted."""
+
+
+class EngineMissing(EngineError):
+    """The engine's library is not installed; the message names the package to install."""
+
+
+class Trap(EngineError):
+    """The module trapped: `reason` in a few words, `backtrace` innermost frame first, one line each."""
+
+    def __init__(self, reason: str, backtrace: Sequence[str] = ()) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.backtrace = tuple(backtrace)
+
+    def report(self) -> str:
+        """Give the lines a container's stderr gets, ending in a newline."""
+        lines = [f"runwasi: wasm trap: {self.reason}"]
+        if self.backtrace:
+            lines.append("wasm backtrace:")
+            lines += [f"  {number:>3}: {frame}" for number, frame in enumerate(self.backtrace)]
+        return "\n".join(lines) + "\n"
+
+
+class Stdio:
+    """The three descriptors a container talks through; an engine puts them at 0, 1 and 2 if they are not."""
+
+    __slots__ = ("stderr", "stdin", "stdout")
+
+    def __init__(self, stdin: int = 0, stdout: int = 1, stderr: int = 2) -> None:
+        self.stdin = stdin
+        self.stdout = stdout
+        self.stderr = stderr
+
+
+class Module:
+    """A WebAssembly module: its name for messages, and an open descriptor of its bytes.
+
+    `fd` is readable and read from offset 0 without moving its position (pread, mmap). `precompiled_fd` is
+    an artefact that our own compiler made of those same bytes, or None; never anything out of an image.
+    """
+
+    __slots__ = ("fd", "name", "precompiled_fd")
+
+    def __init__(self, name: str, fd: int, precompiled_fd: int | None = None) -> None:
+        self.name = name
+        self.fd = fd
+        self.precompiled_fd = precompiled_fd
+
+
+class Context:
+    """Everything a module is run with.
+
+    args         argv in full, args[0] included
+    env          "NAME=value", nothing but the container's own
+    cwd          absolute path inside the container, already the process's working directory
+    function     exported function to call; `_start` is also the name components' `wasi:cli/run` goes by
+    module       what to run
+    layers       the image's other wasm layers, for engines that link them
+    annotations  the container's annotations; ours are called io.runwasi.*
+    memory_limit bytes the container may use, None when it is not limited
+    """
+
+    __slots__ = ("annotations", "args", "cwd", "env", "function", "layers", "memory_limit", "module")
+
+    def __init__(
+        self,
+        args: Sequence[str],
+        module: Module,
+        *,
+        env: Sequence[str] = (),
+        cwd: str = "/",
+        function: str = "_start",
+        layers: Sequence[Module] = (),
+        annotations: Mapping[str, str] | None = None,
+        memory_limit: int | None = None,
+    ) -> None:
+        self.args = tuple(args)
+        self.env = tuple(env)
+        self.cwd = cwd
+        self.function = function
+        self.module = module
+        self.layers = tuple(layers)
+        self.annotations: Mapping[str, str] = annotations or {}
+        self.memory_limit = memory_limit
+
+
+class Engine(ABC):
+    """Runs WebAssembly. One object serves one process; `load` to `run_wasi` are called in that order.
+
+    ================  =========================================================================
+    called            where
+    ================  =========================================================================
+    load              the container's process (or a warm server before it forks), host's files in sight
+    precompile        a confined helper of its own, which has no network and no rights
+    can_handle        the container's process, inside the container's root; refusal fails its creation
+    run_wasi          the same process, as the container's user, under its seccomp filter
+    ================  =========================================================================
+    """
+
+    name: str
+    """What `--engine` and the runtime name call it, e.g. "wasmtime"."""
+
+    def load(self) -> None:  # noqa: B027  (not abstract: an engine in pure Python has nothing to load)
+        """Import whatever `can_handle` and `run_wasi` need; after this the host's files are out of reach.
+
+        Must start no thread and open no descriptor that stays open: servers fork after it. May be called
+        again. Raises EngineMissing when the engine's library is not installed.
+        """
+
+    @abstractmethod
+    def can_handle(self, ctx: Context) -> bool:
+        """Say whether this module will run; raise CannotHandle to refuse it with a reason of one's own."""
+
+    @abstractmethod
+    def run_wasi(self, ctx: Context, stdio: Stdio) -> int:
+        """Run the module to its end in this process and return its exit status, 0 to 255.
+
+        Raises Trap for a trap. SIGTERM and SIGINT must end it even where this process is PID 1.
+        """
+
+    def supported_layer_types(self) -> tuple[str, ...]:
+        """Name the engine's own layer media types, in addition to the ones every engine is offered."""
+        return ()
+
+    def precompile(self, module: bytes) -> bytes:
+        """Compile a module into the artefact that comes back as `Module.precompiled_fd`; b"" when there is none.
+
+        Raises CannotHandle when the module is invalid.
+        """
+        del module
+        return b""
+
+    def compatibility_key(self) -> str:
+        """Name everything artefacts depend on (version, settings); "" when the engine precompiles nothing."""
+        return ""
+
+
+class Instance(ABC):
+    """A container's whole life, for those who do not want the process a shim would otherwise make."""
+
+    @abstractmethod
+    def __init__(self, container_id: str, bundle: str, stdio: Stdio) -> None:
+        """Prepare the container; nothing of it runs yet."""
+
+    @abstractmethod
+    def start(self) -> int:
+        """Start it and return its process id."""
+
+    @abstractmethod
+    def kill(self, signal: int) -> None:
+        """Send it a signal. Raises ProcessLookupError when it is gone."""
+
+    @abstractmethod
+    def delete(self) -> None:
+        """Undo whatever it left behind."""
+
+    @abstractmethod
+    def wait(self) -> int:
+        """Wait for its end and return the exit status, 128 + n when signal n ended it."""
