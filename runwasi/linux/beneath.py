@@ -1,0 +1,119 @@
+"""Paths inside a rootfs that hostile images and processes may change: resolved and used by descriptor.
+
+Every function takes a descriptor of the root and a path as the container would write it. openat2 with
+RESOLVE_IN_ROOT treats the root as "/" for absolute symbolic links and "..", so no link, however raced,
+leads out (CVE-2021-30465); magic links of /proc are refused altogether.
+"""
+
+from __future__ import annotations
+
+import os
+from ctypes import c_uint64
+from stat import S_ISLNK
+
+from runwasi.linux.libc import SYS_OPENAT2, check, syscall
+
+# linux/openat2.h
+RESOLVE_NO_XDEV = 0x01
+RESOLVE_NO_MAGICLINKS = 0x02
+RESOLVE_NO_SYMLINKS = 0x04
+RESOLVE_BENEATH = 0x08
+RESOLVE_IN_ROOT = 0x10
+
+_OpenHow = c_uint64 * 3  # struct open_how: flags, mode, resolve
+_ELOOP = 40
+_PATH = os.O_PATH | os.O_CLOEXEC
+_MAX_LINKS = 40  # what the kernel itself follows
+
+
+def open_beneath(root_fd: int, path: str, flags: int, mode: int = 0, resolve: int = 0) -> int:
+    """Open path with openat2, resolved in the root of root_fd under the further RESOLVE_* of resolve.
+
+    The descriptor is close-on-exec. Raises OSError that names path.
+    """
+    how = _OpenHow(flags | os.O_CLOEXEC, mode, RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS | resolve)
+    name = os.fsencode(path)
+    while True:
+        fd = syscall(SYS_OPENAT2, root_fd, name, how, 24)
+        if fd >= 0:
+            return fd
+        try:
+            check(fd, "open", path)
+        except BlockingIOError:
+            # EAGAIN: somewhere a rename or mount ran beside ".."; the kernel cannot vouch and asks again.
+            continue
+
+
+def open_in_root(root_fd: int, path: str, flags: int, mode: int = 0) -> int:
+    """Open path as a process whose root is root_fd would: links and ".." stay inside. Raises OSError."""
+    return open_beneath(root_fd, path, flags, mode)
+
+
+def make_dirs(root_fd: int, path: str, mode: int = 0o755) -> int:
+    """Open directory path as O_PATH, making what is missing of it with mode (the umask applies).
+
+    A dangling link on the way is made to lead somewhere: its target is created, inside the root. Raises
+    NotADirectoryError when something else is in the way, and what mkdir raises.
+    """
+    try:
+        return open_beneath(root_fd, path, _PATH | os.O_DIRECTORY)
+    except FileNotFoundError:
+        made = _make_missing(root_fd, path, mode)
+    return open_beneath(root_fd, made, _PATH | os.O_DIRECTORY)
+
+
+def make_file(root_fd: int, path: str, mode: int = 0o644) -> int:
+    """Open path as O_PATH, making an empty regular file, and directories above it, where nothing is.
+
+    Whatever is there already is opened, be it a directory. Raises what mkdir and open raise.
+    """
+    try:
+        return open_beneath(root_fd, path, _PATH)
+    except FileNotFoundError:
+        made = _make_missing(root_fd, path, 0o755, file_mode=mode)
+    return open_beneath(root_fd, made, _PATH)
+
+
+def _make_missing(root_fd: int, path: str, mode: int, file_mode: int | None = None) -> str:
+    """Make each missing part of path and return it without links; with file_mode the last part is a file."""
+    pending = [part for part in path.split("/") if part not in ("", ".")]
+    pending.reverse()
+    made: list[str] = []
+    links = 0
+    while pending:
+        name = pending.pop()
+        if name == "..":
+            del made[-1:]
+            continue
+        parent_fd = open_beneath(root_fd, "/".join(made) or ".", _PATH | os.O_DIRECTORY)
+        try:
+            target = _make_part(parent_fd, name, mode, None if pending else file_mode)
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, path) from None
+        finally:
+            os.close(parent_fd)
+        if target is None:
+            made.append(name)
+            continue
+        links += 1
+        if links > _MAX_LINKS:
+            raise OSError(_ELOOP, os.strerror(_ELOOP), path)
+        if target.startswith("/"):
+            made.clear()
+        pending += reversed([part for part in target.split("/") if part not in ("", ".")])
+    return "/".join(made) or "."
+
+
+def _make_part(parent_fd: int, name: str, mode: int, file_mode: int | None) -> str | None:
+    """Make name in the directory unless it exists; return where it leads to when it is a symbolic link."""
+    try:
+        if file_mode is None:
+            os.mkdir(name, mode, dir_fd=parent_fd)
+        else:
+            # O_EXCL: a link that somebody puts here meanwhile is not written through.
+            flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC
+            os.close(os.open(name, flags, file_mode, dir_fd=parent_fd))
+    except FileExistsError:
+        if S_ISLNK(os.stat(name, dir_fd=parent_fd, follow_symlinks=False).st_mode):
+            return os.readlink(name, dir_fd=parent_fd)
+    return None

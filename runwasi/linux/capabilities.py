@@ -1,0 +1,159 @@
+"""Capabilities: their numbers, and setting all five sets of a thread to exactly what is wanted."""
+
+from __future__ import annotations
+
+from ctypes import c_uint32
+
+from runwasi.linux.libc import SYS_CAPGET, SYS_CAPSET, check, libc, syscall
+
+CAPABILITIES = {
+    name: number
+    for number, name in enumerate(
+        (
+            "CAP_CHOWN",
+            "CAP_DAC_OVERRIDE",
+            "CAP_DAC_READ_SEARCH",
+            "CAP_FOWNER",
+            "CAP_FSETID",
+            "CAP_KILL",
+            "CAP_SETGID",
+            "CAP_SETUID",
+            "CAP_SETPCAP",
+            "CAP_LINUX_IMMUTABLE",
+            "CAP_NET_BIND_SERVICE",
+            "CAP_NET_BROADCAST",
+            "CAP_NET_ADMIN",
+            "CAP_NET_RAW",
+            "CAP_IPC_LOCK",
+            "CAP_IPC_OWNER",
+            "CAP_SYS_MODULE",
+            "CAP_SYS_RAWIO",
+            "CAP_SYS_CHROOT",
+            "CAP_SYS_PTRACE",
+            "CAP_SYS_PACCT",
+            "CAP_SYS_ADMIN",
+            "CAP_SYS_BOOT",
+            "CAP_SYS_NICE",
+            "CAP_SYS_RESOURCE",
+            "CAP_SYS_TIME",
+            "CAP_SYS_TTY_CONFIG",
+            "CAP_MKNOD",
+            "CAP_LEASE",
+            "CAP_AUDIT_WRITE",
+            "CAP_AUDIT_CONTROL",
+            "CAP_SETFCAP",
+            "CAP_MAC_OVERRIDE",
+            "CAP_MAC_ADMIN",
+            "CAP_SYSLOG",
+            "CAP_WAKE_ALARM",
+            "CAP_BLOCK_SUSPEND",
+            "CAP_AUDIT_READ",
+            "CAP_PERFMON",
+            "CAP_BPF",
+            "CAP_CHECKPOINT_RESTORE",
+        )
+    )
+}
+"""Every capability of linux/capability.h by its name."""
+
+# linux/prctl.h
+_PR_CAPBSET_READ = 23
+_PR_CAPBSET_DROP = 24
+_PR_CAP_AMBIENT = 47
+_PR_CAP_AMBIENT_IS_SET = 1
+_PR_CAP_AMBIENT_RAISE = 2
+_PR_CAP_AMBIENT_CLEAR_ALL = 4
+_VERSION_3 = 0x20080522  # _LINUX_CAPABILITY_VERSION_3
+
+
+class CapSets:
+    """The five capability sets of a thread, each a mask with bit N set for capability number N."""
+
+    __slots__ = ("ambient", "bounding", "effective", "inheritable", "permitted")
+
+    def __init__(self, effective: int, permitted: int, inheritable: int, bounding: int, ambient: int) -> None:
+        self.effective = effective
+        self.permitted = permitted
+        self.inheritable = inheritable
+        self.bounding = bounding
+        self.ambient = ambient
+
+    def __repr__(self) -> str:
+        masks = ", ".join(f"{name}={getattr(self, name):#x}" for name in self.__slots__)
+        return f"CapSets({masks})"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, CapSets) and all(
+            getattr(self, name) == getattr(other, name) for name in self.__slots__
+        )
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+def last_cap() -> int:
+    """Return the highest capability number that the running kernel knows."""
+    number = len(CAPABILITIES) - 1
+    while number and not _in_bounding_set_known(number):
+        number -= 1
+    while _in_bounding_set_known(number + 1):
+        number += 1
+    return number
+
+
+def _in_bounding_set_known(number: int) -> bool:
+    """Tell whether the kernel knows capability number; asking needs no /proc."""
+    return bool(libc.prctl(_PR_CAPBSET_READ, number, None, None, None) != -1)
+
+
+def apply_bounding(mask: int) -> None:
+    """Drop every capability outside mask from the bounding set; needs CAP_SETPCAP while any goes.
+
+    Must come before CAP_SETPCAP is given up, and so before apply. Raises OSError. Source: man 7 capabilities.
+    """
+    number = 0
+    while True:
+        present = libc.prctl(_PR_CAPBSET_READ, number, None, None, None)
+        if present == -1:  # past the last one that this kernel knows
+            return
+        if present and not mask >> number & 1:
+            check(libc.prctl(_PR_CAPBSET_DROP, number, None, None, None), "prctl PR_CAPBSET_DROP", number)
+        number += 1
+
+
+def apply(sets: CapSets) -> None:
+    """Set the effective, permitted, inheritable and ambient sets of this thread to exactly those of sets.
+
+    The bounding set is apply_bounding's. What the kernel does not know is left out. Ambient capabilities
+    must also be permitted and inheritable, or the kernel refuses them with EPERM. Raises OSError.
+    """
+    known = (1 << (last_cap() + 1)) - 1
+    _capset(sets.effective & known, sets.permitted & known, sets.inheritable & known)
+    result = libc.prctl(_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL, None, None, None)
+    check(result, "prctl", "PR_CAP_AMBIENT_CLEAR_ALL")
+    for number in _numbers(sets.ambient & known):
+        result = libc.prctl(_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_RAISE, number, None, None)
+        check(result, "prctl PR_CAP_AMBIENT_RAISE", number)
+
+
+def current() -> CapSets:
+    """Read the five sets of this thread."""
+    header, data = (c_uint32 * 2)(_VERSION_3, 0), (c_uint32 * 6)()
+    check(syscall(SYS_CAPGET, header, data), "capget")
+    bounding = ambient = 0
+    for number in range(last_cap() + 1):
+        bounding |= libc.prctl(_PR_CAPBSET_READ, number, None, None, None) << number
+        is_set = libc.prctl(_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_IS_SET, number, None, None)
+        ambient |= max(is_set, 0) << number
+    effective, permitted, inheritable = (data[i] | data[i + 3] << 32 for i in range(3))
+    return CapSets(effective, permitted, inheritable, bounding, ambient)
+
+
+def _capset(effective: int, permitted: int, inheritable: int) -> None:
+    header = (c_uint32 * 2)(_VERSION_3, 0)
+    sets = (effective, permitted, inheritable)
+    data = (c_uint32 * 6)(*(mask & 0xFFFFFFFF for mask in sets), *(mask >> 32 for mask in sets))
+    check(syscall(SYS_CAPSET, header, data), "capset")
+
+
+def _numbers(mask: int) -> list[int]:
+    return [number for number in range(mask.bit_length()) if mask >> number & 1]

@@ -1,0 +1,71 @@
+"""The C library, loaded once: prototypes, syscall numbers and the check that turns -1 into OSError.
+
+Every start of a container imports this file, so it takes from ctypes only what it needs and declares a
+prototype where the default (every argument a C int) would truncate a pointer or a 64-bit flag word.
+"""
+
+from __future__ import annotations
+
+import os
+from ctypes import CDLL, c_char_p, c_int, c_long, c_ulong, c_void_p, get_errno
+
+libc = CDLL(None, use_errno=True)
+"""The process's own C library. Functions without a prototype here take C ints."""
+
+# c_void_p takes integers of 64 bits, bytes, arrays and byref() alike: what a variadic syscall needs.
+libc.syscall.argtypes = (c_long, *(c_void_p,) * 6)
+libc.syscall.restype = c_long
+libc.prctl.argtypes = (c_int, *(c_void_p,) * 4)
+libc.mount.argtypes = (c_char_p, c_char_p, c_char_p, c_ulong, c_char_p)
+libc.umount2.argtypes = (c_char_p, c_int)
+
+# Numbers from asm-generic/unistd.h; x86_64 differs only for calls older than 2019 (asm/unistd_64.h).
+_X86_64 = os.uname().machine == "x86_64"
+SYS_CAPGET, SYS_CAPSET = (125, 126) if _X86_64 else (90, 91)
+SYS_PERSONALITY = 135 if _X86_64 else 92
+SYS_PIVOT_ROOT = 155 if _X86_64 else 41
+SYS_SET_MEMPOLICY = 238 if _X86_64 else 237
+SYS_KEYCTL = 250 if _X86_64 else 219
+SYS_IOPRIO_SET, SYS_IOPRIO_GET = (251, 252) if _X86_64 else (30, 31)
+SYS_SCHED_SETATTR, SYS_SCHED_GETATTR = (314, 315) if _X86_64 else (274, 275)
+SYS_SECCOMP = 317 if _X86_64 else 277
+SYS_BPF = 321 if _X86_64 else 280
+SYS_STATX = 332 if _X86_64 else 291
+SYS_PIDFD_SEND_SIGNAL = 424
+SYS_OPEN_TREE = 428
+SYS_MOVE_MOUNT = 429
+SYS_FSOPEN = 430
+SYS_FSCONFIG = 431
+SYS_FSMOUNT = 432
+SYS_PIDFD_OPEN = 434
+SYS_CLONE3 = 435
+SYS_CLOSE_RANGE = 436
+SYS_OPENAT2 = 437
+SYS_MOUNT_SETATTR = 442
+SYS_SET_MEMPOLICY_HOME_NODE = 450
+SYS_STATMOUNT = 457
+
+
+def check(result: int, call: str, target: object = "") -> int:
+    """Return result, or raise the OSError that errno stands for when it is -1.
+
+    The exception keeps its subclass (FileNotFoundError ...) and carries "call target" as its filename, so
+    that its text says what was attempted on what.
+    """
+    if result == -1:
+        raise failure(get_errno(), call, target)
+    return result
+
+
+def failure(errno: int, call: str, target: object = "") -> OSError:
+    """Make the OSError for errno that names the call and its object, as check raises it."""
+    return OSError(errno, os.strerror(errno), f"{call} {target}".strip())
+
+
+def syscall(number: int, *args: object) -> int:
+    """Call the kernel directly and return what it returned, -1 with errno set on failure: wrap it in check.
+
+    Arguments may be integers of up to 64 bits, bytes, ctypes arrays or byref(); at most six.
+    """
+    result: int = libc.syscall(number, *args, *(None,) * (6 - len(args)))
+    return result

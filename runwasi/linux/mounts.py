@@ -1,0 +1,112 @@
+"""The mount table by path: mount, umount, changing the root, and what is mounted where."""
+
+from __future__ import annotations
+
+import os
+
+from runwasi.linux.libc import SYS_PIVOT_ROOT, check, libc, syscall
+
+# linux/mount.h, sys/mount.h
+MS_RDONLY = 1
+MS_NOSUID = 2
+MS_NODEV = 4
+MS_NOEXEC = 8
+MS_SYNCHRONOUS = 16
+MS_REMOUNT = 32
+MS_MANDLOCK = 64
+MS_DIRSYNC = 128
+MS_NOSYMFOLLOW = 256
+MS_NOATIME = 1024
+MS_NODIRATIME = 2048
+MS_BIND = 4096
+MS_MOVE = 8192
+MS_REC = 16384
+MS_SILENT = 32768
+MS_POSIXACL = 1 << 16
+MS_UNBINDABLE = 1 << 17
+MS_PRIVATE = 1 << 18
+MS_SLAVE = 1 << 19
+MS_SHARED = 1 << 20
+MS_RELATIME = 1 << 21
+MS_I_VERSION = 1 << 23
+MS_STRICTATIME = 1 << 24
+MS_LAZYTIME = 1 << 25
+
+MNT_FORCE = 1
+MNT_DETACH = 2
+MNT_EXPIRE = 4
+UMOUNT_NOFOLLOW = 8
+
+
+def mount(
+    source: str | None, target: str, fstype: str | None = None, flags: int = 0, data: str | None = None
+) -> None:
+    """Mount source at target, or change the mount there (MS_REMOUNT, MS_BIND, MS_MOVE, MS_PRIVATE ...).
+
+    Raises OSError that names target. Source: man 2 mount.
+    """
+    result = libc.mount(_bytes(source), os.fsencode(target), _bytes(fstype), flags, _bytes(data))
+    check(result, "mount", target)
+
+
+def _bytes(text: str | None) -> bytes | None:
+    return None if text is None else os.fsencode(text)
+
+
+def umount(target: str, flags: int = 0) -> None:
+    """Unmount target; MNT_DETACH takes it out of sight at once and frees it when its last user goes."""
+    check(libc.umount2(os.fsencode(target), flags), "umount2", target)
+
+
+def pivot_root(new_root: str) -> None:
+    """Make the mount new_root the root of this mount namespace, drop the old one, and stand in the new.
+
+    Stacking the old root onto the new one needs no directory inside an image that may be read-only; see
+    man 2 pivot_root, "pivot_root(".", ".")". new_root must be a mount point in a parent that is not shared.
+    """
+    old = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.chdir(new_root)
+        check(syscall(SYS_PIVOT_ROOT, b".", b"."), "pivot_root", new_root)
+        # The old root lies over the new one now. Its unmounting must not travel to the host through a
+        # shared mount, so it is made a slave first.
+        os.fchdir(old)
+        mount(None, ".", None, MS_SLAVE | MS_REC)
+        umount(".", MNT_DETACH)
+        os.chdir("/")
+    finally:
+        os.close(old)
+
+
+def move_root(new_root: str) -> None:
+    """Move the mount new_root over / and chroot into it: for a root that pivot_root refuses, as initramfs.
+
+    The old root stays mounted below, out of reach of paths. Raises OSError.
+    """
+    os.chdir(new_root)
+    mount(new_root, "/", None, MS_MOVE)
+    os.chroot(".")
+    os.chdir("/")
+
+
+def mounted_below(path: str) -> list[str]:
+    """List the mount points at path and below it, the deepest and latest first: the order to unmount in.
+
+    path must be absolute and free of symbolic links. Reads the whole mount table: not for a start.
+    """
+    wanted = path.rstrip("/")
+    points = [point for point in mount_points() if point == wanted or point.startswith(wanted + "/")]
+    points.reverse()
+    return points
+
+
+def mount_points() -> list[str]:
+    """List every mount point of this namespace as we see it, in the order of mounting."""
+    with open("/proc/self/mountinfo", "rb") as file:
+        return [os.fsdecode(_unescape(line.split(b" ", 5)[4])) for line in file]
+
+
+def _unescape(field: bytes) -> bytes:
+    """Undo the octal escapes that the kernel writes for blanks and backslashes."""
+    first, *rest = field.split(b"\\")
+    return first + b"".join(bytes((int(part[:3], 8),)) + part[3:] for part in rest)

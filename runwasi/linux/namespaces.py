@@ -1,0 +1,100 @@
+"""Namespaces: make new ones, open them by path, enter them and come back."""
+
+from __future__ import annotations
+
+import os
+from fcntl import ioctl
+
+from runwasi.linux.libc import check, libc
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from types import TracebackType
+
+# linux/sched.h
+CLONE_NEWTIME = 0x00000080
+CLONE_NEWNS = 0x00020000
+CLONE_NEWCGROUP = 0x02000000
+CLONE_NEWUTS = 0x04000000
+CLONE_NEWIPC = 0x08000000
+CLONE_NEWUSER = 0x10000000
+CLONE_NEWPID = 0x20000000
+CLONE_NEWNET = 0x40000000
+
+FLAGS = {
+    "mnt": CLONE_NEWNS,
+    "pid": CLONE_NEWPID,
+    "net": CLONE_NEWNET,
+    "ipc": CLONE_NEWIPC,
+    "uts": CLONE_NEWUTS,
+    "user": CLONE_NEWUSER,
+    "cgroup": CLONE_NEWCGROUP,
+    "time": CLONE_NEWTIME,
+}
+"""The clone flag of each kind of namespace, by its name under /proc/PID/ns."""
+
+_NS_GET_NSTYPE = 0xB703  # linux/nsfs.h
+_EINVAL = 22
+
+
+def open_namespace(path: str, kind: str) -> int:
+    """Open the namespace at path, a bind mount or /proc/PID/ns/KIND, as a close-on-exec descriptor.
+
+    Raises OSError, EINVAL when path is something else than a namespace of that kind.
+    """
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOCTTY | os.O_NONBLOCK)
+    try:
+        found = ioctl(fd, _NS_GET_NSTYPE)
+    except OSError:  # an ordinary file
+        found = 0
+    if found != FLAGS[kind]:
+        os.close(fd)
+        raise OSError(_EINVAL, f"not a {kind} namespace", path)
+    return fd
+
+
+def unshare(flags: int) -> None:
+    """Leave the namespaces of flags (CLONE_NEW*) for new ones; of pid and time only children do."""
+    check(libc.unshare(flags), "unshare", f"{flags:#x}")
+
+
+def setns(fd: int, flags: int = 0) -> None:
+    """Enter the namespace of descriptor fd; flags, when not 0, say of which kind it must be.
+
+    fd may also be a pidfd, whose namespaces of flags are then entered at once. Source: man 2 setns.
+    """
+    check(libc.setns(fd, flags), "setns", f"{flags:#x}")
+
+
+class entered:  # noqa: N801 - reads as a statement: with entered(fd, "net")
+    """Enter the namespace of descriptor fd for a while, then return to the one we were in.
+
+    kind is a key of FLAGS. For "pid" and "time" it is where children are born that changes. A user namespace
+    cannot be left again, and "mnt" can only be left by a process with one thread.
+    """
+
+    __slots__ = ("_back", "_fd", "_flag", "_here")
+
+    def __init__(self, fd: int, kind: str) -> None:
+        self._fd = fd
+        self._flag = FLAGS[kind]
+        self._here = f"/proc/self/ns/{kind}"
+
+    def __enter__(self) -> None:
+        self._back = os.open(self._here, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            setns(self._fd, self._flag)
+        except OSError:
+            os.close(self._back)
+            raise
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        try:
+            setns(self._back, self._flag)
+        finally:
+            os.close(self._back)
