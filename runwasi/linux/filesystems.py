@@ -1,0 +1,24 @@
+"""Which filesystem a descriptor is on: what procfs and devpts are verified by before they are trusted."""
+
+from __future__ import annotations
+
+from ctypes import c_long
+
+from runwasi.linux.libc import check, libc
+
+# linux/magic.h, and NSFS_MAGIC of fs/nsfs.c
+CGROUP_SUPER_MAGIC = 0x27E0EB
+CGROUP2_SUPER_MAGIC = 0x63677270
+DEVPTS_SUPER_MAGIC = 0x1CD1
+PROC_SUPER_MAGIC = 0x9FA0
+SYSFS_MAGIC = 0x62656572
+TMPFS_MAGIC = 0x01021994
+
+_Statfs = c_long * 15  # struct statfs; its first word is f_type
+
+
+def filesystem_type(fd: int) -> int:
+    """Return the magic number of the filesystem that descriptor fd is on. Source: man 2 fstatfs."""
+    status = _Statfs()
+    check(libc.fstatfs(fd, status), "fstatfs", fd)
+    return int(status[0])

@@ -1,0 +1,46 @@
+"""Resource limits by their names, with values of the full 64 bits."""
+
+from __future__ import annotations
+
+from ctypes import c_uint64
+
+from runwasi.linux.libc import check, libc
+
+RLIMITS = {
+    "RLIMIT_CPU": 0,
+    "RLIMIT_FSIZE": 1,
+    "RLIMIT_DATA": 2,
+    "RLIMIT_STACK": 3,
+    "RLIMIT_CORE": 4,
+    "RLIMIT_RSS": 5,
+    "RLIMIT_NPROC": 6,
+    "RLIMIT_NOFILE": 7,
+    "RLIMIT_MEMLOCK": 8,
+    "RLIMIT_AS": 9,
+    "RLIMIT_LOCKS": 10,
+    "RLIMIT_SIGPENDING": 11,
+    "RLIMIT_MSGQUEUE": 12,
+    "RLIMIT_NICE": 13,
+    "RLIMIT_RTPRIO": 14,
+    "RLIMIT_RTTIME": 15,
+}
+"""Every resource of asm-generic/resource.h by its name; x86 and ARM number them so."""
+
+RLIM_INFINITY = 2**64 - 1
+
+
+def set_rlimit(name: str, soft: int, hard: int, pid: int = 0) -> None:
+    """Set the limits of resource name (a key of RLIMITS) for process pid, or for ourselves when pid is 0.
+
+    soft and hard run from 0 to RLIM_INFINITY. Raises OSError: EPERM when hard would rise without
+    CAP_SYS_RESOURCE, EINVAL when soft is above hard. Source: man 2 prlimit.
+    """
+    limits = (c_uint64 * 2)(soft, hard)
+    check(libc.prlimit64(pid, RLIMITS[name], limits, None), "prlimit", name)
+
+
+def get_rlimit(name: str, pid: int = 0) -> tuple[int, int]:
+    """Return the soft and hard limit of resource name (a key of RLIMITS) of process pid, or our own."""
+    limits = (c_uint64 * 2)()
+    check(libc.prlimit64(pid, RLIMITS[name], None, limits), "prlimit", name)
+    return limits[0], limits[1]

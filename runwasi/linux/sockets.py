@@ -1,0 +1,139 @@
+"""Unix sockets by descriptor: passing descriptors, peer credentials, listening and connecting.
+
+Built on _socket, the interpreter's own module: importing socket costs 2.5 ms, mostly for enumerations.
+"""
+
+from __future__ import annotations
+
+import _socket
+import os
+from array import array
+from struct import Struct
+
+from runwasi.linux.libc import check, libc
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+_UCRED = Struct("3i")  # struct ucred: pid, uid, gid
+_SUN_PATH_MAX = 107  # man 7 unix: 108 bytes with the final zero
+_MAX_FDS = 253  # SCM_MAX_FD
+_MSG_CMSG_CLOEXEC = 0x40000000
+
+
+class _Borrowed:
+    """Use a descriptor as a socket object for a while without taking it over."""
+
+    __slots__ = ("_socket",)
+
+    def __init__(self, fd: int) -> None:
+        self._socket = _socket.socket(fileno=fd)
+
+    def __enter__(self) -> _socket.socket:
+        return self._socket
+
+    def __exit__(self, *exception: object) -> None:
+        self._socket.detach()
+
+
+def socket_pair(kind: int = _socket.SOCK_SEQPACKET) -> tuple[int, int]:
+    """Make two connected unix sockets, close-on-exec; the default kind keeps message boundaries."""
+    one, other = _socket.socketpair(_socket.AF_UNIX, kind | _socket.SOCK_CLOEXEC, 0)
+    return one.detach(), other.detach()
+
+
+def send_fds(socket: int, data: bytes, fds: Sequence[int]) -> None:
+    """Send data, at least a byte of it, with copies of descriptors fds. Source: man 7 unix, SCM_RIGHTS."""
+    rights = (_socket.SOL_SOCKET, _socket.SCM_RIGHTS, array("i", fds))
+    with _Borrowed(socket) as sock:
+        sock.sendmsg((data,), (rights,) if fds else (), _socket.MSG_NOSIGNAL)
+
+
+def receive_fds(socket: int, size: int = 4096) -> tuple[bytes, list[int]]:
+    """Receive up to size bytes and the descriptors that came with them, which are made close-on-exec.
+
+    No bytes mean that the other side has closed. Raises OSError, EMSGSIZE when something was cut off (the
+    descriptors that came are closed then).
+    """
+    space = _socket.CMSG_SPACE(_MAX_FDS * 4)
+    with _Borrowed(socket) as sock:
+        data, control, flags, _ = sock.recvmsg(size, space, _MSG_CMSG_CLOEXEC)
+    fds = array("i")
+    for level, kind, payload in control:
+        if level == _socket.SOL_SOCKET and kind == _socket.SCM_RIGHTS:
+            fds.frombytes(payload[: len(payload) - len(payload) % 4])
+    if flags & (_socket.MSG_CTRUNC | _socket.MSG_TRUNC):
+        close_all(fds)
+        raise OSError(90, os.strerror(90), "recvmsg")  # EMSGSIZE
+    return data, list(fds)
+
+
+def close_all(fds: Iterable[int]) -> None:
+    """Close every descriptor of fds."""
+    for fd in fds:
+        os.close(fd)
+
+
+def peer_credentials(socket: int) -> tuple[int, int, int]:
+    """Return pid, uid and gid that the process at the other end had when it connected or listened."""
+    with _Borrowed(socket) as sock:
+        pid, uid, gid = _UCRED.unpack(sock.getsockopt(_socket.SOL_SOCKET, _socket.SO_PEERCRED, _UCRED.size))
+    return pid, uid, gid
+
+
+def listen(path: str, backlog: int = 16, mode: int = 0o600) -> int:
+    """Listen on a new stream socket at path, of any length, readable only as mode says from the beginning.
+
+    Raises OSError, EADDRINUSE when something is there already.
+    """
+    sock = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC)
+    with _Reachable(path) as address:
+        umask = os.umask(0o777 & ~mode)
+        try:
+            sock.bind(address)
+        except OSError as error:
+            sock.close()
+            raise OSError(error.errno, error.strerror, f"bind {path}") from None
+        finally:
+            os.umask(umask)
+    sock.listen(backlog)
+    return sock.detach()
+
+
+def accept(socket: int) -> int:
+    """Take the next connection of a listening socket, as a close-on-exec descriptor."""
+    return check(libc.accept4(socket, None, None, _socket.SOCK_CLOEXEC), "accept4", socket)
+
+
+def connect(path: str, kind: int = _socket.SOCK_STREAM) -> int:
+    """Connect to the unix socket at path, of any length. Raises OSError that names path."""
+    sock = _socket.socket(_socket.AF_UNIX, kind | _socket.SOCK_CLOEXEC)
+    with _Reachable(path) as address:
+        try:
+            sock.connect(address)
+        except OSError as error:
+            sock.close()
+            raise OSError(error.errno, error.strerror, f"connect {path}") from None
+    return sock.detach()
+
+
+class _Reachable:
+    """Give a path that fits into sun_path: one too long goes through a descriptor of its directory."""
+
+    __slots__ = ("_directory", "_path")
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._directory = -1
+
+    def __enter__(self) -> str:
+        if len(os.fsencode(self._path)) <= _SUN_PATH_MAX:
+            return self._path
+        directory, name = os.path.split(self._path)
+        self._directory = os.open(directory or ".", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        return f"/proc/self/fd/{self._directory}/{name}"
+
+    def __exit__(self, *exception: object) -> None:
+        if self._directory >= 0:
+            os.close(self._directory)
