@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import _socket
 import os
-from array import array
-from struct import Struct
+from struct import Struct, iter_unpack, pack
 
 from runwasi.linux.libc import check, libc
 
@@ -45,7 +44,7 @@ def socket_pair(kind: int = _socket.SOCK_SEQPACKET) -> tuple[int, int]:
 
 def send_fds(socket: int, data: bytes, fds: Sequence[int]) -> None:
     """Send data, at least a byte of it, with copies of descriptors fds. Source: man 7 unix, SCM_RIGHTS."""
-    rights = (_socket.SOL_SOCKET, _socket.SCM_RIGHTS, array("i", fds))
+    rights = (_socket.SOL_SOCKET, _socket.SCM_RIGHTS, pack(f"{len(fds)}i", *fds))
     with _Borrowed(socket) as sock:
         sock.sendmsg((data,), (rights,) if fds else (), _socket.MSG_NOSIGNAL)
 
@@ -59,14 +58,14 @@ def receive_fds(socket: int, size: int = 4096) -> tuple[bytes, list[int]]:
     space = _socket.CMSG_SPACE(_MAX_FDS * 4)
     with _Borrowed(socket) as sock:
         data, control, flags, _ = sock.recvmsg(size, space, _MSG_CMSG_CLOEXEC)
-    fds = array("i")
+    fds: list[int] = []
     for level, kind, payload in control:
         if level == _socket.SOL_SOCKET and kind == _socket.SCM_RIGHTS:
-            fds.frombytes(payload[: len(payload) - len(payload) % 4])
+            fds += [fd for (fd,) in iter_unpack("i", payload[: len(payload) & ~3])]
     if flags & (_socket.MSG_CTRUNC | _socket.MSG_TRUNC):
         close_all(fds)
         raise OSError(90, os.strerror(90), "recvmsg")  # EMSGSIZE
-    return data, list(fds)
+    return data, fds
 
 
 def close_all(fds: Iterable[int]) -> None:
@@ -132,7 +131,11 @@ class _Reachable:
             return self._path
         directory, name = os.path.split(self._path)
         self._directory = os.open(directory or ".", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-        return f"/proc/self/fd/{self._directory}/{name}"
+        address = f"/proc/self/fd/{self._directory}/{name}"
+        if len(os.fsencode(address)) > _SUN_PATH_MAX:
+            os.close(self._directory)
+            raise OSError(36, os.strerror(36), self._path)  # ENAMETOOLONG
+        return address
 
     def __exit__(self, *exception: object) -> None:
         if self._directory >= 0:
