@@ -1,1 +1,1 @@
-"""What we ask of containerd itself: images, content, leases."""
+"""What runwasi asks of containerd itself: containers, images, content and leases, over its gRPC socket."""

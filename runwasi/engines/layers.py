@@ -1,0 +1,107 @@
+"""Which of an image's wasm layers is the program: pure choice, never a silent first pick."""
+
+from __future__ import annotations
+
+from runwasi.engines.engine import CannotHandle
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+LAYER_ANNOTATION = "io.runwasi.layer"
+"""Container annotation that names the layer to run, by title or digest, whatever the command says."""
+
+_SHORTEST_DIGEST = 7
+
+
+class Layer:
+    """A wasm layer of the container's image.
+
+    title       what the image calls it (annotation org.opencontainers.image.title), "" when it has no name
+    media_type  as the manifest says
+    digest      "sha256:HEX" of the module's bytes, decompressed
+    blob        "sha256:HEX" of the layer as the content store knows it; the same unless it is compressed
+    fd          readable descriptor of the module's bytes, -1 where only the description is at hand
+    """
+
+    __slots__ = ("blob", "digest", "fd", "media_type", "title")
+
+    def __init__(self, title: str, media_type: str, digest: str, blob: str = "", fd: int = -1) -> None:
+        self.title = title
+        self.media_type = media_type
+        self.digest = digest
+        self.blob = blob or digest
+        self.fd = fd
+
+    @property
+    def name(self) -> str:
+        """Its title, or where it has none enough of its digest to tell it from others."""
+        return self.title or self.digest[: len("sha256:") + 12]
+
+
+class Choice:
+    """The layer to run, the others in the manifest's order, and the exported function to call."""
+
+    __slots__ = ("function", "others", "program")
+
+    def __init__(self, program: Layer, others: tuple[Layer, ...], function: str) -> None:
+        self.program = program
+        self.others = others
+        self.function = function
+
+
+def choose(layers: Sequence[Layer], arg0: str, annotations: Mapping[str, str]) -> Choice:
+    """Choose the layer that the annotation names, else the only one, else the one that arg0 names.
+
+    arg0 is `NAME` or `NAME#function`, NAME a title, a path that ends in one, or a digest. Raises CannotHandle.
+    """
+    name, _, function = arg0.partition("#")
+    wanted = annotations.get(LAYER_ANNOTATION, "")
+    if wanted:
+        program = _named(layers, wanted, f"annotation {LAYER_ANNOTATION} {wanted}")
+    elif len(layers) == 1:
+        program = layers[0]
+    else:
+        program = _named(layers, name, f"the command {name}")
+    others = tuple(layer for layer in layers if layer is not program)
+    return Choice(program, others, function or "_start")
+
+
+def _named(layers: Sequence[Layer], name: str, source: str) -> Layer:
+    """The one layer that goes by this name; the stricter way to match wins. Raises CannotHandle."""
+    for matches in (_has_title, _has_digest, _has_path, _has_last_part):
+        found = [layer for layer in layers if matches(layer, name)]
+        if len(found) == 1:
+            return found[0]
+        if found:
+            digests = ", ".join(layer.digest for layer in found)
+            raise CannotHandle(f"{source} names {len(found)} wasm layers of the image: {digests}")
+    offered = ", ".join(layer.name for layer in layers)
+    raise CannotHandle(f"{source} names none of the image's wasm layers: {offered}")
+
+
+def _has_title(layer: Layer, name: str) -> bool:
+    return bool(name) and layer.title == name
+
+
+def _has_digest(layer: Layer, name: str) -> bool:
+    digits = name.removeprefix("sha256:")
+    return len(digits) >= _SHORTEST_DIGEST and any(
+        digest.removeprefix("sha256:").startswith(digits) for digest in (layer.digest, layer.blob)
+    )
+
+
+def _has_path(layer: Layer, name: str) -> bool:
+    return bool(layer.title) and _relative(layer.title) == _relative(name)
+
+
+def _has_last_part(layer: Layer, name: str) -> bool:
+    return bool(layer.title) and _last_part(layer.title) == _last_part(name)
+
+
+def _relative(path: str) -> str:
+    return path.removeprefix("./").lstrip("/")
+
+
+def _last_part(path: str) -> str:
+    return path.rpartition("/")[2]
