@@ -149,7 +149,7 @@ class Engine(ABC):
         return ()
 
     def precompile(self, module: bytes) -> bytes:
-        """Compile a module into the artefact that comes back as `Module.precompiled_fd`; b"" when there is none.
+        """Compile a module into the artefact that `Module.precompiled_fd` brings back; b"" if there is none.
 
         Raises CannotHandle when the module is invalid.
         """

@@ -1,0 +1,232 @@
+"""Compiled modules kept on this node, so that only the first start of a module pays for the compiler.
+
+An artefact is machine code that an engine will run with this process's rights. So nothing is ever taken from
+the cache but what was put there by us: the folder belongs to us and to nobody else, which is checked on its
+open descriptor, and every entry carries a digest, so that a torn or foreign file is noticed and built anew.
+
+Layout: modules/KEY the artefact · KEY.sum its digest · KEY.lock held while somebody compiles it.
+"""
+
+from __future__ import annotations
+
+import os
+from _blake2 import blake2b  # hashlib would bring OpenSSL: 2 ms
+from fcntl import LOCK_EX, flock
+
+from runwasi.engines.engine import EngineError
+
+try:
+    from _sha2 import sha256  # type: ignore[import-not-found, unused-ignore]
+except ImportError:  # before CPython 3.12
+    from _sha256 import sha256  # type: ignore[import-not-found, unused-ignore, no-redef]
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from types import TracebackType
+    from typing import Self
+
+    Artefact = bytes | bytearray | memoryview
+
+DEFAULT_ROOT = "/var/cache/runwasi"
+
+DEFAULT_LIMIT = 4 << 30
+"""Bytes of artefacts to keep; the least recently used ones go first."""
+
+_WRITABLE_BY_OTHERS = 0o022
+_CHUNK = 1 << 20
+
+
+class UntrustedCache(EngineError):
+    """The cache folder could have been written by somebody else, so nothing in it may be used."""
+
+
+def cache_key(module: bytes, compatibility_key: str) -> str:
+    """Name the artefact of these bytes under this engine, version and settings: 64 hexadecimal digits."""
+    digest = sha256(module)
+    digest.update(compatibility_key.encode())
+    return str(digest.hexdigest())
+
+
+class ModuleCache:
+    """The node's artefacts below `root`. Methods raise OSError, and UntrustedCache as said in its text."""
+
+    def __init__(self, root: str = DEFAULT_ROOT, limit: int = DEFAULT_LIMIT) -> None:
+        self.root = root
+        self.limit = limit
+
+    def lookup(self, key: str) -> int | None:
+        """Open the artefact of `key` for reading, or return None; one that fails its digest is removed."""
+        try:
+            folder = self._open_folder(create=False)
+        except FileNotFoundError:
+            return None
+        try:
+            artefact = _open_entry(folder, key)
+            if artefact is None:
+                return None
+            if _digest_of(artefact) == _read_digest(folder, key):
+                os.utime(artefact)  # the order of use, for _make_room
+                return artefact
+            os.close(artefact)
+            _remove(folder, key)
+            return None
+        finally:
+            os.close(folder)
+
+    def store(self, key: str, artefact: Artefact) -> int:
+        """Keep an artefact that we compiled and open it for reading; older ones make room for it.
+
+        Both files appear whole under their names. There is no fsync: after a power loss the digest tells.
+        """
+        folder = self._open_folder(create=True)
+        try:
+            digest = blake2b(artefact, digest_size=32).digest()
+            _write(folder, f"{key}.sum", digest)
+            _write(folder, key, artefact)
+            self._make_room(folder, key)
+            return os.open(key, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW, dir_fd=folder)
+        finally:
+            os.close(folder)
+
+    def lock(self, key: str) -> KeyLock:
+        """Wait to be the only one on this node who compiles `key`; a context manager."""
+        return KeyLock(self._open_folder(create=True), f"{key}.lock")
+
+    def _open_folder(self, *, create: bool) -> int:
+        if create:
+            os.makedirs(self.root, 0o711, exist_ok=True)
+        root = os.open(self.root, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try:
+            _verify_folder(root, self.root)
+            if create:
+                try:
+                    os.mkdir("modules", 0o700, dir_fd=root)
+                except FileExistsError:
+                    pass
+            flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+            folder = os.open("modules", flags, dir_fd=root)
+        finally:
+            os.close(root)
+        try:
+            _verify_folder(folder, f"{self.root}/modules")
+        except UntrustedCache:
+            os.close(folder)
+            raise
+        return folder
+
+    def _make_room(self, folder: int, newest: str) -> None:
+        """Remove the least recently used artefacts until the rest is within the limit; `newest` stays.
+
+        A container that runs one of them keeps its pages: the file goes when its last mapping does.
+        """
+        entries = []
+        with os.scandir(folder) as listing:
+            for entry in listing:
+                if "." not in entry.name:
+                    status = entry.stat(follow_symlinks=False)
+                    entries.append((status.st_mtime_ns, status.st_size, entry.name))
+        total = sum(size for _, size, _ in entries)
+        for _, size, name in sorted(entries):
+            if total <= self.limit:
+                break
+            if name != newest:
+                _remove(folder, name)
+                total -= size
+
+
+class KeyLock:
+    """Exclusive use of one key on this node, from `with` to its end. It dies with its process."""
+
+    def __init__(self, folder: int, name: str) -> None:
+        self._folder = folder
+        self._name = name
+        self._fd = -1
+
+    def __enter__(self) -> Self:
+        """Wait for the holder. It unlinks the file when done, so a waiter may get a dead one and looks again."""
+        while True:
+            self._fd = os.open(self._name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600, dir_fd=self._folder)
+            flock(self._fd, LOCK_EX)
+            if os.fstat(self._fd).st_nlink:
+                return self
+            os.close(self._fd)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        os.unlink(self._name, dir_fd=self._folder)
+        os.close(self._fd)
+        os.close(self._folder)
+
+
+def _verify_folder(fd: int, path: str) -> None:
+    status = os.fstat(fd)
+    if status.st_uid != os.geteuid():
+        raise UntrustedCache(f"{path} belongs to uid {status.st_uid}, not to {os.geteuid()}: not used")
+    if status.st_mode & _WRITABLE_BY_OTHERS:
+        mode = status.st_mode & 0o7777
+        raise UntrustedCache(f"{path} has mode {mode:04o}, so others may write to it: not used; remove it")
+
+
+def _open_entry(folder: int, name: str) -> int | None:
+    """Open a regular file of ours that has no other name and that nobody else can write."""
+    try:
+        fd = os.open(name, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=folder)
+    except OSError:  # absent, or a symbolic link, which we never make
+        return None
+    status = os.fstat(fd)
+    is_regular = status.st_mode & 0o170000 == 0o100000
+    is_ours = status.st_uid == os.geteuid() and not status.st_mode & _WRITABLE_BY_OTHERS
+    if is_regular and is_ours and status.st_nlink == 1:
+        return fd
+    os.close(fd)
+    return None
+
+
+def _digest_of(fd: int) -> bytes:
+    digest = blake2b(digest_size=32)
+    offset = 0
+    while chunk := os.pread(fd, _CHUNK, offset):
+        digest.update(chunk)
+        offset += len(chunk)
+    return digest.digest()
+
+
+def _read_digest(folder: int, key: str) -> bytes | None:
+    fd = _open_entry(folder, f"{key}.sum")
+    if fd is None:
+        return None
+    try:
+        return os.read(fd, 64)
+    finally:
+        os.close(fd)
+
+
+def _write(folder: int, name: str, content: Artefact) -> None:
+    """Write a file under a name of our own and give it its name when it is whole.
+
+    Everybody may read it once it is opened (the folder keeps them from opening it): a container's user has to
+    be able to map it through /proc/self/fd.
+    """
+    partial = f"{name}.{os.getpid()}"
+    fd = os.open(
+        partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600, dir_fd=folder
+    )
+    try:
+        rest = memoryview(content)
+        while rest:
+            rest = rest[os.write(fd, rest) :]
+        os.rename(partial, name, src_dir_fd=folder, dst_dir_fd=folder)
+    except OSError:
+        os.unlink(partial, dir_fd=folder)
+        raise
+    finally:
+        os.close(fd)
+
+
+def _remove(folder: int, key: str) -> None:
+    for name in (key, f"{key}.sum"):
+        try:
+            os.unlink(name, dir_fd=folder)
+        except FileNotFoundError:
+            pass
