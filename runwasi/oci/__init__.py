@@ -1,1 +1,1 @@
-"""The OCI specifications as data; no I/O but reading a file."""
+"""What the Open Container Initiative's specifications say, as typed records; no I/O but reading a file."""

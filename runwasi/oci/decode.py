@@ -1,0 +1,316 @@
+"""JSON documents to records: strict types, and an error that names the JSON path of what is wrong.
+
+The C scanner of the standard library is used without its `json` package, which imports `re` (5 ms, more than
+a container's kernel work). A record type's annotations are turned into converters once, when it is first met.
+Members set to null are absent, as they are to every Go program that writes these documents; unknown members
+are ignored (runtime-spec config.md#extensibility).
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from _json import make_scanner
+
+from runwasi.oci.record import json_name, members_of, required_of
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any, TypeAlias, TypeVar
+
+    from runwasi.oci.record import Record
+
+    Converter: TypeAlias = Callable[[Any], Any]
+    R = TypeVar("R", bound=Record)
+
+MAX_SIZE = 4 << 20
+"""Bytes of the largest document read; ttrpc's limit on one message, which also carries such documents."""
+
+_WHITESPACE = " \t\n\r"
+
+
+class SpecError(Exception):
+    """A document that does not follow its specification.
+
+    `path` is the JSON path of the value at fault (`$.linux.resources.memory.limit`), `why` a phrase that
+    follows it.
+    """
+
+    def __init__(self, path: str, why: str) -> None:
+        super().__init__(path, why)
+        self.path = path
+        self.why = why
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.why}"
+
+
+class _ScannerSettings:
+    """What the C scanner asks of a json.JSONDecoder."""
+
+    strict = True
+    object_hook = None
+    object_pairs_hook = None
+    parse_float = float
+    parse_int = int
+    memo: dict[str, str]
+
+    @staticmethod
+    def parse_constant(name: str) -> object:
+        raise SpecError("$", f"is not JSON: {name} is not a number JSON has")
+
+
+_scan = make_scanner(_ScannerSettings())  # type: ignore[arg-type]  # typeshed wants a make_scanner here
+
+
+def parse_json(data: bytes) -> Any:
+    """Parse one JSON document.
+
+    Raises SpecError with the path `$` when the bytes are not UTF-8, not JSON, too large or nested too deeply.
+    """
+    if len(data) > MAX_SIZE:
+        raise SpecError("$", f"is larger than {MAX_SIZE >> 20} MiB")
+    try:
+        text = data.decode()
+    except UnicodeDecodeError as error:
+        raise SpecError("$", f"is not UTF-8 at byte {error.start}") from None
+    start = len(text) - len(text.lstrip(_WHITESPACE))
+    try:
+        value, end = _scan(text, start)
+    except StopIteration as stop:
+        raise SpecError("$", f"is not JSON: no value at {_position(text, stop.value)}") from None
+    except RecursionError:
+        raise SpecError("$", "is nested too deeply") from None
+    except ValueError as error:  # json.JSONDecodeError, or an integer of more digits than int() takes
+        at = getattr(error, "pos", None)
+        where = "" if at is None else f" at {_position(text, at)}"
+        what = getattr(error, "msg", "a number has too many digits")
+        raise SpecError("$", f"is not JSON: {what}{where}") from None
+    rest = text[end:].lstrip(_WHITESPACE)
+    if rest:
+        raise SpecError(
+            "$", f"is not JSON: more text after the value at {_position(text, len(text) - len(rest))}"
+        )
+    return value
+
+
+def _position(text: str, index: int) -> str:
+    """Say where in a text an index is, for people; the end when the text stops too early."""
+    if index >= len(text.rstrip(_WHITESPACE)):
+        return "the end of the text"
+    return f"line {text.count(chr(10), 0, index) + 1} column {index - text.rfind(chr(10), 0, index)}"
+
+
+def read_json(path: str) -> Any:
+    """Parse the JSON document in a regular file. Raises OSError or SpecError."""
+    return parse_json(read_document(path))
+
+
+def read_document(path: str) -> bytes:
+    """Read a file that should hold a document, but never much more than MAX_SIZE of it. Raises OSError."""
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    with open(fd, "rb", buffering=0) as file:
+        chunks = []
+        left = MAX_SIZE + 1
+        while left > 0 and (chunk := file.read(left)):
+            chunks.append(chunk)
+            left -= len(chunk)
+        return b"".join(chunks)
+
+
+def decode(record_type: type[R], value: Any, path: str = "$") -> R:
+    """Make a record of a parsed JSON value that stands at `path`.
+
+    Raises SpecError naming the path of the first value that has the wrong type or is out of range, or of the
+    first required member that is missing.
+    """
+    try:
+        return _record(record_type, value)
+    except SpecError as error:
+        raise SpecError(path + error.path, error.why) from None
+
+
+def _record(record_type: type[R], value: Any) -> R:
+    if type(value) is not dict:
+        raise SpecError("", f"must be an object, not {_kind(value)}")
+    plan = _plans.get(record_type) or _make_plan(record_type)
+    members = {}
+    key = ""
+    try:
+        for key, item in value.items():
+            step = plan.steps.get(key)
+            if step is not None and item is not None and not (item == "" and step[2]):
+                members[step[0]] = step[1](item)
+    except SpecError as error:
+        raise SpecError(f".{key}{error.path}", error.why) from None
+    for name in plan.required:
+        if name not in members:
+            raise SpecError(f".{json_name(record_type, name)}", "is required")
+    record = object.__new__(record_type)
+    object.__setattr__(record, "__dict__", members)
+    if plan.check is not None:
+        plan.check(record)
+    return record
+
+
+class _Plan:
+    """How one record type is decoded: (member, converter, whether "" means absent) by JSON name."""
+
+    __slots__ = ("check", "required", "steps")
+
+    def __init__(self, record_type: type[Record]) -> None:
+        self.steps: dict[str, tuple[str, Converter, bool]] = {}
+        scope: dict[str, Any] = {}
+        for ancestor in reversed(record_type.__mro__[:-2]):  # all but Record and object
+            scope.update(sys.modules[ancestor.__module__].__dict__)
+        self.required = sorted(required_of(record_type))
+        for name, annotation in members_of(record_type).items():
+            convert = converter(annotation, scope)
+            empty_is_absent = name not in self.required and convert.__name__ in {"choice", "prefixed"}
+            self.steps[json_name(record_type, name)] = (name, convert, empty_is_absent)
+        self.check: Callable[[Any], None] | None = getattr(record_type, "check", None)
+
+
+_plans: dict[type[Record], _Plan] = {}
+
+
+def _make_plan(record_type: type[Record]) -> _Plan:
+    plan = _plans[record_type] = _Plan(record_type)
+    return plan
+
+
+def converter(annotation: str, scope: dict[str, Any]) -> Converter:
+    """Return the function that checks and converts a JSON value to the type an annotation names.
+
+    `scope` resolves names to record types or to the text of an alias.
+    """
+    annotation = annotation.removesuffix(" | None")
+    name, _, arguments = annotation.partition("[")
+    arguments = arguments.removesuffix("]")
+    if name == "tuple":
+        return _array_of(converter(arguments.removesuffix(", ..."), scope))
+    if name == "Mapping":
+        return _map_of(converter(arguments.removeprefix("str, "), scope))
+    if name == "Literal":
+        return _choice_of(tuple(word.strip(" '\"") for word in arguments.split(",")))
+    if name == "Annotated":
+        kind, *bounds = arguments.split(", ")
+        return (
+            _integer_in(int(bounds[0]), int(bounds[1]))
+            if kind == "int"
+            else _string_from(bounds[0].strip("'"))
+        )
+    if name in _SCALARS:
+        return _SCALARS[name]
+    target = scope[name]
+    return converter(target, scope) if isinstance(target, str) else _object_of(target)
+
+
+def _kind(value: object) -> str:
+    """Name the JSON type of a value as people do."""
+    kinds = {dict: "an object", list: "an array", str: "a string", bool: "a boolean", float: "a fraction"}
+    return kinds.get(type(value), "null" if value is None else "a number")
+
+
+def _text(value: Any) -> str:
+    if type(value) is not str:
+        raise SpecError("", f"must be a string, not {_kind(value)}")
+    if "\0" in value:
+        raise SpecError("", "must not contain a NUL character")
+    if not value.isascii():
+        try:
+            value.encode()
+        except UnicodeEncodeError:  # an escape like \ud800 alone
+            raise SpecError("", "contains half of a surrogate pair") from None
+    return value
+
+
+def _boolean(value: Any) -> bool:
+    if type(value) is not bool:
+        raise SpecError("", f"must be true or false, not {_kind(value)}")
+    return value
+
+
+def _anything(value: Any) -> Any:
+    return value
+
+
+_SCALARS: dict[str, Converter] = {"str": _text, "bool": _boolean, "Any": _anything}
+
+
+def _integer_in(least: int, most: int) -> Converter:
+    def integer(value: Any) -> int:
+        if type(value) is not int:
+            raise SpecError("", f"must be an integer, not {_kind(value)}")
+        if not least <= value <= most:
+            shown = value if abs(value) < 1 << 80 else "that many digits"
+            raise SpecError("", f"must be between {least} and {most}, not {shown}")
+        return value
+
+    return integer
+
+
+def _string_from(start: str) -> Converter:
+    def prefixed(value: Any) -> str:
+        if not _text(value).startswith(start):
+            what = "be an absolute path" if start == "/" else f'begin with "{start}"'
+            raise SpecError("", f"must {what}, not {quoted(value)}")
+        return value  # type: ignore[no-any-return]
+
+    return prefixed
+
+
+def _choice_of(values: tuple[str, ...]) -> Converter:
+    def choice(value: Any) -> str:
+        if _text(value) not in values:
+            raise SpecError("", f"{quoted(value)} is not one of {', '.join(values)}")
+        return value  # type: ignore[no-any-return]
+
+    return choice
+
+
+def _array_of(convert: Converter) -> Converter:
+    def array(value: Any) -> tuple[Any, ...]:
+        if type(value) is not list:
+            raise SpecError("", f"must be an array, not {_kind(value)}")
+        items: list[Any] = []
+        try:
+            for item in value:
+                items.append(convert(item))  # noqa: PERF401  (the length tells where it failed)
+        except SpecError as error:
+            raise SpecError(f"[{len(items)}]{error.path}", error.why) from None
+        return tuple(items)
+
+    return array
+
+
+def _map_of(convert: Converter) -> Converter:
+    def mapping(value: Any) -> dict[str, Any]:
+        if type(value) is not dict:
+            raise SpecError("", f"must be an object, not {_kind(value)}")
+        if "" in value:
+            raise SpecError("", "has an empty key")
+        items: dict[str, Any] = {}
+        key = ""
+        try:
+            for key, item in value.items():
+                items[_text(key)] = convert(item)
+        except SpecError as error:
+            raise SpecError(f"[{quoted(key)}]{error.path}", error.why) from None
+        return items
+
+    return mapping
+
+
+def _object_of(record_type: type[Record]) -> Converter:
+    def record(value: Any) -> Record:
+        return _record(record_type, value)
+
+    return record
+
+
+def quoted(value: str) -> str:
+    """Quote a value for an error message: printable, and not longer than a line."""
+    shown = value if len(value) <= 80 else value[:77] + "..."
+    return '"' + shown.encode("unicode_escape").decode().replace('"', '\\"') + '"'

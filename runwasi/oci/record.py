@@ -1,0 +1,107 @@
+"""The frozen base class of every record, and the scalar types their members are declared with.
+
+A record's annotations are its schema: type checkers read them as a dataclass's, and runwasi.oci.decode reads
+the same text when a document is decoded. Nothing is done at import but creating the class, because sixty
+dataclasses cost a container start more than its kernel work does. A default is a class attribute and an
+instance stores only the members it was given, so an absent member costs nothing either.
+
+The scalar types are strings at run time for the same reason: `typing` is not imported on the start path.
+"""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from typing import Annotated, Any, ClassVar, TypeAlias, dataclass_transform
+else:
+
+    def dataclass_transform(**_options):
+        """Stand in for typing.dataclass_transform, which only type checkers need."""
+        return lambda cls: cls
+
+
+# "Annotated[int, least, most]" bounds an integer; "Annotated[str, start]" is a string that begins so.
+Int32: TypeAlias = "Annotated[int, -2147483648, 2147483647]"
+Int64: TypeAlias = "Annotated[int, -9223372036854775808, 9223372036854775807]"
+Uint16: TypeAlias = "Annotated[int, 0, 65535]"
+Uint32: TypeAlias = "Annotated[int, 0, 4294967295]"
+Uint64: TypeAlias = "Annotated[int, 0, 18446744073709551615]"
+Positive: TypeAlias = "Annotated[int, 1, 9223372036854775807]"
+Id: TypeAlias = "Annotated[int, 0, 4294967294]"  # (uid_t)-1 means "leave it" to the kernel: man 2 setresuid
+AbsolutePath: TypeAlias = "Annotated[str, '/']"
+
+EMPTY: Mapping[str, Any] = {}
+"""The shared value of every absent map."""
+
+
+@dataclass_transform(frozen_default=True, kw_only_default=True)
+class Record:  # noqa: PLW1641  (a record with a map in it has no hash)
+    """Base of immutable records with keyword members, equality and a readable repr."""
+
+    json_names: ClassVar[Mapping[str, str]] = EMPTY
+    """JSON names of members whose name does not follow the rule of `json_name`."""
+
+    def __init__(self, **members: object) -> None:
+        given = members.keys()
+        unknown = given - members_of(type(self)).keys()
+        if unknown:
+            raise TypeError(f"{type(self).__name__} has no member {', '.join(sorted(unknown))}")
+        missing = required_of(type(self)) - given
+        if missing:
+            raise TypeError(f"{type(self).__name__} needs {', '.join(sorted(missing))}")
+        self.__dict__.update(members)
+
+    def __setattr__(self, name: str, value: object) -> None:
+        raise AttributeError(f"{type(self).__name__} is immutable; cannot set {name}")
+
+    def __delattr__(self, name: str) -> None:
+        raise AttributeError(f"{type(self).__name__} is immutable; cannot delete {name}")
+
+    def __eq__(self, other: object) -> bool:
+        if type(other) is not type(self):
+            return NotImplemented
+        return all(getattr(self, name) == getattr(other, name) for name in members_of(type(self)))
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({', '.join(f'{k}={v!r}' for k, v in self.__dict__.items())})"
+
+
+def members_of(record_type: type[Record]) -> dict[str, str]:
+    """Return a record type's members in declaration order with the text of their annotations."""
+    return {
+        name: annotation
+        for ancestor in reversed(record_type.__mro__[:-1])
+        for name, annotation in ancestor.__annotations__.items()
+        if not annotation.startswith("ClassVar")
+    }
+
+
+def required_of(record_type: type[Record]) -> set[str]:
+    """Return the names of the members that have no default."""
+    return {name for name in members_of(record_type) if not hasattr(record_type, name)}
+
+
+# Words the specifications write in capitals inside a name: containerID, execCPUAffinity, blockIO ...
+_CAPITALS = {"id": "ID", "cpu": "CPU", "io": "IO", "iops": "IOPS", "tcp": "TCP", "oom": "OOM"}
+
+
+def json_name(record_type: type[Record], member: str) -> str:
+    """Return the name a member has in JSON: `uid_mappings` is `uidMappings`, `host_id` is `hostID`."""
+    special = record_type.json_names.get(member)
+    if special:
+        return special
+    first, *rest = member.split("_")
+    return first + "".join(_CAPITALS.get(word) or word.capitalize() for word in rest)
+
+
+def replaced(record: _R, **changes: object) -> _R:
+    """Return a copy of a record with some members changed."""
+    copy: Callable[..., _R] = type(record)
+    return copy(**{**record.__dict__, **changes})
+
+
+if TYPE_CHECKING:
+    from typing import TypeVar
+
+    _R = TypeVar("_R", bound=Record)

@@ -1,0 +1,122 @@
+"""config.json: the whole of it, loaded and checked before anything of a container is made.
+
+Source: runtime-spec config.md, version 1.3.
+"""
+
+from __future__ import annotations
+
+from runwasi.oci.decode import SpecError, decode, parse_json, quoted, read_document
+from runwasi.oci.linux import IdMapping, Linux, check_mappings
+from runwasi.oci.process import Process
+from runwasi.oci.record import EMPTY, AbsolutePath, Positive, Record
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+VERSION = "1.3.0"
+"""The newest version of the runtime specification that is understood in full."""
+
+_HOST_NAME_MAX = 64  # bytes; __NEW_UTS_LEN in linux/utsname.h
+
+
+class Root(Record):
+    """Where the root filesystem is; a relative path starts at the bundle."""
+
+    path: str
+    readonly: bool = False
+
+    def check(self) -> None:
+        """Refuse an empty path, and a relative one that leaves the bundle."""
+        if not self.path:
+            raise SpecError(".path", "must not be empty")
+        depth = 0
+        for part in () if self.path.startswith("/") else self.path.split("/"):
+            depth += {"": 0, ".": 0, "..": -1}.get(part, 1)
+            if depth < 0:
+                raise SpecError(".path", f"must not leave the bundle, but is {quoted(self.path)}")
+
+
+class Mount(Record):
+    """A mount; a relative destination starts at the container's root."""
+
+    destination: str
+    type: str | None = None
+    source: str | None = None
+    options: tuple[str, ...] = ()
+    uid_mappings: tuple[IdMapping, ...] = ()
+    gid_mappings: tuple[IdMapping, ...] = ()
+
+    def check(self) -> None:
+        """Refuse an empty destination and half an id mapping."""
+        if not self.destination:
+            raise SpecError(".destination", "must not be empty")
+        check_mappings(".uidMappings", self.uid_mappings)
+        check_mappings(".gidMappings", self.gid_mappings)
+        if bool(self.uid_mappings) != bool(self.gid_mappings):
+            missing = ".gidMappings" if self.uid_mappings else ".uidMappings"
+            raise SpecError(missing, "is required when the other id mapping is given")
+
+
+class Hook(Record):
+    """A program run at one point of a container's life; `timeout` in seconds, None for no end."""
+
+    path: AbsolutePath
+    args: tuple[str, ...] = ()
+    env: tuple[str, ...] = ()
+    timeout: Positive | None = None
+
+
+class Hooks(Record):
+    """All hooks by the point of life they run at."""
+
+    prestart: tuple[Hook, ...] = ()
+    create_runtime: tuple[Hook, ...] = ()
+    create_container: tuple[Hook, ...] = ()
+    start_container: tuple[Hook, ...] = ()
+    poststart: tuple[Hook, ...] = ()
+    poststop: tuple[Hook, ...] = ()
+
+
+class Spec(Record):
+    """A container's configuration. `linux` is an empty Linux where the document has none."""
+
+    oci_version: str
+    root: Root
+    process: Process | None = None
+    hostname: str | None = None
+    domainname: str | None = None
+    mounts: tuple[Mount, ...] = ()
+    hooks: Hooks = Hooks()
+    annotations: Mapping[str, str] = EMPTY
+    linux: Linux = Linux()
+
+    def check(self) -> None:
+        """Refuse versions that are not 1.x, and names for a host that is not the container's own."""
+        check_version(".ociVersion", self.oci_version)
+        for name in ("hostname", "domainname"):
+            value = getattr(self, name)
+            if value and len(value.encode()) > _HOST_NAME_MAX:
+                raise SpecError(f".{name}", f"must not be longer than {_HOST_NAME_MAX} bytes")
+            if value and not self.linux.has("uts"):
+                raise SpecError(f".{name}", "needs a uts namespace")
+
+
+def load(path: str) -> Spec:
+    """Read and check a config.json. Raises OSError or SpecError."""
+    return loads(read_document(path))
+
+
+def loads(data: bytes) -> Spec:
+    """Check a config.json given as bytes. Raises SpecError."""
+    return decode(Spec, parse_json(data))
+
+
+def check_version(path: str, version: str) -> None:
+    """Raise SpecError unless `version` is semantic version 1.x.y, pre-releases and builds included."""
+    core = version.partition("+")[0].partition("-")[0]
+    numbers = core.split(".")
+    if len(numbers) != 3 or not all(n.isascii() and n.isdigit() and n == str(int(n)) for n in numbers):
+        raise SpecError(path, f"{quoted(version)} is not a semantic version")
+    if numbers[0] != "1":
+        raise SpecError(path, f"version {version} is not supported, only 1.x")
