@@ -1,1 +1,56 @@
-"""Control groups: version 1, version 2 and systemd's, behind one protocol."""
+"""Control groups: version 1, version 2 and systemd's, behind one protocol.
+
+`cgroup_at` gives the cgroup of a requested path, `cgroup_from` the one whose directories were noted down.
+"""
+
+from __future__ import annotations
+
+from runwasi.linux.cgroups.hierarchies import UNIFIED, layout
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from runwasi.linux.cgroups.protocol import Cgroup as Cgroup
+    from runwasi.linux.cgroups.protocol import OomWatch as OomWatch
+
+__all__ = ["cgroup_at", "cgroup_from", "version"]
+
+
+def version() -> int:
+    """Return 2 where the unified hierarchy has the controllers, 1 elsewhere, hybrid hosts included."""
+    return layout().version
+
+
+def cgroup_at(path: str, *, systemd: bool = False, rootless: bool = False) -> Cgroup:
+    """Return the cgroup of a requested path; nothing is created yet.
+
+    Absolute paths start at the root of each hierarchy, others at this process's own cgroup (v1) or beside it
+    (v2). With systemd the path is "slice:prefix:name" and names a transient scope. With rootless, what an
+    unprivileged user may not have is left out. Raises OSError (EINVAL) for "..", or an empty name.
+    """
+    if systemd:
+        from runwasi.linux.cgroups.systemd import scope_at  # late: D-Bus, only with this driver
+
+        return scope_at(path, rootless=rootless)
+    if layout().version == 1:
+        from runwasi.linux.cgroups import v1  # late: a host has one version
+
+        return v1.at(path, rootless=rootless)
+    from runwasi.linux.cgroups import v2  # late: a host has one version
+
+    return v2.at(path, rootless=rootless)
+
+
+def cgroup_from(paths: dict[str, str], *, systemd: bool = False, rootless: bool = False) -> Cgroup:
+    """Return the cgroup whose `paths()` were these. With systemd its scope is the last part of the path."""
+    if systemd:
+        from runwasi.linux.cgroups.systemd import scope_from  # late: D-Bus, only with this driver
+
+        return scope_from(paths, rootless=rootless)
+    if layout().version == 1:
+        from runwasi.linux.cgroups.v1 import CgroupV1  # late: a host has one version
+
+        return CgroupV1(dict(paths), rootless=rootless)
+    from runwasi.linux.cgroups.v2 import CgroupV2  # late: a host has one version
+
+    mount_point = layout().hierarchies[0].mount_point
+    return CgroupV2(paths.get(UNIFIED, ""), mount_point, rootless=rootless)

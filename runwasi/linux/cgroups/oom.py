@@ -1,0 +1,91 @@
+"""Word from the kernel that a cgroup ran out of memory: an eventfd on v1, inotify on v2."""
+
+# ruff: noqa: D102  the methods are described once, in protocol.py
+
+from __future__ import annotations
+
+import os
+from ctypes import c_char_p, c_int, c_uint32
+from errno import EAGAIN
+
+from runwasi.linux.cgroups import tree
+from runwasi.linux.libc import check, libc
+
+IN_MODIFY = 0x2
+IN_NONBLOCK = os.O_NONBLOCK
+IN_CLOEXEC = os.O_CLOEXEC
+
+libc.inotify_init1.argtypes = (c_int,)
+libc.inotify_add_watch.argtypes = (c_int, c_char_p, c_uint32)
+
+
+class EventfdOom:
+    """Watches memory.oom_control (Documentation/admin-guide/cgroup-v1/memory.rst, section 10)."""
+
+    def __init__(self, directory: str) -> None:
+        self._directory = directory
+        self._fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        try:
+            control = os.open(directory + "/memory.oom_control", os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                tree.write_file(directory + "/cgroup.event_control", f"{self._fd} {control}")
+            finally:
+                os.close(control)
+        except BaseException:
+            os.close(self._fd)
+            raise
+
+    def fileno(self) -> int:
+        return self._fd
+
+    def killed(self) -> bool:
+        try:
+            os.eventfd_read(self._fd)
+        except BlockingIOError:
+            return False
+        # The removal of the cgroup is told in the same way as an out-of-memory kill.
+        return os.path.exists(self._directory + "/memory.oom_control")
+
+    def close(self) -> None:
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+
+class InotifyOom:
+    """Watches memory.events and compares its oom_kill counter (cgroup-v2.rst, memory.events)."""
+
+    def __init__(self, directory: str) -> None:
+        self._file = directory + "/memory.events"
+        self._kills = self._count()
+        self._fd = check(libc.inotify_init1(IN_NONBLOCK | IN_CLOEXEC), "inotify_init1")
+        try:
+            watched = libc.inotify_add_watch(self._fd, os.fsencode(self._file), IN_MODIFY)
+            check(watched, "inotify_add_watch", self._file)
+        except BaseException:
+            os.close(self._fd)
+            raise
+
+    def fileno(self) -> int:
+        return self._fd
+
+    def killed(self) -> bool:
+        try:
+            os.read(self._fd, 4096)
+        except OSError as error:
+            if error.errno != EAGAIN:
+                raise
+        before, self._kills = self._kills, self._count()
+        return self._kills > before
+
+    def close(self) -> None:
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+    def _count(self) -> int:
+        try:
+            lines = tree.read_file(self._file).splitlines()
+        except OSError:
+            return 0  # the cgroup is gone
+        return next((int(line[9:]) for line in lines if line.startswith("oom_kill ")), 0)

@@ -1,0 +1,81 @@
+"""What every kind of cgroup offers, whichever version the kernel has and whoever manages the tree."""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from typing import Protocol
+
+    from runwasi.linux.cgroups.devices import DeviceRule
+
+    class OomWatch(Protocol):
+        """A descriptor that becomes readable when the kernel kills for want of memory."""
+
+        def fileno(self) -> int:
+            """Return the descriptor to wait on for reading."""
+
+        def killed(self) -> bool:
+            """Take what became readable; whether it tells of an out-of-memory kill."""
+
+        def close(self) -> None:
+            """Stop watching."""
+
+    class Cgroup(Protocol):
+        """One cgroup: on v1 a directory in each hierarchy, on v2 a single one. Methods raise OSError."""
+
+        @property
+        def version(self) -> int:
+            """Either 1 or 2: decides the names and formats of the files that write and read take."""
+
+        def create(self) -> None:
+            """Make the directories, and those above them that are missing. Existing ones are used."""
+
+        def has(self, controller: str) -> bool:
+            """Whether limits of this controller can be set here."""
+
+        def enter(self, pid: int, beside: int = 0) -> None:
+            """Move a process in (0: the caller).
+
+            Where the cgroup itself may hold no process because a child of it does, as when an init inside
+            made itself a subtree, the cgroup of the process beside is taken instead.
+            """
+
+        def clone_fd(self) -> int:
+            """Open the directory for clone3's CLONE_INTO_CGROUP; -1 on v1. The caller closes it."""
+
+        def below(self, path: str, controllers: Iterable[str] = ()) -> Cgroup:
+            """Return the descendant at a relative path; on v1 for these controllers only, if any."""
+
+        def write(self, controller: str, file: str, value: str) -> None:
+            """Write a value to one of the controller's files, "cpu.max" for example."""
+
+        def read(self, controller: str, file: str) -> str:
+            """Read one of the controller's files."""
+
+        def set_devices(self, rules: Iterable[DeviceRule]) -> None:
+            """Replace the device rules: all is refused but what the rules, in their order, allow."""
+
+        def pids(self) -> list[int]:
+            """Return the processes in this cgroup and below."""
+
+        def freeze(self) -> None:
+            """Stop all processes and return once they are stopped."""
+
+        def thaw(self) -> None:
+            """Let frozen processes go on."""
+
+        def frozen(self) -> bool:
+            """Whether the cgroup is frozen, or was asked to be."""
+
+        def kill(self) -> None:
+            """Send SIGKILL to every process, leaving none that a fork could have hidden. Does not wait."""
+
+        def remove(self) -> None:
+            """Remove the cgroup and those below it, waiting for processes that are dying; gone is fine."""
+
+        def paths(self) -> dict[str, str]:
+            """Return the directory by controller; "" is the v2 hierarchy."""
+
+        def watch_oom(self) -> OomWatch:
+            """Watch for out-of-memory kills. The caller closes it."""

@@ -1,0 +1,214 @@
+"""Cgroup version 1, hybrid hosts included: one directory in each mounted hierarchy.
+
+Source: Documentation/admin-guide/cgroup-v1/ (cgroups, cpusets, freezer-subsystem).
+"""
+
+# ruff: noqa: D102  the methods are described once, in protocol.py
+
+from __future__ import annotations
+
+import os
+from errno import EACCES, EBUSY, EINVAL, ENOENT, EPERM, EROFS
+from time import monotonic
+
+from runwasi.linux.cgroups import tree
+from runwasi.linux.cgroups.hierarchies import clean, layout, own_paths
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from runwasi.linux.cgroups.devices import DeviceRule
+    from runwasi.linux.cgroups.oom import EventfdOom
+
+_FREEZE_SECONDS = 5.0
+
+
+class CgroupV1:
+    """A cgroup in the v1 hierarchies, given as its directory by controller.
+
+    With rootless, directories that we may not make or join are left out, as are limits that need them.
+    """
+
+    version = 1
+
+    def __init__(self, directories: dict[str, str], *, rootless: bool = False) -> None:
+        self._directories = directories
+        self._rootless = rootless
+
+    def create(self) -> None:
+        for directory in self._distinct():
+            try:
+                made = tree.make(directory)
+            except OSError as error:
+                if not self._leave_out(error, directory):
+                    raise
+                continue
+            if made and directory == self._directories.get("cpuset"):
+                _inherit_cpuset(directory)
+
+    def has(self, controller: str) -> bool:
+        return controller in self._directories
+
+    def enter(self, pid: int, beside: int = 0) -> None:  # noqa: ARG002  v2 only
+        text = str(pid)
+        for directory in self._distinct():
+            try:
+                tree.write_file(directory + "/cgroup.procs", text)
+            except OSError as error:
+                if not self._leave_out(error, directory):
+                    raise
+
+    def clone_fd(self) -> int:
+        return -1
+
+    def below(self, path: str, controllers: Iterable[str] = ()) -> CgroupV1:
+        below = clean(path.strip("/"))
+        chosen = set(controllers) or set(self._directories)
+        if missing := chosen - set(self._directories):
+            raise OSError(ENOENT, "no such cgroup controller here", ",".join(sorted(missing)))
+        return CgroupV1(
+            {
+                name: f"{directory}/{below}" if name in chosen else directory
+                for name, directory in self._directories.items()
+            },
+            rootless=self._rootless,
+        )
+
+    def write(self, controller: str, file: str, value: str) -> None:
+        tree.write_file(self._file(controller, file), value)
+
+    def read(self, controller: str, file: str) -> str:
+        return tree.read_file(self._file(controller, file))
+
+    def set_devices(self, rules: Iterable[DeviceRule]) -> None:
+        if self._rootless and not self.has("devices"):
+            return
+        from runwasi.linux.cgroups.devices import transition  # late: exec and most updates set none
+
+        wanted = list(rules)
+        for file, entry in transition(self.read("devices", "devices.list"), wanted):
+            self.write("devices", file, entry)
+
+    def pids(self) -> list[int]:
+        directory = self._leading()
+        return tree.processes(directory) if directory else []
+
+    def freeze(self) -> None:
+        self.write("freezer", "freezer.state", "FROZEN")
+        deadline = monotonic() + _FREEZE_SECONDS
+        # The kernel has no event for the end of FREEZING; a read brings the state up to date. The rest of
+        # this time slice goes to the tasks that must reach a stopping point.
+        while self.read("freezer", "freezer.state") != "FROZEN\n":
+            if monotonic() > deadline:
+                self.thaw()
+                raise OSError(
+                    EBUSY, "some process does not reach a stopping point", self._file("freezer", "")
+                )
+            os.sched_yield()
+            self.write("freezer", "freezer.state", "FROZEN")
+
+    def thaw(self) -> None:
+        self.write("freezer", "freezer.state", "THAWED")
+
+    def frozen(self) -> bool:
+        if not self.has("freezer"):
+            return False
+        try:
+            return self.read("freezer", "freezer.state") != "THAWED\n"
+        except FileNotFoundError:
+            return False
+
+    def kill(self) -> None:
+        directory = self._leading()
+        if not directory:
+            return
+        if not self.has("freezer"):
+            tree.kill_all(directory)
+            return
+        try:
+            # Frozen, even if not yet everywhere, nothing forks while it is being listed, and SIGKILL takes
+            # effect at the thaw.
+            self.write("freezer", "freezer.state", "FROZEN")
+            tree.kill_all(directory)
+            self.thaw()
+        except FileNotFoundError:
+            return  # removed already
+
+    def remove(self) -> None:
+        for directory in self._distinct():
+            try:
+                tree.remove(directory)
+            except OSError as error:
+                if not self._leave_out(error, directory):
+                    raise
+
+    def paths(self) -> dict[str, str]:
+        return dict(self._directories)
+
+    def watch_oom(self) -> EventfdOom:
+        from runwasi.linux.cgroups.oom import EventfdOom  # late: only servers watch
+
+        return EventfdOom(os.path.dirname(self._file("memory", "memory.oom_control")))
+
+    def _distinct(self) -> list[str]:
+        """Return each directory once: controllers mounted together share theirs."""
+        return list(dict.fromkeys(self._directories.values()))
+
+    def _leading(self) -> str | None:
+        """Return the directory whose members count as the container's: a hierarchy that it cannot leave."""
+        for name in ("freezer", "devices", "name=systemd", *self._directories):
+            if name in self._directories:
+                return self._directories[name]
+        return None
+
+    def _file(self, controller: str, file: str) -> str:
+        try:
+            return f"{self._directories[controller]}/{file}"
+        except KeyError:
+            raise OSError(ENOENT, f"cgroup controller {controller} is not available", file) from None
+
+    def _leave_out(self, error: OSError, directory: str) -> bool:
+        """Drop a directory that a user without privileges may not use; False when the error is a real one."""
+        if not self._rootless or error.errno not in (EACCES, EPERM, EROFS):
+            return False
+        self._directories = {name: path for name, path in self._directories.items() if path != directory}
+        return True
+
+
+def at(path: str, *, rootless: bool = False) -> CgroupV1:
+    """Return the cgroup of this path: absolute from each hierarchy's root, else below this process's own.
+
+    Raises OSError for a path that leaves its parent.
+    """
+    cleaned = clean(path)
+    own = {} if cleaned.startswith("/") else own_paths()
+    directories = {}
+    for hierarchy in layout().hierarchies:
+        name = hierarchy.controllers[0]
+        if cleaned.startswith("/"):
+            directory = hierarchy.directory(cleaned)
+        elif name in own:
+            parent = hierarchy.visible(own[name]).rstrip("/")
+            directory = hierarchy.directory(f"{parent}/{cleaned}")
+        else:
+            continue
+        directories.update(dict.fromkeys(hierarchy.controllers, directory))
+    if not directories:
+        raise OSError(EINVAL, "this process is in none of the mounted hierarchies", path)
+    return CgroupV1(directories, rootless=rootless)
+
+
+def _inherit_cpuset(directory: str) -> None:
+    """Fill empty cpuset.cpus and cpuset.mems from above: a cpuset without them takes no process (ENOSPC)."""
+    for name in ("cpuset.cpus", "cpuset.mems"):
+        _inherited(directory, name)
+
+
+def _inherited(directory: str, name: str) -> str:
+    file = f"{directory}/{name}"
+    value = tree.read_file(file).strip()
+    if not value:
+        value = _inherited(os.path.dirname(directory), name)
+        tree.write_file(file, value)
+    return value

@@ -1,0 +1,248 @@
+"""Cgroup version 2: one directory in the unified hierarchy.
+
+Source: Documentation/admin-guide/cgroup-v2.rst.
+"""
+
+# ruff: noqa: D102  the methods are described once, in protocol.py
+
+from __future__ import annotations
+
+import os
+from errno import EACCES, EBUSY, EINVAL, ENODEV, ENOENT, EOPNOTSUPP, EPERM, EROFS
+from select import POLLERR, POLLPRI, poll
+from time import monotonic
+
+from runwasi.linux.cgroups import tree
+from runwasi.linux.cgroups.hierarchies import UNIFIED, Hierarchy, clean, layout, own_paths
+from runwasi.linux.libc import failure
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from runwasi.linux.cgroups.devices import DeviceRule
+    from runwasi.linux.cgroups.oom import InotifyOom
+
+_FREEZE_SECONDS = 5.0
+# What controls no resource of its own but is part of every cgroup's core.
+_CORE = ("cgroup", "devices", "freezer", UNIFIED)
+
+
+class CgroupV2:
+    """A cgroup of the unified hierarchy, by its directory and the mount point above it.
+
+    With rootless, a directory that we may not make leaves the processes where they are.
+    """
+
+    version = 2
+
+    def __init__(self, directory: str, mount_point: str, *, rootless: bool = False) -> None:
+        self._directory = directory
+        self._mount_point = mount_point
+        self._rootless = rootless
+
+    def create(self) -> None:
+        try:
+            for parent in self._parents():
+                tree.make(parent)
+                _pass_controllers_down(parent)
+            tree.make(self._directory)
+            self._check_type()
+        except OSError as error:
+            if not (self._rootless and error.errno in (EACCES, EPERM, EROFS)):
+                raise
+            self._directory = ""
+
+    def has(self, controller: str) -> bool:
+        if not self._directory:
+            return False
+        return controller in _CORE or controller in self.read(UNIFIED, "cgroup.controllers").split()
+
+    def enter(self, pid: int, beside: int = 0) -> None:
+        if not self._directory:
+            return
+        try:
+            self.write(UNIFIED, "cgroup.procs", str(pid))
+        except OSError as error:
+            if error.errno == EBUSY and beside:
+                tree.write_file(self._of(beside) + "/cgroup.procs", str(pid))
+                return
+            raise self._explained(error) from None
+
+    def clone_fd(self) -> int:
+        if not self._directory:
+            return -1
+        return os.open(self._directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+
+    def below(self, path: str, controllers: Iterable[str] = ()) -> CgroupV2:
+        if set(controllers) - {UNIFIED}:
+            raise OSError(EINVAL, "cgroup v2 has one hierarchy for all controllers", path)
+        below = f"{self._directory}/{clean(path.strip('/'))}"
+        return CgroupV2(below, self._mount_point, rootless=self._rootless)
+
+    def write(self, controller: str, file: str, value: str) -> None:
+        tree.write_file(self._file(controller, file), value)
+
+    def read(self, controller: str, file: str) -> str:
+        return tree.read_file(self._file(controller, file))
+
+    def set_devices(self, rules: Iterable[DeviceRule]) -> None:
+        if not self._directory:
+            return
+        from runwasi.linux.cgroups.devices import filter_program  # late: exec and most updates set none
+        from runwasi.linux.cgroups.ebpf import attach_device_filter
+
+        directory = os.open(self._directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            attach_device_filter(directory, filter_program(list(rules)))
+        except OSError as error:
+            # A user without CAP_BPF is no device's owner: the file permissions must do.
+            if not (self._rootless and error.errno in (EACCES, EPERM)):
+                raise
+        finally:
+            os.close(directory)
+
+    def pids(self) -> list[int]:
+        return tree.processes(self._directory) if self._directory else []
+
+    def freeze(self) -> None:
+        self._set_frozen("1")
+
+    def thaw(self) -> None:
+        self._set_frozen("0")
+
+    def frozen(self) -> bool:
+        try:
+            return bool(self._directory) and self.read(UNIFIED, "cgroup.freeze") == "1\n"
+        except OSError as error:
+            if error.errno not in (ENOENT, ENODEV):
+                raise
+            return False
+
+    def kill(self) -> None:
+        if not self._directory:
+            return
+        try:
+            self.write(UNIFIED, "cgroup.kill", "1")
+        except OSError as error:
+            if error.errno == ENODEV or not os.path.exists(self._directory):
+                return
+            if error.errno not in (ENOENT, EOPNOTSUPP):
+                raise
+            # Before Linux 5.14, or in a threaded cgroup: frozen, nothing forks while it is being listed.
+            self.write(UNIFIED, "cgroup.freeze", "1")
+            tree.kill_all(self._directory)
+            self.write(UNIFIED, "cgroup.freeze", "0")
+
+    def remove(self) -> None:
+        if self._directory:
+            tree.remove(self._directory)
+
+    def paths(self) -> dict[str, str]:
+        return {UNIFIED: self._directory} if self._directory else {}
+
+    def watch_oom(self) -> InotifyOom:
+        from runwasi.linux.cgroups.oom import InotifyOom  # late: only servers watch
+
+        if not self.has("memory"):
+            raise OSError(ENOENT, "cgroup controller memory is not available", self._directory)
+        return InotifyOom(self._directory)
+
+    def _parents(self) -> list[str]:
+        """Return the directories from the mount point down to the one above this cgroup's."""
+        parents = [self._mount_point]
+        for part in self._directory[len(self._mount_point) + 1 :].split("/")[:-1]:
+            parents.append(f"{parents[-1]}/{part}")
+        return parents
+
+    def _check_type(self) -> None:
+        """Refuse a cgroup that can hold no process because an ancestor was made threaded."""
+        if self.read(UNIFIED, "cgroup.type") == "domain invalid\n":
+            why = "cgroup is in an invalid state: a cgroup above it is threaded"
+            raise OSError(EOPNOTSUPP, why, self._directory)
+
+    def _set_frozen(self, value: str) -> None:
+        """Freeze or thaw, and wait until cgroup.events says that it is done: its changes raise POLLPRI."""
+        self.write(UNIFIED, "cgroup.freeze", value)
+        deadline = monotonic() + _FREEZE_SECONDS
+        events = os.open(self._file(UNIFIED, "cgroup.events"), os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            changed = poll()
+            changed.register(events, POLLPRI | POLLERR)
+            while f"frozen {value}" not in os.pread(events, 4096, 0).decode():
+                if not changed.poll(max(0.0, deadline - monotonic()) * 1000):
+                    if value == "1":
+                        self.write(UNIFIED, "cgroup.freeze", "0")
+                    raise OSError(EBUSY, "some process does not reach a stopping point", self._directory)
+        finally:
+            os.close(events)
+
+    def _of(self, pid: int) -> str:
+        """Return the directory of the cgroup that a process of ours is in now."""
+        for line in tree.read_file(f"/proc/{pid}/cgroup").splitlines():
+            if line.startswith("0::"):
+                directory = _unified().directory(_unified().visible(line[3:]))
+                if (directory + "/").startswith(self._directory + "/"):
+                    return directory
+        raise OSError(ENOENT, f"process {pid} is not in the cgroup", self._directory)
+
+    def _file(self, controller: str, file: str) -> str:
+        if not self._directory:
+            raise OSError(ENOENT, f"cgroup controller {controller} is not available without privileges", file)
+        return f"{self._directory}/{file}"
+
+    def _explained(self, error: OSError) -> OSError:
+        """Say why the kernel refuses a process; its numbers alone mislead here."""
+        if error.errno == EBUSY:
+            why = "cgroup can hold no process: controllers are enabled for its children"
+        elif error.errno == EOPNOTSUPP:
+            why = "cgroup can hold no process: it is threaded, or a cgroup beside it is"
+        else:
+            return error
+        return OSError(error.errno, why, self._directory)
+
+
+def at(path: str, *, rootless: bool = False) -> CgroupV2:
+    """Return the cgroup of this path: absolute from the mount point, else beside this process's own.
+
+    Beside, because a cgroup that holds processes, as our own does, cannot pass controllers down ("no internal
+    process"). Raises OSError for a path that leaves its parent.
+    """
+    cleaned = clean(path)
+    hierarchy = _unified()
+    if not cleaned.startswith("/"):
+        parent = os.path.dirname(hierarchy.visible(own_paths()[UNIFIED])).rstrip("/")
+        cleaned = f"{parent}/{cleaned}"
+    return CgroupV2(hierarchy.directory(cleaned), hierarchy.mount_point, rootless=rootless)
+
+
+def _unified() -> Hierarchy:
+    for hierarchy in layout().hierarchies:
+        if UNIFIED in hierarchy.controllers:
+            return hierarchy
+    raise OSError(ENOENT, "the cgroup v2 hierarchy is not mounted", "/sys/fs/cgroup")
+
+
+def _pass_controllers_down(directory: str) -> None:
+    """Enable for a cgroup's children all controllers that it has, each by itself where one is refused.
+
+    What stays refused matters only if a limit of it is asked for, and is reported then.
+    """
+    control = directory + "/cgroup.subtree_control"
+    available = tree.read_file(directory + "/cgroup.controllers").split()
+    missing = set(available) - set(tree.read_file(control).split())
+    if not missing:
+        return
+    try:
+        tree.write_file(control, " ".join(f"+{name}" for name in sorted(missing)))
+    except OSError:
+        for name in sorted(missing):
+            _try_enabling(control, name)
+
+
+def _try_enabling(control: str, name: str) -> None:
+    try:
+        tree.write_file(control, f"+{name}")
+    except OSError as error:
+        if error.errno not in (EACCES, EBUSY, EINVAL, ENOENT, EOPNOTSUPP, EPERM, EROFS):
+            raise failure(error.errno or 0, f"enable {name} in", control) from None
