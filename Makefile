@@ -7,7 +7,7 @@ SITE_PACKAGES = $(shell $(VENV)/python -c 'import sysconfig; print(sysconfig.get
 
 .DELETE_ON_ERROR:
 .PHONY: help demo test lint test-unit test-integration test-vm bench install uninstall clean \
-    packages-build packages-demo packages-test
+    packages-build packages-demo packages-test newer-containerds
 
 help: ## Print this list
 	@grep -hE '^[a-z/-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
@@ -35,7 +35,7 @@ lint: .venv/ready ## Format, lint and types
 test-unit: packages-test .venv/ready build/wasi-demo-app.wasm ## Unit tests
 	$(VENV)/python -m pytest tests/unit
 
-test-integration: packages-test build/bin build/wasi-demo-app.wasm ## Tests on the real kernel and containerd, as root
+test-integration: packages-test build/bin build/wasi-demo-app.wasm newer-containerds ## Tests on the real kernel and containerd, as root
 	@test "$$(id -u)" = 0 || { echo "the integration tests make namespaces and cgroups: run them as root" >&2; exit 1; }
 	$(VENV)/python -m pytest tests/integration
 
@@ -68,6 +68,12 @@ build/bin: scripts/launchers.py .venv/ready
 	$(PYTHON) -IS scripts/launchers.py write --python $(PYTHON) --bin $@ --path $(CURDIR) --path $(SITE_PACKAGES)
 	touch $@
 
-build/wasi-demo-app.wasm: wasi-demo-app/main.c | packages-demo
+# Releases newer than this system's, unpacked beside it and not installed.
+newer-containerds: build/cache/containerd-trixie build/cache/containerd-sid
+
+build/cache/containerd-%:
+	scripts/debian-package $* containerd $@
+
+build/wasi-demo-app.wasm: $(wildcard wasi-demo-app/*.c) | packages-demo
 	mkdir -p $(@D)
-	clang --target=wasm32-wasi -O2 -Wall -Wextra -Werror -o $@ wasi-demo-app/main.c
+	clang --target=wasm32-wasi -O2 -Wall -Wextra -Werror -o $@ $^

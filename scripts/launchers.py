@@ -42,13 +42,15 @@ def programs() -> dict[str, tuple[str, str]]:
 
 
 def write(bin_folder: str, python: str, folders: list[str]) -> None:
-    """Write every launcher into bin_folder, each by a rename, so that one being executed is never half there."""
+    """Write every launcher into bin_folder, by renames, so that one being executed is never half there."""
     os.makedirs(bin_folder, exist_ok=True)
     for name, (module, arguments) in programs().items():
         path = os.path.join(bin_folder, name)
         with open(path + ".new", "w", encoding="utf-8") as file:
             file.write(
-                _LAUNCHER.format(python=python, mark=_MARK, folders=folders, module=module, arguments=arguments)
+                _LAUNCHER.format(
+                    python=python, mark=_MARK, folders=folders, module=module, arguments=arguments
+                )
             )
         os.chmod(path + ".new", 0o755)
         os.replace(path + ".new", path)

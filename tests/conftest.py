@@ -1,0 +1,18 @@
+"""Fixtures for every test."""
+
+from __future__ import annotations
+
+import os
+import uuid
+
+import pytest
+
+from tests.support.places import SESSION_VARIABLE
+
+
+@pytest.fixture(scope="session", autouse=True)
+def session_name() -> str:
+    """A name that this session's processes, folders, cgroups and containers carry."""
+    name = f"rw{uuid.uuid4().hex[:8]}"
+    os.environ[SESSION_VARIABLE] = name
+    return name

@@ -1,0 +1,161 @@
+"""Fixtures for tests on the real kernel: bundles, runtimes, private containerds, and the leak guard."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import signal
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+import pytest
+
+from tests.support import leaks
+from tests.support.bundle import Bundle, make_bundle
+from tests.support.containerd import HOSTS, RUNC, WASMTIME, Containerd, running_containerd
+from tests.support.folders import remove_folder
+from tests.support.oci_image import busybox_layer, write_image
+from tests.support.places import WASI_DEMO_APP
+from tests.support.runtime import Runtime
+
+BUSYBOX_IMAGE = "localhost/busybox:latest"
+DEMO_IMAGE = "localhost/wasi-demo-app:latest"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _nothing_left_in_the_end(session_name: str) -> Iterator[None]:
+    yield from _guarded(session_name)
+
+
+@pytest.fixture(autouse=True)
+def _nothing_left_by_the_test(session_name: str) -> Iterator[None]:
+    yield from _guarded(session_name)
+
+
+def _guarded(session: str) -> Iterator[None]:
+    before = leaks.take(session)
+    yield
+    leaked = leaks.since(before, session)
+    for pid in leaks.pids(leaked):  # so that one test's leak is not the next one's failure
+        os.kill(pid, signal.SIGKILL)
+    if leaked:
+        pytest.fail("left behind:\n  " + "\n  ".join(leaked), pytrace=False)
+
+
+@pytest.fixture(scope="session")
+def session_folder(session_name: str) -> Iterator[Path]:
+    """A folder with a short path, for sockets, that goes with the session."""
+    folder = Path(tempfile.mkdtemp(prefix=f"{session_name}-"))
+    yield folder
+    remove_folder(folder)
+
+
+@pytest.fixture
+def folder(session_folder: Path) -> Iterator[Path]:
+    """A fresh folder with a short path for one test."""
+    path = Path(tempfile.mkdtemp(dir=session_folder))
+    yield path
+    remove_folder(path)
+
+
+@pytest.fixture
+def new_id(session_name: str, request: pytest.FixtureRequest) -> Callable[[], str]:
+    """Container ids that nobody else on the machine uses."""
+    numbers = itertools.count(1)
+    name = request.node.name.partition("[")[0].removeprefix("test_")[:40]
+    return lambda: f"{session_name}-{name}-{next(numbers)}"
+
+
+@pytest.fixture
+def container_id(new_id: Callable[[], str]) -> str:
+    """One container id that nobody else on the machine uses."""
+    return new_id()
+
+
+BundleMaker = Callable[..., Bundle]
+
+
+@pytest.fixture
+def bundle(folder: Path) -> BundleMaker:
+    """Make bundles: bundle(["/bin/true"], files={"/app.wasm": b"..."})."""
+    numbers = itertools.count(1)
+
+    def make(
+        arguments: Sequence[str], *, files: Mapping[str, bytes] | None = None, busybox: bool = True
+    ) -> Bundle:
+        return make_bundle(folder / f"bundle{next(numbers)}", arguments, files=files, busybox=busybox)
+
+    return make
+
+
+@pytest.fixture
+def runwasi(folder: Path) -> Iterator[Runtime]:
+    """Our command line with a root of its own; what a test leaves in it is deleted."""
+    runtime = Runtime("runwasi", folder / "runwasi-root")
+    yield runtime
+    runtime.clean()
+
+
+@pytest.fixture(params=["runwasi", "runc"])
+def oci_runtime(request: pytest.FixtureRequest, folder: Path) -> Iterator[Runtime]:
+    """Our command line and runc's in turn: what both must do alike, so that the test itself is proven too."""
+    runtime = Runtime(request.param, folder / "runtime-root")
+    yield runtime
+    runtime.clean()
+
+
+@pytest.fixture(scope="session")
+def wasi_demo_app() -> bytes:
+    """The demo module."""
+    return WASI_DEMO_APP.read_bytes()
+
+
+@pytest.fixture(scope="session")
+def busybox_image(session_folder: Path) -> Path:
+    """An image archive of busybox."""
+    archive = session_folder / "busybox.tar"
+    write_image(archive, BUSYBOX_IMAGE, busybox_layer(), command=["/bin/sh"])
+    return archive
+
+
+@pytest.fixture(scope="session")
+def demo_image(session_folder: Path, wasi_demo_app: bytes) -> Path:
+    """An image archive with the demo module as a file beside busybox."""
+    archive = session_folder / "wasi-demo-app.tar"
+    layer = busybox_layer({"wasi-demo-app.wasm": wasi_demo_app})
+    write_image(archive, DEMO_IMAGE, layer, entrypoint=["/wasi-demo-app.wasm"], command=[])
+    return archive
+
+
+@pytest.fixture(scope="module")
+def containerd(
+    session_name: str, session_folder: Path, busybox_image: Path, demo_image: Path
+) -> Iterator[Containerd]:
+    """Debian's containerd 1.6 with both images."""
+    yield from _containerd("1.6", session_name, session_folder, [busybox_image, demo_image])
+
+
+@pytest.fixture(scope="module", params=list(HOSTS))
+def each_containerd(
+    request: pytest.FixtureRequest,
+    session_name: str,
+    session_folder: Path,
+    busybox_image: Path,
+    demo_image: Path,
+) -> Iterator[Containerd]:
+    """containerd 1.6, 1.7 and 2 in turn, each with both images."""
+    yield from _containerd(request.param, session_name, session_folder, [busybox_image, demo_image])
+
+
+def _containerd(release: str, session: str, parent: Path, images: Sequence[Path]) -> Iterator[Containerd]:
+    folder = Path(tempfile.mkdtemp(prefix="c", dir=parent))
+    with running_containerd(folder, HOSTS[release], namespace=session, images=images) as containerd:
+        yield containerd
+
+
+@pytest.fixture(params=[WASMTIME, RUNC], ids=["runwasi", "runc"])
+def shim(request: pytest.FixtureRequest) -> str:
+    """Our runtime name and runc's in turn: what both must do alike, so that the test itself is proven too."""
+    name: str = request.param
+    return name

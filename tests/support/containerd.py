@@ -1,0 +1,184 @@
+"""A private containerd: its own folders, socket and shims, beside whatever the machine runs."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from tests.support.places import BIN, CACHE
+
+_START_SECONDS = 30
+_STOP_SECONDS = 20
+
+
+class Host(NamedTuple):
+    """One release of containerd, by the folder that holds its programs."""
+
+    name: str
+    programs: Path
+
+
+HOSTS = {
+    "1.6": Host("1.6", Path("/usr/bin")),
+    "1.7": Host("1.7", CACHE / "containerd-trixie/usr/bin"),
+    "2": Host("2", CACHE / "containerd-sid/usr/bin"),
+}
+
+WASMTIME = "io.containerd.wasmtime.v1"
+RUNC = "io.containerd.runc.v2"
+
+_CONFIG = """\
+version = 2
+root = "{folder}/root"
+state = "{folder}/state"
+disabled_plugins = [{disabled}]
+
+[grpc]
+  address = "{folder}/containerd.sock"
+
+[debug]
+  level = "debug"
+
+[plugins."io.containerd.internal.v1.opt"]
+  path = "{folder}/opt"
+"""
+_CRI = "io.containerd.grpc.v1.cri"
+
+
+class Containerd:
+    """A containerd of its own, from start() to stop()."""
+
+    def __init__(self, folder: Path, host: Host, *, namespace: str, cri_config: str | None = None) -> None:
+        self.folder = folder
+        self.host = host
+        self.namespace = namespace
+        self.address = folder / "containerd.sock"
+        self.log = folder / "containerd.log"
+        self._cri_config = cri_config
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def pid(self) -> int:
+        """The daemon's pid; only between start() and stop()."""
+        assert self._process is not None
+        return self._process.pid
+
+    def start(self) -> None:
+        """Start the daemon and return when it serves."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        config = self.folder / "config.toml"
+        disabled = "" if self._cri_config else f'"{_CRI}"'
+        config.write_text(_CONFIG.format(folder=self.folder, disabled=disabled) + (self._cri_config or ""))
+        with _readiness_socket(self.folder / "notify.sock") as ready, self.log.open("ab") as log:
+            self._process = subprocess.Popen(
+                [self.host.programs / "containerd", "--config", config],
+                env=self._environment() | {"NOTIFY_SOCKET": str(self.folder / "notify.sock")},
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                # Not a member of the terminal's job: ^C must reach the tests first, which then stop it.
+                start_new_session=True,
+            )
+            self._wait_until(ready)
+
+    def _wait_until(self, ready: socket.socket) -> None:
+        ready.settimeout(_START_SECONDS)
+        try:
+            while b"READY=1" not in ready.recv(4096):
+                pass
+        except TimeoutError:
+            self.stop()
+            raise RuntimeError(
+                f"containerd did not start; its log:\n{self.log.read_text()[-4000:]}"
+            ) from None
+
+    def stop(self, how: int = signal.SIGTERM) -> None:
+        """Stop the daemon; its shims and containers go on, as they do for every containerd."""
+        if self._process is not None:
+            self._process.send_signal(how)
+            self._process.wait(_STOP_SECONDS)
+            self._process = None
+
+    def ctr(
+        self, *arguments: str | Path, check: bool = True, stdin: str | None = None, timeout: float = 60
+    ) -> subprocess.CompletedProcess[str]:
+        """Run ctr against this daemon, with its output captured as text."""
+        given = {"input": stdin} if stdin is not None else {"stdin": subprocess.DEVNULL}
+        done = subprocess.run(
+            self.ctr_command(*arguments),
+            env=self._environment(),
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            check=False,
+            **given,
+        )
+        if check and done.returncode != 0:
+            raise AssertionError(
+                f"{' '.join(map(str, arguments))}: {done.returncode}\n{done.stdout}\n{done.stderr}"
+            )
+        completed: subprocess.CompletedProcess[str] = done
+        return completed
+
+    def ctr_command(self, *arguments: str | Path) -> list[str | Path]:
+        """The command line of ctr for this daemon, for those who start it in their own way."""
+        return [self.host.programs / "ctr", "-a", self.address, "-n", self.namespace, *arguments]
+
+    def start_ctr(self, *arguments: str | Path, **popen: object) -> subprocess.Popen[str]:
+        """Start ctr with pipes to it and leave it running."""
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+        return subprocess.Popen(  # type: ignore[call-overload, no-any-return]
+            self.ctr_command(*arguments), env=self._environment(), **(pipes | popen)
+        )
+
+    def import_image(self, archive: Path) -> None:
+        """Bring an image archive in."""
+        self.ctr("images", "import", archive)
+
+    def _environment(self) -> dict[str, str]:
+        path = f"{BIN}:{self.host.programs}:/usr/local/sbin:/usr/sbin:/usr/bin:/sbin:/bin"
+        return dict(os.environ, PATH=path)
+
+
+@contextlib.contextmanager
+def _readiness_socket(path: Path) -> Iterator[socket.socket]:
+    """The socket on which containerd says that it is ready, as it does to systemd (man 3 sd_notify)."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as ready:
+        ready.bind(str(path))
+        try:
+            yield ready
+        finally:
+            path.unlink()
+
+
+@contextlib.contextmanager
+def running_containerd(
+    folder: Path, host: Host, *, namespace: str, images: Sequence[Path] = (), cri_config: str | None = None
+) -> Iterator[Containerd]:
+    """A started containerd that holds the images, stopped in the end."""
+    containerd = Containerd(folder, host, namespace=namespace, cri_config=cri_config)
+    containerd.start()
+    try:
+        for image in images:
+            containerd.import_image(image)
+        yield containerd
+    finally:
+        containerd.stop()
+        _remove_namespace_folders(namespace)
+
+
+def _remove_namespace_folders(namespace: str) -> None:
+    """Remove the folders named for a containerd namespace, which runtimes make and leave when it is empty."""
+    for parent in (
+        *Path("/sys/fs/cgroup").glob("*/"),
+        Path("/sys/fs/cgroup"),
+        *Path("/run/containerd").glob("*/"),
+    ):
+        if (parent / namespace).is_dir():
+            (parent / namespace).rmdir()

@@ -1,0 +1,16 @@
+"""Where things are in the work tree."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+BUILD = ROOT / "build"
+BIN = BUILD / "bin"
+CACHE = BUILD / "cache"
+WASI_DEMO_APP = BUILD / "wasi-demo-app.wasm"
+BUSYBOX = Path("/bin/busybox")
+
+# Everything a test session starts carries this in its environment, so that what it leaves behind can be told
+# from what others do on the same machine.
+SESSION_VARIABLE = "RUNWASI_TEST_SESSION"
