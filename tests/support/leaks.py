@@ -65,7 +65,7 @@ def pids(leaked: list[str]) -> list[int]:
 
 
 def _ours(session: str, things: Iterator[str]) -> Iterator[str]:
-    """What is this session's, but for its containerd namespace's own folders, which every runtime lets stay."""
+    """What is this session's, but for its containerd namespace's own folders, which stay under runc."""
     return (thing for thing in things if _ALONE or session in thing if not thing.endswith(f"/{session}"))
 
 
