@@ -1,90 +1,209 @@
-"""Images as image-spec 1.1 and the wasm artifact convention describe them: manifests, indexes and media types.
+"""Images and artifacts: descriptors, manifests, indexes, configurations, the layout, and their media types.
 
-Only the members that runwasi reads. Sources: image-spec manifest.md, image-index.md, config.md, image-layout.md;
-https://tag-runtime.cncf.io/wgs/wasm/deliverables/wasm-oci-artifact/.
+Sources: image-spec 1.1; the CNCF's wasm OCI artifact layout for WasmConfig.
 """
 
 from __future__ import annotations
 
-from runwasi.oci.record import EMPTY, Int64, Record
+from runwasi.oci.decode import SpecError, quoted
+from runwasi.oci.record import EMPTY, Record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from typing import Annotated, Any, ClassVar, Literal, TypeAlias
 
-INDEX = "application/vnd.oci.image.index.v1+json"
-MANIFEST = "application/vnd.oci.image.manifest.v1+json"
-CONFIG = "application/vnd.oci.image.config.v1+json"
-LAYER = "application/vnd.oci.image.layer.v1.tar"
-DOCKER_INDEX = "application/vnd.docker.distribution.manifest.list.v2+json"
-DOCKER_MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
+DESCRIPTOR_TYPE = "application/vnd.oci.descriptor.v1+json"
+LAYOUT_HEADER_TYPE = "application/vnd.oci.layout.header.v1+json"
+INDEX_TYPE = "application/vnd.oci.image.index.v1+json"
+MANIFEST_TYPE = "application/vnd.oci.image.manifest.v1+json"
+CONFIG_TYPE = "application/vnd.oci.image.config.v1+json"
+EMPTY_TYPE = "application/vnd.oci.empty.v1+json"
+LAYER_TYPE = "application/vnd.oci.image.layer.v1.tar"
+LAYER_GZIP_TYPE = "application/vnd.oci.image.layer.v1.tar+gzip"
+LAYER_ZSTD_TYPE = "application/vnd.oci.image.layer.v1.tar+zstd"
 
-WASM_CONFIG = "application/vnd.wasm.config.v0+json"
-WASM = "application/wasm"
-WASM_COMPONENT_LAYER = "application/vnd.bytecodealliance.wasm.component.layer.v0+wasm"
-WASM_CONTENT_LAYER = "application/vnd.wasm.content.layer.v1+wasm"
-WASM_LAYERS = (WASM_COMPONENT_LAYER, WASM_CONTENT_LAYER, WASM)
-"""Layer types whose content is one wasm module, whatever the engine."""
+DOCKER_INDEX_TYPE = "application/vnd.docker.distribution.manifest.list.v2+json"
+DOCKER_MANIFEST_TYPE = "application/vnd.docker.distribution.manifest.v2+json"
+DOCKER_CONFIG_TYPE = "application/vnd.docker.container.image.v1+json"
+DOCKER_LAYER_TYPE = "application/vnd.docker.image.rootfs.diff.tar"
+DOCKER_LAYER_GZIP_TYPE = "application/vnd.docker.image.rootfs.diff.tar.gzip"
 
-WASM_SYSTEMS = ("wasip1", "wasi", "wasip2")
-"""What the config of a wasm image calls its operating system."""
+WASM_CONFIG_TYPE = "application/vnd.wasm.config.v0+json"
+WASM_TYPE = "application/wasm"
+WASM_CONTENT_LAYER_TYPE = "application/vnd.wasm.content.layer.v1+wasm"
+WASM_COMPONENT_LAYER_TYPE = "application/vnd.bytecodealliance.wasm.component.layer.v0+wasm"
 
-TITLE = "org.opencontainers.image.title"
+INDEX_TYPES = frozenset({INDEX_TYPE, DOCKER_INDEX_TYPE})
+MANIFEST_TYPES = frozenset({MANIFEST_TYPE, DOCKER_MANIFEST_TYPE})
+CONFIG_TYPES = frozenset({CONFIG_TYPE, DOCKER_CONFIG_TYPE})
+WASM_LAYER_TYPES = frozenset({WASM_TYPE, WASM_CONTENT_LAYER_TYPE, WASM_COMPONENT_LAYER_TYPE})
+
+LAYOUT_FILE = "oci-layout"
+LAYOUT_VERSION = "1.0.0"
+INDEX_FILE = "index.json"
+BLOBS_DIR = "blobs"
+
+EMPTY_JSON = b"{}"
+EMPTY_JSON_DIGEST = "sha256:44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a"
+
 REF_NAME = "org.opencontainers.image.ref.name"
-IMAGE_NAME = "io.containerd.image.name"
+"""The annotation of an index entry that holds its tag."""
 
-_ROOTFS_LAYERS = (
-    "application/vnd.oci.image.layer.",
-    "application/vnd.docker.image.rootfs.",
-)
-_COMPRESSIONS = ("+gzip", "+zstd", ".gzip", ".zstd")
+CONTAINERD_IMAGE_NAME = "io.containerd.image.name"
+"""The annotation of an index entry that holds the whole name containerd gives the image."""
 
-
-def uncompressed_type(media_type: str) -> str:
-    """Return a layer's media type without the suffix that says how it is compressed."""
-    for suffix in _COMPRESSIONS:
-        media_type = media_type.removesuffix(suffix)
-    return media_type
-
-
-def is_rootfs_layer(media_type: str) -> bool:
-    """Say whether a layer is a tar of the root file system, which containerd unpacks."""
-    return media_type.startswith(_ROOTFS_LAYERS)
+Size: TypeAlias = "Annotated[int, 0, 9223372036854775807]"
+SchemaVersion: TypeAlias = "Annotated[int, 2, 2]"
+RootFsType: TypeAlias = "Literal['layers']"
+LayoutVersion: TypeAlias = "Literal['1.0.0']"
 
 
 class Platform(Record):
-    """What a manifest of an index is for."""
+    """What an image is made for."""
 
-    os: str = ""
-    architecture: str = ""
-    variant: str = ""
+    json_names: ClassVar[Mapping[str, str]] = {"os_version": "os.version", "os_features": "os.features"}
+
+    architecture: str
+    os: str
+    os_version: str | None = None
+    os_features: tuple[str, ...] = ()
+    variant: str | None = None
 
 
 class Descriptor(Record):
-    """A blob: what it is and how to find it. Source: image-spec descriptor.md."""
+    """A reference to content by digest; `size` in bytes, `data` the content itself in base64."""
 
-    media_type: str = ""
+    media_type: str
     digest: str
-    size: Int64
+    size: Size
+    urls: tuple[str, ...] = ()
     annotations: Mapping[str, str] = EMPTY
+    data: str | None = None
     platform: Platform | None = None
+    artifact_type: str | None = None
 
-
-class Index(Record):
-    """Manifests to choose from."""
-
-    manifests: tuple[Descriptor, ...] = ()
+    def check(self) -> None:
+        """Refuse a digest that is none: it becomes part of a path."""
+        check_digest(".digest", self.digest)
 
 
 class Manifest(Record):
-    """One image: its config and its layers."""
+    """An image or artifact: its configuration and layers."""
 
+    schema_version: SchemaVersion
+    media_type: str | None = None
+    artifact_type: str | None = None
     config: Descriptor
-    layers: tuple[Descriptor, ...] = ()
+    layers: tuple[Descriptor, ...]
+    subject: Descriptor | None = None
+    annotations: Mapping[str, str] = EMPTY
 
 
-class Config(Record):
-    """What an image is for; empty members for an artifact's config, which may say nothing."""
+class Index(Record):
+    """A list of manifests, usually one for each platform."""
 
-    os: str = ""
-    architecture: str = ""
+    schema_version: SchemaVersion
+    media_type: str | None = None
+    artifact_type: str | None = None
+    manifests: tuple[Descriptor, ...]
+    subject: Descriptor | None = None
+    annotations: Mapping[str, str] = EMPTY
+
+
+class Layout(Record):
+    """The `oci-layout` file that marks a directory as an image layout."""
+
+    image_layout_version: LayoutVersion
+
+
+class Execution(Record):
+    """The `config` part of an image's configuration: what its containers run."""
+
+    json_names: ClassVar[Mapping[str, str]] = {
+        "user": "User",
+        "exposed_ports": "ExposedPorts",
+        "env": "Env",
+        "entrypoint": "Entrypoint",
+        "cmd": "Cmd",
+        "volumes": "Volumes",
+        "working_dir": "WorkingDir",
+        "labels": "Labels",
+        "stop_signal": "StopSignal",
+        "args_escaped": "ArgsEscaped",
+    }
+
+    user: str | None = None
+    exposed_ports: Mapping[str, Any] = EMPTY
+    env: tuple[str, ...] = ()
+    entrypoint: tuple[str, ...] = ()
+    cmd: tuple[str, ...] = ()
+    volumes: Mapping[str, Any] = EMPTY
+    working_dir: str | None = None
+    labels: Mapping[str, str] = EMPTY
+    stop_signal: str | None = None
+    args_escaped: bool = False
+
+
+class RootFs(Record):
+    """The digests of an image's layers, uncompressed."""
+
+    json_names: ClassVar[Mapping[str, str]] = {"diff_ids": "diff_ids"}
+
+    type: RootFsType
+    diff_ids: tuple[str, ...]
+
+
+class History(Record):
+    """How one layer came about."""
+
+    json_names: ClassVar[Mapping[str, str]] = {"created_by": "created_by", "empty_layer": "empty_layer"}
+
+    created: str | None = None
+    created_by: str | None = None
+    author: str | None = None
+    comment: str | None = None
+    empty_layer: bool = False
+
+
+class ImageConfig(Platform):
+    """The configuration of an image."""
+
+    created: str | None = None
+    author: str | None = None
+    config: Execution = Execution()
+    rootfs: RootFs
+    history: tuple[History, ...] = ()
+
+
+class WasmComponent(Record):
+    """The interfaces of the component in a wasm artifact."""
+
+    exports: tuple[str, ...] = ()
+    imports: tuple[str, ...] = ()
+    target: str | None = None
+
+
+class WasmConfig(Record):
+    """The configuration of a wasm artifact, media type WASM_CONFIG_TYPE."""
+
+    created: str | None = None
+    author: str | None = None
+    architecture: str
+    os: str
+    layer_digests: tuple[str, ...]
+    component: WasmComponent | None = None
+
+
+def check_digest(path: str, digest: str) -> None:
+    """Raise SpecError unless a digest is `algorithm:encoded`, for SHA-2 with the right number of digits."""
+    algorithm, _, encoded = digest.partition(":")
+    length = {"sha256": 64, "sha512": 128}.get(algorithm)
+    if length is not None:
+        valid = len(encoded) == length and not set(encoded) - set("0123456789abcdef")
+    else:
+        valid = bool(algorithm and encoded) and (algorithm + encoded).isascii()
+        valid = valid and algorithm[0].isalnum() and all(c.isalnum() or c in "+._-" for c in algorithm)
+        valid = valid and all(c.isalnum() or c in "=_-" for c in encoded)
+    if not valid:
+        raise SpecError(path, f"{quoted(digest)} is not a digest")
