@@ -1,0 +1,23 @@
+"""Generated from event_forward.proto by scripts/generate_protos.py."""
+
+from __future__ import annotations
+
+from runwasi.proto.types import Envelope
+from runwasi.proto.well_known import Empty
+from runwasi.proto.wire import Message
+
+
+class ForwardRequest(Message):
+    """containerd.services.events.ttrpc.v1.ForwardRequest."""
+
+    envelope: Envelope | None = None
+
+    FIELDS = (
+        (1, "envelope", Envelope),
+    )
+
+
+EVENTS_METHODS: dict[str, tuple[type[Message], type[Message]]] = {
+    "Forward": (ForwardRequest, Empty),
+}
+"""containerd.services.events.ttrpc.v1.Events: method -> request and answer."""

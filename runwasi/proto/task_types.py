@@ -1,0 +1,26 @@
+"""Generated from task_types.proto by scripts/generate_protos.py."""
+
+from __future__ import annotations
+
+from runwasi.proto.well_known import Any
+from runwasi.proto.wire import UINT, Message
+
+# containerd.v1.types.Status
+UNKNOWN = 0
+CREATED = 1
+RUNNING = 2
+STOPPED = 3
+PAUSED = 4
+PAUSING = 5
+
+
+class ProcessInfo(Message):
+    """containerd.v1.types.ProcessInfo."""
+
+    pid: int = 0
+    info: Any | None = None
+
+    FIELDS = (
+        (1, "pid", UINT),
+        (2, "info", Any),
+    )

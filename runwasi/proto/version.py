@@ -1,0 +1,24 @@
+"""Generated from version.proto by scripts/generate_protos.py."""
+
+from __future__ import annotations
+
+from runwasi.proto.well_known import Empty
+from runwasi.proto.wire import STRING, Message
+
+
+class VersionResponse(Message):
+    """containerd.services.version.v1.VersionResponse."""
+
+    version: str = ""
+    revision: str = ""
+
+    FIELDS = (
+        (1, "version", STRING),
+        (2, "revision", STRING),
+    )
+
+
+VERSION_METHODS: dict[str, tuple[type[Message], type[Message]]] = {
+    "Version": (Empty, VersionResponse),
+}
+"""containerd.services.version.v1.Version: method -> request and answer."""
