@@ -110,13 +110,15 @@ def read_json(path: str) -> Any:
 def read_document(path: str) -> bytes:
     """Read a file that should hold a document, but never much more than MAX_SIZE of it. Raises OSError."""
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    with open(fd, "rb", buffering=0) as file:
+    try:
         chunks = []
         left = MAX_SIZE + 1
-        while left > 0 and (chunk := file.read(left)):
+        while left > 0 and (chunk := os.read(fd, left)):
             chunks.append(chunk)
             left -= len(chunk)
         return b"".join(chunks)
+    finally:
+        os.close(fd)
 
 
 def decode(record_type: type[R], value: Any, path: str = "$") -> R:

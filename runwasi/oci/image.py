@@ -203,7 +203,12 @@ def check_digest(path: str, digest: str) -> None:
         valid = len(encoded) == length and not set(encoded) - set("0123456789abcdef")
     else:
         valid = bool(algorithm and encoded) and (algorithm + encoded).isascii()
-        valid = valid and algorithm[0].isalnum() and all(c.isalnum() or c in "+._-" for c in algorithm)
+        valid = (
+            valid
+            and algorithm[0].isalnum()
+            and all(c.isalnum() or c in "+._-" for c in algorithm)
+            and algorithm.islower()
+        )
         valid = valid and all(c.isalnum() or c in "=_-" for c in encoded)
     if not valid:
         raise SpecError(path, f"{quoted(digest)} is not a digest")
