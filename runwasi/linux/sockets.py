@@ -49,6 +49,11 @@ def send_fds(socket: int, data: bytes, fds: Sequence[int]) -> None:
         sock.sendmsg((data,), (rights,) if fds else (), _socket.MSG_NOSIGNAL)
 
 
+def send_fd(socket: int, fd: int, name: str) -> None:
+    """Send a copy of descriptor fd with its name, as the listener on a console socket expects a terminal."""
+    send_fds(socket, os.fsencode(name), (fd,))
+
+
 def receive_fds(socket: int, size: int = 4096) -> tuple[bytes, list[int]]:
     """Receive up to size bytes and the descriptors that came with them, which are made close-on-exec.
 

@@ -9,7 +9,6 @@ from struct import pack, unpack
 
 from runwasi.linux.beneath import open_in_root
 from runwasi.linux.filesystems import DEVPTS_SUPER_MAGIC, filesystem_type
-from runwasi.linux.sockets import send_fds
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -62,11 +61,6 @@ def open_pty(root_fd: int, path: str = "dev/pts/ptmx") -> Pty:
         os.close(master)
         raise
     return Pty(master, slave, number)
-
-
-def send_fd(socket: int, fd: int, name: str) -> None:
-    """Send terminal fd and its name over a unix socket, as the listener on a console socket expects it."""
-    send_fds(socket, os.fsencode(name), (fd,))
 
 
 def make_controlling(fd: int) -> None:

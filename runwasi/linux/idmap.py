@@ -1,0 +1,116 @@
+"""Id mappings of user namespaces: writing them, and namespaces made only to map a mount."""
+
+from __future__ import annotations
+
+import os
+
+from runwasi.linux.namespaces import CLONE_NEWUSER, open_namespace
+from runwasi.linux.process import fork_into, reap
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+class IdMap:
+    """size ids from inside on, in a user namespace, are those from outside on in its parent."""
+
+    __slots__ = ("inside", "outside", "size")
+
+    def __init__(self, inside: int, outside: int, size: int) -> None:
+        self.inside = inside
+        self.outside = outside
+        self.size = size
+
+    def __repr__(self) -> str:
+        return f"IdMap({self.inside}, {self.outside}, {self.size})"
+
+
+def write_maps(
+    pid: int, uid_maps: Sequence[IdMap], gid_maps: Sequence[IdMap], *, rootless: bool = False
+) -> None:
+    """Write the mappings of the user namespace that process pid has just entered.
+
+    A rootless caller may map its own ids alone (then setgroups is denied, as man 7 user_namespaces asks);
+    whatever else it wants is left to newuidmap and newgidmap. Raises OSError with what they complain of.
+    """
+    if not rootless:
+        _write(pid, "uid_map", _lines(uid_maps))
+        _write(pid, "gid_map", _lines(gid_maps))
+        return
+    if _only_own(uid_maps, os.geteuid()):
+        _write(pid, "uid_map", _lines(uid_maps))
+    else:
+        _run_helper("newuidmap", pid, uid_maps)
+    if _only_own(gid_maps, os.getegid()):
+        _write(pid, "setgroups", "deny")
+        _write(pid, "gid_map", _lines(gid_maps))
+    else:
+        _run_helper("newgidmap", pid, gid_maps)
+
+
+def _only_own(maps: Sequence[IdMap], own: int) -> bool:
+    return len(maps) == 1 and maps[0].size == 1 and maps[0].outside == own
+
+
+def _lines(maps: Sequence[IdMap]) -> str:
+    return "".join(f"{entry.inside} {entry.outside} {entry.size}\n" for entry in maps)
+
+
+def _write(pid: int, name: str, text: str) -> None:
+    # One write: the kernel takes a map as a whole and only once.
+    path = f"/proc/{pid}/{name}"
+    fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+    try:
+        os.write(fd, text.encode())
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, f"write {path}") from None
+    finally:
+        os.close(fd)
+
+
+def _run_helper(program: str, pid: int, maps: Sequence[IdMap]) -> None:
+    """Run newuidmap or newgidmap, which hold the right that a rootless caller lacks."""
+    ids = [str(number) for entry in maps for number in (entry.inside, entry.outside, entry.size)]
+    complaints, writer = os.pipe()
+    try:
+        child = os.posix_spawnp(
+            program,
+            [program, str(pid), *ids],
+            os.environ,
+            file_actions=[(os.POSIX_SPAWN_DUP2, writer, 2)],
+        )
+    except FileNotFoundError as error:
+        os.close(complaints)
+        raise OSError(
+            error.errno, "not found; it comes with the package uidmap or shadow-utils", program
+        ) from None
+    finally:
+        os.close(writer)
+    with open(complaints, "rb") as stream:
+        text = stream.read().decode(errors="replace").strip()
+    if os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) != 0:
+        raise OSError(1, text or "failed", program)  # EPERM: nothing but a lack of rights makes it fail
+
+
+def user_namespace_for(uid_maps: Sequence[IdMap], gid_maps: Sequence[IdMap]) -> int:
+    """Make a user namespace with these mappings, held by its descriptor alone: what maps a mount.
+
+    Needs CAP_SETUID and CAP_SETGID here. Raises OSError.
+    """
+    wait, go = os.pipe()
+    try:
+        child = fork_into(CLONE_NEWUSER)
+        if child is None:
+            os.close(go)
+            os.read(wait, 1)  # until the parent is done with us, or is gone
+            os._exit(0)
+    finally:
+        os.close(wait)
+    try:
+        write_maps(child.pid, uid_maps, gid_maps)
+        return open_namespace(f"/proc/{child.pid}/ns/user", "user")
+    finally:
+        os.close(go)
+        reap(child.pidfd)
+        os.close(child.pidfd)

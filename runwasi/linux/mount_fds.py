@@ -1,0 +1,133 @@
+"""Mounts by descriptor: made detached, given attributes, then put in place; no path to race for.
+
+A detached mount is visible nowhere, so it never shows up writable, setuid or unmapped before its attributes
+are set. The calls are of Linux 5.2 (open_tree, fsopen, move_mount) and 5.12 (mount_setattr).
+"""
+
+from __future__ import annotations
+
+import os
+from ctypes import c_uint64, get_errno, sizeof
+
+from runwasi.linux.libc import (
+    SYS_FSCONFIG,
+    SYS_FSMOUNT,
+    SYS_FSOPEN,
+    SYS_MOUNT_SETATTR,
+    SYS_MOVE_MOUNT,
+    SYS_OPEN_TREE,
+    check,
+    failure,
+    syscall,
+)
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+# linux/mount.h
+MOUNT_ATTR_RDONLY = 0x1
+MOUNT_ATTR_NOSUID = 0x2
+MOUNT_ATTR_NODEV = 0x4
+MOUNT_ATTR_NOEXEC = 0x8
+MOUNT_ATTR__ATIME = 0x70
+MOUNT_ATTR_RELATIME = 0x0
+MOUNT_ATTR_NOATIME = 0x10
+MOUNT_ATTR_STRICTATIME = 0x20
+MOUNT_ATTR_NODIRATIME = 0x80
+MOUNT_ATTR_IDMAP = 0x100000
+MOUNT_ATTR_NOSYMFOLLOW = 0x200000
+
+_OPEN_TREE_CLONE = 1
+_FSOPEN_CLOEXEC = 1
+_FSMOUNT_CLOEXEC = 1
+_FSCONFIG_SET_FLAG, _FSCONFIG_SET_STRING, _FSCONFIG_CMD_CREATE = 0, 1, 6
+_MOVE_MOUNT_F_EMPTY_PATH, _MOVE_MOUNT_T_EMPTY_PATH = 0x04, 0x40
+_AT_RECURSIVE, _AT_EMPTY_PATH = 0x8000, 0x1000  # linux/fcntl.h
+_CLOEXEC = os.O_CLOEXEC
+
+FSCONFIG_VALUE_MAX = 255
+"""Bytes that the value of a filesystem's option may have in fsconfig; mount(2) takes a page of them all."""
+
+_MountAttr = c_uint64 * 4  # struct mount_attr: attr_set, attr_clr, propagation, userns_fd
+
+
+def open_tree(path: str, dir_fd: int = -100, *, recursive: bool = False) -> int:
+    """Copy the mount at path, as a bind mount does, into a detached one; with recursive those below it too.
+
+    An empty path copies what descriptor dir_fd itself stands for. Raises OSError that names path.
+    """
+    flags = (
+        _OPEN_TREE_CLONE | _CLOEXEC | (_AT_RECURSIVE if recursive else 0) | (0 if path else _AT_EMPTY_PATH)
+    )
+    return check(syscall(SYS_OPEN_TREE, dir_fd, os.fsencode(path), flags), "open_tree", path or dir_fd)
+
+
+def new_mount(fstype: str, source: str | None, options: Iterable[str] = (), attributes: int = 0) -> int:
+    """Make a detached mount of a new fstype filesystem and return its O_PATH descriptor.
+
+    options are the filesystem's own, each "key" or "key=value" (a value in double quotes loses them), and
+    attributes are MOUNT_ATTR_*. Raises OSError whose text is the kernel's own complaint where there is one.
+    """
+    context = check(syscall(SYS_FSOPEN, os.fsencode(fstype), _FSOPEN_CLOEXEC), "fsopen", fstype)
+    try:
+        if source:
+            _configure(context, "source", source)
+        for option in options:
+            key, equals, value = option.partition("=")
+            _configure(context, key, value.strip('"') if equals else None)
+        if syscall(SYS_FSCONFIG, context, _FSCONFIG_CMD_CREATE, None, None, 0) == -1:
+            raise _complaint(context, f"create {fstype}")
+        return check(syscall(SYS_FSMOUNT, context, _FSMOUNT_CLOEXEC, attributes), "fsmount", fstype)
+    finally:
+        os.close(context)
+
+
+def _configure(context: int, key: str, value: str | None) -> None:
+    name = os.fsencode(key)
+    if value is None:
+        result = syscall(SYS_FSCONFIG, context, _FSCONFIG_SET_FLAG, name, None, 0)
+    else:
+        result = syscall(SYS_FSCONFIG, context, _FSCONFIG_SET_STRING, name, os.fsencode(value), 0)
+    if result == -1:
+        raise _complaint(context, f"set option {key}")
+
+
+def _complaint(context: int, attempt: str) -> OSError:
+    """Make the OSError of a failed fsconfig, with what the filesystem wrote into its context's log."""
+    error = failure(get_errno(), attempt)
+    try:
+        message = os.read(context, 1024).decode(errors="replace")
+    except OSError:  # ENODATA: it said nothing
+        return error
+    # "e tmpfs: Bad value for 'size'": a letter for the severity comes first.
+    return OSError(error.errno, message.strip()[2:], attempt)
+
+
+def move_mount(mount_fd: int, target_fd: int) -> None:
+    """Put the mount of mount_fd, detached or not, on top of what target_fd stands for. Raises OSError."""
+    flags = _MOVE_MOUNT_F_EMPTY_PATH | _MOVE_MOUNT_T_EMPTY_PATH
+    check(syscall(SYS_MOVE_MOUNT, mount_fd, b"", target_fd, b"", flags), "move_mount")
+
+
+def mount_setattr(
+    fd: int,
+    attr_set: int = 0,
+    attr_clr: int = 0,
+    propagation: int = 0,
+    userns_fd: int = -1,
+    *,
+    recursive: bool = False,
+) -> None:
+    """Change attributes of the mount that fd is the root of; what is named in neither mask stays.
+
+    propagation is one of MS_SHARED, MS_SLAVE, MS_PRIVATE, MS_UNBINDABLE or 0 to leave it. With
+    MOUNT_ATTR_IDMAP in attr_set, which a mount takes once and while it is detached, userns_fd is the user
+    namespace that maps it. Raises OSError, EPERM where the attribute is locked by a user namespace.
+    """
+    if attr_set & MOUNT_ATTR__ATIME:
+        attr_clr |= MOUNT_ATTR__ATIME  # an enumeration, not flags: it is replaced as a whole
+    attributes = _MountAttr(attr_set, attr_clr, propagation, max(userns_fd, 0))
+    flags = _AT_EMPTY_PATH | (_AT_RECURSIVE if recursive else 0)
+    result = syscall(SYS_MOUNT_SETATTR, fd, b"", flags, attributes, sizeof(attributes))
+    check(result, "mount_setattr", f"set {attr_set:#x} clear {attr_clr:#x}")
