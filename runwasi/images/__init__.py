@@ -1,1 +1,1 @@
-"""Images that hold wasm: what they are made of, and the builder."""
+"""Container images made and read here, without a registry or a daemon."""

@@ -53,6 +53,9 @@ REF_NAME = "org.opencontainers.image.ref.name"
 CONTAINERD_IMAGE_NAME = "io.containerd.image.name"
 """The annotation of an index entry that holds the whole name containerd gives the image."""
 
+TITLE = "org.opencontainers.image.title"
+"""The annotation of a layer that holds the name of the file it was."""
+
 Size: TypeAlias = "Annotated[int, 0, 9223372036854775807]"
 SchemaVersion: TypeAlias = "Annotated[int, 2, 2]"
 RootFsType: TypeAlias = "Literal['layers']"
@@ -193,6 +196,18 @@ class WasmConfig(Record):
     os: str
     layer_digests: tuple[str, ...]
     component: WasmComponent | None = None
+
+
+def uncompressed_type(media_type: str) -> str:
+    """Return a layer's media type without the suffix that says how it is compressed."""
+    for suffix in ("+gzip", "+zstd", ".gzip", ".zstd"):
+        media_type = media_type.removesuffix(suffix)
+    return media_type
+
+
+def is_rootfs_layer(media_type: str) -> bool:
+    """Say whether a layer is part of a root file system, which is unpacked and has a diff_id."""
+    return media_type.startswith(("application/vnd.oci.image.layer.", "application/vnd.docker.image.rootfs."))
 
 
 def check_digest(path: str, digest: str) -> None:

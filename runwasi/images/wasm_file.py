@@ -1,0 +1,77 @@
+"""Is a file really WebAssembly, and which kind: the outer structure of modules and components.
+
+A look at every section's frame finds what goes wrong when images are built, a text file or half a download;
+whether the code inside is valid is the engine's to say. Sources: core specification, binary format, modules;
+component-model, Binary.md.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+
+from runwasi.engines.sniff import COMPONENT, CORE, WASM_MAGIC, describe, sniff
+from runwasi.images.errors import ImageError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Literal
+
+    WasmKind = Literal["core", "component"]
+
+    Bytes = bytes | mmap.mmap
+
+_LAST_SECTION = {"core": 13, "component": 12}
+
+
+def wasm_kind(path: str) -> WasmKind:
+    """Say whether a file is a core module or a component. Raises ImageError, OSError."""
+    with open(path, "rb") as file:
+        if not os.fstat(file.fileno()).st_size:
+            raise ImageError(f"{path}: not WebAssembly: the file is empty")
+        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+            try:
+                return _kind(content)
+            except ImageError as error:
+                raise ImageError(f"{path}: {error}") from None
+
+
+def _kind(content: Bytes) -> WasmKind:
+    if content[:4] != WASM_MAGIC:
+        hint = (
+            "; assemble the text first, for example with wat2wasm" if sniff(content[:4096]) == "wat" else ""
+        )
+        raise ImageError(f"not WebAssembly: {describe(content[:8])}{hint}")
+    kinds: dict[bytes, WasmKind] = {CORE: "core", COMPONENT: "component"}
+    kind = kinds.get(content[4:8])
+    if kind is None:
+        raise ImageError(f"WebAssembly of an unknown version: {describe(content[:8])}")
+    _check_sections(content, kind)
+    return kind
+
+
+def _check_sections(content: Bytes, kind: WasmKind) -> None:
+    """Go from section to section; the last must end where the file does."""
+    at = 8
+    while at < len(content):
+        section = content[at]
+        size, body = _leb128(content, at + 1)
+        if section > _LAST_SECTION[kind]:
+            raise ImageError(f"damaged WebAssembly: section {section} at byte {at} is none of a {kind}'s")
+        if body + size > len(content):
+            raise ImageError(f"damaged WebAssembly: section {section} at byte {at} is cut short")
+        at = body + size
+
+
+def _leb128(content: Bytes, at: int) -> tuple[int, int]:
+    """Decode an unsigned 32-bit number: its value and where the next byte is."""
+    value = 0
+    for shift in range(0, 35, 7):
+        if at >= len(content):
+            raise ImageError("damaged WebAssembly: cut short in a section's size")
+        byte = content[at]
+        at += 1
+        value |= (byte & 0x7F) << shift
+        if not byte & 0x80:
+            return value, at
+    raise ImageError(f"damaged WebAssembly: a section's size at byte {at - 5} is too long")
