@@ -137,6 +137,47 @@ class Containerd:
             self.ctr_command(*arguments), env=self._environment(), **(pipes | popen)
         )
 
+    @contextlib.contextmanager
+    def task(
+        self, runtime: str, image: str, container: str, *command: str, options: Sequence[str] = ()
+    ) -> Iterator[int]:
+        """A container that runs detached, by its pid; killed and removed in the end, whatever it is then."""
+        log = self.folder / f"{container}.log"
+        self.ctr(
+            "run",
+            "--detach",
+            "--runtime",
+            runtime,
+            "--log-uri",
+            f"file://{log}",
+            *options,
+            image,
+            container,
+            *command,
+        )
+        try:
+            yield self.pid_of(container)
+        finally:
+            self.ctr("task", "kill", "--all", "--signal", "SIGKILL", container, check=False)
+            self.ctr("task", "delete", "--force", container, check=False)
+            self.ctr("container", "delete", container)
+
+    def output_of(self, container: str) -> str:
+        """What a container of task() has written so far."""
+        return (self.folder / f"{container}.log").read_text()
+
+    def pid_of(self, container: str) -> int:
+        """The pid of a task's init, as `ctr task ls` tells it."""
+        return int(self._task(container)[1])
+
+    def status_of(self, container: str) -> str:
+        """RUNNING, STOPPED, …, as `ctr task ls` tells it."""
+        return self._task(container)[2]
+
+    def _task(self, container: str) -> list[str]:
+        lines = [line.split() for line in self.ctr("task", "ls").stdout.splitlines()]
+        return next(fields for fields in lines if fields and fields[0] == container)
+
     def import_image(self, archive: Path) -> None:
         """Bring an image archive in."""
         self.ctr("images", "import", archive)
