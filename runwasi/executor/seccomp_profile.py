@@ -1,0 +1,245 @@
+"""The spec's seccomp profile, compiled once per node and kept.
+
+Compiling Docker's default profile takes libseccomp tens of milliseconds; reading the program back takes none.
+A kept program decides what a container may do, so the folder must be ours alone, which is checked on its
+descriptor. The name is the digest of the profile; the file's first line tells which libseccomp compiled it,
+because a newer one knows more system calls. Source: runtime-spec config-linux.md#seccomp.
+"""
+
+from __future__ import annotations
+
+import os
+from errno import EEXIST, ENOENT
+
+from runwasi.executor.errors import ContainerError, describe
+from runwasi.linux import seccomp as kernel
+from runwasi.linux import sockets
+from runwasi.oci.decode import SpecError
+
+try:
+    from _sha2 import sha256  # type: ignore[import-not-found, unused-ignore]
+except ImportError:  # before CPython 3.12
+    from _sha256 import sha256  # type: ignore[import-not-found, unused-ignore, no-redef]
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from runwasi.oci.seccomp import Seccomp, Syscall
+    from runwasi.oci.state import ContainerProcessState
+
+ROOT = "$.linux.seccomp"
+LISTENER_NAME = "seccompFd"
+"""The name of the listener in ContainerProcessState.fds, which the spec prescribes."""
+
+_EPERM = 1
+_FORMAT = "1"
+_ACTIONS = {
+    "SCMP_ACT_KILL": kernel.KILL_THREAD,
+    "SCMP_ACT_KILL_THREAD": kernel.KILL_THREAD,
+    "SCMP_ACT_KILL_PROCESS": kernel.KILL_PROCESS,
+    "SCMP_ACT_TRAP": kernel.TRAP,
+    "SCMP_ACT_ERRNO": kernel.ERRNO,
+    "SCMP_ACT_TRACE": kernel.TRACE,
+    "SCMP_ACT_ALLOW": kernel.ALLOW,
+    "SCMP_ACT_LOG": kernel.LOG,
+    "SCMP_ACT_NOTIFY": kernel.NOTIFY,
+}
+_OPERATORS = {
+    "SCMP_CMP_NE": kernel.NE,
+    "SCMP_CMP_LT": kernel.LT,
+    "SCMP_CMP_LE": kernel.LE,
+    "SCMP_CMP_EQ": kernel.EQ,
+    "SCMP_CMP_GE": kernel.GE,
+    "SCMP_CMP_GT": kernel.GT,
+    "SCMP_CMP_MASKED_EQ": kernel.MASKED_EQ,
+}
+_FLAGS = {
+    "SECCOMP_FILTER_FLAG_TSYNC": kernel.FLAG_TSYNC,
+    "SECCOMP_FILTER_FLAG_LOG": kernel.FLAG_LOG,
+    "SECCOMP_FILTER_FLAG_SPEC_ALLOW": kernel.FLAG_SPEC_ALLOW,
+    "SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV": kernel.FLAG_WAIT_KILLABLE_RECV,
+}
+# The filtered process itself hands the listener over: nobody could answer these before the agent has it.
+_NEEDED_TO_HAND_OVER = ("sendmsg", "write")
+
+
+class Filter:
+    """A compiled filter: the program and the flags to load it with."""
+
+    __slots__ = ("flags", "program")
+
+    def __init__(self, program: bytes, flags: int) -> None:
+        self.program = program
+        self.flags = flags
+
+
+def compiled(profile: Seccomp | None, cache_root: str) -> Filter | None:
+    """Return the profile's filter, from the cache below cache_root if it is there; None without a profile.
+
+    Raises SpecError for a profile that could not work, ContainerError when libseccomp is missing or refuses.
+    """
+    if profile is None:
+        return None
+    flags = filter_flags(profile)
+    key = sha256(f"{_FORMAT} {os.uname().machine} {profile!r}".encode()).hexdigest()
+    folder = _open_cache(cache_root)
+    try:
+        program = _lookup(folder, key)
+        if program is None:
+            program = _compile(profile)
+            _store(folder, key, program)
+    finally:
+        if folder >= 0:
+            os.close(folder)
+    return Filter(program, flags)
+
+
+def filter_flags(profile: Seccomp) -> int:
+    """Return the flags for seccomp(2).
+
+    Without any in the profile, speculation stays as it is, as runc and crun do: the mitigation that a filter
+    brings by default slows every program down. Raises SpecError for notifications that nobody could answer.
+    """
+    flags = 0
+    for name in profile.flags or ("SECCOMP_FILTER_FLAG_SPEC_ALLOW",):
+        flags |= _FLAGS[name]
+    notifying = [rule for rule in profile.syscalls if rule.action == "SCMP_ACT_NOTIFY"]
+    for index, rule in enumerate(profile.syscalls):
+        if rule in notifying:
+            _check_notifying(index, rule)
+    if notifying:
+        flags |= kernel.FLAG_NEW_LISTENER
+        if flags & kernel.FLAG_TSYNC:
+            flags |= kernel.FLAG_TSYNC_ESRCH  # both return a number: the kernel wants the ambiguity gone
+    else:
+        flags &= ~kernel.FLAG_WAIT_KILLABLE_RECV  # refused by the kernel where there is nothing to wait for
+    return flags
+
+
+def send_listener(path: str, state: ContainerProcessState, listener: int) -> None:
+    """Hand the listener to the agent at a socket path, with the container's state. Raises ContainerError."""
+    try:
+        agent = sockets.connect(path)
+        try:
+            sockets.send_fds(agent, state.to_json().encode(), [listener])
+        finally:
+            os.close(agent)
+    except OSError as error:
+        why = f"{ROOT}.listenerPath: {path}: {error.strerror}"
+        raise ContainerError(why, step="send_listener", errno=error.errno or 0) from error
+
+
+def _check_notifying(index: int, rule: Syscall) -> None:
+    for name in _NEEDED_TO_HAND_OVER:
+        if name in rule.names:
+            why = (
+                f"SCMP_ACT_NOTIFY cannot be used for the {name} syscall: the listener is handed over with it"
+            )
+            raise SpecError(f"{ROOT}.syscalls[{index}].names", why)
+
+
+def _compile(profile: Seccomp) -> bytes:
+    default = _action(profile.default_action, profile.default_errno_ret)
+    architectures = [name.removeprefix("SCMP_ARCH_").lower() for name in profile.architectures]
+    rules = [
+        kernel.Rule(
+            rule.names,
+            _action(rule.action, rule.errno_ret),
+            [(arg.index, _OPERATORS[arg.op], arg.value, arg.value_two) for arg in rule.args],
+        )
+        for rule in profile.syscalls
+    ]
+    try:
+        return kernel.compile_filter(default, architectures, rules)
+    except OSError as error:
+        raise ContainerError(
+            f"{ROOT}: {describe(error)}", step="compile_seccomp", errno=error.errno or 0
+        ) from error
+
+
+def _action(name: str, errno_ret: int | None) -> int:
+    action = _ACTIONS[name]
+    if action in (kernel.ERRNO, kernel.TRACE):
+        return action | (_EPERM if errno_ret is None else errno_ret)
+    return action
+
+
+def _open_cache(root: str) -> int:
+    """Open the folder of kept programs; -1 when there is none that belongs to us alone."""
+    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+    path = f"{root}/seccomp"
+    try:
+        folder = os.open(path, flags)
+    except FileNotFoundError:
+        try:
+            os.makedirs(root, 0o711, exist_ok=True)
+            os.mkdir(path, 0o700)
+            folder = os.open(path, flags)
+        except OSError:
+            return -1
+    except OSError:
+        return -1
+    status = os.fstat(folder)
+    if status.st_uid != os.geteuid() or status.st_mode & 0o077:
+        os.close(folder)
+        return -1
+    return folder
+
+
+def _lookup(folder: int, key: str) -> bytes | None:
+    """Read a kept program, unless another libseccomp compiled it than the one that is installed."""
+    if folder < 0:
+        return None
+    try:
+        fd = os.open(key, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder)
+    except OSError as error:
+        if error.errno != ENOENT:
+            raise
+        return None
+    try:
+        content = os.read(fd, os.fstat(fd).st_size)
+    finally:
+        os.close(fd)
+    heading, _, program = content.partition(b"\n")
+    path, _, identity = heading.decode(errors="replace").partition(" ")
+    return program if program and identity == _identity(path) else None
+
+
+def _store(folder: int, key: str, program: bytes) -> None:
+    """Keep a program; it appears under its name when it is whole."""
+    path = _library_path()
+    if folder < 0 or not path:
+        return
+    partial = f"{key}.{os.getpid()}"
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    try:
+        fd = os.open(partial, flags, 0o400, dir_fd=folder)
+    except OSError as error:
+        if error.errno != EEXIST:
+            return  # read-only or full: it is compiled again the next time
+        os.unlink(partial, dir_fd=folder)  # of a process of our number that was killed
+        return
+    try:
+        os.write(fd, f"{path} {_identity(path)}\n".encode() + program)
+        os.rename(partial, key, src_dir_fd=folder, dst_dir_fd=folder)
+    except OSError:
+        os.unlink(partial, dir_fd=folder)
+    finally:
+        os.close(fd)
+
+
+def _library_path() -> str:
+    """Return where the libseccomp in this process was loaded from."""
+    with open("/proc/self/maps", encoding="utf-8", errors="surrogateescape") as maps:
+        for line in maps:
+            if "/libseccomp.so" in line:
+                return line.split(maxsplit=5)[5].rstrip("\n")
+    return ""
+
+
+def _identity(path: str) -> str:
+    """Tell one build of a library from another without opening it."""
+    try:
+        status = os.stat(path)
+    except OSError:
+        return ""
+    return f"{status.st_size} {status.st_mtime_ns}"
