@@ -1,8 +1,8 @@
 """Make runwasi/proto/*.py from proto/*.proto: one module of message classes for runwasi.proto.wire per file.
 
 protoc parses the files (grpcio-tools brings it); from its descriptors the classes are written out, so that
-neither protoc nor the protobuf package is needed to run. `python scripts/generate_protos.py` writes them; with
---check it only says whether anything would change, and fails if so.
+neither protoc nor protobuf is needed to run. `python scripts/generate_protos.py` writes them; with
+--check it says only whether anything would change, and fails if so.
 """
 
 from __future__ import annotations

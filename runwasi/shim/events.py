@@ -1,0 +1,136 @@
+"""Events to containerd: one queue, sent one by one in the order they happened.
+
+While containerd is away (it restarts, say) events wait for it, up to a number, and a refused one is tried a
+few times more; nothing overtakes, because subscribers rely on create < start < exit < delete.
+"""
+
+from __future__ import annotations
+
+import time
+
+from runwasi.proto.event_forward import ForwardRequest
+from runwasi.proto.types import Envelope
+from runwasi.proto.well_known import Any, Timestamp
+from runwasi.shim.codes import RpcError
+from runwasi.shim.ttrpc_client import Client
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from runwasi.proto.wire import Message
+    from runwasi.shim.log import Log
+    from runwasi.shim.reactor import Reactor
+
+_SERVICE = "containerd.services.events.ttrpc.v1.Events"
+_TIMEOUT = 5.0  # seconds, as containerd's own shims allow
+_MAX_TRIES = 5  # of an event that containerd refuses
+_MAX_WAITING = 2048
+
+_TOPICS = {
+    "TaskCreate": "/tasks/create",
+    "TaskStart": "/tasks/start",
+    "TaskOOM": "/tasks/oom",
+    "TaskExit": "/tasks/exit",
+    "TaskDelete": "/tasks/delete",
+    "TaskExecAdded": "/tasks/exec-added",
+    "TaskExecStarted": "/tasks/exec-started",
+    "TaskPaused": "/tasks/paused",
+    "TaskResumed": "/tasks/resumed",
+    "TaskCheckpointed": "/tasks/checkpointed",
+}
+
+
+def now() -> Timestamp:
+    """Return the wall clock's time."""
+    seconds, nanoseconds = divmod(time.time_ns(), 1_000_000_000)
+    return Timestamp(seconds=seconds, nanos=nanoseconds)
+
+
+def pack(message: Message, type_url: str = "") -> Any:
+    """Wrap a message in an Any under containerd's type URLs, which have no host before the name."""
+    name = (type(message).__doc__ or "").rstrip(".")
+    return Any(type_url=type_url or name, value=message.encode())
+
+
+class Publisher:
+    """Sends the events of one namespace to containerd's ttrpc socket; without an address they go nowhere."""
+
+    def __init__(self, reactor: Reactor, address: str, namespace: str, log: Log) -> None:
+        self._reactor = reactor
+        self._namespace = namespace
+        self._log = log
+        self._client = Client(reactor, address.removeprefix("unix://")) if address else None
+        self._queue: list[Envelope] = []
+        self._tries = 0
+        self._busy = False
+        self._drained: Callable[[], None] | None = None
+
+    def publish(self, event: Message) -> None:
+        """Queue an event, one of runwasi.proto.events, stamped with the time of now."""
+        if self._client is None:
+            return
+        if len(self._queue) >= _MAX_WAITING:
+            dropped = self._queue.pop(1)  # the first may be under way
+            self._log.error("too many events wait for containerd", dropped=dropped.topic)
+        topic = _TOPICS[type(event).__name__]
+        self._queue.append(
+            Envelope(timestamp=now(), namespace=self._namespace, topic=topic, event=pack(event))
+        )
+        self._send_next()
+
+    def drain(self, seconds: float, done: Callable[[], None]) -> None:
+        """Call done once everything has been sent, or after so many seconds."""
+        if not self._queue:
+            done()
+            return
+        timer = self._reactor.call_later(seconds, self._drain_over)
+
+        def drained() -> None:
+            timer.cancel()
+            done()
+
+        self._drained = drained
+
+    def close(self) -> None:
+        """Close the connection to containerd."""
+        if self._client:
+            self._client.close()
+
+    def _send_next(self) -> None:
+        if self._busy or not self._queue or self._client is None:
+            return
+        self._busy = True
+        request = ForwardRequest(envelope=self._queue[0])
+        metadata = {"containerd-namespace-ttrpc": self._namespace}
+        self._client.call(_SERVICE, "Forward", request, metadata, _TIMEOUT, self._sent)
+
+    def _sent(self, error: Exception | None) -> None:
+        if error is None or self._given_up(error):
+            self._queue.pop(0)
+            self._tries = 0
+            self._busy = False
+            if self._queue:
+                self._send_next()
+            else:
+                self._drain_over()
+            return
+        self._tries += 1
+        self._reactor.call_later(min(self._tries, _MAX_TRIES), self._try_again)
+
+    def _given_up(self, error: Exception) -> bool:
+        """Tell whether an event has been refused often enough; an absent containerd is waited for instead."""
+        refused = isinstance(error, RpcError) and self._tries >= _MAX_TRIES
+        if refused or self._tries == 0:
+            what = "giving an event up" if refused else "cannot forward an event yet"
+            self._log.warning(what, topic=self._queue[0].topic, error=str(error))
+        return refused
+
+    def _try_again(self) -> None:
+        self._busy = False
+        self._send_next()
+
+    def _drain_over(self) -> None:
+        drained, self._drained = self._drained, None
+        if drained:
+            drained()

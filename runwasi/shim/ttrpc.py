@@ -1,0 +1,323 @@
+"""ttrpc: containerd's small RPC protocol, its frames and its server side.
+
+A frame is a header of 10 bytes, big endian, and up to 4 MiB of data:
+
+    length u32 | stream u32 | type u8 | flags u8        data
+
+Types are Request 1, Response 2 and Data 3; a unary call is one Request, answered by one Response on the same
+stream. Streams of a client are odd and strictly increasing. A longer frame is skipped and answered
+RESOURCE_EXHAUSTED, so that the connection's other calls go on. Source: containerd/ttrpc PROTOCOL.md.
+"""
+
+from __future__ import annotations
+
+import os
+from struct import Struct
+
+from runwasi.linux import sockets
+from runwasi.proto.ttrpc import Request, Response
+from runwasi.proto.wire import WireError
+from runwasi.shim import codes
+from runwasi.shim.codes import RpcError
+from runwasi.shim.reactor import BROKEN, READABLE, WRITABLE, read_available, write_available
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from runwasi.proto.status import Status
+    from runwasi.proto.wire import Message
+    from runwasi.shim.reactor import Reactor, Timer
+
+    Handler = Callable[[Message, "Call"], Message | None]
+    Methods = Mapping[str, tuple[type[Message], type[Message]]]
+
+REQUEST, RESPONSE, DATA = 1, 2, 3
+MAX_LENGTH = 4 << 20
+
+_HEADER = Struct(">IIBB")
+_READ_SIZE = 64 << 10
+_MAX_UNSENT = 1 << 20  # a peer that does not read is not read from either
+_MAX_STREAMS = 4096  # calls of one connection that wait for their answer
+_MAX_CONNECTIONS = 256
+
+
+def frame(stream: int, kind: int, data: bytes) -> bytes:
+    """Return a frame without flags, as every unary message is."""
+    return _HEADER.pack(len(data), stream, kind, 0) + data
+
+
+class Frames:
+    """Cuts a byte stream into frames, holding no more than the one that has not yet come in full."""
+
+    def __init__(self) -> None:
+        self._buffer = bytearray()
+        self._skip = 0
+
+    def feed(self, data: bytes) -> Iterator[tuple[int, int, bytes | None]]:
+        """Take the next bytes; yields (stream, type, data) per frame, with data None for one too long."""
+        if self._skip:
+            skipped = min(self._skip, len(data))
+            self._skip -= skipped
+            data = data[skipped:]
+        self._buffer += data
+        while len(self._buffer) >= _HEADER.size:
+            length, stream, kind, _flags = _HEADER.unpack_from(self._buffer)
+            if length > MAX_LENGTH:
+                present = len(self._buffer) - _HEADER.size
+                self._skip = max(length - present, 0)
+                del self._buffer[: _HEADER.size + length]
+                yield stream, kind, None
+                continue
+            end = _HEADER.size + length
+            if len(self._buffer) < end:
+                return
+            body = bytes(memoryview(self._buffer)[_HEADER.size : end])
+            del self._buffer[:end]
+            yield stream, kind, body
+
+
+class Sender:
+    """The outgoing half of a connection: what the socket does not take waits here."""
+
+    def __init__(self, reactor: Reactor, fd: int) -> None:
+        self._reactor = reactor
+        self._fd = fd
+        self._unsent = bytearray()
+        self._events = READABLE
+
+    @property
+    def clogged(self) -> bool:
+        """Whether more is waiting than a peer that reads would ever let pile up."""
+        return len(self._unsent) > _MAX_UNSENT
+
+    def send(self, data: bytes) -> None:
+        """Send data, now or when the socket takes it. Raises OSError when the connection is broken."""
+        self._unsent += data
+        self.flush()
+
+    def flush(self) -> None:
+        """Send what waits, as far as the socket takes it, and watch for what is possible next."""
+        while self._unsent:
+            sent = write_available(self._fd, self._unsent)
+            if not sent:
+                break
+            del self._unsent[:sent]
+        events = (0 if self.clogged else READABLE) | (WRITABLE if self._unsent else 0)
+        if events != self._events:
+            self._reactor.change(self._fd, events)
+            self._events = events
+
+
+class Call:
+    """One request; it is answered once, by the handler's return or later by reply() or fail()."""
+
+    __slots__ = ("_connection", "_stream", "_timer", "done", "metadata", "method", "timeout")
+
+    def __init__(self, connection: Connection, stream: int, request: Request) -> None:
+        self._connection = connection
+        self._stream = stream
+        self._timer: Timer | None = None
+        self.method = request.method
+        self.metadata = request.metadata
+        self.timeout = request.timeout_nano / 1e9
+        self.done = False
+
+    def reply(self, message: Message) -> None:
+        """Answer with a message; nothing happens when the call is over already."""
+        self._finish(Response(payload=message.encode()))
+
+    def fail(self, error: Exception) -> None:
+        """Answer with the status that error stands for."""
+        self._finish(Response(status=codes.status_of(error)))
+
+    def hold(self, reactor: Reactor) -> None:
+        """Wait for a later answer, at most as long as the client said it would."""
+        if self.timeout > 0 and not self.done:
+            self._timer = reactor.call_later(self.timeout, self._expire)
+
+    def drop(self) -> None:
+        """Forget the call: its connection is gone."""
+        self.done = True
+        if self._timer:
+            self._timer.cancel()
+
+    def _expire(self) -> None:
+        self.fail(TimeoutError("context deadline exceeded"))
+
+    def _finish(self, response: Response) -> None:
+        if self.done:
+            return
+        self.drop()
+        self._connection.answer(self._stream, response)
+
+
+class Server:
+    """Serves methods on a listening socket to peers of our own uid and gid."""
+
+    def __init__(self, reactor: Reactor, listener: int, on_fault: Callable[[str, Exception], None]) -> None:
+        self.reactor = reactor
+        self.on_fault = on_fault
+        self._listener = listener
+        self._services: dict[str, tuple[Methods, Mapping[str, Handler]]] = {}
+        self._connections: set[Connection] = set()
+        os.set_blocking(listener, False)
+        reactor.watch(listener, self._accept)
+
+    def register(self, service: str, methods: Methods, handlers: Mapping[str, Handler]) -> None:
+        """Serve a service: handlers by method name get the request and its Call.
+
+        A handler returns the answer, or None when it will answer through the call later, or raises.
+        """
+        self._services[service] = methods, handlers
+
+    def dispatch(self, request: Request, call: Call) -> None:
+        """Run the handler of a request and answer it with what comes of it."""
+        try:
+            answer = self._handle(request, call)
+        except Exception as error:  # noqa: BLE001  becomes the call's status; faults of ours are reported
+            if not codes.is_expected(error):
+                self.on_fault(request.method, error)
+            call.fail(error)
+            return
+        if answer is None:
+            call.hold(self.reactor)
+        else:
+            call.reply(answer)
+
+    def close(self) -> None:
+        """Close the listener and every connection."""
+        self.reactor.unwatch(self._listener)
+        os.close(self._listener)
+        for connection in list(self._connections):
+            connection.close()
+
+    def forget(self, connection: Connection) -> None:
+        """Drop a connection that has closed."""
+        self._connections.discard(connection)
+
+    def _handle(self, request: Request, call: Call) -> Message | None:
+        methods, handlers = self._services.get(request.service, ({}, {}))
+        if not methods:
+            raise RpcError(codes.UNIMPLEMENTED, f"service {request.service}")
+        handler = handlers.get(request.method)
+        if handler is None:
+            raise RpcError(codes.UNIMPLEMENTED, f"method {request.method}")
+        request_type, _ = methods[request.method]
+        return handler(request_type.decode(request.payload), call)
+
+    def _accept(self, _events: int) -> None:
+        try:
+            fd = sockets.accept(self._listener)
+        except (BlockingIOError, ConnectionAbortedError):
+            return
+        _pid, uid, gid = sockets.peer_credentials(fd)
+        if (uid, gid) != (os.geteuid(), os.getegid()) or len(self._connections) >= _MAX_CONNECTIONS:
+            os.close(fd)
+            return
+        os.set_blocking(fd, False)
+        self._connections.add(Connection(self, fd))
+
+
+class Connection:
+    """One client: its frames in, its answers out, its calls in between."""
+
+    def __init__(self, server: Server, fd: int) -> None:
+        self._server = server
+        self._fd = fd
+        self._frames = Frames()
+        self._sender = Sender(server.reactor, fd)
+        self._calls: dict[int, Call] = {}
+        self._last_stream = 0
+        server.reactor.watch(fd, self._ready)
+
+    def answer(self, stream: int, response: Response) -> None:
+        """Send the response of a call, which is then over."""
+        self._calls.pop(stream, None)
+        self._send(stream, response)
+
+    def close(self) -> None:
+        """Close the connection and forget its calls; what they started goes on."""
+        if self._fd < 0:
+            return
+        self._server.reactor.unwatch(self._fd)
+        os.close(self._fd)
+        self._fd = -1
+        self._server.forget(self)
+        for call in self._calls.values():
+            call.drop()
+        self._calls.clear()
+
+    def _send(self, stream: int, response: Response) -> None:
+        data = response.encode()
+        if len(data) > MAX_LENGTH:
+            error = RpcError(
+                codes.RESOURCE_EXHAUSTED, f"answer of {len(data)} bytes is longer than {MAX_LENGTH}"
+            )
+            data = Response(status=codes.status_of(error)).encode()
+        if self._fd >= 0:
+            try:
+                self._sender.send(frame(stream, RESPONSE, data))
+            except OSError:
+                self.close()
+
+    def _ready(self, events: int) -> None:
+        try:
+            if events & WRITABLE:
+                self._sender.flush()
+            if events & READABLE:
+                self._receive()
+            elif events & BROKEN:
+                self.close()
+        except OSError:
+            self.close()
+
+    def _receive(self) -> None:
+        data = read_available(self._fd, _READ_SIZE)
+        if data is None:
+            return
+        if not data:
+            self.close()
+            return
+        for stream, kind, body in self._frames.feed(data):
+            if self._fd < 0:
+                return
+            self._take(stream, kind, body)
+
+    def _take(self, stream: int, kind: int, body: bytes | None) -> None:
+        try:
+            request = self._request(stream, kind, body)
+        except RpcError as error:
+            # Even a bad stream id is answered on that stream, so that the client learns which one was meant.
+            self._send(stream, Response(status=codes.status_of(error)))
+            return
+        if request is not None:
+            call = self._calls[stream] = Call(self, stream, request)
+            self._server.dispatch(request, call)
+
+    def _request(self, stream: int, kind: int, body: bytes | None) -> Request | None:
+        """Check a frame and return the request in it, or None for a type of a later protocol."""
+        if body is None:
+            raise RpcError(codes.RESOURCE_EXHAUSTED, f"message is longer than {MAX_LENGTH} bytes")
+        if stream % 2 != 1:
+            raise RpcError(codes.INVALID_ARGUMENT, "stream id must be odd for streams a client starts")
+        if kind == DATA:
+            raise RpcError(codes.INVALID_ARGUMENT, "stream is no longer active")
+        if kind != REQUEST:
+            return None
+        if stream <= self._last_stream:
+            raise RpcError(codes.INVALID_ARGUMENT, "stream id cannot be used again and must increase")
+        self._last_stream = stream
+        if len(self._calls) >= _MAX_STREAMS:
+            raise RpcError(codes.RESOURCE_EXHAUSTED, f"{_MAX_STREAMS} calls are waiting already")
+        try:
+            return Request.decode(body)
+        except WireError as error:
+            raise RpcError(codes.INVALID_ARGUMENT, f"malformed request: {error}") from None
+
+
+def status_of_response(data: bytes) -> tuple[Status | None, bytes]:
+    """Read a response frame's data: its status, None on success, and its payload. Raises WireError."""
+    response = Response.decode(data)
+    status = response.status
+    return (status if status is not None and status.code else None), response.payload

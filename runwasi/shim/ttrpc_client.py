@@ -1,0 +1,137 @@
+"""The client side of ttrpc, one call at a time, for the events a shim sends to containerd."""
+
+from __future__ import annotations
+
+import _socket
+import os
+
+from runwasi.proto.ttrpc import KeyValue, Request
+from runwasi.proto.wire import WireError
+from runwasi.shim.codes import RpcError
+from runwasi.shim.reactor import READABLE, read_available
+from runwasi.shim.ttrpc import REQUEST, RESPONSE, Frames, Sender, frame, status_of_response
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from runwasi.proto.wire import Message
+    from runwasi.shim.reactor import Reactor, Timer
+
+    Done = Callable[[Exception | None], None]
+
+_READ_SIZE = 16 << 10
+_LAST_STREAM = 0xFFFFFFFF
+
+
+class Client:
+    """Calls the server at a unix socket; connects when there is something to say, after a failure anew."""
+
+    def __init__(self, reactor: Reactor, path: str) -> None:
+        self._reactor = reactor
+        self._path = path
+        self._fd = -1
+        self._stream = -1
+        self._done: Done | None = None
+        self._timer: Timer | None = None
+
+    def call(
+        self,
+        service: str,
+        method: str,
+        message: Message,
+        metadata: Mapping[str, str],
+        timeout: float,
+        done: Done,
+    ) -> None:
+        """Send a request; done gets None on success, RpcError when the server refused, OSError when it is
+        away.
+
+        timeout is in seconds and is told to the server too. The answer's payload is not kept.
+        """
+        assert self._done is None, "one call at a time"
+        request = Request(
+            service=service,
+            method=method,
+            payload=message.encode(),
+            timeout_nano=int(timeout * 1e9),
+            metadata=[KeyValue(key=key, value=value) for key, value in metadata.items()],
+        )
+        self._done = done
+        self._timer = self._reactor.call_later(timeout, self._expire)
+        try:
+            if self._fd < 0 or self._stream + 2 > _LAST_STREAM:
+                self._connect()
+            self._stream += 2
+            self._sender.send(frame(self._stream, REQUEST, request.encode()))
+        except OSError as error:
+            self._fail(error)
+
+    def close(self) -> None:
+        """Close the connection; a call under way is forgotten."""
+        self._finish()
+        self._disconnect()
+
+    def _connect(self) -> None:
+        self._disconnect()
+        sock = _socket.socket(
+            _socket.AF_UNIX, _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC | _socket.SOCK_NONBLOCK
+        )
+        try:
+            sock.connect(self._path)  # a unix socket connects at once or fails at once: man 2 connect
+        except OSError:
+            sock.close()
+            raise
+        self._fd = sock.detach()
+        self._stream = -1
+        self._frames = Frames()
+        self._sender = Sender(self._reactor, self._fd)
+        self._reactor.watch(self._fd, self._ready)
+
+    def _disconnect(self) -> None:
+        if self._fd >= 0:
+            self._reactor.unwatch(self._fd)
+            os.close(self._fd)
+            self._fd = -1
+
+    def _ready(self, events: int) -> None:
+        try:
+            self._sender.flush()
+            data = read_available(self._fd, _READ_SIZE) if events & READABLE else b""
+        except OSError as error:
+            self._fail(error)
+            return
+        if data is None:
+            return
+        if not data:
+            self._fail(ConnectionResetError(104, "connection closed", self._path))
+            return
+        for stream, kind, body in self._frames.feed(data):
+            if kind == RESPONSE and stream == self._stream and body is not None:
+                self._answered(body)
+
+    def _answered(self, body: bytes) -> None:
+        try:
+            status, _ = status_of_response(body)
+        except WireError as error:
+            self._fail(error)
+            return
+        done = self._finish()
+        if done:
+            done(RpcError(status.code, status.message) if status else None)
+
+    def _expire(self) -> None:
+        self._fail(TimeoutError(110, "no answer", self._path))
+
+    def _fail(self, error: Exception) -> None:
+        self._disconnect()
+        done = self._finish()
+        if done:
+            done(error)
+
+    def _finish(self) -> Done | None:
+        done, self._done = self._done, None
+        if self._timer:
+            self._timer.cancel()
+            self._timer = None
+        return done
