@@ -1,0 +1,74 @@
+"""`make bench`, or `python -m scripts.bench B1 B4 --runs 40`: measure, print, write docs/benchmarks.md."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from scripts.bench import bed, report, starts
+from scripts.bench.measure import Result
+from tests.support.places import BUILD, ROOT
+
+Measure = Callable[[bed.Bed, int], Result]
+
+MEASURES: dict[str, Measure] = {
+    "B1": starts.warm_pod,
+    "B2": starts.cold_native,
+    "B3": starts.cold_wasm,
+    "B4": starts.command_line,
+}
+
+_INTRODUCTION = """\
+# Benchmarks
+
+Ours and its peers are measured in one run, in turns, and compared by their medians; a goal is a ratio,
+because absolute times differ from machine to machine and from hour to hour. `make bench` measures and writes
+this page.
+
+Measured on {machine}; runwasi {commit}, {date}.
+"""
+
+
+def main() -> None:
+    given = _arguments()
+    if os.geteuid() != 0:
+        sys.exit("the benchmarks make namespaces and cgroups: run them as root")
+    results = []
+    with bed.prepared() as ready:
+        for key in given.measures or MEASURES:
+            result = MEASURES[key](ready, given.runs)
+            print(report.table([result]), flush=True)
+            results.append(result)
+    (BUILD / "benchmarks.json").write_text(report.as_json(results))
+    if given.write:
+        _write_page(results, ROOT / "docs")
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="bench", description=__doc__)
+    parser.add_argument("measures", nargs="*", metavar="MEASURE", help=f"of {', '.join(MEASURES)}; all")
+    parser.add_argument("--runs", type=int, default=20, help="samples of each contender (%(default)s)")
+    parser.add_argument("--write", action="store_true", help="write docs/benchmarks.md and its plots")
+    given = parser.parse_args()
+    unknown = [key for key in given.measures if key not in MEASURES]
+    if unknown:
+        parser.error(f"there is no measure {unknown[0]}; there are {', '.join(MEASURES)}")
+    return given
+
+
+def _write_page(results: list[Result], docs: Path) -> None:
+    plots = docs / "plots"
+    plots.mkdir(exist_ok=True)
+    page = [_INTRODUCTION.format(machine=bed.machine(), commit=bed.commit(), date=time.strftime("%Y-%m-%d"))]
+    for result in results:
+        report.write_plot(result, plots / f"{result.key}.svg")
+        page.append(f"{report.markdown(result)}\n![{result.key}](plots/{result.key}.svg)\n")
+    (docs / "benchmarks.md").write_text("\n".join(page))
+
+
+if __name__ == "__main__":
+    main()
