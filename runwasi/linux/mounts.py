@@ -58,11 +58,12 @@ def umount(target: str, flags: int = 0) -> None:
     check(libc.umount2(os.fsencode(target), flags), "umount2", target)
 
 
-def pivot_root(new_root: str) -> None:
-    """Make the mount new_root the root of this mount namespace, drop the old one, and stand in the new.
+def pivot_root(new_root: str | int) -> None:
+    """Make the mount new_root, a path or descriptor, the root of this namespace and drop the old one.
 
     Stacking the old root onto the new one needs no directory inside an image that may be read-only; see
-    man 2 pivot_root, "pivot_root(".", ".")". new_root must be a mount point in a parent that is not shared.
+    man 2 pivot_root, "pivot_root(".", ".")". Neither the mount nor its parent may be shared. We stand in the
+    new root afterwards. Raises OSError.
     """
     old = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
@@ -78,13 +79,13 @@ def pivot_root(new_root: str) -> None:
         os.close(old)
 
 
-def move_root(new_root: str) -> None:
+def move_root(new_root: str | int) -> None:
     """Move the mount new_root over / and chroot into it: for a root that pivot_root refuses, as initramfs.
 
     The old root stays mounted below, out of reach of paths. Raises OSError.
     """
     os.chdir(new_root)
-    mount(new_root, "/", None, MS_MOVE)
+    mount(".", "/", None, MS_MOVE)
     os.chroot(".")
     os.chdir("/")
 

@@ -1,0 +1,82 @@
+"""The mount option tmpcopyup: a new tmpfs starts with what the image has in the directory it covers.
+
+Everything goes by descriptors and without following links, because the image chose what is there.
+"""
+
+from __future__ import annotations
+
+import os
+from errno import ENOTSUP, EPERM
+from stat import S_IMODE, S_ISDIR, S_ISLNK, S_ISREG
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_CHUNK = 1 << 24
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+def copy_tree(source: int, destination: int) -> None:
+    """Copy what is in directory source into directory destination: contents, owners, modes, times, xattrs.
+
+    Raises OSError.
+    """
+    here = os.open(".", _DIRECTORY, dir_fd=source)
+    there = os.open(".", _DIRECTORY, dir_fd=destination)
+    try:
+        for name in os.listdir(here):
+            _copy_entry(here, there, name)
+        _copy_metadata(here, there)
+    finally:
+        os.close(here)
+        os.close(there)
+
+
+def _copy_entry(here: int, there: int, name: str) -> None:
+    status = os.stat(name, dir_fd=here, follow_symlinks=False)
+    if S_ISLNK(status.st_mode):
+        os.symlink(os.readlink(name, dir_fd=here), name, dir_fd=there)
+        os.chown(name, status.st_uid, status.st_gid, dir_fd=there, follow_symlinks=False)
+    elif S_ISDIR(status.st_mode):
+        os.mkdir(name, 0o700, dir_fd=there)
+        _copy_opened(here, there, name, _DIRECTORY, _DIRECTORY, copy_tree)
+    elif S_ISREG(status.st_mode):
+        new = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+        _copy_opened(here, there, name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, new, _copy_file)
+    else:
+        os.mknod(name, status.st_mode, status.st_rdev, dir_fd=there)
+        os.chown(name, status.st_uid, status.st_gid, dir_fd=there, follow_symlinks=False)
+
+
+def _copy_opened(
+    here: int, there: int, name: str, flags: int, new_flags: int, copy: Callable[[int, int], None]
+) -> None:
+    source = os.open(name, flags, dir_fd=here)
+    try:
+        destination = os.open(name, new_flags, 0o600, dir_fd=there)
+        try:
+            copy(source, destination)
+        finally:
+            os.close(destination)
+    finally:
+        os.close(source)
+
+
+def _copy_file(source: int, destination: int) -> None:
+    while os.sendfile(destination, source, None, _CHUNK):  # None: from where it stands
+        pass
+    _copy_metadata(source, destination)
+
+
+def _copy_metadata(source: int, destination: int) -> None:
+    status = os.fstat(source)
+    for name in os.listxattr(source):
+        try:
+            os.setxattr(destination, name, os.getxattr(source, name))
+        except OSError as error:
+            if error.errno not in (ENOTSUP, EPERM):  # a name that tmpfs, or a user namespace, does not have
+                raise
+    os.fchown(destination, status.st_uid, status.st_gid)
+    os.fchmod(destination, S_IMODE(status.st_mode))
+    os.utime(destination, ns=(status.st_atime_ns, status.st_mtime_ns))

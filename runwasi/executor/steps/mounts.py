@@ -1,0 +1,303 @@
+"""Steps: everything of $.mounts, each resolved inside the root and mounted through descriptors.
+
+A mount is made detached, is given its attributes, and is put onto a destination that was opened beneath the
+root: nothing is looked up twice, so a symbolic link swapped in by another container that shares a volume
+changes nothing (CVE-2021-30465). An error names the member of $.mounts that is at fault.
+
+Source: runtime-spec config.md#mounts.
+"""
+
+from __future__ import annotations
+
+import os
+from errno import EBUSY, EINVAL, ELOOP, ENODEV, ENOTDIR, EPERM
+from stat import S_IMODE, S_ISDIR
+
+from runwasi.executor.errors import ContainerError, describe
+from runwasi.executor.steps.mount_options import parse
+from runwasi.linux.beneath import RESOLVE_NO_SYMLINKS, make_dirs, make_file, open_beneath
+from runwasi.linux.filesystems import PROC_SUPER_MAGIC, filesystem_type
+from runwasi.linux.mount_fds import (
+    FSCONFIG_VALUE_MAX,
+    MOUNT_ATTR_RDONLY,
+    mount_setattr,
+    move_mount,
+    new_mount,
+    open_tree,
+)
+from runwasi.linux.mounts import MS_SHARED, MS_SLAVE
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from runwasi.executor.context import InitContext
+    from runwasi.executor.steps.mount_options import MountOptions
+    from runwasi.oci.spec import Mount
+
+_REAL_DIRECTORIES_ONLY = frozenset(("proc", "sysfs"))
+"""Filesystems that confinement rests on: no link of the image may choose where they are (CVE-2019-16884)."""
+
+_HOST_COPIES = {"proc": "/proc", "sysfs": "/sys", "mqueue": "/dev/mqueue"}
+"""What may stand in for a new filesystem that belongs to a namespace which a user namespace does not own."""
+
+_UNLABELLED = frozenset(("proc", "sysfs", "mqueue", "cgroup", "cgroup2"))
+"""Filesystems that label their files themselves and know no context option."""
+
+_PROC_FILES = frozenset(
+    "/proc/" + name
+    for name in (
+        *("cpuinfo", "diskstats", "loadavg", "meminfo", "slabinfo", "stat", "swaps", "uptime"),
+        *("sys/crypto/fips_enabled", "sys/kernel/ns_last_pid"),
+    )
+)
+"""What tools such as lxcfs replace: nothing in them is used to confine a process. runc lets the same pass."""
+
+_PATH = os.O_PATH | os.O_CLOEXEC
+
+
+class Place:
+    """One mount of the spec on its way: what it asks for, and which member is at fault if it fails."""
+
+    def __init__(self, index: int, mount: Mount) -> None:
+        self.mount = mount
+        self.path = os.path.normpath("/" + mount.destination)
+        self.options = parse(mount.options)
+        self.member = ""
+        self.index = index
+
+    def refuse(self, why: str, errno: int = 0) -> ContainerError:
+        """Make the error that names this mount and the member at fault."""
+        where = f"$.mounts[{self.index}]" + (f".{self.member}" if self.member else "")
+        return ContainerError(f"mount {self.mount.destination}: {why} ({where})", errno=errno)
+
+
+def mount_all(ctx: InitContext) -> None:
+    """Mount everything of $.mounts in its order."""
+    for index, mount in enumerate(ctx.spec.mounts):
+        place = Place(index, mount)
+        try:
+            _mount_one(ctx, place)
+        except OSError as error:
+            raise place.refuse(describe(error), error.errno or 0) from None
+
+
+def _mount_one(ctx: InitContext, place: Place) -> None:
+    if place.path == "/":
+        place.member = "destination"
+        raise place.refuse("the root itself cannot be mounted over")
+    kind = place.mount.type or ""
+    if place.options.remount:
+        _remount(ctx, place)
+    elif place.options.bind or kind == "bind":
+        _bind(ctx, place)
+    elif kind == "cgroup":
+        from runwasi.executor.steps.cgroup_mounts import mount_cgroup  # late: not every container has one
+
+        mount_cgroup(ctx, place)
+    elif kind:
+        _mount_filesystem(ctx, place, kind)
+    else:
+        place.member = "type"
+        raise place.refuse("neither a type nor the option bind or rbind is given")
+
+
+def _bind(ctx: InitContext, place: Place) -> None:
+    """Copy a mount of the host, or what part of it the source is."""
+    place.member = "source"
+    tree = ctx.mount_sources.pop(place.index, -1)
+    opened_by_parent = tree >= 0
+    if not opened_by_parent:
+        tree = open_tree(source_path(place.mount, ctx.bundle_path), recursive=place.options.recursive)
+    try:
+        place.member = "destination"
+        target = open_destination(ctx.root_fd, place, directory=S_ISDIR(os.fstat(tree).st_mode))
+        try:
+            _forbid_fake_procfs(place, tree)
+            if opened_by_parent or ctx.spec.linux.rootfs_propagation:
+                _leave_peer_groups(place.options, tree)
+            attach(place, tree, target)
+        finally:
+            os.close(target)
+    finally:
+        os.close(tree)
+
+
+def source_path(mount: Mount, bundle_path: str) -> str:
+    """Return where a bind mount's source is; a relative one starts at the bundle (config.md#mounts)."""
+    return os.path.join(bundle_path, mount.source or "")
+
+
+def _forbid_fake_procfs(place: Place, tree: int) -> None:
+    """Let nothing but a procfs be bound to /proc, where programs of the container look for confinement."""
+    if place.path == "/proc" and filesystem_type(tree) != PROC_SUPER_MAGIC:
+        raise place.refuse("only a proc filesystem can be mounted here")
+
+
+def _leave_peer_groups(options: MountOptions, tree: int) -> None:
+    """Have a copy of one of the host's shared mounts receive only, unless the options share it.
+
+    The copy was made before, or in spite of, the slaving of the whole tree that other containers get.
+    """
+    if not any(flag == MS_SHARED for flag, _ in options.propagation):
+        mount_setattr(tree, propagation=MS_SLAVE, recursive=True)
+
+
+def _mount_filesystem(ctx: InitContext, place: Place, kind: str) -> None:
+    """Mount a filesystem of its own, or where a user namespace may not have one, a copy of the host's."""
+    place.member = "destination"
+    target = open_destination(ctx.root_fd, place, directory=True, real=kind in _REAL_DIRECTORIES_ONLY)
+    try:
+        place.member = ""
+        data = _filesystem_options(ctx, place, kind, target)
+        if any(len(os.fsencode(option.partition("=")[2])) > FSCONFIG_VALUE_MAX for option in data):
+            _mount_classic(ctx, place, kind, data, target)
+            return
+        tree = _make_filesystem(ctx, place, kind, data)
+        try:
+            if place.options.tmpcopyup:
+                from runwasi.executor.steps.copy_up import copy_tree  # late: rare
+
+                copy_tree(target, tree)
+            attach(place, tree, target, keep_writable=_filled_later(place, kind))
+            if _filled_later(place, kind) and place.options.readonly:
+                ctx.readonly_later.append(os.dup(tree))
+        finally:
+            os.close(tree)
+    finally:
+        os.close(target)
+
+
+def _filled_later(place: Place, kind: str) -> bool:
+    """Tell whether mount points or devices are still to be made in it, so that it cannot be read-only yet."""
+    return kind == "tmpfs" or place.path == "/dev"
+
+
+def _filesystem_options(ctx: InitContext, place: Place, kind: str, target: int) -> list[str]:
+    data = list(place.options.data)
+    if kind == "tmpfs":
+        # A tmpfs has the mode of the directory it covers unless told otherwise.
+        data.insert(0, f"mode={S_IMODE(os.fstat(target).st_mode):o}")
+    label = ctx.spec.linux.mount_label
+    if label and kind not in _UNLABELLED:
+        data.append(f"context={label}")
+    return data
+
+
+def _make_filesystem(ctx: InitContext, place: Place, kind: str, data: list[str]) -> int:
+    options = place.options
+    attributes = options.attr_set | options.rec_set
+    if _filled_later(place, kind):
+        attributes &= ~MOUNT_ATTR_RDONLY
+    try:
+        return new_mount(kind, place.mount.source, data, attributes)
+    except OSError as error:
+        if error.errno == ENODEV:
+            place.member = "type"
+            raise place.refuse(f"the kernel knows no filesystem {kind}", ENODEV) from None
+        if not ctx.userns:
+            raise
+        return _make_substitute(kind, place, data, error)
+
+
+def _make_substitute(kind: str, place: Place, data: list[str], error: OSError) -> int:
+    """Make what a user namespace may have in place of what it was refused, else raise that error."""
+    options = place.options
+    if kind == "devpts" and error.errno == EINVAL:
+        # gid=5 is the tty group everywhere, but an id map of one's own id alone lacks it.
+        fewer = [option for option in data if not option.startswith("gid=")]
+        if len(fewer) < len(data):
+            return new_mount(kind, place.mount.source, fewer, options.attr_set | options.rec_set)
+    if kind in _HOST_COPIES and error.errno in (EPERM, EBUSY):
+        tree = open_tree(_HOST_COPIES[kind], recursive=True)
+        mount_setattr(tree, options.attr_set | options.rec_set, recursive=True)
+        return tree
+    raise error
+
+
+def _mount_classic(ctx: InitContext, place: Place, kind: str, data: list[str], target: int) -> None:
+    """Mount with mount(2), for options longer than fsconfig takes, such as the layers of an overlay."""
+    from runwasi.linux.mounts import mount  # late: hardly ever needed
+
+    mount(place.mount.source or kind, f"/proc/self/fd/{target}", kind, 0, ",".join(data))
+    # The mount covers the directory that target still stands for; its own root is found from above.
+    tree = open_beneath(ctx.root_fd, place.path, _PATH)
+    try:
+        if os.path.samestat(os.fstat(tree), os.fstat(target)):
+            raise place.refuse("the destination was changed while it was mounted")
+        set_attributes(place.options, tree)
+    finally:
+        os.close(tree)
+
+
+def _remount(ctx: InitContext, place: Place) -> None:
+    """Change the attributes, and with data the filesystem's options, of the mount that is there."""
+    place.member = "destination"
+    tree = open_beneath(ctx.root_fd, place.path, _PATH)
+    try:
+        place.member = "options"
+        set_attributes(place.options, tree)
+        if place.options.data and not place.options.bind:
+            from runwasi.linux.mounts import MS_REMOUNT, mount  # late: hardly ever needed
+
+            mount(None, f"/proc/self/fd/{tree}", None, MS_REMOUNT, ",".join(place.options.data))
+    finally:
+        os.close(tree)
+
+
+def open_destination(root_fd: int, place: Place, *, directory: bool, real: bool = False) -> int:
+    """Open a mount's destination beneath the root, made where it is missing, as O_PATH.
+
+    With real no part of the path may be a symbolic link. Raises ContainerError when one is, or when it is in
+    a proc filesystem (CVE-2019-19921); OSError as make_dirs and make_file do.
+    """
+    if real:
+        target = _open_real_directory(root_fd, place)
+    elif directory:
+        target = make_dirs(root_fd, place.path)
+    else:
+        target = make_file(root_fd, place.path)
+    if not real and filesystem_type(target) == PROC_SUPER_MAGIC and place.path not in _PROC_FILES:
+        os.close(target)
+        raise place.refuse("destination is inside a proc filesystem")
+    return target
+
+
+def _open_real_directory(root_fd: int, place: Place) -> int:
+    flags = _PATH | os.O_DIRECTORY
+    try:
+        try:
+            return open_beneath(root_fd, place.path, flags, resolve=RESOLVE_NO_SYMLINKS)
+        except FileNotFoundError:
+            os.close(make_dirs(root_fd, place.path))
+            return open_beneath(root_fd, place.path, flags, resolve=RESOLVE_NO_SYMLINKS)
+    except OSError as error:
+        if error.errno == ELOOP:
+            raise place.refuse("destination is a symbolic link or below one", ELOOP) from None
+        if error.errno == ENOTDIR:
+            raise place.refuse("destination is not a directory", ENOTDIR) from None
+        raise
+
+
+def attach(place: Place, tree: int, target: int, *, keep_writable: bool = False) -> None:
+    """Give a detached mount its attributes and put it onto its destination."""
+    place.member = "options"
+    set_attributes(place.options, tree, keep_writable=keep_writable)
+    place.member = "destination"
+    try:
+        move_mount(tree, target)
+    except OSError as error:
+        if error.errno == EINVAL and S_ISDIR(os.fstat(tree).st_mode) != S_ISDIR(os.fstat(target).st_mode):
+            raise place.refuse(
+                "one of source and destination is a directory, the other is not", EINVAL
+            ) from None
+        raise
+
+
+def set_attributes(options: MountOptions, tree: int, *, keep_writable: bool = False) -> None:
+    """Set a mount's attributes and propagation; what no option speaks of stays as the source has it."""
+    kept = MOUNT_ATTR_RDONLY if keep_writable else 0
+    if options.rec_set | options.rec_clr:
+        mount_setattr(tree, options.rec_set & ~kept, options.rec_clr, recursive=True)
+    if options.attr_set | options.attr_clr:
+        mount_setattr(tree, options.attr_set & ~kept, options.attr_clr)
+    for flag, recursive in options.propagation:
+        mount_setattr(tree, propagation=flag, recursive=recursive)
