@@ -34,8 +34,10 @@ if TYPE_CHECKING:
 
 # linux/sched.h
 CLONE_PIDFD = 0x00001000
+CLONE_PARENT = 0x00008000
 CLONE_CHILD_CLEARTID = 0x00200000
 CLONE_CHILD_SETTID = 0x01000000
+CLONE_CLEAR_SIGHAND = 0x100000000
 CLONE_INTO_CGROUP = 0x200000000
 
 # linux/prctl.h
@@ -105,7 +107,8 @@ def fork_into(flags: int = 0, cgroup_fd: int = -1) -> Child | None:
     args = _CloneArgs(
         flags=flags | CLONE_PIDFD | (CLONE_INTO_CGROUP if cgroup_fd >= 0 else 0),
         pidfd=addressof(pidfd),
-        exit_signal=_SIGCHLD,
+        # a sibling ends as we do; the kernel wants no other word on it
+        exit_signal=0 if flags & CLONE_PARENT else _SIGCHLD,
         cgroup=max(cgroup_fd, 0),
     )
     if tid_address:

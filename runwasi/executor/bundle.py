@@ -1,0 +1,61 @@
+"""A bundle: the folder with config.json and usually the rootfs."""
+
+from __future__ import annotations
+
+import os
+
+from runwasi.executor.errors import ContainerError, Invalid
+from runwasi.oci.decode import read_document
+from runwasi.oci.spec import loads
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from runwasi.oci.process import Process
+    from runwasi.oci.spec import Spec
+
+
+class Bundle:
+    """A loaded bundle: its absolute path, its spec, and the bytes of config.json the spec was read from."""
+
+    __slots__ = ("path", "raw", "spec")
+
+    def __init__(self, path: str, spec: Spec, raw: bytes) -> None:
+        self.path = path
+        self.spec = spec
+        self.raw = raw
+
+    @classmethod
+    def load(cls, path: str, config: str = "") -> Bundle:
+        """Read the bundle at path; config names another file than its config.json.
+
+        Raises ContainerError when a file is missing or unreadable, SpecError naming the JSON path otherwise.
+        """
+        config = config or os.path.join(path, "config.json")
+        if not os.path.isdir(path):
+            raise ContainerError(f"bundle {path}: no such directory")
+        try:
+            raw = read_document(config)
+        except FileNotFoundError:
+            raise ContainerError(f"JSON specification file {config} not found") from None
+        except OSError as error:
+            raise ContainerError(f"{config}: {error.strerror}", errno=error.errno or 0) from None
+        return cls(os.path.abspath(path), loads(raw), raw)
+
+    @property
+    def rootfs(self) -> str:
+        """The rootfs as an absolute path without symbolic links."""
+        return os.path.realpath(os.path.join(self.path, self.spec.root.path))
+
+    @property
+    def process(self) -> Process:
+        """The container's process. Raises Invalid when the configuration has none to run."""
+        if self.spec.process is None:
+            raise Invalid("$.process: is required to create a container")
+        return self.spec.process
+
+    def check(self) -> None:
+        """Refuse what only the bundle's files can tell: a rootfs that is missing or no directory."""
+        if not os.path.exists(self.rootfs):
+            raise ContainerError(f"rootfs {self.rootfs} does not exist ($.root.path)")
+        if not os.path.isdir(self.rootfs):
+            raise ContainerError(f"rootfs {self.rootfs} is not a directory ($.root.path)")

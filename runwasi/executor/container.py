@@ -1,0 +1,306 @@
+"""A container as its operator sees it: what it is and what can be done to it.
+
+Everything is read from the state folder, so any process may load any container; only the one that created it
+holds its pidfd from the start and can wait for its exit status.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+
+from runwasi.executor import hooks, limits, usage
+from runwasi.executor.errors import ContainerError, NotFound, WrongStatus, describe
+from runwasi.executor.protocol import FAILED, LISTENER, PROCEED, Channel, failure_from
+from runwasi.executor.seccomp_profile import send_listener
+from runwasi.executor.status import require
+from runwasi.executor.store import GATE, Damaged, Folder, Saved, container_ids
+from runwasi.linux import cgroups, process, sockets
+from runwasi.oci.spec import loads
+from runwasi.oci.state import State
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from runwasi.executor.status import Status
+    from runwasi.executor.usage import Usage
+    from runwasi.linux.cgroups import Cgroup
+    from runwasi.oci.resources import Resources
+    from runwasi.oci.spec import Spec
+
+
+def _ignore(_: str) -> None:
+    """Take a warning nobody asked to hear."""
+
+
+class Container:
+    """One container below a state root.
+
+    saved   what its state.json holds
+    pidfd   of its first process, -1 unless this process created it or open_pidfd was called
+    warn    told in one sentence what went wrong but stops nothing, such as a failing poststop hook
+    """
+
+    def __init__(self, folder: Folder, saved: Saved, warn: Callable[[str], None] = _ignore) -> None:
+        self.folder = folder
+        self.saved = saved
+        self.pidfd = -1
+        self.warn = warn
+        self._spec: Spec | None = None
+
+    @classmethod
+    def load(cls, root: str, container_id: str, warn: Callable[[str], None] = _ignore) -> Container:
+        """Read a container's state. Raises NotFound, Damaged or ContainerError."""
+        folder = Folder(root, container_id)
+        return cls(folder, folder.load(), warn)
+
+    @property
+    def id(self) -> str:
+        """Its id."""
+        return self.saved.id
+
+    @property
+    def pid(self) -> int:
+        """The pid of its first process, as the host numbers it; 0 before there is one."""
+        return self.saved.pid
+
+    @property
+    def bundle(self) -> str:
+        """The absolute path of its bundle."""
+        return self.saved.bundle
+
+    @property
+    def created(self) -> str:
+        """When it was created, RFC 3339."""
+        return self.saved.created
+
+    @property
+    def spec(self) -> Spec:
+        """The configuration it was created with."""
+        if self._spec is None:
+            self._spec = loads(self.folder.config())
+        return self._spec
+
+    @property
+    def cgroup(self) -> Cgroup:
+        """Its cgroup."""
+        return cgroups.cgroup_from(
+            dict(self.saved.cgroup_paths), systemd=self.saved.systemd, rootless=self.saved.rootless
+        )
+
+    def status(self) -> Status:
+        """Find out its status from the kernel, whatever became of those who made it."""
+        if not self.saved.pid:
+            return "creating" if self._creator_lives() else "stopped"
+        if not _lives(self.saved.pid, self.saved.start_time):
+            return "stopped"
+        if not self.saved.kind:
+            return "creating" if self._creator_lives() else "stopped"
+        if self.cgroup.frozen():
+            return "paused"
+        return "created" if self.folder.gate_exists() else "running"
+
+    def _creator_lives(self) -> bool:
+        return _lives(self.saved.creator_pid, self.saved.creator_start_time)
+
+    def oci_state(self, status: Status | None = None) -> State:
+        """Return the state document of runtime-spec runtime.md#state; pid is 0 once it has stopped."""
+        status = status or self.status()
+        return State(
+            oci_version=self.spec.oci_version,
+            id=self.id,
+            status=status,
+            pid=0 if status == "stopped" else self.saved.pid,
+            bundle=self.saved.bundle,
+            annotations=self.spec.annotations,
+        )
+
+    def start(self) -> None:
+        """Let its program run, and run the poststart hooks.
+
+        Returns once the program replaced the runtime in its process, or a module is about to run. Raises
+        WrongStatus, or ContainerError when it could not be executed; it has stopped then.
+        """
+        require("start", self.id, self.status())
+        try:
+            gate = Channel(sockets.connect(f"{self.folder.path}/{GATE}"))
+        except (ConnectionRefusedError, FileNotFoundError):
+            raise WrongStatus("cannot start an already running container") from None
+        try:
+            self._follow_start(gate)
+        finally:
+            gate.close()
+            self.folder.open_gate()
+        self._run_poststart_hooks()
+
+    def _follow_start(self, gate: Channel) -> None:
+        """Hear what the child says on its last steps; silence to the end is success."""
+        while message := gate.receive():
+            if message.kind == LISTENER:
+                self.forward_listener(message.fds[0])
+                gate.send(PROCEED)
+            elif message.kind == FAILED:
+                raise failure_from(message.fields)
+
+    def forward_listener(self, listener: int) -> None:
+        """Give the descriptor of a notifying seccomp filter to the agent that the configuration names."""
+        try:
+            send_listener(self.spec, self.oci_state("creating"), listener)
+        finally:
+            os.close(listener)
+
+    def _run_poststart_hooks(self) -> None:
+        if self.spec.hooks.poststart:
+            state = self.oci_state("running").to_json().encode()
+            hooks.run_all("poststart", self.spec.hooks.poststart, state)
+
+    def open_pidfd(self) -> int:
+        """Return the pidfd of its first process, opening it when needed. Raises WrongStatus once that is gone."""
+        if self.pidfd < 0:
+            try:
+                self.pidfd = process.pidfd_open(self.saved.pid)
+            except ProcessLookupError:
+                raise WrongStatus("container not running") from None
+            if not _lives(self.saved.pid, self.saved.start_time):  # the number may be another's by now
+                self.close()
+                raise WrongStatus("container not running")
+        return self.pidfd
+
+    def close(self) -> None:
+        """Close the pidfd."""
+        fd, self.pidfd = self.pidfd, -1
+        if fd >= 0:
+            os.close(fd)
+
+    def kill(self, signal_number: int, *, all_processes: bool = False) -> None:
+        """Send a signal to its first process, or to all of them. Raises WrongStatus when it has stopped.
+
+        A frozen container gets SIGKILL by being thawed after it.
+        """
+        status = self.status()
+        if all_processes:
+            self._kill_all(signal_number)
+        else:
+            require("kill", self.id, status)
+            try:
+                process.pidfd_send_signal(self.open_pidfd(), signal_number)
+            except ProcessLookupError:
+                raise WrongStatus("container not running") from None
+        if status == "paused" and signal_number == signal.SIGKILL:
+            self.cgroup.thaw()
+
+    def _kill_all(self, signal_number: int) -> None:
+        if signal_number == signal.SIGKILL:
+            self.cgroup.kill()
+            return
+        for pid in self.cgroup.pids():
+            try:
+                os.kill(pid, signal_number)
+            except ProcessLookupError:
+                continue
+
+    def pause(self) -> None:
+        """Freeze all its processes. Raises WrongStatus or OSError."""
+        require("pause", self.id, self.status())
+        self.cgroup.freeze()
+
+    def resume(self) -> None:
+        """Thaw all its processes. Raises WrongStatus or OSError."""
+        require("resume", self.id, self.status())
+        self.cgroup.thaw()
+
+    def update(self, resources: Resources) -> None:
+        """Change its limits to those that are given. Raises WrongStatus, SpecError or ContainerError."""
+        require("update", self.id, self.status())
+        limits.update(self.cgroup, resources)
+
+    def pids(self) -> list[int]:
+        """Return all its processes as the host numbers them."""
+        return self.cgroup.pids()
+
+    def usage(self) -> Usage:
+        """Return what it used so far and its limits."""
+        return usage.read(self.cgroup)
+
+    def wait(self) -> int:
+        """Wait for its first process and return the exit code, 128 + n when signal n ended it.
+
+        Raises ChildProcessError in a process that did not create it.
+        """
+        return process.reap(self.open_pidfd())
+
+    def delete(self, *, force: bool = False) -> None:
+        """Remove what was made for it and run its poststop hooks; with force kill it first.
+
+        Raises WrongStatus when it has not stopped.
+        """
+        if force:
+            self._end()
+        else:
+            require("delete", self.id, self.status())
+        self.cgroup.kill()  # what a shared pid namespace let outlive the first process
+        self.cgroup.remove()
+        if self.saved.resctrl:
+            from runwasi.linux import resctrl  # late: few hosts have it
+
+            resctrl.leave(self.saved.resctrl, self.id)
+        self._run_poststop_hooks()
+        self.folder.remove()
+        self.close()
+
+    def _end(self) -> None:
+        """Kill its first process and wait until that is gone."""
+        if not self.saved.pid:
+            return
+        try:
+            pidfd = self.open_pidfd()
+            process.pidfd_send_signal(pidfd, signal.SIGKILL)
+        except (WrongStatus, ProcessLookupError):
+            return
+        self.cgroup.kill()
+        self.cgroup.thaw()
+        poll = select.poll()
+        poll.register(pidfd, select.POLLIN)
+        poll.poll()
+
+    def _run_poststop_hooks(self) -> None:
+        try:
+            stopped = self.spec.hooks.poststop
+        except (OSError, ValueError):  # the creator died before it wrote the configuration
+            return
+        if stopped:
+            hooks.run_each("poststop", stopped, self.oci_state("stopped").to_json().encode(), self.warn)
+
+
+def _lives(pid: int, start_time: int) -> bool:
+    """Say whether the process of that pid and start time runs; a zombie does not."""
+    try:
+        return process.start_time(pid) == start_time and process.process_state(pid) not in ("Z", "X")
+    except ProcessLookupError:
+        return False
+
+
+def containers(root: str) -> Iterator[Container]:
+    """Yield every container below a state root; folders that say nothing are passed over."""
+    for container_id in container_ids(root):
+        try:
+            yield Container.load(root, container_id)
+        except ContainerError:
+            continue
+
+
+def delete_forced(root: str, container_id: str, warn: Callable[[str], None] = _ignore) -> None:
+    """Remove a container whatever its status, even one whose creator died half-way; none of that id is fine."""
+    try:
+        container = Container.load(root, container_id, warn)
+    except NotFound:
+        return
+    except Damaged:
+        Folder(root, container_id).remove()  # claimed, and its creator killed before it made anything
+        return
+    try:
+        container.delete(force=True)
+    except OSError as error:
+        raise ContainerError(f"delete {container_id}: {describe(error)}", errno=error.errno or 0) from None

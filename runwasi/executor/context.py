@@ -1,0 +1,95 @@
+"""Everything the child side knows: what Creation prepared and what the steps find out on their way."""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from runwasi.engines.engine import Engine
+    from runwasi.executor.protocol import Channel
+    from runwasi.executor.seccomp_profile import Filter
+    from runwasi.executor.workload import Native, Wasm
+    from runwasi.oci.spec import Process, Spec
+
+
+class Stdio:
+    """Descriptors for a container process's 0, 1 and 2; they are not closed by whoever is given them."""
+
+    __slots__ = ("stderr", "stdin", "stdout")
+
+    def __init__(self, stdin: int = 0, stdout: int = 1, stderr: int = 2) -> None:
+        self.stdin = stdin
+        self.stdout = stdout
+        self.stderr = stderr
+
+    def fds(self) -> tuple[int, int, int]:
+        """Return them in the order of their numbers in the container."""
+        return self.stdin, self.stdout, self.stderr
+
+
+class ChildContext:
+    """What every process of a container needs: the first one and those that exec adds."""
+
+    def __init__(self, container_id: str, spec: Spec, process: Process, channel: Channel) -> None:
+        self.id = container_id
+        self.spec = spec
+        self.process = process
+        self.channel = channel
+        self.stdio = Stdio()
+        self.console_socket = -1
+        """A connected unix socket that the pty's master is sent to when process.terminal is set."""
+        self.preserve_fds = 0
+        """How many descriptors from 3 on the process inherits."""
+        self.no_new_keyring = False
+        self.namespaces: list[tuple[str, int]] = []
+        """(kind, descriptor) of each namespace to join, in the order to join them."""
+        self.proc_fd = -1
+        """The host's /proc, checked to be one: writes through it cannot be redirected by the rootfs."""
+        self.userns = False
+        """The process is in a user namespace other than ours, new or joined."""
+        self.seccomp: Filter | None = None
+        self.load_engine: Callable[[], Engine]
+        self.engine: Engine | None = None
+        """The engine, loaded, when what is to run may need it."""
+        self.may_fetch_layers = False
+        self.workload: Native | Wasm
+        self.env: tuple[str, ...] = process.env
+        self.verdict = channel
+        """Where a failure of the last steps is told; it is close-on-exec, so its end says that all went well."""
+
+    def kept_fds(self) -> set[int]:
+        """Return the descriptors that must live until the workload: all others are the creating process's."""
+        kept = {*self.stdio.fds(), self.channel.fileno(), self.proc_fd, self.console_socket}
+        kept.update(fd for _, fd in self.namespaces)
+        kept.update(range(3, 3 + self.preserve_fds))
+        return kept - {-1}
+
+
+class InitContext(ChildContext):
+    """What the container's first process needs beyond that: it makes the root, and waits at the start gate."""
+
+    def __init__(self, container_id: str, spec: Spec, process: Process, channel: Channel) -> None:
+        super().__init__(container_id, spec, process, channel)
+        self.bundle_path = ""
+        self.rootfs = ""
+        """The rootfs on the host, absolute."""
+        self.root_fd = -1
+        """O_PATH descriptor of the mount that becomes the root; set by mount_rootfs."""
+        self.no_pivot = False
+        self.new_userns = False
+        self.new_netns = False
+        self.new_mountns = False
+        self.cgroup_paths: dict[str, str] = {}
+        self.mount_sources: dict[int, int] = {}
+        """Index of $.mounts -> a descriptor of its source that the parent opened."""
+        self.readonly_later: list[int] = []
+        """Descriptors of mounts that become read-only once the steps have filled them."""
+        self.gate = -1
+        """Listening unix socket; whoever connects starts the container."""
+        self.pid = 0
+        """The container's first process as the host numbers it."""
+
+    def kept_fds(self) -> set[int]:
+        """Return the descriptors that must live until the workload."""
+        return (super().kept_fds() | {self.gate, *self.mount_sources.values()}) - {-1}

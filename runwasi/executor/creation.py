@@ -1,0 +1,380 @@
+"""The parent's half of create: everything before the fork, then answers to the child until it is ready.
+
+A Creation can be driven by whoever has a selector: wait until fileno() is readable, call advance(), until it
+returns True. When anything fails, or the child dies, all that was made is taken back before the error is raised.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import time
+
+from runwasi.executor import errands, hooks, limits, seccomp_profile
+from runwasi.executor.container import Container
+from runwasi.executor.context import InitContext
+from runwasi.executor.errors import ContainerError, describe
+from runwasi.executor.init import INIT_STEPS, run_steps
+from runwasi.executor.protocol import (
+    COMPILE,
+    CREATE_RUNTIME,
+    FAILED,
+    LAYERS,
+    LISTENER,
+    PROCEED,
+    READY,
+    Channel,
+    Message,
+    failure_from,
+)
+from runwasi.executor.spawning import Plan, spawn
+from runwasi.executor.steps.rootfs import open_mount_sources
+from runwasi.executor.store import CONFIG, GATE, Folder, Saved
+from runwasi.executor.undo import Undo
+from runwasi.linux import cgroups, idmap, process, rlimits, sockets
+from runwasi.linux.filesystems import open_procfs
+from runwasi.oci.record import replaced
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import TypeAlias
+
+    from runwasi.engines.engine import Engine
+    from runwasi.executor.bundle import Bundle
+    from runwasi.executor.options import CreateOptions
+    from runwasi.linux.cgroups import Cgroup
+    from runwasi.linux.process import Child
+    from runwasi.oci.linux import IdMapping, IntelRdt
+
+    Errand: TypeAlias = Callable[[Channel, Message, CreateOptions, Callable[[], Engine]], Child | None]
+
+
+def begin_create(root: str, container_id: str, bundle: Bundle, options: CreateOptions) -> Creation:
+    """Claim the id and start to create a container below the state root; nothing of it runs yet.
+
+    Raises AlreadyExists, Invalid, SpecError or ContainerError with nothing left behind.
+    """
+    bundle.check()
+    _check_privilege(bundle)
+    folder = Folder(root, container_id)
+    folder.claim()
+    with Undo() as undo:
+        undo.add(folder.remove)
+        creation = Creation(folder, bundle, options, undo)
+        creation.begin()
+        return creation
+    raise AssertionError("unreachable")  # the block returns or raises
+
+
+def create(root: str, container_id: str, bundle: Bundle, options: CreateOptions) -> Container:
+    """Create a container and wait until it is. Raises as begin_create and Creation.advance do."""
+    creation = begin_create(root, container_id, bundle, options)
+    poll = select.poll()
+    poll.register(creation.fileno(), select.POLLIN)
+    try:
+        while not creation.advance():
+            poll.poll()
+    except BaseException:  # an interrupt at the keyboard too
+        creation.abort()
+        raise
+    return creation.container
+
+
+def _check_privilege(bundle: Bundle) -> None:
+    if os.geteuid() != 0 and not bundle.spec.linux.has("user"):
+        raise ContainerError(
+            "rootless container requires a user namespace ($.linux.namespaces):"
+            " run as root, or take the configuration that `runwasi spec --rootless` writes"
+        )
+
+
+class Creation:
+    """A container on its way from claimed to created."""
+
+    def __init__(self, folder: Folder, bundle: Bundle, options: CreateOptions, undo: Undo) -> None:
+        self._folder = folder
+        self._bundle = bundle
+        self._options = options
+        self._undo = undo
+        self._helpers: dict[int, Child] = {}
+        self._poll: select.epoll
+        self._channel: Channel
+        self._cgroup: Cgroup
+        self.container: Container
+        """The container; its pid is known from begin on, and it is created once advance has returned True."""
+
+    def fileno(self) -> int:
+        """Return the descriptor that is readable when advance has something to do."""
+        return self._poll.fileno()
+
+    def begin(self) -> None:
+        """Prepare everything outside the container, fork, and let the child go."""
+        self._save(self._first_record())
+        self._cgroup.create()
+        self._undo.add(self._cgroup.remove)
+        self._poll = select.epoll()
+        plan = Plan.of(self._bundle.spec.linux)
+        try:
+            child = self._fork(plan)
+        finally:
+            plan.close()
+        self._undo.add(_end, child)
+        self._settle(child, plan)
+        self._channel.send(PROCEED, str(child.pid))
+
+    def advance(self) -> bool:
+        """Answer the child's pending requests; True when the container is created.
+
+        Raises ContainerError or SpecError, with everything taken back, when it cannot be.
+        """
+        try:
+            for fd, _ in self._poll.poll(0):
+                if fd != self._channel.fileno():
+                    self._helper_ended(fd)
+                elif self._answer(self._channel.receive()):
+                    return True
+        except BaseException:
+            self.abort()
+            raise
+        return False
+
+    def abort(self) -> None:
+        """Give up: kill what runs and take everything back."""
+        for helper in self._helpers.values():
+            _end(helper)
+        self._helpers.clear()
+        self._undo.run()
+        self._close()
+
+    def _close(self) -> None:
+        self._channel.close()
+        self._poll.close()
+
+    # before the fork
+
+    def _first_record(self) -> Saved:
+        """Note down all that is going to be made, so that delete finds it even if we are killed now."""
+        spec, options = self._bundle.spec, self._options
+        rootless = os.geteuid() != 0
+        path = spec.linux.cgroups_path
+        if not path:
+            path = f":runwasi:{self._folder.id}" if options.systemd_cgroup else self._folder.id
+        self._cgroup = _cgroup_at(path, options.systemd_cgroup, rootless)
+        return Saved(
+            id=self._folder.id,
+            bundle=self._bundle.path,
+            rootfs=self._bundle.rootfs,
+            created=_now(),
+            owner=os.geteuid(),
+            creator_pid=os.getpid(),
+            creator_start_time=process.start_time(os.getpid()),
+            cgroup_paths=self._cgroup.paths(),
+            systemd=options.systemd_cgroup,
+            rootless=rootless,
+            engine=options.engine if isinstance(options.engine, str) else options.engine.name,
+            resctrl=_resctrl_group(spec.linux.intel_rdt, self._folder.id),
+        )
+
+    def _save(self, saved: Saved) -> None:
+        if not os.path.exists(f"{self._folder.path}/{CONFIG}"):
+            self._folder.write(CONFIG, self._bundle.raw)
+        self._folder.save(saved)
+        self.container = Container(self._folder, saved)
+
+    def _fork(self, plan: Plan) -> Child:
+        """Fork the child; in it, never return."""
+        self._channel, child_channel = Channel.pair()
+        self._undo.add(self._close)
+        self._poll.register(self._channel.fileno(), select.EPOLLIN)
+        context = self._context(plan, child_channel)
+        try:
+            child = spawn(plan)
+            if child is None:
+                run_steps(context, INIT_STEPS)
+        finally:
+            child_channel.close()
+            sockets.close_all((context.gate, context.proc_fd, *context.mount_sources.values()))
+        return child
+
+    def _context(self, plan: Plan, channel: Channel) -> InitContext:
+        spec, options = self._bundle.spec, self._options
+        context = InitContext(self._folder.id, spec, self._bundle.process, channel)
+        context.stdio = options.stdio
+        context.console_socket = options.console_socket
+        context.preserve_fds = options.preserve_fds
+        context.no_new_keyring = options.no_new_keyring
+        context.no_pivot = options.no_pivot
+        context.bundle_path = self._bundle.path
+        context.rootfs = self._bundle.rootfs
+        context.namespaces = plan.entered_by_child()
+        context.userns = plan.makes("user") or plan.joins("user")
+        context.new_userns = plan.makes("user")
+        context.new_netns = plan.makes("net")
+        context.new_mountns = plan.makes("mnt")
+        context.cgroup_paths = self._cgroup.paths()
+        context.load_engine = _engine_loader(options)
+        context.may_fetch_layers = options.fetch_layers is not None
+        context.seccomp = seccomp_profile.compiled(spec.linux.seccomp, options.cache_root)
+        context.proc_fd = open_procfs()
+        context.gate = sockets.listen(f"{self._folder.path}/{GATE}", 1)
+        context.mount_sources = open_mount_sources(spec, context.userns)
+        return context
+
+    # between the fork and the child's first step
+
+    def _settle(self, child: Child, plan: Plan) -> None:
+        """Give the waiting child its ids, its cgroup with limits, and its devices."""
+        linux = self._bundle.spec.linux
+        saved = replaced(self.container.saved, pid=child.pid, start_time=process.start_time(child.pid))
+        self._save(saved)
+        self.container.pidfd = child.pidfd
+        if plan.makes("user"):
+            idmap.write_maps(
+                child.pid, _maps(linux.uid_mappings), _maps(linux.gid_mappings), rootless=saved.rootless
+            )
+        self._cgroup.enter(child.pid)
+        limits.apply(self._cgroup, linux.resources)
+        _set_oom_score_adj(child.pid, self._bundle.process.oom_score_adj)
+        if saved.resctrl:
+            _join_resctrl(saved.resctrl, child.pid, linux.intel_rdt)
+        if linux.net_devices:
+            from runwasi.linux.netdevices import move  # late: pyroute2, 100 ms
+
+            for name, device in linux.net_devices.items():
+                move(name, device.name or name, child.pid)
+
+    # what the child asks
+
+    def _answer(self, message: Message | None) -> bool:
+        if message is None:
+            raise self._death()
+        kind = message.kind
+        if kind == READY:
+            self._ready(message.fields[0])
+            return True
+        if kind == FAILED:
+            raise failure_from(message.fields)
+        if kind == CREATE_RUNTIME:
+            self._run_create_runtime_hooks()
+            self._channel.send(PROCEED)
+        elif kind == LISTENER:
+            self.container.forward_listener(message.fds[0])
+            self._channel.send(PROCEED)
+        elif kind == COMPILE:
+            self._send_on_errand(errands.answer_compile, message)
+        elif kind == LAYERS:
+            self._send_on_errand(errands.answer_layers, message)
+        return False
+
+    def _run_create_runtime_hooks(self) -> None:
+        spec_hooks = self._bundle.spec.hooks
+        state = self.container.oci_state("creating").to_json().encode()
+        hooks.run_all("prestart", spec_hooks.prestart, state)
+        hooks.run_all("createRuntime", spec_hooks.create_runtime, state)
+
+    def _send_on_errand(self, errand: Errand, message: Message) -> None:
+        """Have another process answer the child in our stead, so that nobody else waits for it."""
+        helper = errand(self._channel, message, self._options, _engine_loader(self._options))
+        if helper is not None:
+            self._helpers[helper.pidfd] = helper
+            self._poll.register(helper.pidfd, select.EPOLLIN)
+
+    def _helper_ended(self, pidfd: int) -> None:
+        """Notice a helper's end; one that died without an answer leaves that to us."""
+        self._poll.unregister(pidfd)
+        del self._helpers[pidfd]
+        code = process.reap(pidfd)
+        os.close(pidfd)
+        if code:
+            self._channel.send_failure(ContainerError(f"a helper process ended with status {code}"))
+
+    def _ready(self, kind: str) -> None:
+        """Finish: limits that would have hindered the child, the pid file, and nothing to undo any more."""
+        for limit in self._bundle.process.rlimits:
+            rlimits.set_rlimit(limit.type, limit.soft, limit.hard, self.container.pid)
+        self._save(replaced(self.container.saved, kind=kind))
+        if self._options.pid_file:
+            write_pid_file(self._options.pid_file, self.container.pid)
+        self._undo.commit()
+        self._close()
+
+    def _death(self) -> ContainerError:
+        """Say how the child died before it was ready; it is reaped here."""
+        code = process.reap(self.container.pidfd)
+        if code == 128 + signal.SIGKILL:
+            why = "it was killed; a memory limit too low for it does that ($.linux.resources.memory.limit)"
+        else:
+            why = f"it ended with status {code}"
+        return ContainerError(f"the container's first process is gone before it was ready: {why}")
+
+
+def _engine_loader(options: CreateOptions) -> Callable[[], Engine]:
+    engine = options.engine
+    if not isinstance(engine, str):
+        return lambda: engine
+    from runwasi.engines import registry
+
+    return lambda: registry.load(engine)
+
+
+def _cgroup_at(path: str, systemd: bool, rootless: bool) -> Cgroup:
+    try:
+        return cgroups.cgroup_at(path, systemd=systemd, rootless=rootless)
+    except OSError as error:
+        raise ContainerError(f"{describe(error)} ($.linux.cgroupsPath)", errno=error.errno or 0) from None
+
+
+def _end(child: Child) -> None:
+    """Kill and reap a child of ours, and close its pidfd; one that is gone already is fine."""
+    try:
+        process.pidfd_send_signal(child.pidfd, signal.SIGKILL)
+        process.reap(child.pidfd)
+    except (ProcessLookupError, ChildProcessError):
+        pass
+    os.close(child.pidfd)
+
+
+def write_pid_file(path: str, pid: int) -> None:
+    """Write a pid in decimal; whoever watches the file finds it whole or not at all."""
+    folder, name = os.path.split(path)
+    temporary = os.path.join(folder, f".{name}")
+    with open(temporary, "wb", 0) as file:
+        file.write(str(pid).encode())
+    os.rename(temporary, path)
+
+
+def _set_oom_score_adj(pid: int, score: int | None) -> None:
+    if score is None:
+        return
+    try:
+        with open(f"/proc/{pid}/oom_score_adj", "wb", 0) as file:
+            file.write(str(score).encode())
+    except OSError as error:
+        raise ContainerError(
+            f"oom_score_adj {score}: {error.strerror} ($.process.oomScoreAdj)", errno=error.errno or 0
+        ) from None
+
+
+def _maps(mappings: tuple[IdMapping, ...]) -> list[idmap.IdMap]:
+    return [idmap.IdMap(item.container_id, item.host_id, item.size) for item in mappings]
+
+
+def _resctrl_group(rdt: IntelRdt | None, container_id: str) -> str:
+    """Return the resctrl group of the container, "" for none: the closID, or a group of its own."""
+    return "" if rdt is None else rdt.clos_id or container_id
+
+
+def _join_resctrl(group: str, pid: int, rdt: IntelRdt | None) -> None:
+    from runwasi.linux import resctrl  # late: few hosts have it
+
+    assert rdt is not None
+    resctrl.join(group, pid, rdt)
+
+
+def _now() -> str:
+    """Return the time as RFC 3339 with nanoseconds, in UTC."""
+    nanoseconds = time.time_ns()
+    seconds, rest = divmod(nanoseconds, 1_000_000_000)
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds)) + f".{rest:09d}Z"

@@ -1,0 +1,86 @@
+"""Short-lived processes that answer a container's first process in its creator's stead.
+
+Compiling a module or fetching an image's layers takes memory and time that a server must not spend, so a process
+forked for it does, answers on the server's end of the channel, and ends.
+"""
+
+from __future__ import annotations
+
+import os
+
+from runwasi.engines.module_cache import ModuleCache
+from runwasi.executor import compile as compiler
+from runwasi.executor.protocol import ANSWER, Channel, Message
+from runwasi.linux import process, sockets
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import NoReturn
+
+    from runwasi.engines.engine import Engine
+    from runwasi.executor.options import CreateOptions
+    from runwasi.linux.process import Child
+
+    Answer = tuple[tuple[str, ...], tuple[int, ...]]
+
+
+def answer_compile(
+    channel: Channel, message: Message, options: CreateOptions, load_engine: Callable[[], Engine]
+) -> Child | None:
+    """Answer with the artefact of the module in message: at once when it is cached, else from a new process.
+
+    Fields of the message: the module's name, the digest of the layer it is ("" for a file), its cache key.
+    """
+    name, blob, key = message.fields
+    (module,) = message.fds
+    cache = ModuleCache(options.cache_root)
+    artefact = cache.lookup(key)
+    if artefact is not None:
+        channel.send(ANSWER, fds=(artefact,))
+        sockets.close_all((artefact, module))
+        return None
+
+    def answer() -> Answer:
+        engine = load_engine()
+        made = compiler.compile_module(engine, module, cache, name)
+        if blob and options.keep_artefact is not None:
+            options.keep_artefact(blob, key, made)
+        return (), (made,)
+
+    return _fork(channel, answer, message.fds)
+
+
+def answer_layers(
+    channel: Channel, message: Message, options: CreateOptions, load_engine: Callable[[], Engine]
+) -> Child | None:
+    """Answer from a new process with the wasm layers of the container's image: their descriptions and bytes."""
+    del load_engine
+    fetch = options.fetch_layers
+    assert fetch is not None  # the child asks only when it was told that somebody can
+
+    def answer() -> Answer:
+        layers = fetch()
+        texts = tuple("\n".join((layer.title, layer.media_type, layer.digest, layer.blob)) for layer in layers)
+        return texts, tuple(layer.fd for layer in layers)
+
+    return _fork(channel, answer, message.fds)
+
+
+def _fork(channel: Channel, answer: Callable[[], Answer], fds: tuple[int, ...]) -> Child:
+    child = process.fork_into()
+    if child is None:
+        _answer(channel, answer, fds)
+    sockets.close_all(fds)
+    return child
+
+
+def _answer(channel: Channel, answer: Callable[[], Answer], fds: tuple[int, ...]) -> NoReturn:
+    """In the new process: whatever happens, the child that waits gets an answer."""
+    try:
+        process.close_fds_except({0, 1, 2, channel.fileno(), *fds})
+        fields, descriptors = answer()
+        channel.send(ANSWER, *fields, fds=descriptors)
+    except BaseException as error:  # noqa: BLE001 - nothing may unwind into the server's code
+        channel.send_failure(error)
+    os._exit(0)

@@ -1,0 +1,117 @@
+"""Hooks: programs of the operator run at fixed points of a container's life.
+
+A hook gets the container's state as JSON on its standard input, exactly the environment the spec names, and as
+long as its timeout says. Source: runtime-spec config.md#posix-platform-hooks.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import time
+from contextlib import ExitStack
+
+from runwasi.executor.errors import ContainerError
+from runwasi.linux.process import pidfd_open, pidfd_send_signal, reap
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from runwasi.oci.spec import Hook
+
+_MAX_OUTPUT = 4096
+
+
+def run_all(kind: str, hooks: Sequence[Hook], state: bytes) -> None:
+    """Run the hooks in order; the first that fails ends it. Raises ContainerError naming kind, index and path."""
+    for index, hook in enumerate(hooks):
+        _run(kind, index, hook, state)
+
+
+def run_each(kind: str, hooks: Sequence[Hook], state: bytes, warn: Callable[[str], None]) -> None:
+    """Run the hooks in order; one that fails is a warning and the next still runs (poststop)."""
+    for index, hook in enumerate(hooks):
+        try:
+            _run(kind, index, hook, state)
+        except ContainerError as error:
+            warn(str(error))
+
+
+def _run(kind: str, index: int, hook: Hook, state: bytes) -> None:
+    name = f"{kind} hook #{index} {hook.path}"
+    try:
+        code, output = _spawn(hook, state)
+    except OSError as error:
+        raise ContainerError(f"{name}: {error.strerror} ($.hooks.{kind}[{index}].path)", step="hook") from None
+    except TimeoutError:
+        raise ContainerError(f"{name}: timed out after {hook.timeout} s", step="hook") from None
+    if code:
+        said = f": {output}" if output else ""
+        raise ContainerError(f"{name}: exit status {code}{said}", step="hook")
+
+
+def _spawn(hook: Hook, state: bytes) -> tuple[int, str]:
+    """Run one hook; return its exit code and the end of what it printed. Raises OSError, TimeoutError."""
+    with ExitStack() as descriptors:
+        # a memory file rather than a pipe: a hook that never reads blocks nobody, however long the state
+        stdin = os.memfd_create("state", os.MFD_CLOEXEC)
+        descriptors.callback(os.close, stdin)
+        os.write(stdin, state)
+        os.lseek(stdin, 0, os.SEEK_SET)
+        output, output_write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        descriptors.callback(os.close, output)
+        with ExitStack() as until_spawned:
+            until_spawned.callback(os.close, output_write)
+            pid = os.posix_spawn(
+                hook.path,
+                hook.args or (hook.path,),
+                dict(entry.partition("=")[::2] for entry in hook.env),
+                file_actions=[
+                    (os.POSIX_SPAWN_DUP2, stdin, 0),
+                    (os.POSIX_SPAWN_DUP2, output_write, 1),
+                    (os.POSIX_SPAWN_DUP2, output_write, 2),
+                ],
+                setsid=True,
+                setsigmask=(),
+                setsigdef=(signal.SIGPIPE, signal.SIGXFSZ),  # Python ignores these two
+            )
+        pidfd = pidfd_open(pid)
+        descriptors.callback(os.close, pidfd)
+        return _wait(pidfd, output, hook.timeout)
+
+
+def _wait(pidfd: int, output: int, timeout: int | None) -> tuple[int, str]:
+    """Wait for the hook to end, not for those it left behind; kill it when its timeout (seconds) is over."""
+    deadline = None if timeout is None else time.monotonic() + timeout
+    poll = select.poll()
+    poll.register(pidfd, select.POLLIN)
+    poll.register(output, select.POLLIN)
+    printed = b""
+    while True:
+        left = None if deadline is None else max(0.0, deadline - time.monotonic()) * 1000
+        ready = dict(poll.poll(left))
+        if not ready:
+            pidfd_send_signal(pidfd, signal.SIGKILL)
+            reap(pidfd)
+            raise TimeoutError
+        if output in ready:
+            printed, ended = _drain(output, printed)
+            if ended:
+                poll.unregister(output)
+        if pidfd in ready:
+            printed, _ = _drain(output, printed)
+            return reap(pidfd), " ".join(printed.decode(errors="replace").split())
+
+
+def _drain(fd: int, printed: bytes) -> tuple[bytes, bool]:
+    """Read what is there; return the last 4 KiB of all output, and whether all writers are gone."""
+    while True:
+        try:
+            chunk = os.read(fd, 65536)
+        except BlockingIOError:
+            return printed, False
+        if not chunk:
+            return printed, True
+        printed = (printed + chunk)[-_MAX_OUTPUT:]

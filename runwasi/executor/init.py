@@ -1,0 +1,114 @@
+"""The child side: from the clone to the container's own program, one step after the other.
+
+Where runtimes differ, the order here is the spec's (runtime.md#lifecycle) or the kernel's:
+- the filter comes before the capabilities go only when no_new_privs is off, because loading it needs one;
+- the workload is chosen as the container's user, so that permissions mean what they say, yet before any filter;
+- the user is taken before the container is created: it never idles with the runtime's privileges, a bad user
+  fails create, and startContainer hooks do not run as root.
+"""
+
+from __future__ import annotations
+
+import os
+
+from runwasi.executor.steps.confinement import (
+    filter_before_capabilities,
+    filter_last,
+    forbid_new_privileges,
+    join_keyring,
+    label_process,
+)
+from runwasi.executor.steps.console import bind_dev_console, connect_stdio
+from runwasi.executor.steps.devices import make_devices
+from runwasi.executor.steps.identity import (
+    become_user,
+    limit_capabilities,
+    make_cwd,
+    own_stdio,
+    raise_effective,
+    stand_in_cwd,
+)
+from runwasi.executor.steps.launch import (
+    anticipate_engine,
+    ask_for_create_runtime_hooks,
+    choose_workload,
+    report_ready,
+    run_create_container_hooks,
+    run_start_container_hooks,
+    run_workload,
+    wait_for_start,
+)
+from runwasi.executor.steps.masks import mask_and_protect
+from runwasi.executor.steps.namespaces import (
+    become_mapped_root,
+    bring_up_loopback,
+    drop_parent_descriptors,
+    enter_cgroup_namespace,
+    join_namespaces,
+    wait_for_parent,
+)
+from runwasi.executor.steps.rootfs import enter_root, mount_rootfs
+from runwasi.executor.steps.system import set_hostname, set_scheduling, set_sysctls
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import NoReturn
+
+    from runwasi.executor.context import ChildContext, InitContext
+
+INIT_STEPS: tuple[Callable[[InitContext], None], ...] = (  # the order is the kernel's and the spec's; do not sort
+    drop_parent_descriptors,
+    wait_for_parent,
+    join_namespaces,
+    become_mapped_root,
+    enter_cgroup_namespace,
+    bring_up_loopback,
+    join_keyring,
+    mount_rootfs,
+    make_devices,
+    ask_for_create_runtime_hooks,
+    run_create_container_hooks,
+    anticipate_engine,
+    enter_root,
+    make_cwd,
+    connect_stdio,
+    bind_dev_console,
+    own_stdio,
+    set_hostname,
+    set_sysctls,
+    mask_and_protect,
+    set_scheduling,
+    label_process,
+    become_user,
+    stand_in_cwd,
+    choose_workload,
+    raise_effective,
+    forbid_new_privileges,
+    filter_before_capabilities,
+    limit_capabilities,
+    report_ready,
+    wait_for_start,
+    run_start_container_hooks,
+    filter_last,
+    run_workload,
+)
+
+
+def run_steps(ctx: ChildContext, steps: tuple[Callable[[InitContext], None], ...]) -> NoReturn:
+    """Walk through the steps in a freshly forked child; never returns to the code that forked it.
+
+    A failure crosses to the parent as fields with the step's name. What is not an operating system's or a user's
+    fault is a defect of ours, but it too must reach the parent rather than end in silence.
+    """
+    name = ""
+    try:
+        for step in steps:
+            name = step.__name__
+            step(ctx)  # type: ignore[arg-type]  # EXEC_STEPS need only a ChildContext
+    except BaseException as error:  # noqa: BLE001 - nothing may unwind into the parent's code
+        try:
+            ctx.verdict.send_failure(error, name)
+        except OSError:
+            pass  # nobody is left to hear it
+    os._exit(1)

@@ -1,0 +1,127 @@
+"""What parent and child say to each other while a container is made, and in which order.
+
+    parent (Creation)                         child (INIT_STEPS, EXEC_STEPS)
+      clone3 into the new namespaces  ─────►    waits, still with nothing of the container's
+      id maps, cgroup, net devices
+      PROCEED                         ─────►    mounts, devices ...
+                                      ◄─────    CREATE_RUNTIME      only when there are such hooks
+      prestart, createRuntime hooks
+      PROCEED                         ─────►    createContainer hooks, pivot_root ...
+                                      ◄─────    LAYERS              only when no file of the rootfs is the program
+      ANSWER + descriptors            ─────►
+                                      ◄─────    COMPILE + module    only for wasm
+      ANSWER + descriptor             ─────►
+                                      ◄─────    LISTENER + descriptor   only for a seccomp filter that notifies
+      PROCEED                         ─────►
+                                      ◄─────    READY               the container is created
+      closes the channel                        waits at the start gate
+
+A request may instead be answered by FAILED, and the child may say FAILED at any time; either end dying closes
+the channel, which the other reads as the end. A message is one packet: its kind and its fields as text, parted
+by NUL, with descriptors beside it, so that it needs no parser and cannot be read in halves.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+
+from runwasi.executor.errors import ContainerError, describe
+from runwasi.linux import sockets
+
+PROCEED = "proceed"
+CREATE_RUNTIME = "create-runtime"
+LAYERS = "layers"
+COMPILE = "compile"
+ANSWER = "answer"
+LISTENER = "listener"
+READY = "ready"
+FAILED = "failed"
+
+_MAX_MESSAGE = 32768
+
+
+class Message:
+    """One packet: a kind from above, text fields, and descriptors the receiver owns."""
+
+    __slots__ = ("fds", "fields", "kind")
+
+    def __init__(self, kind: str, fields: tuple[str, ...] = (), fds: tuple[int, ...] = ()) -> None:
+        self.kind = kind
+        self.fields = fields
+        self.fds = fds
+
+
+class Channel:
+    """One end of the parent's and child's socket pair. Owns its descriptor."""
+
+    __slots__ = ("_fd",)
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+
+    @classmethod
+    def pair(cls) -> tuple[Channel, Channel]:
+        """Make both ends, close-on-exec. Raises OSError."""
+        ours, theirs = sockets.socket_pair()
+        return cls(ours), cls(theirs)
+
+    def fileno(self) -> int:
+        """Return the descriptor, for a selector or to be kept over a closing of the others; -1 once closed."""
+        return self._fd
+
+    def close(self) -> None:
+        """Close this end, if it is open; the other reads the end of the channel."""
+        fd, self._fd = self._fd, -1
+        if fd >= 0:
+            os.close(fd)
+
+    def send(self, kind: str, *fields: str, fds: tuple[int, ...] = ()) -> None:
+        """Send one message. Raises BrokenPipeError when the other end is gone."""
+        packet = "\0".join((kind, *fields)).encode(errors="surrogateescape")[:_MAX_MESSAGE]
+        sockets.send_fds(self._fd, packet, fds)
+
+    def receive(self) -> Message | None:
+        """Wait for one message; None when the other end closed or died."""
+        try:
+            packet, fds = sockets.receive_fds(self._fd, _MAX_MESSAGE)
+        except ConnectionResetError:
+            return None
+        if not packet:
+            return None
+        kind, *fields = packet.decode(errors="surrogateescape").split("\0")
+        return Message(kind, tuple(fields), tuple(fds))
+
+    def request(self, kind: str, *fields: str, fds: tuple[int, ...] = ()) -> Message:
+        """Child side: ask the parent and wait for its answer.
+
+        Raises ContainerError with the parent's reason, or ConnectionResetError when the parent died.
+        """
+        self.send(kind, *fields, fds=fds)
+        return self.expect()
+
+    def expect(self) -> Message:
+        """Child side: wait for the parent's PROCEED or ANSWER. Raises as request does."""
+        message = self.receive()
+        if message is None:
+            raise ConnectionResetError(errno.ECONNRESET, os.strerror(errno.ECONNRESET), "the creating process")
+        if message.kind == FAILED:
+            raise failure_from(message.fields)
+        return message
+
+    def send_failure(self, error: BaseException, step: str = "") -> None:
+        """Send what went wrong as fields: step, errno, kind of error, text."""
+        self.send(FAILED, *failure_fields(error, step))
+
+
+def failure_fields(error: BaseException, step: str = "") -> tuple[str, ...]:
+    """Take an exception apart for the way over a process boundary."""
+    number = getattr(error, "errno", None) or 0
+    step = getattr(error, "step", "") or step
+    return step, str(number), describe(error).replace("\0", "\\0")
+
+
+def failure_from(fields: tuple[str, ...]) -> ContainerError:
+    """Put an exception together again from failure_fields."""
+    step, number, text = (*fields, "", "", "")[:3]
+    return ContainerError(text or "it died without a word", step=step, errno=int(number or 0))

@@ -1,0 +1,200 @@
+"""Forking a container's process into its namespaces: which are made by the clone, which are joined, and by whom.
+
+- Namespaces to make come with clone3 itself; the kernel makes a user namespace among them first, so that it owns
+  the others.
+- A pid namespace to join, and one of time to make or join, take effect for children only: the parent enters it,
+  forks, and returns.
+- With a new user namespace the child would have no right to join what the host owns: the parent enters and
+  returns for all of them.
+- A user namespace to join must own what is made with it, so an intermediate process joins it, clones the child
+  with CLONE_PARENT, which makes it our child all the same, and ends.
+"""
+
+from __future__ import annotations
+
+import os
+
+from runwasi.executor.errors import ContainerError, describe
+from runwasi.linux import namespaces
+from runwasi.linux.namespaces import CLONE_NEWTIME, FLAGS
+from runwasi.linux.process import CLONE_CLEAR_SIGHAND, CLONE_PARENT, Child, fork_into, pidfd_open, reap
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from runwasi.oci.linux import Linux, TimeOffsets
+
+KINDS = {"mount": "mnt", "network": "net"}
+"""The spec's names of namespaces where the kernel's differ."""
+
+_JOIN_ORDER = ("user", "ipc", "uts", "net", "pid", "time", "cgroup", "mnt")
+
+
+class Plan:
+    """The namespaces of a container: flags of those to make, descriptors of those to join in their order.
+
+    Owns the descriptors until close.
+    """
+
+    __slots__ = ("flags", "joined", "time_offsets")
+
+    def __init__(self, flags: int, joined: list[tuple[str, int]], time_offsets: TimeOffsets | None) -> None:
+        self.flags = flags
+        self.joined = joined
+        self.time_offsets = time_offsets
+
+    @classmethod
+    def of(cls, linux: Linux) -> Plan:
+        """Read the spec and open the namespaces given by path. Raises ContainerError naming the one at fault."""
+        plan = cls(0, [], linux.time_offsets)
+        try:
+            for index, namespace in enumerate(linux.namespaces):
+                kind = KINDS.get(namespace.type, namespace.type)
+                if not namespace.path:
+                    plan.flags |= FLAGS[kind]
+                    continue
+                try:
+                    plan.joined.append((kind, namespaces.open_namespace(namespace.path, kind)))
+                except OSError as error:
+                    raise ContainerError(
+                        f"{describe(error)} ($.linux.namespaces[{index}].path)", errno=error.errno or 0
+                    ) from None
+        except ContainerError:
+            plan.close()
+            raise
+        plan.joined.sort(key=lambda item: _JOIN_ORDER.index(item[0]))
+        return plan
+
+    def makes(self, kind: str) -> bool:
+        """Say whether a namespace of this kind is made for the container."""
+        return bool(self.flags & FLAGS[kind])
+
+    def joins(self, kind: str) -> bool:
+        """Say whether a namespace of this kind is joined by path."""
+        return any(kind == joined for joined, _ in self.joined)
+
+    def close(self) -> None:
+        """Close the descriptors."""
+        for _, fd in self.joined:
+            os.close(fd)
+        self.joined.clear()
+
+    def clone_flags(self) -> int:
+        """Return what clone3 makes: not the cgroup namespace, which must wait for the cgroup, and not time."""
+        return self.flags & ~(FLAGS["cgroup"] | CLONE_NEWTIME)
+
+    def entered_by_parent(self) -> list[tuple[str, int]]:
+        """Return the joined namespaces that the parent enters around the fork."""
+        if self.makes("user"):
+            return [(kind, fd) for kind, fd in self.joined if kind != "mnt"]
+        return [(kind, fd) for kind, fd in self.joined if kind in ("pid", "time")]
+
+    def through_user_namespace(self) -> bool:
+        """Say whether the clone must happen inside a joined user namespace."""
+        return self.joins("user") and self.clone_flags() != 0
+
+    def entered_by_child(self) -> list[tuple[str, int]]:
+        """Return the joined namespaces that the child itself enters, in order."""
+        done = self.entered_by_parent()
+        return [
+            (kind, fd)
+            for kind, fd in self.joined
+            if (kind, fd) not in done and not (kind == "user" and self.through_user_namespace())
+        ]
+
+
+def spawn(plan: Plan, cgroup_fd: int = -1) -> Child | None:
+    """Fork into the plan's namespaces; returns the Child in the parent and None in the child.
+
+    The child has still to join plan.entered_by_child(). The caller must have one thread. Raises OSError.
+    """
+    surroundings = _Surroundings(plan)
+    try:
+        if plan.through_user_namespace():
+            child = _spawn_inside_user_namespace(plan)
+        else:
+            child = fork_into(plan.clone_flags() | CLONE_CLEAR_SIGHAND, cgroup_fd)
+    except OSError:
+        surroundings.leave()
+        raise
+    if child is not None:  # the child stays where the parent only went for the fork
+        surroundings.leave()
+    return child
+
+
+class _Surroundings:
+    """The namespaces the parent enters for the time of the fork."""
+
+    def __init__(self, plan: Plan) -> None:
+        self._entered: list[namespaces.entered] = []
+        self._own_time = -1
+        try:
+            for kind, fd in plan.entered_by_parent():
+                entry = namespaces.entered(fd, kind)
+                entry.__enter__()
+                self._entered.append(entry)
+            if plan.flags & CLONE_NEWTIME:
+                self._own_time = os.open("/proc/self/ns/time", os.O_RDONLY | os.O_CLOEXEC)
+                namespaces.unshare(CLONE_NEWTIME)
+                _write_time_offsets(plan.time_offsets)
+        except OSError:
+            self.leave()
+            raise
+
+    def leave(self) -> None:
+        """Return to where we were."""
+        if self._own_time >= 0:
+            namespaces.setns(self._own_time, CLONE_NEWTIME)
+            os.close(self._own_time)
+            self._own_time = -1
+        while self._entered:
+            self._entered.pop().__exit__(None, None, None)
+
+
+def _write_time_offsets(offsets: TimeOffsets | None) -> None:
+    """Set the clocks of the time namespace our children will be in (man 7 time_namespaces)."""
+    if offsets is None:
+        return
+    lines = [
+        f"{clock} {offset.secs} {offset.nanosecs}\n"
+        for clock, offset in (("monotonic", offsets.monotonic), ("boottime", offsets.boottime))
+        if offset is not None
+    ]
+    with open("/proc/self/timens_offsets", "wb", 0) as file:
+        file.write("".join(lines).encode())
+
+
+def _spawn_inside_user_namespace(plan: Plan) -> Child | None:
+    """Clone from an intermediate process that has joined the user namespace."""
+    read_end, write_end = os.pipe2(os.O_CLOEXEC)
+    stage = fork_into()
+    if stage is None:
+        return _clone_as_sibling(plan, write_end)
+    os.close(write_end)
+    try:
+        said = os.read(read_end, 4096)
+        reap(stage.pidfd)
+    finally:
+        os.close(read_end)
+        os.close(stage.pidfd)
+    number, _, text = said.decode().partition(" ")
+    if text or not number:
+        raise OSError(int(number or 3), os.strerror(int(number or 3)), text or "clone in the user namespace")
+    return Child(int(number), pidfd_open(int(number)))
+
+
+def _clone_as_sibling(plan: Plan, answer: int) -> None:
+    """In the intermediate process: join, clone, tell the parent the pid and end; only the clone returns."""
+    try:
+        for kind, fd in plan.joined:
+            if kind == "user":
+                namespaces.setns(fd, FLAGS[kind])
+        os.setresgid(0, 0, 0)
+        os.setresuid(0, 0, 0)
+        sibling = fork_into(plan.clone_flags() | CLONE_PARENT | CLONE_CLEAR_SIGHAND)
+        if sibling is None:
+            return
+        said = str(sibling.pid)
+    except OSError as error:
+        said = f"{error.errno} {error.filename or 'setresuid in the user namespace'}"
+    os.write(answer, said.encode())
+    os._exit(0)

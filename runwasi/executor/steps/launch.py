@@ -1,0 +1,151 @@
+"""Steps: decide what runs, wait for the start, and become it.
+
+After enter_root the host's files are out of reach, so whatever code these steps need is imported before it.
+"""
+
+from __future__ import annotations
+
+import _signal
+import os
+
+from runwasi.engines.engine import EXIT_REFUSED, EXIT_TRAP, EngineError, Module, Stdio, Trap
+from runwasi.engines.layers import Layer
+from runwasi.engines.module_cache import cache_key_of
+from runwasi.executor import hooks, workload
+from runwasi.executor.protocol import COMPILE, CREATE_RUNTIME, LAYERS, READY, Channel
+from runwasi.executor.steps.identity import complete_env
+from runwasi.linux import process, sockets
+from runwasi.oci.state import State
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import NoReturn
+
+    from runwasi.engines.engine import Engine
+    from runwasi.executor.context import ChildContext, InitContext
+
+
+def ask_for_create_runtime_hooks(ctx: InitContext) -> None:
+    """Have the parent run the hooks that belong to the runtime's namespaces; the mounts are made, not yet entered."""
+    if ctx.spec.hooks and (ctx.spec.hooks.prestart or ctx.spec.hooks.create_runtime):
+        ctx.channel.request(CREATE_RUNTIME)
+
+
+def run_create_container_hooks(ctx: InitContext) -> None:
+    """Run the hooks whose paths are the host's but whose namespaces are the container's."""
+    if ctx.spec.hooks and ctx.spec.hooks.create_container:
+        hooks.run_all("createContainer", ctx.spec.hooks.create_container, _state(ctx, "creating"))
+
+
+def run_start_container_hooks(ctx: InitContext) -> None:
+    """Run the hooks inside the container, as its user, right before its program."""
+    if ctx.spec.hooks and ctx.spec.hooks.start_container:
+        hooks.run_all("startContainer", ctx.spec.hooks.start_container, _state(ctx, "created"))
+
+
+def _state(ctx: InitContext, status: str) -> bytes:
+    return State(
+        oci_version=ctx.spec.oci_version,
+        id=ctx.id,
+        status=status,
+        pid=ctx.pid,
+        bundle=ctx.bundle_path,
+        annotations=ctx.spec.annotations,
+    ).to_json().encode()
+
+
+def anticipate_engine(ctx: InitContext) -> None:
+    """Load the engine while the host's files are in sight, when what args[0] names may need one."""
+    request = _request(ctx)
+    if workload.may_be_wasm(request, ctx.root_fd, ctx.may_fetch_layers):
+        ctx.engine = ctx.load_engine()
+        ctx.engine.load()
+
+
+def choose_workload(ctx: ChildContext) -> None:
+    """can_handle: a refusal fails create, not start."""
+    ctx.workload = workload.choose(_request(ctx), _Parent(ctx))
+
+
+def _request(ctx: ChildContext) -> workload.Request:
+    resources = ctx.spec.linux.resources if ctx.spec.linux else None
+    memory = resources.memory if resources else None
+    limit = memory.limit if memory and memory.limit and memory.limit > 0 else None
+    return workload.Request(
+        ctx.process.args, ctx.process.env, ctx.process.cwd, ctx.spec.annotations, memory_limit=limit
+    )
+
+
+class _Parent:
+    """What choosing a workload may ask for: the engine, and the parent's help over the channel."""
+
+    def __init__(self, ctx: ChildContext) -> None:
+        self._ctx = ctx
+
+    def engine(self) -> Engine:
+        """Return the engine that anticipate_engine loaded, or load it now where that is still possible."""
+        if self._ctx.engine is None:
+            self._ctx.engine = self._ctx.load_engine()
+            self._ctx.engine.load()
+        return self._ctx.engine
+
+    def fetch_layers(self) -> tuple[Layer, ...]:
+        """Ask for the wasm layers of the container's image; () where there is nobody to ask."""
+        if not self._ctx.may_fetch_layers:
+            return ()
+        answer = self._ctx.channel.request(LAYERS)
+        texts = (field.split("\n") for field in answer.fields)
+        return tuple(Layer(*text, fd) for text, fd in zip(texts, answer.fds, strict=True))
+
+    def compiled(self, module: Module, blob: str) -> Module:
+        """Ask for the artefact of a module; the same module comes back where its engine makes none."""
+        compatibility = self.engine().compatibility_key()
+        if not compatibility:
+            return module
+        key = cache_key_of(module.fd, compatibility)
+        answer = self._ctx.channel.request(COMPILE, module.name, blob, key, fds=(module.fd,))
+        return Module(module.name, module.fd, answer.fds[0] if answer.fds else None)
+
+
+def report_ready(ctx: InitContext) -> None:
+    """Tell the parent that the container is created."""
+    kind = "wasm" if isinstance(ctx.workload, workload.Wasm) else "native"
+    ctx.channel.send(READY, kind)
+    ctx.channel.close()
+
+
+def wait_for_start(ctx: InitContext) -> None:
+    """Wait until somebody connects to the gate; from then on failures are told there."""
+    connection = sockets.accept(ctx.gate)
+    os.close(ctx.gate)  # a second start finds nobody listening
+    ctx.gate = -1
+    ctx.verdict = Channel(connection)
+
+
+def run_workload(ctx: ChildContext) -> NoReturn:
+    """Become the program, or run the module in this process."""
+    if isinstance(ctx.workload, workload.Wasm):
+        _run_wasm(ctx, ctx.workload)
+    complete_env(ctx)
+    environment = dict(entry.partition("=")[::2] for entry in ctx.env if "=" in entry[1:])
+    process.close_range(3 + ctx.preserve_fds, cloexec=True)
+    for signal in (_signal.SIGPIPE, _signal.SIGXFSZ):  # the interpreter ignores these two, and execve keeps that
+        _signal.signal(signal, _signal.SIG_DFL)
+    os.execve(ctx.workload.path, ctx.workload.argv, environment)
+
+
+def _run_wasm(ctx: ChildContext, wasm: workload.Wasm) -> NoReturn:
+    """Run the module with nothing open but what is its own, and end with its exit status."""
+    modules = (wasm.context.module, *wasm.context.layers)
+    kept = {0, 1, 2, *range(3, 3 + ctx.preserve_fds), *(module.fd for module in modules)}
+    kept.update(module.precompiled_fd for module in modules if module.precompiled_fd is not None)
+    process.close_fds_except(kept)  # the verdict too: its end says that the workload runs
+    try:
+        code = wasm.engine.run_wasi(wasm.context, Stdio(0, 1, 2))
+    except Trap as trap:
+        code = EXIT_TRAP
+        os.write(2, trap.report().encode())
+    except EngineError as error:
+        code = EXIT_REFUSED
+        os.write(2, f"runwasi: {error}\n".encode())
+    os._exit(code)

@@ -1,0 +1,53 @@
+"""Steps: into the container's namespaces, before anything of the container is touched."""
+
+from __future__ import annotations
+
+import os
+
+from runwasi.linux import namespaces, network, process
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from runwasi.executor.context import ChildContext, InitContext
+
+
+def drop_parent_descriptors(ctx: ChildContext) -> None:
+    """Close what the creating process had open: a shim's connections must end when the shim does."""
+    process.close_fds_except(ctx.kept_fds())
+
+
+def wait_for_parent(ctx: InitContext) -> None:
+    """Wait for id maps, cgroup and limits; nothing of the container runs outside its cgroup."""
+    ctx.pid = int(ctx.channel.expect().fields[0])
+    # From here on no process of the container may trace us or open our program (CVE-2019-5736). Not earlier:
+    # newuidmap looks at who owns our /proc folder.
+    process.set_dumpable(False)
+    os.setsid()
+
+
+def join_namespaces(ctx: ChildContext) -> None:
+    """Enter the namespaces given by path; a user namespace first, as it owns the others."""
+    for kind, fd in ctx.namespaces:
+        namespaces.setns(fd, namespaces.FLAGS[kind])
+        os.close(fd)
+    ctx.namespaces.clear()
+
+
+def become_mapped_root(ctx: ChildContext) -> None:
+    """In a user namespace, take its root's ids: those we came with may not be mapped in it."""
+    if ctx.userns:
+        os.setresgid(0, 0, 0)
+        os.setresuid(0, 0, 0)
+
+
+def enter_cgroup_namespace(ctx: InitContext) -> None:
+    """Make the cgroup we were put in the root of a new cgroup namespace: clone3 would have taken the parent's."""
+    for namespace in ctx.spec.linux.namespaces:
+        if namespace.type == "cgroup" and not namespace.path:
+            namespaces.unshare(namespaces.CLONE_NEWCGROUP)
+
+
+def bring_up_loopback(ctx: InitContext) -> None:
+    """A new network namespace starts with its loopback down; programs expect it up."""
+    if ctx.new_netns:
+        network.loopback_up()

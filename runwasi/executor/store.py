@@ -1,0 +1,170 @@
+"""A container's folder on disk: who owns the id, what was made for it, and how to find it all again.
+
+`<root>/<id>/` holds `state.json` (renamed into place, so it is whole or absent), `config.json` (the bytes that
+create read: later edits of the bundle change nothing), `start` (the socket of the start gate while the container
+is created) and `lock` (taken by whoever changes the container). Everything a crashed creator made is named in
+state.json before it is made.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+
+from runwasi.executor.errors import AlreadyExists, ContainerError, Invalid, NotFound
+from runwasi.oci.decode import SpecError, decode, parse_json
+from runwasi.oci.encode import dumps
+from runwasi.oci.record import EMPTY, Id, Record, Uint32, Uint64
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+DEFAULT_ROOT = "/run/runwasi"
+STATE, CONFIG, GATE, LOCK = "state.json", "config.json", "start", "lock"
+_MAX_ID = 1024
+_ID_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_+-.")
+
+
+class Saved(Record):
+    """What state.json holds.
+
+    pid is 0 until the container's first process exists; its start time (clock ticks after boot) tells it from a
+    later process of the same number. created is RFC 3339 in UTC. cgroup_paths maps controller to absolute path.
+    """
+
+    id: str
+    bundle: str
+    rootfs: str
+    created: str
+    owner: Id
+    creator_pid: Uint32
+    creator_start_time: Uint64
+    pid: Uint32 = 0
+    start_time: Uint64 = 0
+    cgroup_paths: Mapping[str, str] = EMPTY
+    systemd: bool = False
+    rootless: bool = False
+    engine: str = ""
+    kind: str = ""
+    resctrl: str = ""
+
+
+def check_id(container_id: str) -> None:
+    """Refuse an id that could not be one path component or that no tool would print well."""
+    if not container_id:
+        raise Invalid("container id cannot be empty")
+    if len(container_id) > _MAX_ID:
+        raise Invalid(f"container id is too long: {len(container_id)} characters, at most {_MAX_ID}")
+    if container_id in (".", "..") or not _ID_CHARACTERS.issuperset(container_id):
+        raise Invalid(f"invalid container id format: {container_id!r} (letters, digits and _+-. are allowed)")
+
+
+class Folder:
+    """The folder of one container below a state root."""
+
+    __slots__ = ("id", "path", "root")
+
+    def __init__(self, root: str, container_id: str) -> None:
+        check_id(container_id)
+        self.root = root
+        self.id = container_id
+        self.path = f"{root}/{container_id}"
+
+    def claim(self) -> None:
+        """Make the folder, which makes the id ours. Raises AlreadyExists or ContainerError."""
+        try:
+            os.makedirs(self.root, 0o711, exist_ok=True)
+            os.mkdir(self.path, 0o711)
+        except FileExistsError as error:
+            if error.filename != self.path:
+                raise ContainerError(f"state root {self.root}: not a directory") from None
+            raise AlreadyExists(f"container with given ID already exists: {self.id}") from None
+        except OSError as error:
+            if error.errno == errno.ENAMETOOLONG:
+                raise Invalid(f"container id is too long: {len(self.id)} characters") from None
+            raise ContainerError(f"state root {self.root}: {error.strerror}", errno=error.errno or 0) from None
+
+    def write(self, name: str, data: bytes) -> None:
+        """Write a file of the folder so that a reader finds the old or the new content, never a part."""
+        temporary = f"{self.path}/.{name}"
+        fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        try:
+            os.write(fd, data)
+        finally:
+            os.close(fd)
+        os.rename(temporary, f"{self.path}/{name}")
+
+    def save(self, saved: Saved) -> None:
+        """Write state.json."""
+        self.write(STATE, dumps(saved).encode())
+
+    def load(self) -> Saved:
+        """Read state.json. Raises NotFound when there is no such container, ContainerError when it is damaged."""
+        try:
+            with open(f"{self.path}/{STATE}", "rb", 0) as file:
+                data = file.read()
+        except (FileNotFoundError, NotADirectoryError):
+            if os.path.isdir(self.path):
+                raise Damaged(f"container {self.id}: {self.path}/{STATE} is missing") from None
+            raise NotFound(f"container does not exist: {self.id}") from None
+        except PermissionError as error:
+            raise ContainerError(f"{self.path}/{STATE}: {error.strerror}", errno=errno.EACCES) from None
+        try:
+            return decode(Saved, parse_json(data))
+        except SpecError as error:
+            raise Damaged(f"container {self.id}: {self.path}/{STATE} is damaged: {error}") from None
+
+    def config(self) -> bytes:
+        """Return the config.json that create read. Raises OSError."""
+        with open(f"{self.path}/{CONFIG}", "rb", 0) as file:
+            return file.read()
+
+    def gate_exists(self) -> bool:
+        """Say whether the container still waits to be started."""
+        return os.path.lexists(f"{self.path}/{GATE}")
+
+    def open_gate(self) -> None:
+        """Take the gate away: the container was started."""
+        try:
+            os.unlink(f"{self.path}/{GATE}")
+        except FileNotFoundError:
+            pass
+
+    def lock(self) -> int:
+        """Wait until nobody else changes the container; the lock lasts until the returned descriptor is closed."""
+        fd = os.open(f"{self.path}/{LOCK}", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        fcntl.flock(fd, fcntl.LOCK_EX)
+        return fd
+
+    def remove(self) -> None:
+        """Remove the folder and all in it; what is already gone is fine."""
+        try:
+            names = os.listdir(self.path)
+        except FileNotFoundError:
+            return
+        for name in names:
+            try:
+                os.unlink(f"{self.path}/{name}")
+            except FileNotFoundError:
+                continue
+        try:
+            os.rmdir(self.path)
+        except FileNotFoundError:
+            return
+
+
+class Damaged(ContainerError):
+    """A container's folder exists but does not say what was made: only a forced delete can help."""
+
+
+def container_ids(root: str) -> Iterator[str]:
+    """Yield the ids that have a folder below root, in order of name."""
+    try:
+        names = os.listdir(root)
+    except FileNotFoundError:
+        return
+    for name in sorted(names):
+        if _ID_CHARACTERS.issuperset(name) and os.path.isdir(f"{root}/{name}"):
+            yield name
