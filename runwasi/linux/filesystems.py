@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import os
 from ctypes import c_long
+from errno import ENODEV
 
 from runwasi.linux.libc import check, libc
 
-# linux/magic.h, and NSFS_MAGIC of fs/nsfs.c
+# linux/magic.h
 CGROUP_SUPER_MAGIC = 0x27E0EB
 CGROUP2_SUPER_MAGIC = 0x63677270
 DEVPTS_SUPER_MAGIC = 0x1CD1
 PROC_SUPER_MAGIC = 0x9FA0
+RDTGROUP_SUPER_MAGIC = 0x7655821
 SYSFS_MAGIC = 0x62656572
 TMPFS_MAGIC = 0x01021994
 
@@ -22,3 +25,15 @@ def filesystem_type(fd: int) -> int:
     status = _Statfs()
     check(libc.fstatfs(fd, status), "fstatfs", fd)
     return int(status[0])
+
+
+def open_procfs(path: str = "/proc") -> int:
+    """Open the procfs mounted at path as a close-on-exec O_PATH descriptor to look files up from.
+
+    Raises OSError, ENODEV when something else is mounted there.
+    """
+    fd = os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    if filesystem_type(fd) != PROC_SUPER_MAGIC:
+        os.close(fd)
+        raise OSError(ENODEV, "is not a proc filesystem", path)
+    return fd

@@ -1,0 +1,95 @@
+"""Labels of the security modules: AppArmor profiles and SELinux contexts, for the next execve and for keys.
+
+Every write goes through a procfs that the caller opened and that is verified once more here, because a file
+faked by an image would swallow it and leave the program unconfined (CVE-2019-19921, CVE-2025-52881).
+"""
+
+from __future__ import annotations
+
+import os
+from errno import EINVAL, ENOENT, ENOTSUP, EPERM
+
+from runwasi.linux.filesystems import PROC_SUPER_MAGIC, filesystem_type
+
+UNCONFINED = "unconfined"
+"""The AppArmor profile that allows everything: all a kernel without AppArmor has."""
+
+
+def set_apparmor_exec(proc_fd: int, profile: str) -> None:
+    """Have the next execve of this thread enter an AppArmor profile.
+
+    proc_fd is the root of a procfs. Raises OSError: ENOENT when no such profile is loaded, ENOTSUP when the
+    kernel has no AppArmor. Source: apparmor.d(5), aa_change_onexec(2).
+    """
+    for attribute in ("attr/apparmor/exec", "attr/exec"):
+        try:
+            _write(proc_fd, attribute, f"exec {profile}", "AppArmor profile")
+        except OSError as error:
+            # Before Linux 5.1 the modules shared one set of files.
+            if error.errno != ENOTSUP:
+                raise
+        else:
+            return
+    if profile != UNCONFINED:
+        raise OSError(ENOTSUP, "the kernel has no AppArmor", f"AppArmor profile {profile}")
+
+
+def set_selinux_exec(proc_fd: int, context: str) -> None:
+    """Have the next execve of this thread enter an SELinux context.
+
+    proc_fd is the root of a procfs. Raises OSError: EINVAL when the policy has no such context, ENOTSUP when
+    SELinux is off. Source: man 3 setexeccon.
+    """
+    _write_selinux(proc_fd, "attr/exec", context)
+
+
+def set_selinux_keycreate(proc_fd: int, context: str) -> None:
+    """Label the keys and keyrings this thread makes from now on; "" goes back to the policy's choice.
+
+    Raises OSError as set_selinux_exec does. Source: man 3 setkeycreatecon.
+    """
+    _write_selinux(proc_fd, "attr/keycreate", context)
+
+
+def selinux_enabled(proc_fd: int) -> bool:
+    """Tell whether SELinux is on: only then does the kernel have its filesystem."""
+    fd = os.open("filesystems", os.O_RDONLY | os.O_CLOEXEC, dir_fd=proc_fd)
+    try:
+        return b"\tselinuxfs\n" in os.read(fd, 1 << 16)
+    finally:
+        os.close(fd)
+
+
+def _write_selinux(proc_fd: int, attribute: str, context: str) -> None:
+    if not selinux_enabled(proc_fd):
+        raise OSError(ENOTSUP, "SELinux is not enabled in the kernel", f"SELinux label {context}")
+    _write(proc_fd, attribute, context, "SELinux label")
+
+
+def _write(proc_fd: int, attribute: str, text: str, what: str) -> None:
+    """Write an attribute of this thread. Raises OSError, ENOTSUP when no security module answers for it."""
+    try:
+        fd = os.open(f"thread-self/{attribute}", os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW, dir_fd=proc_fd)
+    except OSError as error:
+        if error.errno == ENOENT:
+            raise OSError(ENOTSUP, "no security module has this attribute", attribute) from None
+        raise
+    try:
+        if filesystem_type(fd) != PROC_SUPER_MAGIC:
+            raise OSError(EPERM, "is not on a proc filesystem", attribute)
+        os.write(fd, text.encode())
+    except OSError as error:
+        if error.errno == EINVAL and not _is_answered(fd):
+            raise OSError(ENOTSUP, "no security module answers for this attribute", attribute) from None
+        raise OSError(error.errno, error.strerror, f"{what} {text.removeprefix('exec ')}") from None
+    finally:
+        os.close(fd)
+
+
+def _is_answered(fd: int) -> bool:
+    """Tell whether some security module implements the attribute: reading it fails with EINVAL otherwise."""
+    try:
+        os.pread(fd, 4096, 0)
+    except OSError as error:
+        return error.errno != EINVAL
+    return True

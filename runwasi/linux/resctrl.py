@@ -1,0 +1,129 @@
+"""Resource control groups: cache and memory bandwidth shares by classes of service.
+
+Source: Documentation/arch/x86/resctrl.rst.
+"""
+
+from __future__ import annotations
+
+import os
+from errno import EINVAL, ENOENT, ENOTSUP
+
+from runwasi.linux.filesystems import RDTGROUP_SUPER_MAGIC, filesystem_type
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+ROOT = "/sys/fs/resctrl"
+"""Where the filesystem is mounted by convention."""
+
+
+def join(group: str, pid: int, schemata: Sequence[str] = (), monitor: str = "", *, root: str = ROOT) -> None:
+    """Put process pid into the group, with the shares that schemata, lines such as "L3:0=f", give it.
+
+    A group that exists must already have these shares: others use it. One that does not is made, but only to
+    be given some. monitor names a monitoring group to make in it and to put the process into. "/" is the
+    group that everything else is in. Raises OSError: ENOTSUP when the filesystem is not mounted.
+    """
+    _require_mounted(root)
+    directory = _directory(root, group)
+    made = False
+    if schemata:
+        made = _make(directory)
+        if made:
+            _write_schemata(directory, schemata)
+        else:
+            _require_schemata(directory, schemata)
+    elif not os.path.isdir(directory):
+        raise OSError(ENOENT, "no such class of service, and no schemata to make it with", group)
+    try:
+        _write(f"{directory}/tasks", str(pid))
+        if monitor:
+            _make(f"{directory}/mon_groups/{monitor}")
+            _write(f"{directory}/mon_groups/{monitor}/tasks", str(pid))
+    except OSError:
+        if made:
+            os.rmdir(directory)
+        raise
+
+
+def leave(group: str, monitor: str = "", *, remove: bool = False, root: str = ROOT) -> None:
+    """Remove the monitoring group, and with remove the group too; what is gone already is fine."""
+    directory = _directory(root, group)
+    if monitor:
+        _remove(f"{directory}/mon_groups/{monitor}")
+    if remove and directory != root:
+        _remove(directory)
+
+
+def _directory(root: str, group: str) -> str:
+    return root if group == "/" else f"{root}/{group}"
+
+
+def _require_mounted(root: str) -> None:
+    try:
+        fd = os.open(root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        raise OSError(ENOTSUP, "the kernel or the processor has no resource control", root) from None
+    try:
+        if root == ROOT and filesystem_type(fd) != RDTGROUP_SUPER_MAGIC:
+            raise OSError(ENOTSUP, "no resctrl filesystem is mounted", root)
+    finally:
+        os.close(fd)
+
+
+def _make(directory: str) -> bool:
+    """Make a group; tell whether it is new."""
+    try:
+        os.mkdir(directory, 0o755)
+    except FileExistsError:
+        return False
+    return True
+
+
+def _remove(directory: str) -> None:
+    try:
+        os.rmdir(directory)
+    except FileNotFoundError:
+        return
+
+
+def _write_schemata(directory: str, schemata: Sequence[str]) -> None:
+    try:
+        _write(f"{directory}/schemata", "\n".join(schemata) + "\n")
+    except OSError:
+        os.rmdir(directory)
+        raise
+
+
+def _require_schemata(directory: str, schemata: Sequence[str]) -> None:
+    with open(f"{directory}/schemata", encoding="ascii") as file:
+        present = _parse(file.read().splitlines())
+    for resource, shares in _parse(schemata).items():
+        for domain, share in shares.items():
+            if present.get(resource, {}).get(domain) != share:
+                raise OSError(
+                    EINVAL, f"the class of service exists with another {resource} schema", directory
+                )
+
+
+def _parse(lines: Sequence[str]) -> dict[str, dict[str, str]]:
+    """Return resource -> domain -> share of lines such as "  L3:0=0ff;1=0f", spelled alike."""
+    parsed: dict[str, dict[str, str]] = {}
+    for line in lines:
+        resource, _, rest = line.strip().partition(":")
+        shares = parsed.setdefault(resource, {})
+        for part in filter(None, rest.split(";")):
+            domain, _, share = part.partition("=")
+            shares[domain.strip().lstrip("0") or "0"] = share.strip().lower().lstrip("0") or "0"
+    return parsed
+
+
+def _write(path: str, text: str) -> None:
+    fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+    try:
+        os.write(fd, text.encode())
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, f"write {path}") from None
+    finally:
+        os.close(fd)
