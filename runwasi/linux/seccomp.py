@@ -124,7 +124,7 @@ class Library:
             raise OSError(EINVAL, "libseccomp refuses the default action", f"{default_action:#x}")
         try:
             tokens = self._add_architectures(context, architectures)
-            if len(rules) > _WORTH_A_TREE:
+            if sum(len(rule.names) for rule in rules) > _WORTH_A_TREE:
                 self._lib.seccomp_attr_set(context, _ATTR_CTL_OPTIMIZE, _BINARY_TREE)
             for rule in rules:
                 if rule.action != default_action:
