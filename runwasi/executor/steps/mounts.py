@@ -106,6 +106,8 @@ def _bind(ctx: InitContext, place: Place) -> None:
     tree = ctx.mount_sources.pop(place.index, -1)
     opened_by_parent = tree >= 0
     if not opened_by_parent:
+        if is_mapped(place.mount, place.options):
+            raise place.refuse("mapping the ids of a mount needs privileges that the caller lacks", EPERM)
         tree = open_tree(source_path(place.mount, ctx.bundle_path), recursive=place.options.recursive)
     try:
         place.member = "destination"
@@ -119,6 +121,11 @@ def _bind(ctx: InitContext, place: Place) -> None:
             os.close(target)
     finally:
         os.close(tree)
+
+
+def is_mapped(mount: Mount, options: MountOptions) -> bool:
+    """Tell whether the owners of a mount's files are to be mapped (config.md#posix-platform-mounts)."""
+    return options.idmap or bool(mount.uid_mappings)
 
 
 def source_path(mount: Mount, bundle_path: str) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 
 from runwasi.executor.errors import ContainerError
+from runwasi.executor.steps.mount_sources import ROOT_SOURCE
 from runwasi.executor.steps.mounts import mount_all
 from runwasi.linux.filesystems import PROC_SUPER_MAGIC, SYSFS_MAGIC, filesystem_type
 from runwasi.linux.mount_fds import mount_setattr, move_mount, open_tree
@@ -29,9 +30,6 @@ from runwasi.linux.mounts import (
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from runwasi.executor.context import InitContext
-
-ROOT_SOURCE = -1
-"""Key of the rootfs itself among mount_sources."""
 
 _PROPAGATION = {"shared": MS_SHARED, "slave": MS_SLAVE, "private": MS_PRIVATE, "unbindable": MS_UNBINDABLE}
 

@@ -1,0 +1,101 @@
+"""The parent's part of the mounts: what the child may not open, or may not map, from inside its user namespace.
+
+The child takes each by the index of its mount, and moves it into the root like any mount it makes itself.
+"""
+
+from __future__ import annotations
+
+import os
+from errno import EINVAL
+
+from runwasi.executor.errors import ContainerError, describe
+from runwasi.executor.steps.mount_options import parse
+from runwasi.executor.steps.mounts import is_mapped, source_path
+from runwasi.linux.mount_fds import MOUNT_ATTR_IDMAP, mount_setattr, open_tree
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from runwasi.executor.steps.mount_options import MountOptions
+    from runwasi.oci.linux import IdMapping
+    from runwasi.oci.spec import Mount, Spec
+
+ROOT_SOURCE = -1
+"""Key of the rootfs itself among the sources; the others are indices of $.mounts."""
+
+
+def open_mount_sources(spec: Spec, bundle_path: str, rootfs: str, userns: bool) -> dict[int, int]:
+    """Open the sources of binds for a user namespace, and of id-mapped ones, as detached copies of mounts.
+
+    The caller closes them. Without the right to, which a rootless caller lacks, nothing is opened: then the
+    child can reach as much as we can. Raises ContainerError that names the mount.
+    """
+    sources: dict[int, int] = {}
+    if userns:
+        try:
+            sources[ROOT_SOURCE] = open_tree(rootfs, recursive=True)
+        except PermissionError:
+            return {}
+        except OSError as error:
+            why = describe(error)
+            raise ContainerError(f"root {rootfs}: {why} ($.root.path)", errno=error.errno or 0) from None
+    try:
+        for index, mount in enumerate(spec.mounts):
+            options = parse(mount.options)
+            if is_mapped(mount, options) or (userns and (options.bind or mount.type == "bind")):
+                sources[index] = _open_source(spec, bundle_path, index, mount, options)
+    except ContainerError:
+        for fd in sources.values():
+            os.close(fd)
+        raise
+    return sources
+
+
+def _open_source(spec: Spec, bundle_path: str, index: int, mount: Mount, options: MountOptions) -> int:
+    where = f"$.mounts[{index}]"
+    if not (options.bind or mount.type == "bind"):
+        why = "only a bind mount can be id-mapped"
+        raise ContainerError(f"mount {mount.destination}: {why} ({where}.options)")
+    try:
+        tree = open_tree(source_path(mount, bundle_path), recursive=options.recursive)
+    except OSError as error:
+        raise _failure(mount, f"{where}.source", error) from None
+    if is_mapped(mount, options):
+        try:
+            _map_ids(spec, mount, tree, recursive=options.idmap_recursive)
+        except OSError as error:
+            os.close(tree)
+            member = "uidMappings" if mount.uid_mappings else "options"
+            raise _failure(mount, f"{where}.{member}", error) from None
+    return tree
+
+
+def _failure(mount: Mount, where: str, error: OSError) -> ContainerError:
+    return ContainerError(f"mount {mount.destination}: {describe(error)} ({where})", errno=error.errno or 0)
+
+
+def _map_ids(spec: Spec, mount: Mount, tree: int, *, recursive: bool) -> None:
+    """Map the owners of the mount's files by its own mappings, else by those of the container."""
+    userns = _mapping_namespace(spec, mount)
+    try:
+        mount_setattr(tree, MOUNT_ATTR_IDMAP, userns_fd=userns, recursive=recursive)
+    finally:
+        os.close(userns)
+
+
+def _mapping_namespace(spec: Spec, mount: Mount) -> int:
+    from runwasi.linux.idmap import IdMap, user_namespace_for  # late: few mounts are mapped
+    from runwasi.linux.namespaces import open_namespace
+
+    def maps(mappings: tuple[IdMapping, ...]) -> list[IdMap]:
+        return [IdMap(item.container_id, item.host_id, item.size) for item in mappings]
+
+    if mount.uid_mappings:
+        return user_namespace_for(maps(mount.uid_mappings), maps(mount.gid_mappings))
+    for namespace in spec.linux.namespaces:
+        if namespace.type == "user" and namespace.path:
+            return open_namespace(namespace.path, "user")
+    if not spec.linux.uid_mappings:
+        raise OSError(
+            EINVAL, "an id-mapped mount needs mappings, its own or the container's", mount.destination
+        )
+    return user_namespace_for(maps(spec.linux.uid_mappings), maps(spec.linux.gid_mappings))
