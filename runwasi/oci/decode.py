@@ -195,7 +195,7 @@ def converter(annotation: str, scope: dict[str, Any]) -> Converter:
     if name == "Mapping":
         return _map_of(converter(arguments.removeprefix("str, "), scope))
     if name == "Literal":
-        return _choice_of(tuple(word.strip(" '\"") for word in arguments.split(",")))
+        return _choice_of(choices(annotation))
     if name == "Annotated":
         kind, *bounds = arguments.split(", ")
         return (
@@ -207,6 +207,13 @@ def converter(annotation: str, scope: dict[str, Any]) -> Converter:
         return _SCALARS[name]
     target = scope[name]
     return converter(target, scope) if isinstance(target, str) else _object_of(target)
+
+
+def choices(literal: object) -> tuple[str, ...]:
+    """Return the values of a Literal: its text, which an enumeration's alias is at run time."""
+    return tuple(
+        word.strip(" '") for word in str(literal).removeprefix("Literal[").removesuffix("]").split(",")
+    )
 
 
 def _kind(value: object) -> str:

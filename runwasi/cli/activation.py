@@ -1,0 +1,42 @@
+"""What a service manager hands to the runtime for the container: listening sockets; and what it is sent back.
+
+Sources: man 3 sd_listen_fds, man 3 sd_notify.
+"""
+
+from __future__ import annotations
+
+import os
+
+from runwasi.executor.bundle import Bundle
+from runwasi.linux.sockets import connect, send_fd
+from runwasi.oci.record import replaced
+
+
+def listen_fds() -> int:
+    """Return how many listening sockets were passed to us, from descriptor 3 on."""
+    if os.environ.get("LISTEN_PID") != str(os.getpid()):
+        return 0
+    count = os.environ.get("LISTEN_FDS", "")
+    return int(count) if count.isascii() and count.isdigit() else 0
+
+
+def announced(bundle: Bundle, listened: int) -> Bundle:
+    """Return the bundle with the passed sockets announced in its environment: its program is process 1."""
+    if not listened:
+        return bundle
+    return with_environment(bundle, f"LISTEN_FDS={listened}", "LISTEN_PID=1")
+
+
+def with_environment(bundle: Bundle, *entries: str) -> Bundle:
+    """Return the bundle with more in its program's environment; its config.json stays as it is."""
+    process = replaced(bundle.process, env=(*bundle.process.env, *entries))
+    return Bundle(bundle.path, replaced(bundle.spec, process=process), bundle.raw)
+
+
+def send_pidfd(path: str, pidfd: int) -> None:
+    """Send a pidfd to the socket at path, as a console's master is sent. Raises OSError."""
+    socket = connect(path)
+    try:
+        send_fd(socket, pidfd, "pidfd")
+    finally:
+        os.close(socket)

@@ -1,0 +1,114 @@
+"""What create and run have in common: their options, and the container that comes of them."""
+
+from __future__ import annotations
+
+import os
+
+from runwasi.cli import activation
+from runwasi.cli.options import FLAG, NUMBER, Option, UsageError
+from runwasi.executor.bundle import Bundle
+from runwasi.executor.creation import create
+from runwasi.executor.options import CreateOptions
+from runwasi.linux.sockets import connect
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from runwasi.cli.options import Given
+    from runwasi.cli.settings import Settings
+    from runwasi.executor.container import Container
+
+PID_FILE = Option("pid-file", "file to write the process id to", value="FILE")
+CONSOLE_SOCKET = Option(
+    "console-socket", "unix socket that is sent the master end of the container's terminal", value="SOCKET"
+)
+PIDFD_SOCKET = Option("pidfd-socket", "unix socket that is sent a pidfd of the process", value="SOCKET")
+PRESERVE_FDS = Option(
+    "preserve-fds",
+    "pass N more descriptors to the container (its streams, then $LISTEN_FDS, then N)",
+    kind=NUMBER,
+)
+DETACH = Option("detach", "do not wait for the process", kind=FLAG, short="d")
+
+CREATE_OPTIONS = (
+    Option("bundle", "path of the bundle (default: the current folder)", short="b", value="FOLDER"),
+    Option("engine", "engine that runs WebAssembly (default: wasmtime)", default="wasmtime", value="NAME"),
+    CONSOLE_SOCKET,
+    PIDFD_SOCKET,
+    PID_FILE,
+    Option(
+        "no-pivot",
+        "change the root by moving its mount instead of pivot_root, for a root on a ramdisk",
+        kind=FLAG,
+    ),
+    Option("no-new-keyring", "keep the caller's session keyring instead of a new one", kind=FLAG),
+    PRESERVE_FDS,
+)
+
+CREATE_DESCRIPTION = """\
+The bundle is a folder with a config.json and usually a root filesystem; its
+program is process.args of config.json. Whether that is native or WebAssembly is
+found out by looking at it.
+
+ID is the name of the container on this host: letters, digits and _+-. of your
+choice, and not the name of another container."""
+
+
+def load_bundle(given: Given) -> Bundle:
+    """Load the bundle a command line names. Raises ContainerError or SpecError."""
+    return Bundle.load(given.text("bundle") or os.getcwd())
+
+
+def create_container(
+    given: Given, settings: Settings, bundle: Bundle, *, console_socket: int = -1
+) -> Container:
+    """Create the container a command line describes, with descriptors passed on as it says."""
+    listened = activation.listen_fds()
+    container = create(
+        settings.root,
+        given.arguments[0],
+        activation.announced(bundle, listened),
+        CreateOptions(
+            console_socket=console_socket,
+            pid_file=absolute(given.text("pid-file")),
+            systemd_cgroup=settings.systemd_cgroup,
+            no_pivot=given.flag("no-pivot"),
+            no_new_keyring=given.flag("no-new-keyring"),
+            preserve_fds=preserved_fds(given, listened),
+            engine=given.text("engine"),
+        ),
+    )
+    container.warn = settings.log.warning
+    if given.text("pidfd-socket"):
+        activation.send_pidfd(given.text("pidfd-socket"), container.pidfd)
+    return container
+
+
+def absolute(path: str) -> str:
+    """Return an absolute path, or "" for ""."""
+    return os.path.abspath(path) if path else ""
+
+
+def preserved_fds(given: Given, listened: int = 0) -> int:
+    """Return how many descriptors from 3 on are passed on. Raises UsageError for one that is not open."""
+    wanted = given.number("preserve-fds")
+    if wanted < 0:
+        raise UsageError("--preserve-fds must not be negative")
+    for fd in range(3 + listened, 3 + listened + wanted):
+        if not os.path.exists(f"/proc/self/fd/{fd}"):
+            raise UsageError(f"unable to stat preserved-fd {fd - 3 - listened} (of {wanted}): not open")
+    return listened + wanted
+
+
+def check_terminal(given: Given, *, terminal: bool, detached: bool) -> None:
+    """Refuse a terminal that nobody would get, and a socket that would get none."""
+    socket = given.text("console-socket")
+    if terminal and detached and not socket:
+        raise UsageError("cannot allocate tty if runwasi will detach without setting console socket")
+    if socket and not (terminal and detached):
+        raise UsageError("cannot use console socket if runwasi will not detach or allocate tty")
+
+
+def open_console_socket(given: Given) -> int:
+    """Connect to the console socket a command line names; -1 without one."""
+    socket = given.text("console-socket")
+    return connect(socket) if socket else -1

@@ -1,0 +1,119 @@
+"""create, start, kill and delete: a container's life in the hands of another program."""
+
+from __future__ import annotations
+
+import os
+
+from runwasi.cli import notify
+from runwasi.cli.bundles import (
+    CREATE_DESCRIPTION,
+    CREATE_OPTIONS,
+    check_terminal,
+    create_container,
+    load_bundle,
+    open_console_socket,
+)
+from runwasi.cli.options import FLAG, Command, Option
+from runwasi.cli.signals import signal_number
+from runwasi.executor.container import Container, delete_forced
+from runwasi.executor.errors import WrongStatus
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from runwasi.cli.options import Given
+    from runwasi.cli.settings import Settings
+
+
+def _create(given: Given, settings: Settings) -> int:
+    bundle = load_bundle(given)
+    check_terminal(given, terminal=bundle.process.terminal, detached=True)
+    bundle = notify.prepared(bundle, settings.root, given.arguments[0])
+    socket = open_console_socket(given)
+    try:
+        create_container(given, settings, bundle, console_socket=socket).close()
+    finally:
+        if socket >= 0:
+            os.close(socket)
+    return 0
+
+
+def _start(given: Given, settings: Settings) -> int:
+    container = Container.load(settings.root, given.arguments[0], settings.log.warning)
+    relay = notify.relay(settings.root, container.id)
+    container.start()
+    if relay is not None:
+        relay.wait(container)
+    return 0
+
+
+def _kill(given: Given, settings: Settings) -> int:
+    container_id, *rest = given.arguments
+    container = Container.load(settings.root, container_id, settings.log.warning)
+    all_processes = given.flag("all")
+    try:
+        container.kill(signal_number(rest[0] if rest else "SIGTERM"), all_processes=all_processes)
+    except WrongStatus:
+        if not all_processes:
+            raise
+    return 0
+
+
+def _delete(given: Given, settings: Settings) -> int:
+    container_id = given.arguments[0]
+    if given.flag("force"):
+        delete_forced(settings.root, container_id, settings.log.warning)
+    else:
+        container = Container.load(settings.root, container_id, settings.log.warning)
+        container.delete(force=container.status() == "created")
+    notify.remove(settings.root, container_id)
+    return 0
+
+
+COMMANDS = {
+    command.name: command
+    for command in (
+        Command(
+            "create",
+            "create a container from a bundle",
+            _create,
+            arguments="ID",
+            description=CREATE_DESCRIPTION,
+            options=CREATE_OPTIONS,
+            least=1,
+            most=1,
+        ),
+        Command(
+            "start",
+            "run the program of a created container",
+            _start,
+            arguments="ID",
+            description="Returns once the program runs, or fails with the reason why it cannot.",
+            least=1,
+            most=1,
+        ),
+        Command(
+            "kill",
+            "send a signal to a container's first process",
+            _kill,
+            arguments="ID [SIGNAL]",
+            description="SIGNAL is a number or a name with or without SIG, such as 9, KILL or SIGRTMIN+3; "
+            "the default is SIGTERM.",
+            options=(Option("all", "signal every process of the container", kind=FLAG, short="a"),),
+            least=1,
+            most=2,
+            stop_at_first=True,
+        ),
+        Command(
+            "delete",
+            "remove a container and all that was made for it",
+            _delete,
+            arguments="ID",
+            description="A container that runs is only removed with --force.",
+            options=(
+                Option("force", "kill it first; an ID that does not exist is fine too", kind=FLAG, short="f"),
+            ),
+            least=1,
+            most=1,
+        ),
+    )
+}

@@ -1,0 +1,65 @@
+"""The log of the command line: records in logrus's text or JSON form, as containerd and Podman read them.
+
+With no log file, records go to standard error. An error there is for people, "runwasi: …", unless JSON was
+asked for.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+
+from runwasi.oci.encode import dumps
+
+TEXT, JSON = "text", "json"
+
+
+class Log:
+    """Where records go; path "" is standard error."""
+
+    __slots__ = ("_debug", "_form", "_path")
+
+    def __init__(self, path: str = "", form: str = TEXT, *, debug: bool = False) -> None:
+        self._path = path
+        self._form = form
+        self._debug = debug
+
+    def error(self, message: str) -> None:
+        """Record why a command failed, and tell the user on standard error."""
+        if self._path:
+            self._write("error", message)
+            _tell(message)
+        elif self._form == JSON:
+            self._write("error", message)
+        else:
+            _tell(message)
+
+    def warning(self, message: str) -> None:
+        """Record something that did not keep the command from its work."""
+        self._write("warning", message)
+
+    def debug(self, message: str) -> None:
+        """Record a detail, when --debug asks for them."""
+        if self._debug:
+            self._write("debug", message)
+
+    def _write(self, level: str, message: str) -> None:
+        moment = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+        if self._form == JSON:
+            line = dumps({"level": level, "msg": message, "time": moment})
+        else:
+            line = f'time="{moment}" level={level} msg={dumps(message)}'
+        data = (line + "\n").encode(errors="backslashreplace")
+        if not self._path:
+            os.write(2, data)
+            return
+        fd = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
+        try:
+            os.write(fd, data)
+        finally:
+            os.close(fd)
+
+
+def _tell(message: str) -> None:
+    sys.stderr.write(f"runwasi: {message}\n")

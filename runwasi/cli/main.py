@@ -1,0 +1,105 @@
+"""The program `runwasi`: global options, the table of commands, and the only place that prints errors."""
+
+from __future__ import annotations
+
+import sys
+
+from runwasi.cli.log import Log
+from runwasi.cli.options import UsageError, check_arguments, parse
+from runwasi.cli.settings import OPTIONS, Settings
+from runwasi.cli.signals import Interrupted
+from runwasi.executor.errors import ContainerError, describe
+from runwasi.oci.decode import SpecError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from runwasi.cli.options import Command
+
+# Command -> the module that has it in its COMMANDS, and what it does in a few words. A module is imported
+# when its command is called, so that a container's start pays for none of the others.
+_COMMANDS = {
+    "checkpoint": ("checkpoint", "save a running container to files, through criu"),
+    "create": ("lifecycle", "create a container from a bundle; start then runs its program"),
+    "delete": ("lifecycle", "remove a container and all that was made for it"),
+    "events": ("events", "show what a container uses, and when it runs out of memory"),
+    "exec": ("exec", "run another program in a running container"),
+    "features": ("features", "show what this runtime can do, as JSON"),
+    "kill": ("lifecycle", "send a signal to a container's first process (default: SIGTERM)"),
+    "list": ("inspect", "list the containers below the state root"),
+    "pause": ("resources", "suspend all processes of a container"),
+    "ps": ("inspect", "list the processes of a container"),
+    "restore": ("checkpoint", "bring a container back from a checkpoint"),
+    "resume": ("resources", "let a paused container go on"),
+    "run": ("run", "create a container, run its program and delete it afterwards"),
+    "spec": ("spec", "write a config.json to start from"),
+    "start": ("lifecycle", "run the program of a created container"),
+    "state": ("inspect", "show a container's state as JSON"),
+    "update": ("resources", "change a running container's limits"),
+}
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """Run one command line, sys.argv's without one. Returns the exit status."""
+    log = Log()
+    subject = ""
+    status = 1
+    try:
+        given = parse(OPTIONS, sys.argv[1:] if words is None else words, stop_at_first=True)
+        settings = Settings(given)
+        log = settings.log
+        if given.flag("version"):
+            return _print_version()
+        if not given.arguments or given.flag("help"):
+            return _print_help([])
+        name, *rest = given.arguments
+        if name in {"help", "h"}:
+            return _print_help(rest)
+        command = _command(name)
+        subject = name
+        status = command.failure_status
+        given = parse(command.options, rest, stop_at_first=command.stop)
+        if given.flag("help"):
+            return _print_help([name])
+        check_arguments(command, given)
+        subject = " ".join((name, *given.arguments[:1]))
+        return command.action(given, settings)
+    except UsageError as error:
+        log.error(f"{error} (see `{' '.join(('runwasi', *subject.split()[:1]))} --help`)")
+    except (ContainerError, SpecError, OSError) as error:
+        log.error(f"{subject}: {describe(error)}" if subject else describe(error))
+    except Interrupted as signal:
+        return 128 + signal.number
+    except KeyboardInterrupt:
+        return 128 + 2  # SIGINT
+    return status
+
+
+def _command(name: str) -> Command:
+    try:
+        module, _ = _COMMANDS[name]
+    except KeyError:
+        raise UsageError(f'no such command: "{name}"') from None
+    qualified = f"runwasi.cli.{module}"
+    __import__(qualified)  # late: each command's own costs
+    command: Command = sys.modules[qualified].COMMANDS[name]
+    return command
+
+
+def _print_help(names: Sequence[str]) -> int:
+    from runwasi.cli.help import command_help, program_help  # late: only people ask for it
+
+    if names:
+        text = command_help(_command(names[0]))
+    else:
+        text = program_help(OPTIONS, {name: summary for name, (_, summary) in _COMMANDS.items()})
+    sys.stdout.write(text)
+    return 0
+
+
+def _print_version() -> int:
+    from runwasi.cli.version import version_text  # late: asks libseccomp
+
+    sys.stdout.write(version_text())
+    return 0

@@ -1,0 +1,142 @@
+"""pause, resume and update: a running container's means."""
+
+from __future__ import annotations
+
+import sys
+
+from runwasi.cli.options import Command, Option, UsageError
+from runwasi.executor.container import Container
+from runwasi.oci.decode import decode, parse_json, read_document
+from runwasi.oci.resources import Resources
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from runwasi.cli.options import Given
+    from runwasi.cli.settings import Settings
+
+
+def _pause(given: Given, settings: Settings) -> int:
+    Container.load(settings.root, given.arguments[0], settings.log.warning).pause()
+    return 0
+
+
+def _resume(given: Given, settings: Settings) -> int:
+    Container.load(settings.root, given.arguments[0], settings.log.warning).resume()
+    return 0
+
+
+def _update(given: Given, settings: Settings) -> int:
+    container = Container.load(settings.root, given.arguments[0], settings.log.warning)
+    file = given.text("resources")
+    if file:
+        document = parse_json(sys.stdin.buffer.read() if file == "-" else read_document(file))
+    else:
+        document = _document_of(given)
+    container.update(decode(Resources, document))
+    return 0
+
+
+# Option -> where its value stands in linux.resources.
+_INTEGERS = {
+    "blkio-weight": ("blockIO", "weight"),
+    "cpu-period": ("cpu", "period"),
+    "cpu-quota": ("cpu", "quota"),
+    "cpu-burst": ("cpu", "burst"),
+    "cpu-share": ("cpu", "shares"),
+    "cpu-rt-period": ("cpu", "realtimePeriod"),
+    "cpu-rt-runtime": ("cpu", "realtimeRuntime"),
+    "cpu-idle": ("cpu", "idle"),
+    "pids-limit": ("pids", "limit"),
+}
+_LISTS = {"cpuset-cpus": ("cpu", "cpus"), "cpuset-mems": ("cpu", "mems")}
+_SIZES = {
+    "memory": ("memory", "limit"),
+    "memory-reservation": ("memory", "reservation"),
+    "memory-swap": ("memory", "swap"),
+    "kernel-memory": ("memory", "kernel"),
+    "kernel-memory-tcp": ("memory", "kernelTCP"),
+}
+
+
+def _document_of(given: Given) -> dict[str, Any]:
+    """Return the resources document that options spell, so that they are checked as a file's would be."""
+    document: dict[str, dict[str, object]] = {}
+    for options, read in ((_INTEGERS, _integer), (_LISTS, _as_is), (_SIZES, size_in_bytes)):
+        for name, (part, member) in options.items():
+            text = given.text(name)
+            if text:
+                document.setdefault(part, {})[member] = read(name, text)
+    return document
+
+
+def _as_is(_name: str, text: str) -> str:
+    return text
+
+
+def _integer(name: str, text: str) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        raise UsageError(f'invalid value for {name}: "{text}"') from None
+
+
+_UNITS = {"": 0, "k": 10, "m": 20, "g": 30, "t": 40, "p": 50}
+
+
+def size_in_bytes(name: str, text: str) -> int:
+    """Read a size such as 512, 64k, 32MB, 1.5GiB or -1. Raises UsageError naming the option."""
+    if text == "-1":
+        return -1
+    lowered = text.strip().lower()
+    number = lowered.rstrip("kmgtpib ")
+    unit = lowered[len(number) :].strip().removesuffix("b").removesuffix("i")
+    try:
+        if unit not in _UNITS or number[:1] in {"-", "+"}:
+            raise ValueError
+        return int(float(number) * (1 << _UNITS[unit]))
+    except (ValueError, OverflowError):
+        raise UsageError(f'invalid value for {name}: "{text}"') from None
+
+
+COMMANDS = {
+    command.name: command
+    for command in (
+        Command("pause", "suspend all processes of a container", _pause, arguments="ID", least=1, most=1),
+        Command("resume", "let a paused container go on", _resume, arguments="ID", least=1, most=1),
+        Command(
+            "update",
+            "change a running container's limits",
+            _update,
+            arguments="ID",
+            description="What is not given stays as it is. With --resources the other options are ignored; "
+            "the file is the\nlinux.resources part of a config.json.",
+            options=(
+                Option(
+                    "resources", "file with the new limits, - for standard input", short="r", value="FILE"
+                ),
+                Option("blkio-weight", "block I/O weight, 10 to 1000", value="N"),
+                Option("cpu-period", "length of a CPU period in microseconds", value="N"),
+                Option("cpu-quota", "CPU time in each period in microseconds", value="N"),
+                Option("cpu-burst", "CPU time that may be saved up, in microseconds", value="N"),
+                Option("cpu-share", "CPU shares (relative weight)", value="N"),
+                Option("cpu-rt-period", "length of a realtime period in microseconds", value="N"),
+                Option("cpu-rt-runtime", "realtime CPU time in each period in microseconds", value="N"),
+                Option("cpu-idle", "1 makes the container run only on idle CPUs", value="N"),
+                Option("cpuset-cpus", "CPUs to use, such as 0-3,7", value="LIST"),
+                Option("cpuset-mems", "memory nodes to use", value="LIST"),
+                Option("memory", "memory limit in bytes, or such as 64M; -1 for none", value="SIZE"),
+                Option("memory-reservation", "memory that is spared when memory is short", value="SIZE"),
+                Option("memory-swap", "limit of memory and swap together; -1 for none", value="SIZE"),
+                Option("kernel-memory", "ignored by kernels since 5.12", value="SIZE", hidden=True),
+                Option("kernel-memory-tcp", "ignored by kernels since 5.12", value="SIZE", hidden=True),
+                Option("pids-limit", "how many tasks there may be; -1 for no limit", value="N"),
+                Option("l3-cache-schema", "cache allocation, as resctrl takes it", value="LINE"),
+                Option("mem-bw-schema", "memory bandwidth, as resctrl takes it", value="LINE"),
+            ),
+            least=1,
+            most=1,
+        ),
+    )
+}

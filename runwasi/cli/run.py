@@ -1,0 +1,112 @@
+"""run: create, start, wait and delete in one."""
+
+from __future__ import annotations
+
+import os
+
+from runwasi.cli import notify
+from runwasi.cli.attach import Console, follow
+from runwasi.cli.bundles import (
+    CREATE_DESCRIPTION,
+    CREATE_OPTIONS,
+    DETACH,
+    check_terminal,
+    create_container,
+    load_bundle,
+    open_console_socket,
+)
+from runwasi.cli.options import FLAG, Command, Option
+from runwasi.cli.signals import Caught
+from runwasi.executor.undo import Undo
+from runwasi.linux.process import set_child_subreaper
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from runwasi.cli.options import Given
+    from runwasi.cli.settings import Settings
+    from runwasi.executor.bundle import Bundle
+    from runwasi.executor.container import Container
+
+
+def _run(given: Given, settings: Settings) -> int:
+    bundle = load_bundle(given)
+    detached = given.flag("detach")
+    check_terminal(given, terminal=bundle.process.terminal, detached=detached)
+    bundle = notify.prepared(bundle, settings.root, given.arguments[0])
+    run = _detached if detached else _attached
+    return run(given, settings, bundle)
+
+
+def _detached(given: Given, settings: Settings, bundle: Bundle) -> int:
+    socket = open_console_socket(given)
+    with Undo() as undo:
+        try:
+            container = create_container(given, settings, bundle, console_socket=socket)
+        finally:
+            if socket >= 0:
+                os.close(socket)
+        undo.add(_delete, container, settings)
+        _start(container, notify.relay(settings.root, container.id))
+        undo.commit()
+    return 0
+
+
+def _start(container: Container, relay: notify.Relay | None) -> None:
+    container.start()
+    if relay is not None:
+        relay.wait(container)
+
+
+def _attached(given: Given, settings: Settings, bundle: Bundle) -> int:
+    if not given.flag("no-subreaper"):
+        set_child_subreaper()
+    with Caught() as caught:
+        if not bundle.process.terminal:
+            return _followed(given, settings, bundle, caught, None)
+        with Console() as console:
+            return _followed(given, settings, bundle, caught, console)
+
+
+def _followed(
+    given: Given, settings: Settings, bundle: Bundle, caught: Caught, console: Console | None
+) -> int:
+    socket = -1 if console is None else console.socket
+    container = create_container(given, settings, bundle, console_socket=socket)
+    try:
+        relay = notify.relay(settings.root, container.id)
+        if console is not None:
+            console.connect()
+        container.start()
+        return follow(container.pid, container.pidfd, caught, console, relay)
+    finally:
+        if not given.flag("keep"):
+            _delete(container, settings)
+
+
+def _delete(container: Container, settings: Settings) -> None:
+    container.delete(force=True)
+    notify.remove(settings.root, container.id)
+
+
+COMMANDS = {
+    "run": Command(
+        "run",
+        "create a container, run its program and delete it afterwards",
+        _run,
+        arguments="ID",
+        description=CREATE_DESCRIPTION
+        + """
+
+Without --detach the exit status is the program's, or 128 + n when signal n
+ended it; signals are passed on to it; and with process.terminal our terminal
+becomes the container's.""",
+        options=(
+            *CREATE_OPTIONS,
+            DETACH,
+            Option("keep", "do not delete the container when its program ends", kind=FLAG),
+            Option("no-subreaper", "leave the container's orphans to our own parent", kind=FLAG),
+        ),
+        least=1,
+        most=1,
+    )
+}

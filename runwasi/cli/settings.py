@@ -1,0 +1,74 @@
+"""What the options before the command say: where state is, how to log, which cgroup driver."""
+
+from __future__ import annotations
+
+import os
+
+from runwasi.cli.log import JSON, TEXT, Log
+from runwasi.cli.options import FLAG, Option, UsageError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from runwasi.cli.options import Given
+
+DEFAULT_ROOT = "/run/runwasi"
+
+OPTIONS = (
+    Option("debug", "enable debug logging", kind=FLAG),
+    Option("log", "write the log to this file (default: standard error)", value="FILE"),
+    Option("log-format", "form of the log: text or json", default="text", value="FORM"),
+    Option("root", f"folder of the containers' state (default: {DEFAULT_ROOT})", value="FOLDER"),
+    Option(
+        "systemd-cgroup", 'let systemd make the cgroup; cgroupsPath is then "slice:prefix:name"', kind=FLAG
+    ),
+    Option("rootless", "do without forbidden cgroups: true, false or auto", default="auto", value="WHEN"),
+    Option("criu", "accepted for old callers; criu is found in PATH", value="PATH", hidden=True),
+    Option("version", "print the version", kind=FLAG, short="v"),
+)
+
+
+class Settings:
+    """The options that hold for every command."""
+
+    __slots__ = ("log", "root", "root_given", "rootless", "systemd_cgroup")
+
+    def __init__(self, given: Given) -> None:
+        form = given.text("log-format")
+        if form not in (TEXT, JSON):
+            raise UsageError(f"invalid log-format: {form}")
+        self.log = Log(given.text("log"), form, debug=given.flag("debug"))
+        self.root_given = "root" in given.present
+        self.root = _absolute_root(given.text("root")) if self.root_given else default_root()
+        self.systemd_cgroup = given.flag("systemd-cgroup")
+        self.rootless = _rootless(given.text("rootless"))
+
+
+def default_root() -> str:
+    """Return /run/runwasi for the host's root, and a folder of $XDG_RUNTIME_DIR for everybody else."""
+    runtime_dir = os.environ.get("XDG_RUNTIME_DIR")
+    if runtime_dir and (os.geteuid() != 0 or in_user_namespace()):
+        return f"{runtime_dir}/runwasi"
+    return DEFAULT_ROOT
+
+
+def in_user_namespace() -> bool:
+    """Tell whether ids are mapped: we are root only in a user namespace."""
+    with open("/proc/self/uid_map", "rb", 0) as file:
+        return file.read().split() != [b"0", b"0", b"4294967295"]
+
+
+def _absolute_root(path: str) -> str:
+    root = os.path.abspath(path) if path else "/"
+    if root == "/":
+        raise UsageError("Option --root argument should not be set to /")
+    return root
+
+
+def _rootless(text: str) -> bool:
+    if text.lower() in {"true", "t", "1"}:
+        return True
+    if text.lower() in {"false", "f", "0"}:
+        return False
+    if text.lower() not in {"", "auto"}:
+        raise UsageError(f'invalid value "{text}" for --rootless: true, false or auto')
+    return os.geteuid() != 0 or in_user_namespace()

@@ -1,0 +1,97 @@
+"""Signals by name or number, and those that a runtime in the foreground passes on."""
+
+from __future__ import annotations
+
+import _signal  # type: ignore[import-not-found]  # the C half; `signal` costs 3 ms for its enums
+import os
+
+from runwasi.cli.options import UsageError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Self
+
+_LAST = 64  # _NSIG of every architecture but MIPS
+
+
+def signal_number(text: str) -> int:
+    """Return the number of a signal given as 15, TERM, SIGTERM or SIGRTMIN+1. Raises UsageError."""
+    if text.isascii() and text.isdigit():
+        if int(text) <= _LAST:
+            return int(text)
+        raise UsageError(f'unknown signal "{text}"')
+    name, plus, offset = text.upper().partition("+")
+    if not name.startswith("SIG"):
+        name = f"SIG{name}"
+    number = None if name.startswith("SIG_") else getattr(_signal, name, None)
+    if plus and name == "SIGRTMIN" and offset.isdigit():
+        number = int(_signal.SIGRTMIN) + int(offset)
+    if not isinstance(number, int) or number > _LAST or (plus and name != "SIGRTMIN"):
+        raise UsageError(f'unknown signal "{text}"')
+    return int(number)
+
+
+# Not passed on: what no process can catch, what a write to a closed pipe is told by, and what only ever means
+# a fault of the process that gets it.
+_OURS = frozenset(
+    {
+        _signal.SIGKILL,
+        _signal.SIGSTOP,
+        _signal.SIGPIPE,
+        _signal.SIGSEGV,
+        _signal.SIGBUS,
+        _signal.SIGILL,
+        _signal.SIGFPE,
+        _signal.SIGURG,
+    }
+)
+_ENDING = frozenset({_signal.SIGHUP, _signal.SIGINT, _signal.SIGQUIT, _signal.SIGTERM})
+
+
+class Interrupted(BaseException):
+    """A signal that should end us came while there was nothing yet to pass it on to."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
+
+
+class Caught:
+    """Signals caught and readable from a descriptor for as long as this is entered, to be passed on.
+
+    Until `pass_on` is set, those that should end us raise Interrupted. Nothing is blocked, so a container
+    inherits what we were given. The interpreter's own handler writes each number to the descriptor.
+    """
+
+    def __enter__(self) -> Self:
+        self.pass_on = False
+        self._read, self._write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        self._wakeup = _signal.set_wakeup_fd(self._write, warn_on_full_buffer=False)
+        self._saved = {
+            number: _signal.signal(number, self._noted)
+            for number in _signal.valid_signals()
+            if number not in _OURS
+        }
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        for number, handler in self._saved.items():
+            _signal.signal(number, _signal.SIG_DFL if handler is None else handler)
+        _signal.set_wakeup_fd(self._wakeup)
+        os.close(self._read)
+        os.close(self._write)
+
+    def fileno(self) -> int:
+        """Return the descriptor that is readable when signals have come."""
+        return self._read
+
+    def take(self) -> bytes:
+        """Return the numbers of the signals that have come since, as bytes, in order."""
+        try:
+            return os.read(self._read, 4096)
+        except BlockingIOError:
+            return b""
+
+    def _noted(self, number: int, _frame: object) -> None:
+        if number in _ENDING and not self.pass_on:
+            raise Interrupted(number)
