@@ -11,6 +11,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from runwasi.engines.sniff import Kind
+
 EXIT_TRAP = 134
 """Exit status of a module that trapped: 128 + SIGABRT, so that it is not taken for an OOM kill (137)."""
 
@@ -111,13 +113,14 @@ class Context:
 
 
 class Engine(ABC):
-    """Runs WebAssembly. One object serves one process; `load` to `run_wasi` are called in that order.
+    """Runs WebAssembly. One object serves one process; its methods are called in the order given here.
 
     ================  =========================================================================
     called            where
     ================  =========================================================================
-    load              the container's process (or a warm server before it forks), host's files in sight
+    configure         wherever one of the following will be called, before it
     precompile        a confined helper of its own, which has no network and no rights
+    load              the container's process (or a warm server before it forks), host's files in sight
     can_handle        the container's process, inside the container's root; refusal fails its creation
     run_wasi          the same process, as the container's user, under its seccomp filter
     ================  =========================================================================
@@ -126,11 +129,19 @@ class Engine(ABC):
     name: str
     """What `--engine` and the runtime name call it, e.g. "wasmtime"."""
 
-    def load(self) -> None:  # noqa: B027  (not abstract: an engine in pure Python has nothing to load)
+    def configure(self, annotations: Mapping[str, str], address_space: int | None = None) -> None:  # noqa: B027
+        """Take what has to be known before a module is compiled; most engines need nothing of it.
+
+        `address_space` is the process's limit in bytes (RLIMIT_AS), None without one. Raises CannotHandle
+        when an annotation makes no sense.
+        """
+
+    def load(self, kind: Kind | None = None) -> None:  # noqa: B027
         """Import whatever `can_handle` and `run_wasi` need; after this the host's files are out of reach.
 
-        Must start no thread and open no descriptor that stays open: servers fork after it. May be called
-        again. Raises EngineMissing when the engine's library is not installed.
+        `kind` is what the module seems to be, None when anything may come. Must start no thread and keep no
+        descriptor open: servers fork after it. May be called again. Raises EngineMissing when the engine's
+        library is not installed.
         """
 
     @abstractmethod

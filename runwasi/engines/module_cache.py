@@ -143,7 +143,7 @@ class KeyLock:
         self._fd = -1
 
     def __enter__(self) -> Self:
-        """Wait for the holder. It unlinks the file when done, so a waiter may get a dead one and looks again."""
+        """Wait for the holder; it unlinks the file when done, so a waiter may get a dead one: look again."""
         while True:
             self._fd = os.open(self._name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600, dir_fd=self._folder)
             flock(self._fd, LOCK_EX)
@@ -209,10 +209,10 @@ def _write(folder: int, name: str, content: Artefact) -> None:
     be able to map it through /proc/self/fd.
     """
     partial = f"{name}.{os.getpid()}"
-    fd = os.open(
-        partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600, dir_fd=folder
-    )
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW
+    fd = os.open(partial, flags, 0o600, dir_fd=folder)
     try:
+        os.fchmod(fd, 0o444)
         rest = memoryview(content)
         while rest:
             rest = rest[os.write(fd, rest) :]

@@ -1,0 +1,50 @@
+"""Gives an open file a path, for libraries that take nothing else, without trusting the container's /proc."""
+
+from __future__ import annotations
+
+import os
+from ctypes import CDLL, c_long, create_string_buffer
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import TypeVar
+
+    T = TypeVar("T")
+
+PROC_SUPER_MAGIC = 0x9FA0
+STATFS_SIZE = 120  # struct statfs of the 64-bit kernels; f_type is its first word
+
+
+class NoProcfs(OSError):
+    """There is no procfs at /proc."""
+
+
+def with_path(fd: int, action: Callable[[str], T]) -> T:
+    """Call `action` with a relative path that opens the file behind `fd`, and return its result.
+
+    The image decides what lies at /proc, and could put its own file where we look for ours. So the folder is
+    opened, verified to be a procfs and made the working directory: nothing can be swapped between.
+    Raises NoProcfs, OSError. Source: man 2 statfs.
+    """
+    try:
+        proc = os.open("/proc", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError as error:
+        raise NoProcfs(error.errno, error.strerror, "/proc") from error
+    here = os.open(".", os.O_PATH | os.O_CLOEXEC)
+    try:
+        if _file_system_type(proc) != PROC_SUPER_MAGIC:
+            raise NoProcfs("/proc is no procfs")
+        os.fchdir(proc)
+        return action(f"self/fd/{fd}")
+    finally:
+        os.fchdir(here)
+        os.close(here)
+        os.close(proc)
+
+
+def _file_system_type(fd: int) -> int:
+    status = create_string_buffer(STATFS_SIZE)
+    if CDLL(None).fstatfs(fd, status) != 0:
+        return 0
+    return c_long.from_buffer(status).value

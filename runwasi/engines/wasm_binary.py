@@ -1,0 +1,191 @@
+"""Reads what a core module asks for and offers, without any engine: its imports and exports.
+
+So that a refusal can be precise, comes before anything is compiled, and is the same for every engine.
+Only section headers and the small sections are read, so a module's size does not matter.
+Source: WebAssembly core specification 3.0, chapter "Binary Format".
+"""
+
+from __future__ import annotations
+
+import os
+
+from runwasi.engines.engine import CannotHandle
+from runwasi.engines.sniff import CORE, WASM_MAGIC
+
+TYPE_SECTION, IMPORT_SECTION, FUNCTION_SECTION, EXPORT_SECTION = 1, 2, 3, 7
+LAST_SECTION = 13  # tags; custom sections are 0
+KINDS = ("function", "table", "memory", "global", "tag")
+FUNCTION_FORM = 0x60
+
+MAX_SECTION = 64 << 20
+"""Bytes of a type, import or export section that are still read; the largest real ones are a few MiB."""
+
+
+class Import:
+    """Something a module wants from its host."""
+
+    __slots__ = ("kind", "module", "name")
+
+    def __init__(self, module: str, name: str, kind: str) -> None:
+        self.module = module
+        self.name = name
+        self.kind = kind
+
+
+class Interface:
+    """A module's imports in order, its exports' kinds by name, and what its exported functions take."""
+
+    __slots__ = ("_function_indices", "_imported_types", "_sections", "exports", "imports")
+
+    def __init__(self, sections: dict[int, _Reader]) -> None:
+        self._sections = sections
+        self.imports, self._imported_types = _imports(sections.get(IMPORT_SECTION))
+        self.exports: dict[str, str] = {}
+        self._function_indices: dict[str, int] = {}
+        if reader := sections.get(EXPORT_SECTION):
+            for _ in range(reader.number()):
+                name, kind, index = reader.name(), reader.byte(), reader.number()
+                self.exports[name] = _kind(kind)
+                if kind == 0:
+                    self._function_indices[name] = index
+
+    def parameters(self, function: str) -> int | None:
+        """Count an exported function's parameters; None if its type is of a proposal not followed here."""
+        index = self._function_indices[function]
+        if index < len(self._imported_types):
+            type_index = self._imported_types[index]
+        else:
+            types = _vector(self._sections.get(FUNCTION_SECTION))
+            type_index = types[index - len(self._imported_types)]
+        counts = _parameter_counts(self._sections.get(TYPE_SECTION))
+        return counts[type_index] if type_index < len(counts) else None
+
+
+def read_interface(fd: int) -> Interface:
+    """Read a core module's interface from an open file. Raises CannotHandle if it is no whole module."""
+    return Interface(_sections(fd))
+
+
+class _Reader:
+    """Walks over bytes and calls it a truncated module when they end too early."""
+
+    __slots__ = ("at", "data")
+
+    def __init__(self, data: bytes) -> None:
+        self.data = data
+        self.at = 0
+
+    def byte(self) -> int:
+        if self.at >= len(self.data):
+            raise CannotHandle("the module is malformed: a section ends too early")
+        self.at += 1
+        return self.data[self.at - 1]
+
+    def number(self) -> int:
+        """Read an unsigned LEB128 number of at most 64 bits."""
+        value = shift = 0
+        while True:
+            byte = self.byte()
+            value |= (byte & 0x7F) << shift
+            if byte < 0x80:
+                return value
+            shift += 7
+            if shift > 63:
+                raise CannotHandle("the module is malformed: a number is longer than ten bytes")
+
+    def name(self) -> str:
+        size = self.number()
+        if size > len(self.data) - self.at:
+            raise CannotHandle("the module is malformed: a name is longer than its section")
+        self.at += size
+        return self.data[self.at - size : self.at].decode(errors="replace")
+
+    def value_type(self) -> None:
+        if self.byte() in (0x63, 0x64):  # (ref null? heap type), a signed LEB128
+            self.number()
+
+    def limits(self) -> None:
+        flags = self.byte()
+        self.number()
+        if flags & 1:
+            self.number()
+        if flags & 8:  # custom page size
+            self.number()
+
+
+def _sections(fd: int) -> dict[int, _Reader]:
+    """Find the sections we care for, having checked that the whole file is made of sections."""
+    header = os.pread(fd, 8, 0)
+    if len(header) < 8 or not header.startswith(WASM_MAGIC):
+        raise CannotHandle(f"the module is truncated: {len(header)} bytes, and its header alone has 8")
+    if header[4:] != CORE:
+        version = int.from_bytes(header[4:8], "little")
+        raise CannotHandle(f"the module has version {version:#x}; version 1 is the only one there is")
+    found: dict[int, _Reader] = {}
+    size, at = os.fstat(fd).st_size, 8
+    while at < size:
+        reader = _Reader(os.pread(fd, 11, at))
+        number, length = reader.byte(), reader.number()
+        at += reader.at
+        if number > LAST_SECTION:
+            raise CannotHandle(f"the module is malformed: section {number} at offset {at} is unknown")
+        if length > size - at:
+            missing = length - (size - at)
+            raise CannotHandle(f"the module is truncated: {missing} bytes are missing at its end ({size})")
+        if (
+            number in (TYPE_SECTION, IMPORT_SECTION, FUNCTION_SECTION, EXPORT_SECTION)
+            and length <= MAX_SECTION
+        ):
+            found[number] = _Reader(os.pread(fd, length, at))
+        at += length
+    return found
+
+
+def _imports(reader: _Reader | None) -> tuple[tuple[Import, ...], list[int]]:
+    """Give the imports, and the type indices of the imported functions."""
+    imports: list[Import] = []
+    function_types: list[int] = []
+    for _ in range(reader.number() if reader else 0):
+        assert reader
+        module, name, kind = reader.name(), reader.name(), reader.byte()
+        imports.append(Import(module, name, _kind(kind)))
+        if kind == 0:
+            function_types.append(reader.number())
+        elif kind == 1:
+            reader.value_type()
+            reader.limits()
+        elif kind == 2:
+            reader.limits()
+        elif kind == 3:
+            reader.value_type()
+            reader.byte()
+        else:
+            reader.byte()
+            reader.number()
+    return tuple(imports), function_types
+
+
+def _parameter_counts(reader: _Reader | None) -> list[int]:
+    """Count the parameters of each function type, up to the first type that is no plain function."""
+    counts: list[int] = []
+    for _ in range(reader.number() if reader else 0):
+        assert reader
+        if reader.byte() != FUNCTION_FORM:
+            break
+        parameters = reader.number()
+        for _ in range(parameters):
+            reader.value_type()
+        for _ in range(reader.number()):
+            reader.value_type()
+        counts.append(parameters)
+    return counts
+
+
+def _vector(reader: _Reader | None) -> list[int]:
+    return [reader.number() for _ in range(reader.number())] if reader else []
+
+
+def _kind(number: int) -> str:
+    if number >= len(KINDS):
+        raise CannotHandle(f"the module is malformed: {number} is no kind of import or export")
+    return KINDS[number]

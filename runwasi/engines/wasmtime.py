@@ -1,0 +1,195 @@
+"""The wasmtime engine: core modules with WASI preview 1 here, components in wasmtime_component."""
+
+from __future__ import annotations
+
+import os
+
+from runwasi.engines import wasmtime_capi as capi
+from runwasi.engines.engine import EXIT_TRAP, CannotHandle, Engine, EngineError, Trap
+from runwasi.engines.limits import fuel, limits_of, preopens_of
+from runwasi.engines.signals import end_on_signals
+from runwasi.engines.sniff import SNIFF_SIZE, sniff
+from runwasi.engines.wasip1 import check_interface
+from runwasi.engines.wasm_binary import read_interface
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from runwasi.engines.engine import Context, Stdio
+    from runwasi.engines.limits import Limits
+    from runwasi.engines.sniff import Kind
+
+
+TRAP_PREFIX = "wasm trap: "  # libwasmtime's own, which would be said twice
+
+
+class Settings:
+    """How modules are compiled, which their artefacts and this process must have in common.
+
+    A memory normally sits in 4 GiB of reserved addresses, so that the code needs no bounds checks. Under a
+    limit of the address space that cannot be had; then nothing is reserved and each access is checked.
+    """
+
+    __slots__ = ("fuel", "reserve_memory")
+
+    def __init__(self, fuel: bool = False, reserve_memory: bool = True) -> None:
+        self.fuel = fuel
+        self.reserve_memory = reserve_memory
+
+    def engine(self, *, parallel: bool = False) -> capi.Engine:
+        """Make libwasmtime's engine of these settings; parallel only where nothing is ever forked."""
+        reservation = None if self.reserve_memory else 0
+        return capi.Engine(fuel=self.fuel, memory_reservation=reservation, parallel=parallel)
+
+    def __str__(self) -> str:
+        return f"fuel={self.fuel} reserve-memory={self.reserve_memory}"
+
+
+class WasmtimeEngine(Engine):
+    """Runs modules with libwasmtime, which the Python package `wasmtime` brings."""
+
+    name = "wasmtime"
+
+    def __init__(self) -> None:
+        self._settings = Settings()
+        self._version = ""
+        self._engine: capi.Engine | None = None
+        self._module = 0
+
+    def configure(self, annotations: Mapping[str, str], address_space: int | None = None) -> None:
+        """Compile for fuel if the container has some, and without reserved memory if addresses are scarce."""
+        roomy = address_space is None or address_space > 64 << 30
+        self._settings = Settings(fuel=fuel(annotations) is not None, reserve_memory=roomy)
+        self._engine = None
+
+    def load(self, kind: Kind | None = None) -> None:
+        """Load libwasmtime (5 ms); for a component also what runs it. Raises EngineMissing."""
+        capi.library()
+        self._version = self._version or capi.version()
+        if kind != "core":
+            from runwasi.engines import wasmtime_component  # late: 40 ms, and most modules are none
+
+            wasmtime_component.load()
+
+    def compatibility_key(self) -> str:
+        """Name the version, the CPU family and the settings. Raises EngineMissing."""
+        self._version = self._version or capi.version()
+        return f"wasmtime {self._version} {os.uname().machine} {self._settings}"
+
+    def precompile(self, module: bytes) -> bytes:
+        """Compile a core module, a component or the text of either, on all CPUs. Raises CannotHandle."""
+        engine = self._settings.engine(parallel=True)
+        try:
+            if sniff(module) == "wat":
+                module = capi.wat_to_wasm(module)
+            if sniff(module) == "component":
+                return engine.component_artefact(module)
+            return engine.artefact(module)
+        except capi.WasmtimeError as error:
+            raise CannotHandle(_reason(error)) from None
+
+    def can_handle(self, ctx: Context) -> bool:
+        """Check its interface, load its artefact or compile it here if there is none. Raises CannotHandle."""
+        limits_of(ctx)
+        preopens_of(ctx)
+        fd = self._binary_fd(ctx)
+        if sniff(os.pread(fd, 8, 0)) == "component":
+            from runwasi.engines import wasmtime_component  # late: 40 ms, and most modules are none
+
+            return wasmtime_component.can_handle(ctx, self._libwasmtime())
+        check_interface(read_interface(fd), ctx.function)
+        try:
+            self._module = self._load_module(ctx, fd)
+        except capi.WasmtimeError as error:
+            raise CannotHandle(_reason(error)) from None
+        return True
+
+    def run_wasi(self, ctx: Context, stdio: Stdio) -> int:
+        """Run it; a trap's backtrace names functions as far as it has names. Raises Trap, EngineError."""
+        if not self._module:
+            from runwasi.engines import wasmtime_component  # late: 40 ms, and most modules are none
+
+            return wasmtime_component.run(ctx, stdio, self._libwasmtime())
+        _put_in_place(stdio)
+        limits = limits_of(ctx)
+        end_on_signals(limits.timeout, _report_timeout)
+        return self._run_core(ctx, limits)
+
+    def _run_core(self, ctx: Context, limits: Limits) -> int:
+        codes: list[int] = []
+        store = capi.Store(self._libwasmtime())
+        try:
+            store.limit(
+                memory=_open(limits.memory),
+                table_elements=_open(limits.table_elements),
+                tables=_open(limits.tables),
+            )
+            if limits.fuel is not None:
+                store.set_fuel(limits.fuel)
+            store.set_wasi(ctx.args, ctx.env, preopens_of(ctx))
+            store.instantiate(self._module, codes.append)
+            if ctx.function != "_start" and store.exports("_initialize"):
+                store.call("_initialize")  # a reactor's constructors. Source: WASI application-abi.md
+            store.call(ctx.function)
+        except capi.WasmtimeError as error:
+            if codes:
+                return codes[0] & 0xFF  # proc_exit stops the guest by an error of its own
+            if isinstance(error, capi.WasmTrap) or error.frames:
+                raise Trap(_reason(error), error.frames) from None
+            raise EngineError(_reason(error)) from None
+        return 0
+
+    def _libwasmtime(self) -> capi.Engine:
+        if self._engine is None:
+            self._engine = self._settings.engine()
+        return self._engine
+
+    def _binary_fd(self, ctx: Context) -> int:
+        """Give a descriptor of the module in its binary form; text is turned into it here, in memory."""
+        if sniff(os.pread(ctx.module.fd, SNIFF_SIZE, 0)) != "wat":
+            return ctx.module.fd
+        try:
+            binary = capi.wat_to_wasm(_contents(ctx.module.fd))
+        except capi.WasmtimeError as error:
+            raise CannotHandle(_reason(error)) from None
+        fd = os.memfd_create("module")
+        os.write(fd, binary)
+        return fd
+
+    def _load_module(self, ctx: Context, binary_fd: int) -> int:
+        if ctx.module.precompiled_fd is not None:
+            return self._libwasmtime().load(ctx.module.precompiled_fd)
+        return self._libwasmtime().compile(_contents(binary_fd))
+
+
+def _contents(fd: int) -> bytes:
+    return os.pread(fd, os.fstat(fd).st_size, 0)
+
+
+def _open(limit: int | None) -> int:
+    return -1 if limit is None else limit
+
+
+def _put_in_place(stdio: Stdio) -> None:
+    """WASI inherits 0, 1 and 2 of this process; duplicates first, as one may sit on another's number."""
+    wanted = (stdio.stdin, stdio.stdout, stdio.stderr)
+    if wanted == (0, 1, 2):
+        return
+    for number, copy in enumerate([os.dup(fd) for fd in wanted]):
+        os.dup2(copy, number)
+        os.close(copy)
+
+
+def _report_timeout() -> int:
+    os.write(2, Trap("the time that the container may run has passed").report().encode())
+    return EXIT_TRAP
+
+
+def _reason(error: capi.WasmtimeError) -> str:
+    """Make one line of libwasmtime's error: the causes at its end, without backtrace and advice before them."""
+    what, separator, causes = str(error).partition("Caused by:")
+    if not separator:
+        return what.strip().removeprefix(TRAP_PREFIX)
+    lines = [line.strip().lstrip("0123456789: ") for line in causes.splitlines()]
+    return ": ".join(line for line in lines if line).removeprefix(TRAP_PREFIX)
