@@ -13,6 +13,7 @@ from runwasi.linux.libc import (
     SYS_FSCONFIG,
     SYS_FSMOUNT,
     SYS_FSOPEN,
+    SYS_FSPICK,
     SYS_MOUNT_SETATTR,
     SYS_MOVE_MOUNT,
     SYS_OPEN_TREE,
@@ -41,7 +42,8 @@ MOUNT_ATTR_NOSYMFOLLOW = 0x200000
 _OPEN_TREE_CLONE = 1
 _FSOPEN_CLOEXEC = 1
 _FSMOUNT_CLOEXEC = 1
-_FSCONFIG_SET_FLAG, _FSCONFIG_SET_STRING, _FSCONFIG_CMD_CREATE = 0, 1, 6
+_FSCONFIG_SET_FLAG, _FSCONFIG_SET_STRING, _FSCONFIG_CMD_CREATE, _FSCONFIG_CMD_RECONFIGURE = 0, 1, 6, 7
+_FSPICK_CLOEXEC, _FSPICK_EMPTY_PATH = 1, 8
 _MOVE_MOUNT_F_EMPTY_PATH, _MOVE_MOUNT_T_EMPTY_PATH = 0x04, 0x40
 _AT_RECURSIVE, _AT_EMPTY_PATH = 0x8000, 0x1000  # linux/fcntl.h
 _CLOEXEC = os.O_CLOEXEC
@@ -73,14 +75,33 @@ def new_mount(fstype: str, source: str | None, options: Iterable[str] = (), attr
     try:
         if source:
             _configure(context, "source", source)
-        for option in options:
-            key, equals, value = option.partition("=")
-            _configure(context, key, value.strip('"') if equals else None)
+        _configure_all(context, options)
         if syscall(SYS_FSCONFIG, context, _FSCONFIG_CMD_CREATE, None, None, 0) == -1:
             raise _complaint(context, f"create {fstype}")
         return check(syscall(SYS_FSMOUNT, context, _FSMOUNT_CLOEXEC, attributes), "fsmount", fstype)
     finally:
         os.close(context)
+
+
+def reconfigure(fd: int, options: Iterable[str]) -> None:
+    """Change options of the filesystem that fd is the root of a mount of; those of its mounts stay.
+
+    Raises OSError as new_mount does.
+    """
+    flags = _FSPICK_CLOEXEC | _FSPICK_EMPTY_PATH
+    context = check(syscall(SYS_FSPICK, fd, b"", flags), "fspick", fd)
+    try:
+        _configure_all(context, options)
+        if syscall(SYS_FSCONFIG, context, _FSCONFIG_CMD_RECONFIGURE, None, None, 0) == -1:
+            raise _complaint(context, "reconfigure")
+    finally:
+        os.close(context)
+
+
+def _configure_all(context: int, options: Iterable[str]) -> None:
+    for option in options:
+        key, equals, value = option.partition("=")
+        _configure(context, key, value.strip('"') if equals else None)
 
 
 def _configure(context: int, key: str, value: str | None) -> None:

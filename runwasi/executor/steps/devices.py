@@ -10,6 +10,7 @@ from errno import EEXIST, ENOENT, EPERM
 from stat import S_IFBLK, S_IFCHR, S_IFIFO, S_IFMT, S_ISCHR
 
 from runwasi.executor.errors import ContainerError, describe
+from runwasi.executor.steps.mounts import container_path
 from runwasi.linux.beneath import make_dirs, make_file
 from runwasi.linux.filesystems import DEVPTS_SUPER_MAGIC, filesystem_type
 from runwasi.linux.mount_fds import move_mount, open_tree
@@ -62,7 +63,7 @@ def make_devices(ctx: InitContext) -> None:
     """
     umask = os.umask(0)  # modes are exactly the spec's
     try:
-        named = {os.path.normpath(device.path) for device in ctx.spec.linux.devices}
+        named = {container_path(device.path) for device in ctx.spec.linux.devices}
         if not _dev_is_bound(ctx):
             _make_defaults(ctx, named)
         _make_named(ctx)
@@ -72,7 +73,7 @@ def make_devices(ctx: InitContext) -> None:
 
 def _dev_is_bound(ctx: InitContext) -> bool:
     return any(
-        os.path.normpath("/" + mount.destination) == "/dev"
+        container_path(mount.destination) == "/dev"
         and (mount.type == "bind" or "bind" in mount.options or "rbind" in mount.options)
         for mount in ctx.spec.mounts
     )
@@ -114,7 +115,7 @@ def _make_named(ctx: InitContext) -> None:
     for index, device in enumerate(ctx.spec.linux.devices):
         mode = _TYPES[device.type] | (_DEFAULT_MODE if device.file_mode is None else device.file_mode)
         rdev = 0 if device.type == "p" else os.makedev(device.major or 0, device.minor or 0)
-        node = Node(os.path.normpath(device.path), mode, rdev, device.uid or 0, device.gid or 0)
+        node = Node(container_path(device.path), mode, rdev, device.uid or 0, device.gid or 0)
         folder, name = os.path.split(node.path)
         try:
             parent = make_dirs(ctx.root_fd, folder)

@@ -24,6 +24,7 @@ from runwasi.linux.mount_fds import (
     move_mount,
     new_mount,
     open_tree,
+    reconfigure,
 )
 from runwasi.linux.mounts import MS_SHARED, MS_SLAVE
 
@@ -54,12 +55,17 @@ _PROC_FILES = frozenset(
 _PATH = os.O_PATH | os.O_CLOEXEC
 
 
+def container_path(path: str) -> str:
+    """Return a path of the container, absolute and without dots and doubled slashes."""
+    return os.path.normpath("/" + path.lstrip("/"))
+
+
 class Place:
     """One mount of the spec on its way: what it asks for, and which member is at fault if it fails."""
 
     def __init__(self, index: int, mount: Mount) -> None:
         self.mount = mount
-        self.path = os.path.normpath("/" + mount.destination)
+        self.path = container_path(mount.destination)
         self.options = parse(mount.options)
         self.member = ""
         self.index = index
@@ -243,9 +249,7 @@ def _remount(ctx: InitContext, place: Place) -> None:
         place.member = "options"
         set_attributes(place.options, tree)
         if place.options.data and not place.options.bind:
-            from runwasi.linux.mounts import MS_REMOUNT, mount  # late: hardly ever needed
-
-            mount(None, f"/proc/self/fd/{tree}", None, MS_REMOUNT, ",".join(place.options.data))
+            reconfigure(tree, place.options.data)
     finally:
         os.close(tree)
 

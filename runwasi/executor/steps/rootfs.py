@@ -12,6 +12,7 @@ from runwasi.executor.errors import ContainerError
 from runwasi.executor.steps.mount_sources import ROOT_SOURCE
 from runwasi.executor.steps.mounts import mount_all
 from runwasi.linux.filesystems import PROC_SUPER_MAGIC, SYSFS_MAGIC, filesystem_type
+from runwasi.linux.labels import selinux_enabled
 from runwasi.linux.mount_fds import mount_setattr, move_mount, open_tree
 from runwasi.linux.mounts import (
     MNT_DETACH,
@@ -41,6 +42,7 @@ def mount_rootfs(ctx: InitContext) -> None:
     """
     # What is made in the rootfs must not depend on the umask of whoever called us.
     os.umask(0o022)
+    _require_selinux_for_labels(ctx)
     if ctx.spec.linux.has("mount"):
         _separate_from_host(ctx)
         ctx.root_fd = _attach_root(ctx)
@@ -48,6 +50,11 @@ def mount_rootfs(ctx: InitContext) -> None:
         _refuse_without_mount_namespace(ctx)
         ctx.root_fd = os.open(ctx.rootfs, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     mount_all(ctx)
+
+
+def _require_selinux_for_labels(ctx: InitContext) -> None:
+    if ctx.spec.linux.mount_label and not selinux_enabled(ctx.proc_fd):
+        raise ContainerError("SELinux is not enabled in the kernel ($.linux.mountLabel)")
 
 
 def _refuse_without_mount_namespace(ctx: InitContext) -> None:
