@@ -22,6 +22,7 @@ except ImportError:  # before CPython 3.12
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from mmap import mmap
     from types import TracebackType
     from typing import Self
 
@@ -40,11 +41,22 @@ class UntrustedCache(EngineError):
     """The cache folder could have been written by somebody else, so nothing in it may be used."""
 
 
-def cache_key(module: bytes, compatibility_key: str) -> str:
+def cache_key(module: bytes | mmap, compatibility_key: str) -> str:
     """Name the artefact of these bytes under this engine, version and settings: 64 hexadecimal digits."""
     digest = sha256(module)
     digest.update(compatibility_key.encode())
     return str(digest.hexdigest())
+
+
+def cache_key_of(fd: int, compatibility_key: str) -> str:
+    """Name the artefact of the module behind a descriptor, as cache_key does; the bytes are mapped, not read."""
+    from mmap import PROT_READ, mmap  # late: only wasm
+
+    size = os.fstat(fd).st_size
+    if not size:
+        return cache_key(b"", compatibility_key)
+    with mmap(fd, size, prot=PROT_READ) as module:
+        return cache_key(module, compatibility_key)
 
 
 class ModuleCache:
@@ -89,7 +101,7 @@ class ModuleCache:
             os.close(folder)
 
     def lock(self, key: str) -> KeyLock:
-        """Wait to be the only one on this node who compiles `key`; a context manager."""
+        """Wait to be the only one on this node who compiles `key`; `with` gives it up."""
         return KeyLock(self._open_folder(create=True), f"{key}.lock")
 
     def _open_folder(self, *, create: bool) -> int:
@@ -135,21 +147,15 @@ class ModuleCache:
 
 
 class KeyLock:
-    """Exclusive use of one key on this node, from `with` to its end. It dies with its process."""
+    """Exclusive use of one key on this node until the end of `with`. It dies with its process."""
 
     def __init__(self, folder: int, name: str) -> None:
         self._folder = folder
         self._name = name
-        self._fd = -1
+        self._fd = self._acquire()
 
     def __enter__(self) -> Self:
-        """Wait for the holder; it unlinks the file when done, so a waiter may get a dead one: look again."""
-        while True:
-            self._fd = os.open(self._name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600, dir_fd=self._folder)
-            flock(self._fd, LOCK_EX)
-            if os.fstat(self._fd).st_nlink:
-                return self
-            os.close(self._fd)
+        return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -157,6 +163,19 @@ class KeyLock:
         os.unlink(self._name, dir_fd=self._folder)
         os.close(self._fd)
         os.close(self._folder)
+
+    def _acquire(self) -> int:
+        """Wait for the holder; it unlinks the file when done, so a waiter may get a dead one: look again."""
+        try:
+            while True:
+                fd = os.open(self._name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600, dir_fd=self._folder)
+                flock(fd, LOCK_EX)
+                if os.fstat(fd).st_nlink:
+                    return fd
+                os.close(fd)
+        except OSError:
+            os.close(self._folder)
+            raise
 
 
 def _verify_folder(fd: int, path: str) -> None:

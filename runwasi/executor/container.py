@@ -10,15 +10,15 @@ import os
 import select
 import signal
 
-from runwasi.executor import hooks, limits, usage
+from runwasi.executor import hooks, limits
 from runwasi.executor.errors import ContainerError, NotFound, WrongStatus, describe
 from runwasi.executor.protocol import FAILED, LISTENER, PROCEED, Channel, failure_from
-from runwasi.executor.seccomp_profile import send_listener
+from runwasi.executor.seccomp_profile import LISTENER_NAME, send_listener
 from runwasi.executor.status import require
 from runwasi.executor.store import GATE, Damaged, Folder, Saved, container_ids
 from runwasi.linux import cgroups, process, sockets
 from runwasi.oci.spec import loads
-from runwasi.oci.state import State
+from runwasi.oci.state import ContainerProcessState, State
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -147,7 +147,16 @@ class Container:
     def forward_listener(self, listener: int) -> None:
         """Give the descriptor of a notifying seccomp filter to the agent that the configuration names."""
         try:
-            send_listener(self.spec, self.oci_state("creating"), listener)
+            profile = self.spec.linux.seccomp
+            assert profile is not None  # it made the listener
+            state = ContainerProcessState(
+                oci_version=self.spec.oci_version,
+                fds=(LISTENER_NAME,),
+                pid=self.pid,
+                metadata=profile.listener_metadata,
+                state=self.oci_state(),
+            )
+            send_listener(profile.listener_path or "", state, listener)
         finally:
             os.close(listener)
 
@@ -222,7 +231,9 @@ class Container:
 
     def usage(self) -> Usage:
         """Return what it used so far and its limits."""
-        return usage.read(self.cgroup)
+        from runwasi.executor.usage import read_usage  # late: only statistics need it
+
+        return read_usage(self.cgroup)
 
     def wait(self) -> int:
         """Wait for its first process and return the exit code, 128 + n when signal n ended it.
@@ -245,7 +256,7 @@ class Container:
         if self.saved.resctrl:
             from runwasi.linux import resctrl  # late: few hosts have it
 
-            resctrl.leave(self.saved.resctrl, self.id)
+            resctrl.leave(self.saved.resctrl, self.id, remove=self.saved.resctrl == self.id)
         self._run_poststop_hooks()
         self.folder.remove()
         self.close()

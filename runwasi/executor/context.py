@@ -10,7 +10,8 @@ if TYPE_CHECKING:
     from runwasi.executor.protocol import Channel
     from runwasi.executor.seccomp_profile import Filter
     from runwasi.executor.workload import Native, Wasm
-    from runwasi.oci.spec import Process, Spec
+    from runwasi.oci.process import Process
+    from runwasi.oci.spec import Spec
 
 
 class Stdio:
@@ -42,10 +43,14 @@ class ChildContext:
         self.preserve_fds = 0
         """How many descriptors from 3 on the process inherits."""
         self.no_new_keyring = False
+        self.pid = 0
+        """This process as the host numbers it."""
         self.namespaces: list[tuple[str, int]] = []
         """(kind, descriptor) of each namespace to join, in the order to join them."""
         self.proc_fd = -1
         """The host's /proc, checked to be one: writes through it cannot be redirected by the rootfs."""
+        self.root_fd = -1
+        """O_PATH descriptor of the container's root; for the first process mount_rootfs sets it."""
         self.userns = False
         """The process is in a user namespace other than ours, new or joined."""
         self.seccomp: Filter | None = None
@@ -60,7 +65,7 @@ class ChildContext:
 
     def kept_fds(self) -> set[int]:
         """Return the descriptors that must live until the workload: all others are the creating process's."""
-        kept = {*self.stdio.fds(), self.channel.fileno(), self.proc_fd, self.console_socket}
+        kept = {*self.stdio.fds(), self.channel.fileno(), self.proc_fd, self.root_fd, self.console_socket}
         kept.update(fd for _, fd in self.namespaces)
         kept.update(range(3, 3 + self.preserve_fds))
         return kept - {-1}
@@ -74,8 +79,6 @@ class InitContext(ChildContext):
         self.bundle_path = ""
         self.rootfs = ""
         """The rootfs on the host, absolute."""
-        self.root_fd = -1
-        """O_PATH descriptor of the mount that becomes the root; set by mount_rootfs."""
         self.no_pivot = False
         self.new_userns = False
         self.new_netns = False
@@ -87,8 +90,6 @@ class InitContext(ChildContext):
         """Descriptors of mounts that become read-only once the steps have filled them."""
         self.gate = -1
         """Listening unix socket; whoever connects starts the container."""
-        self.pid = 0
-        """The container's first process as the host numbers it."""
 
     def kept_fds(self) -> set[int]:
         """Return the descriptors that must live until the workload."""

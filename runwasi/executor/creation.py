@@ -11,25 +11,15 @@ import select
 import signal
 import time
 
-from runwasi.executor import errands, hooks, limits, seccomp_profile
+from runwasi.executor import hooks, limits, seccomp_profile
 from runwasi.executor.container import Container
 from runwasi.executor.context import InitContext
+from runwasi.executor.conversation import END, Conversation, end_child, engine_of
 from runwasi.executor.errors import ContainerError, describe
 from runwasi.executor.init import INIT_STEPS, run_steps
-from runwasi.executor.protocol import (
-    COMPILE,
-    CREATE_RUNTIME,
-    FAILED,
-    LAYERS,
-    LISTENER,
-    PROCEED,
-    READY,
-    Channel,
-    Message,
-    failure_from,
-)
+from runwasi.executor.protocol import CREATE_RUNTIME, READY, Channel, Message
 from runwasi.executor.spawning import Plan, spawn
-from runwasi.executor.steps.rootfs import open_mount_sources
+from runwasi.executor.steps.mount_sources import open_mount_sources
 from runwasi.executor.store import CONFIG, GATE, Folder, Saved
 from runwasi.executor.undo import Undo
 from runwasi.linux import cgroups, idmap, process, rlimits, sockets
@@ -38,17 +28,12 @@ from runwasi.oci.record import replaced
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from typing import TypeAlias
-
-    from runwasi.engines.engine import Engine
     from runwasi.executor.bundle import Bundle
     from runwasi.executor.options import CreateOptions
     from runwasi.linux.cgroups import Cgroup
     from runwasi.linux.process import Child
     from runwasi.oci.linux import IdMapping, IntelRdt
-
-    Errand: TypeAlias = Callable[[Channel, Message, CreateOptions, Callable[[], Engine]], Child | None]
+    from runwasi.oci.process import Rlimit
 
 
 def begin_create(root: str, container_id: str, bundle: Bundle, options: CreateOptions) -> Creation:
@@ -98,31 +83,28 @@ class Creation:
         self._bundle = bundle
         self._options = options
         self._undo = undo
-        self._helpers: dict[int, Child] = {}
-        self._poll: select.epoll
-        self._channel: Channel
+        self._conversation: Conversation
         self._cgroup: Cgroup
         self.container: Container
         """The container; its pid is known from begin on, and it is created once advance has returned True."""
 
     def fileno(self) -> int:
         """Return the descriptor that is readable when advance has something to do."""
-        return self._poll.fileno()
+        return self._conversation.fileno()
 
     def begin(self) -> None:
         """Prepare everything outside the container, fork, and let the child go."""
         self._save(self._first_record())
         self._cgroup.create()
         self._undo.add(self._cgroup.remove)
-        self._poll = select.epoll()
         plan = Plan.of(self._bundle.spec.linux)
         try:
             child = self._fork(plan)
         finally:
             plan.close()
-        self._undo.add(_end, child)
+        self._undo.add(end_child, child)
         self._settle(child, plan)
-        self._channel.send(PROCEED, str(child.pid))
+        self._conversation.proceed(str(child.pid))
 
     def advance(self) -> bool:
         """Answer the child's pending requests; True when the container is created.
@@ -130,10 +112,8 @@ class Creation:
         Raises ContainerError or SpecError, with everything taken back, when it cannot be.
         """
         try:
-            for fd, _ in self._poll.poll(0):
-                if fd != self._channel.fileno():
-                    self._helper_ended(fd)
-                elif self._answer(self._channel.receive()):
+            while message := self._conversation.next_message():
+                if self._answer(message):
                     return True
         except BaseException:
             self.abort()
@@ -142,15 +122,7 @@ class Creation:
 
     def abort(self) -> None:
         """Give up: kill what runs and take everything back."""
-        for helper in self._helpers.values():
-            _end(helper)
-        self._helpers.clear()
         self._undo.run()
-        self._close()
-
-    def _close(self) -> None:
-        self._channel.close()
-        self._poll.close()
 
     # before the fork
 
@@ -185,9 +157,9 @@ class Creation:
 
     def _fork(self, plan: Plan) -> Child:
         """Fork the child; in it, never return."""
-        self._channel, child_channel = Channel.pair()
-        self._undo.add(self._close)
-        self._poll.register(self._channel.fileno(), select.EPOLLIN)
+        channel, child_channel = Channel.pair()
+        self._conversation = Conversation(channel, self._options, self._forward_listener)
+        self._undo.add(self._conversation.close)
         context = self._context(plan, child_channel)
         try:
             child = spawn(plan)
@@ -214,12 +186,12 @@ class Creation:
         context.new_netns = plan.makes("net")
         context.new_mountns = plan.makes("mnt")
         context.cgroup_paths = self._cgroup.paths()
-        context.load_engine = _engine_loader(options)
+        context.load_engine = lambda: engine_of(options)
         context.may_fetch_layers = options.fetch_layers is not None
         context.seccomp = seccomp_profile.compiled(spec.linux.seccomp, options.cache_root)
         context.proc_fd = open_procfs()
         context.gate = sockets.listen(f"{self._folder.path}/{GATE}", 1)
-        context.mount_sources = open_mount_sources(spec, context.userns)
+        context.mount_sources = open_mount_sources(spec, context.bundle_path, context.rootfs, context.userns)
         return context
 
     # between the fork and the child's first step
@@ -236,9 +208,9 @@ class Creation:
             )
         self._cgroup.enter(child.pid)
         limits.apply(self._cgroup, linux.resources)
-        _set_oom_score_adj(child.pid, self._bundle.process.oom_score_adj)
+        set_oom_score_adj(child.pid, self._bundle.process.oom_score_adj)
         if saved.resctrl:
-            _join_resctrl(saved.resctrl, child.pid, linux.intel_rdt)
+            _join_resctrl(saved.resctrl, child.pid, linux.intel_rdt, self._folder.id)
         if linux.net_devices:
             from runwasi.linux.netdevices import move  # late: pyroute2, 100 ms
 
@@ -247,26 +219,19 @@ class Creation:
 
     # what the child asks
 
-    def _answer(self, message: Message | None) -> bool:
-        if message is None:
+    def _answer(self, message: Message) -> bool:
+        if message.kind == END:
             raise self._death()
-        kind = message.kind
-        if kind == READY:
-            self._ready(message.fields[0])
-            return True
-        if kind == FAILED:
-            raise failure_from(message.fields)
-        if kind == CREATE_RUNTIME:
+        if message.kind == CREATE_RUNTIME:
             self._run_create_runtime_hooks()
-            self._channel.send(PROCEED)
-        elif kind == LISTENER:
-            self.container.forward_listener(message.fds[0])
-            self._channel.send(PROCEED)
-        elif kind == COMPILE:
-            self._send_on_errand(errands.answer_compile, message)
-        elif kind == LAYERS:
-            self._send_on_errand(errands.answer_layers, message)
-        return False
+            self._conversation.proceed()
+            return False
+        assert message.kind == READY
+        self._ready(message.fields[0])
+        return True
+
+    def _forward_listener(self, listener: int) -> None:
+        self.container.forward_listener(listener)
 
     def _run_create_runtime_hooks(self) -> None:
         spec_hooks = self._bundle.spec.hooks
@@ -274,31 +239,14 @@ class Creation:
         hooks.run_all("prestart", spec_hooks.prestart, state)
         hooks.run_all("createRuntime", spec_hooks.create_runtime, state)
 
-    def _send_on_errand(self, errand: Errand, message: Message) -> None:
-        """Have another process answer the child in our stead, so that nobody else waits for it."""
-        helper = errand(self._channel, message, self._options, _engine_loader(self._options))
-        if helper is not None:
-            self._helpers[helper.pidfd] = helper
-            self._poll.register(helper.pidfd, select.EPOLLIN)
-
-    def _helper_ended(self, pidfd: int) -> None:
-        """Notice a helper's end; one that died without an answer leaves that to us."""
-        self._poll.unregister(pidfd)
-        del self._helpers[pidfd]
-        code = process.reap(pidfd)
-        os.close(pidfd)
-        if code:
-            self._channel.send_failure(ContainerError(f"a helper process ended with status {code}"))
-
     def _ready(self, kind: str) -> None:
         """Finish: limits that would have hindered the child, the pid file, and nothing to undo any more."""
-        for limit in self._bundle.process.rlimits:
-            rlimits.set_rlimit(limit.type, limit.soft, limit.hard, self.container.pid)
+        set_rlimits(self.container.pid, self._bundle.process.rlimits)
         self._save(replaced(self.container.saved, kind=kind))
         if self._options.pid_file:
             write_pid_file(self._options.pid_file, self.container.pid)
         self._undo.commit()
-        self._close()
+        self._conversation.close()
 
     def _death(self) -> ContainerError:
         """Say how the child died before it was ready; it is reaped here."""
@@ -310,30 +258,11 @@ class Creation:
         return ContainerError(f"the container's first process is gone before it was ready: {why}")
 
 
-def _engine_loader(options: CreateOptions) -> Callable[[], Engine]:
-    engine = options.engine
-    if not isinstance(engine, str):
-        return lambda: engine
-    from runwasi.engines import registry
-
-    return lambda: registry.load(engine)
-
-
 def _cgroup_at(path: str, systemd: bool, rootless: bool) -> Cgroup:
     try:
         return cgroups.cgroup_at(path, systemd=systemd, rootless=rootless)
     except OSError as error:
         raise ContainerError(f"{describe(error)} ($.linux.cgroupsPath)", errno=error.errno or 0) from None
-
-
-def _end(child: Child) -> None:
-    """Kill and reap a child of ours, and close its pidfd; one that is gone already is fine."""
-    try:
-        process.pidfd_send_signal(child.pidfd, signal.SIGKILL)
-        process.reap(child.pidfd)
-    except (ProcessLookupError, ChildProcessError):
-        pass
-    os.close(child.pidfd)
 
 
 def write_pid_file(path: str, pid: int) -> None:
@@ -345,7 +274,20 @@ def write_pid_file(path: str, pid: int) -> None:
     os.rename(temporary, path)
 
 
-def _set_oom_score_adj(pid: int, score: int | None) -> None:
+def set_rlimits(pid: int, wanted: tuple[Rlimit, ...]) -> None:
+    """Set the resource limits of process pid. Raises ContainerError naming the one that was refused."""
+    for index, limit in enumerate(wanted):
+        try:
+            rlimits.set_rlimit(limit.type, limit.soft, limit.hard, pid)
+        except OSError as error:
+            raise ContainerError(
+                f"{limit.type} {limit.soft}:{limit.hard}: {error.strerror} ($.process.rlimits[{index}])",
+                errno=error.errno or 0,
+            ) from None
+
+
+def set_oom_score_adj(pid: int, score: int | None) -> None:
+    """Set how soon the kernel kills process pid for want of memory. Raises ContainerError naming the member."""
     if score is None:
         return
     try:
@@ -366,11 +308,12 @@ def _resctrl_group(rdt: IntelRdt | None, container_id: str) -> str:
     return "" if rdt is None else rdt.clos_id or container_id
 
 
-def _join_resctrl(group: str, pid: int, rdt: IntelRdt | None) -> None:
+def _join_resctrl(group: str, pid: int, rdt: IntelRdt | None, container_id: str) -> None:
     from runwasi.linux import resctrl  # late: few hosts have it
 
     assert rdt is not None
-    resctrl.join(group, pid, rdt)
+    schemata = (*filter(None, (rdt.l3_cache_schema, rdt.mem_bw_schema)), *rdt.schemata)
+    resctrl.join(group, pid, schemata, container_id if rdt.enable_monitoring else "")
 
 
 def _now() -> str:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 
 from runwasi.engines.module_cache import ModuleCache
-from runwasi.executor import compile as compiler
 from runwasi.executor.protocol import ANSWER, Channel, Message
 from runwasi.linux import process, sockets
 
@@ -42,6 +41,8 @@ def answer_compile(
         return None
 
     def answer() -> Answer:
+        from runwasi.executor import compile as compiler  # late: only where a module is new to this node
+
         engine = load_engine()
         made = compiler.compile_module(engine, module, cache, name)
         if blob and options.keep_artefact is not None:
@@ -51,20 +52,17 @@ def answer_compile(
     return _fork(channel, answer, message.fds)
 
 
-def answer_layers(
-    channel: Channel, message: Message, options: CreateOptions, load_engine: Callable[[], Engine]
-) -> Child | None:
+def answer_layers(channel: Channel, options: CreateOptions) -> Child:
     """Answer from a new process with the wasm layers of the container's image: their descriptions and bytes."""
-    del load_engine
     fetch = options.fetch_layers
     assert fetch is not None  # the child asks only when it was told that somebody can
 
     def answer() -> Answer:
         layers = fetch()
-        texts = tuple("\n".join((layer.title, layer.media_type, layer.digest, layer.blob)) for layer in layers)
+        texts = tuple(f"{item.title}\n{item.media_type}\n{item.digest}\n{item.blob}" for item in layers)
         return texts, tuple(layer.fd for layer in layers)
 
-    return _fork(channel, answer, message.fds)
+    return _fork(channel, answer, ())
 
 
 def _fork(channel: Channel, answer: Callable[[], Answer], fds: tuple[int, ...]) -> Child:

@@ -44,7 +44,9 @@ def _run(kind: str, index: int, hook: Hook, state: bytes) -> None:
     try:
         code, output = _spawn(hook, state)
     except OSError as error:
-        raise ContainerError(f"{name}: {error.strerror} ($.hooks.{kind}[{index}].path)", step="hook") from None
+        raise ContainerError(
+            f"{name}: {error.strerror} ($.hooks.{kind}[{index}].path)", step="hook"
+        ) from None
     except TimeoutError:
         raise ContainerError(f"{name}: timed out after {hook.timeout} s", step="hook") from None
     if code:

@@ -31,6 +31,7 @@ from runwasi.executor.steps.identity import (
 from runwasi.executor.steps.launch import (
     anticipate_engine,
     ask_for_create_runtime_hooks,
+    ask_for_rlimits,
     choose_workload,
     report_ready,
     run_create_container_hooks,
@@ -44,6 +45,7 @@ from runwasi.executor.steps.namespaces import (
     bring_up_loopback,
     drop_parent_descriptors,
     enter_cgroup_namespace,
+    enter_same_root,
     join_namespaces,
     wait_for_parent,
 )
@@ -53,11 +55,15 @@ from runwasi.executor.steps.system import set_hostname, set_scheduling, set_sysc
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import NoReturn
+    from typing import NoReturn, TypeVar
 
     from runwasi.executor.context import ChildContext, InitContext
 
-INIT_STEPS: tuple[Callable[[InitContext], None], ...] = (  # the order is the kernel's and the spec's; do not sort
+    C = TypeVar("C", bound=ChildContext)
+
+INIT_STEPS: tuple[
+    Callable[[InitContext], None], ...
+] = (  # the order is the kernel's and the spec's; do not sort
     drop_parent_descriptors,
     wait_for_parent,
     join_namespaces,
@@ -94,8 +100,32 @@ INIT_STEPS: tuple[Callable[[InitContext], None], ...] = (  # the order is the ke
     run_workload,
 )
 
+EXEC_STEPS: tuple[Callable[[ChildContext], None], ...] = (  # the same, for a process that joins
+    drop_parent_descriptors,
+    wait_for_parent,
+    anticipate_engine,
+    join_namespaces,
+    enter_same_root,
+    become_mapped_root,
+    join_keyring,
+    connect_stdio,
+    own_stdio,
+    set_scheduling,
+    label_process,
+    become_user,
+    stand_in_cwd,
+    choose_workload,
+    raise_effective,
+    forbid_new_privileges,
+    filter_before_capabilities,
+    limit_capabilities,
+    ask_for_rlimits,
+    filter_last,
+    run_workload,
+)
 
-def run_steps(ctx: ChildContext, steps: tuple[Callable[[InitContext], None], ...]) -> NoReturn:
+
+def run_steps(ctx: C, steps: tuple[Callable[[C], None], ...]) -> NoReturn:
     """Walk through the steps in a freshly forked child; never returns to the code that forked it.
 
     A failure crosses to the parent as fields with the step's name. What is not an operating system's or a user's
@@ -105,7 +135,7 @@ def run_steps(ctx: ChildContext, steps: tuple[Callable[[InitContext], None], ...
     try:
         for step in steps:
             name = step.__name__
-            step(ctx)  # type: ignore[arg-type]  # EXEC_STEPS need only a ChildContext
+            step(ctx)
     except BaseException as error:  # noqa: BLE001 - nothing may unwind into the parent's code
         try:
             ctx.verdict.send_failure(error, name)

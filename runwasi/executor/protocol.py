@@ -104,7 +104,9 @@ class Channel:
         """Child side: wait for the parent's PROCEED or ANSWER. Raises as request does."""
         message = self.receive()
         if message is None:
-            raise ConnectionResetError(errno.ECONNRESET, os.strerror(errno.ECONNRESET), "the creating process")
+            raise ConnectionResetError(
+                errno.ECONNRESET, os.strerror(errno.ECONNRESET), "the creating process"
+            )
         if message.kind == FAILED:
             raise failure_from(message.fields)
         return message

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 KINDS = {"mount": "mnt", "network": "net"}
 """The spec's names of namespaces where the kernel's differ."""
 
+_ENTERED_BY_INTERMEDIATE = ("user", "pid", "time")
 _JOIN_ORDER = ("user", "ipc", "uts", "net", "pid", "time", "cgroup", "mnt")
 
 
@@ -84,22 +85,22 @@ class Plan:
 
     def entered_by_parent(self) -> list[tuple[str, int]]:
         """Return the joined namespaces that the parent enters around the fork."""
+        if self.through_user_namespace():
+            return []
         if self.makes("user"):
             return [(kind, fd) for kind, fd in self.joined if kind != "mnt"]
         return [(kind, fd) for kind, fd in self.joined if kind in ("pid", "time")]
 
     def through_user_namespace(self) -> bool:
         """Say whether the clone must happen inside a joined user namespace."""
-        return self.joins("user") and self.clone_flags() != 0
+        return self.joins("user") and (self.clone_flags() != 0 or self.joins("pid"))
 
     def entered_by_child(self) -> list[tuple[str, int]]:
         """Return the joined namespaces that the child itself enters, in order."""
-        done = self.entered_by_parent()
-        return [
-            (kind, fd)
-            for kind, fd in self.joined
-            if (kind, fd) not in done and not (kind == "user" and self.through_user_namespace())
-        ]
+        done = [kind for kind, _ in self.entered_by_parent()]
+        if self.through_user_namespace():
+            done += _ENTERED_BY_INTERMEDIATE
+        return [(kind, fd) for kind, fd in self.joined if kind not in done]
 
 
 def spawn(plan: Plan, cgroup_fd: int = -1) -> Child | None:
@@ -168,7 +169,8 @@ def _spawn_inside_user_namespace(plan: Plan) -> Child | None:
     read_end, write_end = os.pipe2(os.O_CLOEXEC)
     stage = fork_into()
     if stage is None:
-        return _clone_as_sibling(plan, write_end)
+        _clone_as_sibling(plan, write_end)
+        return None
     os.close(write_end)
     try:
         said = os.read(read_end, 4096)
@@ -185,8 +187,8 @@ def _spawn_inside_user_namespace(plan: Plan) -> Child | None:
 def _clone_as_sibling(plan: Plan, answer: int) -> None:
     """In the intermediate process: join, clone, tell the parent the pid and end; only the clone returns."""
     try:
-        for kind, fd in plan.joined:
-            if kind == "user":
+        for kind, fd in plan.joined:  # the user namespace is the first
+            if kind in _ENTERED_BY_INTERMEDIATE:
                 namespaces.setns(fd, FLAGS[kind])
         os.setresgid(0, 0, 0)
         os.setresuid(0, 0, 0)

@@ -84,7 +84,9 @@ class Folder:
         except OSError as error:
             if error.errno == errno.ENAMETOOLONG:
                 raise Invalid(f"container id is too long: {len(self.id)} characters") from None
-            raise ContainerError(f"state root {self.root}: {error.strerror}", errno=error.errno or 0) from None
+            raise ContainerError(
+                f"state root {self.root}: {error.strerror}", errno=error.errno or 0
+            ) from None
 
     def write(self, name: str, data: bytes) -> None:
         """Write a file of the folder so that a reader finds the old or the new content, never a part."""

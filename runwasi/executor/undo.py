@@ -5,6 +5,7 @@ from __future__ import annotations
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Self
 
 
 class Undo:
@@ -35,7 +36,7 @@ class Undo:
             except OSError:
                 continue
 
-    def __enter__(self) -> Undo:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: object, error: object, trace: object) -> None:

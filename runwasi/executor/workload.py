@@ -37,6 +37,7 @@ if TYPE_CHECKING:
         def compiled(self, module: Module, blob: str) -> Module:
             """Return the module with its artefact; blob is the digest of the layer it came from, or ""."""
 
+
 HANDLER = "run.oci.handler"  # crun's annotation: "wasm" forces
 VARIANT = "module.wasm.image/variant"  # containerd's and crun's: "compat" forces
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -93,7 +94,9 @@ def may_be_wasm(request: Request, root_fd: int, has_image: bool) -> bool:
     """
     for path, _ in _candidates(request):
         try:
-            fd = open_in_root(root_fd, os.path.join(request.cwd, path), os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY)
+            fd = open_in_root(
+                root_fd, os.path.join(request.cwd, path), os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY
+            )
         except OSError:
             continue
         try:
@@ -121,9 +124,12 @@ def choose(request: Request, parent: Parent) -> Native | Wasm:
     forced = _wasm_is_forced(request.annotations)
     if found.kind in ("elf", "script") and not forced:
         return _native(request, found)
-    accepted = "WebAssembly, which an annotation asks for" if forced else "an ELF file, a script, or WebAssembly"
+    accepted = (
+        "WebAssembly, which an annotation asks for" if forced else "an ELF file, a script, or WebAssembly"
+    )
     raise ContainerError(
-        f"cannot execute {found.path}: not {accepted} ({describe_bytes(found.first_bytes)})", errno=errno.ENOEXEC
+        f"cannot execute {found.path}: not {accepted} ({describe_bytes(found.first_bytes)})",
+        errno=errno.ENOEXEC,
     )
 
 
@@ -144,7 +150,9 @@ class _Found:
         self.fd = fd
         self.function = function
         self.first_bytes = os.pread(fd, SNIFF_SIZE, 0) if fd >= 0 else b""
-        self.kind = sniff(self.first_bytes) if fd >= 0 else "elf"  # who may only execute it cannot run a module
+        self.kind = (
+            sniff(self.first_bytes) if fd >= 0 else "elf"
+        )  # who may only execute it cannot run a module
 
 
 def _find(request: Request) -> _Found | None:
@@ -225,7 +233,8 @@ def _refuse_own_program(found: _Found) -> None:
         return  # no /proc in there that could lead to us, or an interpreter that execve will not find
     if (ours.st_dev, ours.st_ino) == (theirs.st_dev, theirs.st_ino):
         raise ContainerError(
-            f"cannot execute {found.path}: it leads to the container runtime's own program", errno=errno.EACCES
+            f"cannot execute {found.path}: it leads to the container runtime's own program",
+            errno=errno.EACCES,
         )
 
 
@@ -245,7 +254,8 @@ def _from_layers(request: Request, parent: Parent) -> Wasm:
     engine = parent.engine()
     choice = image_layers.choose(layers, request.args[0], request.annotations)
     module, *others = (
-        parent.compiled(Module(layer.name, layer.fd), layer.blob) for layer in (choice.program, *choice.others)
+        parent.compiled(Module(layer.name, layer.fd), layer.blob)
+        for layer in (choice.program, *choice.others)
     )
     return _accepted(engine, _context(request, module, choice.function, others))
 

@@ -135,6 +135,12 @@ def apply(sets: CapSets) -> None:
         check(result, "prctl PR_CAP_AMBIENT_RAISE", number)
 
 
+def raise_permitted() -> None:
+    """Make every permitted capability effective, as after a change of user that kept them."""
+    sets = current()
+    _capset(sets.permitted, sets.permitted, sets.inheritable)
+
+
 def current() -> CapSets:
     """Read the five sets of this thread."""
     header, data = (c_uint32 * 2)(_VERSION_3, 0), (c_uint32 * 6)()

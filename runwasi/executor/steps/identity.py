@@ -78,7 +78,9 @@ def stand_in_cwd(ctx: ChildContext) -> None:
         inside = os.getcwd().startswith("/")
     except OSError as error:
         if error.filename == cwd:
-            raise ContainerError(f"chdir to cwd ({cwd!r}) set in config.json failed: {describe(error)}") from None
+            raise ContainerError(
+                f"chdir to cwd ({cwd!r}) set in config.json failed: {describe(error)}"
+            ) from None
         inside = False  # getcwd finds no way from the root to here
     if not inside:
         raise ContainerError(f"cwd {cwd!r} is outside the container's root ($.process.cwd)")

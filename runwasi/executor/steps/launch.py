@@ -5,8 +5,13 @@ After enter_root the host's files are out of reach, so whatever code these steps
 
 from __future__ import annotations
 
-import _signal
 import os
+from _signal import (  # type: ignore[import-not-found]  # the module signal adds enumerations, 3 ms
+    SIG_DFL,
+    SIGPIPE,
+    SIGXFSZ,
+    signal,
+)
 
 from runwasi.engines.engine import EXIT_REFUSED, EXIT_TRAP, EngineError, Module, Stdio, Trap
 from runwasi.engines.layers import Layer
@@ -23,6 +28,7 @@ if TYPE_CHECKING:
 
     from runwasi.engines.engine import Engine
     from runwasi.executor.context import ChildContext, InitContext
+    from runwasi.executor.status import Status
 
 
 def ask_for_create_runtime_hooks(ctx: InitContext) -> None:
@@ -43,18 +49,22 @@ def run_start_container_hooks(ctx: InitContext) -> None:
         hooks.run_all("startContainer", ctx.spec.hooks.start_container, _state(ctx, "created"))
 
 
-def _state(ctx: InitContext, status: str) -> bytes:
-    return State(
-        oci_version=ctx.spec.oci_version,
-        id=ctx.id,
-        status=status,
-        pid=ctx.pid,
-        bundle=ctx.bundle_path,
-        annotations=ctx.spec.annotations,
-    ).to_json().encode()
+def _state(ctx: InitContext, status: Status) -> bytes:
+    return (
+        State(
+            oci_version=ctx.spec.oci_version,
+            id=ctx.id,
+            status=status,
+            pid=ctx.pid,
+            bundle=ctx.bundle_path,
+            annotations=ctx.spec.annotations,
+        )
+        .to_json()
+        .encode()
+    )
 
 
-def anticipate_engine(ctx: InitContext) -> None:
+def anticipate_engine(ctx: ChildContext) -> None:
     """Load the engine while the host's files are in sight, when what args[0] names may need one."""
     request = _request(ctx)
     if workload.may_be_wasm(request, ctx.root_fd, ctx.may_fetch_layers):
@@ -95,7 +105,10 @@ class _Parent:
             return ()
         answer = self._ctx.channel.request(LAYERS)
         texts = (field.split("\n") for field in answer.fields)
-        return tuple(Layer(*text, fd) for text, fd in zip(texts, answer.fds, strict=True))
+        return tuple(
+            Layer(title, media_type, digest, blob, fd)
+            for (title, media_type, digest, blob), fd in zip(texts, answer.fds, strict=True)
+        )
 
     def compiled(self, module: Module, blob: str) -> Module:
         """Ask for the artefact of a module; the same module comes back where its engine makes none."""
@@ -114,6 +127,11 @@ def report_ready(ctx: InitContext) -> None:
     ctx.channel.close()
 
 
+def ask_for_rlimits(ctx: ChildContext) -> None:
+    """Have the parent set our limits: it may raise them, and they could have hindered the steps until here."""
+    ctx.channel.request(READY)
+
+
 def wait_for_start(ctx: InitContext) -> None:
     """Wait until somebody connects to the gate; from then on failures are told there."""
     connection = sockets.accept(ctx.gate)
@@ -129,8 +147,8 @@ def run_workload(ctx: ChildContext) -> NoReturn:
     complete_env(ctx)
     environment = dict(entry.partition("=")[::2] for entry in ctx.env if "=" in entry[1:])
     process.close_range(3 + ctx.preserve_fds, cloexec=True)
-    for signal in (_signal.SIGPIPE, _signal.SIGXFSZ):  # the interpreter ignores these two, and execve keeps that
-        _signal.signal(signal, _signal.SIG_DFL)
+    for number in (SIGPIPE, SIGXFSZ):  # the interpreter ignores these two, and execve keeps that
+        signal(number, SIG_DFL)
     os.execve(ctx.workload.path, ctx.workload.argv, environment)
 
 

@@ -16,7 +16,7 @@ def drop_parent_descriptors(ctx: ChildContext) -> None:
     process.close_fds_except(ctx.kept_fds())
 
 
-def wait_for_parent(ctx: InitContext) -> None:
+def wait_for_parent(ctx: ChildContext) -> None:
     """Wait for id maps, cgroup and limits; nothing of the container runs outside its cgroup."""
     ctx.pid = int(ctx.channel.expect().fields[0])
     # From here on no process of the container may trace us or open our program (CVE-2019-5736). Not earlier:
@@ -31,6 +31,14 @@ def join_namespaces(ctx: ChildContext) -> None:
         namespaces.setns(fd, namespaces.FLAGS[kind])
         os.close(fd)
     ctx.namespaces.clear()
+
+
+def enter_same_root(ctx: ChildContext) -> None:
+    """Stand in the root of the process we join: without a mount namespace of its own it only changed its root."""
+    os.fchdir(ctx.root_fd)
+    os.chroot(".")
+    os.close(ctx.root_fd)
+    ctx.root_fd = -1
 
 
 def become_mapped_root(ctx: ChildContext) -> None:

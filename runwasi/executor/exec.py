@@ -1,0 +1,148 @@
+"""A further process in a running container: exec.
+
+It joins what the container's first process is in, through that process's pidfd, and becomes what the process
+document says by the same steps. It is our direct child, also where it is in another pid namespace.
+"""
+
+from __future__ import annotations
+
+import os
+
+from runwasi.executor import seccomp_profile
+from runwasi.executor.context import ChildContext
+from runwasi.executor.conversation import END, Conversation, end_child, engine_of
+from runwasi.executor.creation import set_oom_score_adj, set_rlimits, write_pid_file
+from runwasi.executor.errors import ContainerError, Invalid, describe
+from runwasi.executor.init import EXEC_STEPS, run_steps
+from runwasi.executor.options import CreateOptions
+from runwasi.executor.protocol import READY, Channel
+from runwasi.executor.spawning import Plan, spawn
+from runwasi.executor.status import require
+from runwasi.executor.undo import Undo
+from runwasi.linux import scheduling
+from runwasi.linux.filesystems import open_procfs
+from runwasi.linux.namespaces import FLAGS
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from runwasi.executor.container import Container
+    from runwasi.linux.process import Child
+    from runwasi.oci.process import CpuAffinity, Process
+
+
+class ExecOptions(CreateOptions):
+    """Options of exec: those of create that concern a process, and the cgroup below the container's to join.
+
+    cgroup is a relative path, "" for the container's own; ignore_paused lets exec into a frozen container,
+    where the process stands still until it is resumed.
+    """
+
+    __slots__ = ("cgroup", "ignore_paused")
+
+    def __init__(self, *, cgroup: str = "", ignore_paused: bool = False, **options: object) -> None:
+        super().__init__(**options)  # type: ignore[arg-type]  # CreateOptions says what there is
+        self.cgroup = cgroup
+        self.ignore_paused = ignore_paused
+
+
+def execute(container: Container, process: Process, options: ExecOptions) -> Child:
+    """Run a further process in the container; returns once its program runs. The caller owns the pidfd.
+
+    Raises WrongStatus when the container does not run, ContainerError when the process could not be executed.
+    """
+    status = container.status()
+    if not (status == "paused" and options.ignore_paused):
+        require("exec", container.id, status)
+    if ".." in options.cgroup.split("/"):
+        raise Invalid(f"cgroup {options.cgroup!r} must stay below the container's")
+    with Undo() as undo:
+        child, conversation = _fork(container, process, options, undo)
+        _settle(container, child, process, options)
+        conversation.proceed(str(child.pid))
+        _await_start(conversation, child, process)
+        if options.pid_file:
+            write_pid_file(options.pid_file, child.pid)
+        conversation.close()
+        return child
+    raise AssertionError("unreachable")  # the block returns or raises
+
+
+def _fork(
+    container: Container, process: Process, options: ExecOptions, undo: Undo
+) -> tuple[Child, Conversation]:
+    """Fork the process into the container's pid namespace; in it, never return."""
+    channel, child_channel = Channel.pair()
+    conversation = Conversation(channel, options, container.forward_listener)
+    undo.add(conversation.close)
+    plan = _plan(container)
+    context = ChildContext(container.id, container.spec, process, child_channel)
+    try:
+        _prepare(context, container, plan, options)
+        child = spawn(plan)
+        if child is None:
+            run_steps(context, EXEC_STEPS)
+    finally:
+        plan.close()
+        child_channel.close()
+        for fd in (context.root_fd, context.proc_fd):
+            if fd >= 0:
+                os.close(fd)
+    undo.add(end_child, child)
+    return child, conversation
+
+
+def _plan(container: Container) -> Plan:
+    """Join what the first process is in and we are not; its pidfd stands for each of its namespaces."""
+    pidfd = container.open_pidfd()
+    joined = [kind for kind in FLAGS if _differs(container.pid, kind)]
+    return Plan(0, [(kind, os.dup(pidfd)) for kind in joined], None)
+
+
+def _differs(pid: int, kind: str) -> bool:
+    try:
+        theirs, ours = os.stat(f"/proc/{pid}/ns/{kind}"), os.stat(f"/proc/self/ns/{kind}")
+    except FileNotFoundError:  # a kernel without this kind
+        return False
+    return (theirs.st_dev, theirs.st_ino) != (ours.st_dev, ours.st_ino)
+
+
+def _prepare(context: ChildContext, container: Container, plan: Plan, options: ExecOptions) -> None:
+    context.stdio = options.stdio
+    context.console_socket = options.console_socket
+    context.preserve_fds = options.preserve_fds
+    context.no_new_keyring = options.no_new_keyring
+    context.namespaces = plan.entered_by_child()
+    context.userns = plan.joins("user")
+    context.load_engine = lambda: engine_of(options)
+    context.seccomp = seccomp_profile.compiled(container.spec.linux.seccomp, options.cache_root)
+    context.proc_fd = open_procfs()
+    context.root_fd = os.open(f"/proc/{container.pid}/root", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+
+
+def _settle(container: Container, child: Child, process: Process, options: ExecOptions) -> None:
+    """Put the waiting process into the container's cgroup, on its CPUs before and after."""
+    affinity = process.exec_cpu_affinity
+    if affinity and affinity.initial:
+        _set_affinity(affinity, "initial", child.pid)
+    cgroup = container.cgroup.below(options.cgroup) if options.cgroup else container.cgroup
+    cgroup.enter(child.pid, container.pid)
+    if affinity and affinity.final:
+        _set_affinity(affinity, "final", child.pid)
+    set_oom_score_adj(child.pid, process.oom_score_adj)
+
+
+def _set_affinity(affinity: CpuAffinity, member: str, pid: int) -> None:
+    try:
+        scheduling.set_affinity(getattr(affinity, member), pid)
+    except OSError as error:
+        raise ContainerError(
+            f"{describe(error)} ($.process.execCPUAffinity.{member})", errno=error.errno or 0
+        ) from None
+
+
+def _await_start(conversation: Conversation, child: Child, process: Process) -> None:
+    """Set its limits when it asks, and follow it until silence says that its program runs."""
+    while (message := conversation.wait()).kind != END:
+        assert message.kind == READY
+        set_rlimits(child.pid, process.rlimits)
+        conversation.proceed()
