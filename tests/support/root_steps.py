@@ -14,6 +14,7 @@ from runwasi.executor.steps.masks import mask_and_protect
 from runwasi.executor.steps.mount_sources import open_mount_sources
 from runwasi.executor.steps.rootfs import enter_root, mount_rootfs
 from runwasi.linux.filesystems import open_procfs
+from runwasi.linux.idmap import IdMap
 from runwasi.linux.namespaces import CLONE_NEWIPC, CLONE_NEWNET, CLONE_NEWNS, CLONE_NEWPID, CLONE_NEWUSER
 from runwasi.oci.spec import Spec, loads
 from tests.support.in_namespaces import MAPPED_FROM, run_in
@@ -81,6 +82,7 @@ class Root:
         *,
         readonly: bool = False,
         before: Callable[[], object] | None = None,
+        maps: Sequence[IdMap] | None = None,
     ) -> Result:
         """Make the root, enter it, and return what look sees; before is called once everything is mounted."""
         ctx = self._context(self.spec(mounts, linux, readonly=readonly))
@@ -95,7 +97,7 @@ class Root:
             return look()
 
         try:
-            return run_in(sum(_KINDS[kind] for kind in self.namespaces), steps)
+            return run_in(sum(_KINDS[kind] for kind in self.namespaces), steps, maps=maps)
         finally:
             for fd in (ctx.proc_fd, *ctx.mount_sources.values()):
                 os.close(fd)
