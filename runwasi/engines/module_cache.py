@@ -60,17 +60,20 @@ def cache_key_of(fd: int, compatibility_key: str) -> str:
 
 
 class ModuleCache:
-    """The node's artefacts below `root`. Methods raise OSError, and UntrustedCache as said in its text."""
+    """The node's artefacts below `root`. `lock` and `store` raise OSError and UntrustedCache."""
 
     def __init__(self, root: str = DEFAULT_ROOT, limit: int = DEFAULT_LIMIT) -> None:
         self.root = root
         self.limit = limit
 
     def lookup(self, key: str) -> int | None:
-        """Open the artefact of `key` for reading, or return None; one that fails its digest is removed."""
+        """Open the artefact of `key` for reading, or return None; one that fails its digest is removed.
+
+        A cache that may not be used holds nothing; `lock` and `store` say why.
+        """
         try:
             folder = self._open_folder(create=False)
-        except FileNotFoundError:
+        except (OSError, UntrustedCache):
             return None
         try:
             artefact = _open_entry(folder, key)

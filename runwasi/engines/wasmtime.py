@@ -187,7 +187,7 @@ def _report_timeout() -> int:
 
 
 def _reason(error: capi.WasmtimeError) -> str:
-    """Make one line of libwasmtime's error: the causes at its end, without backtrace and advice before them."""
+    """Make one line of libwasmtime's error: its causes, without the backtrace and advice before them."""
     what, separator, causes = str(error).partition("Caused by:")
     if not separator:
         return what.strip().removeprefix(TRAP_PREFIX)

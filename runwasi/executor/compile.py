@@ -1,0 +1,271 @@
+"""Compiles modules: once per node, in a process that can do no harm, into the cache.
+
+A module is hostile, and its compiler a large program. So the compiler runs in a process of its own that sees
+no file, no network and no other process, holds no capability, and whose memory and time are bounded. It gets
+the module's bytes in memory and leaves the artefact in memory; only its parent, which never looks at a
+module's inside, writes to the cache. A compiler that blows up is an error of the container that asked.
+
+The caller is itself a short-lived process (see errands): it blocks here for as long as a compilation takes.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import time
+
+from runwasi.engines.engine import CannotHandle, EngineError
+from runwasi.engines.module_cache import UntrustedCache, cache_key
+from runwasi.linux import capabilities, mounts, namespaces, process, rlimits
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+    from typing import NoReturn
+
+    from runwasi.engines.engine import Engine
+    from runwasi.engines.module_cache import ModuleCache
+
+PATIENCE_MS = 2000
+"""A compilation that takes longer is announced."""
+
+NOBODY = 65534
+
+_ISOLATION = (
+    namespaces.CLONE_NEWNS
+    | namespaces.CLONE_NEWPID
+    | namespaces.CLONE_NEWNET
+    | namespaces.CLONE_NEWIPC
+    | namespaces.CLONE_NEWUTS
+)
+
+
+class Bounds:
+    """What one compilation may take: bytes of address space, of a module and of an artefact; seconds.
+
+    The largest module on PyPI (99 MB) takes 2 GB and 52 seconds on two CPUs.
+    """
+
+    __slots__ = ("artefact", "memory", "module", "seconds")
+
+    def __init__(
+        self, memory: int = 4 << 30, module: int = 256 << 20, artefact: int = 1 << 30, seconds: int = 300
+    ) -> None:
+        self.memory = memory
+        self.module = module
+        self.artefact = artefact
+        self.seconds = seconds
+
+
+DEFAULT_BOUNDS = Bounds()
+
+
+class Compiled:
+    """What became of one file: its cache key, its artefact's bytes, the seconds it took, if it was there."""
+
+    __slots__ = ("cached", "key", "path", "seconds", "size")
+
+    def __init__(self, path: str, key: str, size: int, seconds: float, cached: bool) -> None:
+        self.path = path
+        self.key = key
+        self.size = size
+        self.seconds = seconds
+        self.cached = cached
+
+
+def compile_module(
+    engine: Engine,
+    module_fd: int,
+    cache: ModuleCache,
+    name: str,
+    *,
+    bounds: Bounds = DEFAULT_BOUNDS,
+    announce: Callable[[str], None] | None = None,
+) -> int:
+    """Return an open artefact of the module behind module_fd, from the cache or compiled and put there.
+
+    `engine` is configured; this process has run no module and compiled nothing. Others that want the same
+    artefact wait here. `announce` gets one line when it takes longer than two seconds; standard error without.
+    A cache that cannot be used costs a compilation each time, no more. The descriptor is the caller's.
+    Raises CannotHandle for an invalid module or one beyond bounds, EngineMissing, OSError.
+    """
+    module = _read(module_fd, name, bounds)
+    key = cache_key(module, engine.compatibility_key())
+    announce = announce or _tell_stderr
+    try:
+        lock = cache.lock(key)
+    except (OSError, UntrustedCache) as error:
+        announce(f"compiled modules are not kept: {error}")
+        return _compile_confined(engine, module, name, bounds, announce)
+    with lock:
+        artefact = cache.lookup(key)
+        if artefact is not None:
+            return artefact
+        return _keep(cache, key, _compile_confined(engine, module, name, bounds, announce), announce)
+
+
+def compile_files(
+    engine: Engine,
+    paths: Iterable[str],
+    cache: ModuleCache,
+    *,
+    bounds: Bounds = DEFAULT_BOUNDS,
+    announce: Callable[[str], None] | None = None,
+) -> Iterator[Compiled]:
+    """Compile files ahead of their first start, each when its result is asked for; raises as compile_module."""
+    for path in paths:
+        started = time.monotonic()
+        module_fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            key = cache_key(_read(module_fd, path, bounds), engine.compatibility_key())
+            artefact = cache.lookup(key)
+            cached = artefact is not None
+            if artefact is None:
+                artefact = compile_module(engine, module_fd, cache, path, bounds=bounds, announce=announce)
+        finally:
+            os.close(module_fd)
+        size = os.fstat(artefact).st_size
+        os.close(artefact)
+        yield Compiled(path, key, size, time.monotonic() - started, cached)
+
+
+def _tell_stderr(line: str) -> None:
+    os.write(2, f"runwasi: {line}\n".encode())
+
+
+def _read(module_fd: int, name: str, bounds: Bounds) -> bytes:
+    """Copy the module once: a container may change its file between the hash and the compiler."""
+    module = os.pread(module_fd, bounds.module + 1, 0)
+    if len(module) > bounds.module:
+        raise CannotHandle(f"{name} is larger than {bounds.module >> 20} MiB, the most that is compiled")
+    return module
+
+
+def _keep(cache: ModuleCache, key: str, artefact: int, announce: Callable[[str], None]) -> int:
+    from mmap import PROT_READ, mmap  # late: only where something was compiled
+
+    with mmap(artefact, 0, prot=PROT_READ) as content, memoryview(content) as view:
+        try:
+            kept = cache.store(key, view)
+        except OSError as error:  # a full disk is no reason not to run
+            announce(f"the compiled module is not kept: {error}")
+            return artefact
+    os.close(artefact)
+    return kept
+
+
+def _compile_confined(
+    engine: Engine, module: bytes, name: str, bounds: Bounds, announce: Callable[[str], None]
+) -> int:
+    """Compile in a confined child and return the artefact, a memory file that nobody can change any more."""
+    artefact = os.memfd_create("artefact", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    complaint, complaint_end = os.pipe2(os.O_CLOEXEC)
+    flags = _ISOLATION if os.geteuid() == 0 else _ISOLATION | namespaces.CLONE_NEWUSER
+    child = process.fork_into(flags)
+    if child is None:
+        _compile_and_exit(engine, module, artefact, complaint_end, bounds)
+    os.close(complaint_end)
+    try:
+        status = _wait(child.pidfd, name, len(module), bounds, announce)
+        words = _read_complaint(complaint)
+    finally:
+        os.close(complaint)
+        os.close(child.pidfd)
+    if status != 0:
+        os.close(artefact)
+        raise CannotHandle(_failure(status, words, bounds))
+    _seal(artefact)
+    return artefact
+
+
+def _wait(pidfd: int, name: str, size: int, bounds: Bounds, announce: Callable[[str], None]) -> int:
+    """Wait for the compiler, announce it when it is slow, and end it when its time is up."""
+    ended = select.poll()
+    ended.register(pidfd, select.POLLIN)
+    if not ended.poll(PATIENCE_MS):
+        announce(f"compiling {name} ({size / (1 << 20):.1f} MiB), once for this node")
+        if not ended.poll(bounds.seconds * 1000 - PATIENCE_MS):
+            process.pidfd_send_signal(pidfd, 9)
+    return process.reap(pidfd)
+
+
+def _read_complaint(fd: int) -> str:
+    """Read what the compiler said before it ended; a pipe's worth, as nobody read while it ran."""
+    os.set_blocking(fd, False)
+    try:
+        return os.read(fd, 64 << 10).decode(errors="replace").strip()
+    except BlockingIOError:
+        return ""
+
+
+def _failure(status: int, words: str, bounds: Bounds) -> str:
+    if status < 128:
+        return words
+    signals = {
+        128 + 6: f"it ran out of the {bounds.memory >> 20} MiB it may use, or crashed",
+        128 + 9: f"it took longer than {bounds.seconds} s, or memory ran out",
+        128 + 24: f"it took more than {bounds.seconds} s of CPU time",
+        128 + 25: f"its result is larger than {bounds.artefact >> 20} MiB",
+    }
+    why = signals.get(status, f"it was ended by signal {status - 128}")
+    return f"compiling it failed: {why}{f' ({words.splitlines()[-1]})' if words else ''}"
+
+
+def _seal(artefact: int) -> None:
+    from fcntl import F_ADD_SEALS, F_SEAL_GROW, F_SEAL_SEAL, F_SEAL_SHRINK, F_SEAL_WRITE, fcntl
+
+    os.fchmod(artefact, 0o444)  # as cache entries are: a container's user maps it through /proc/self/fd
+    fcntl(artefact, F_ADD_SEALS, F_SEAL_GROW | F_SEAL_SHRINK | F_SEAL_WRITE | F_SEAL_SEAL)
+
+
+def _compile_and_exit(
+    engine: Engine, module: bytes, artefact: int, complaint: int, bounds: Bounds
+) -> NoReturn:
+    """Be the compiler. Whatever goes wrong ends this process and is said on `complaint`."""
+    status = 1
+    try:
+        os.dup2(complaint, 2)  # where a library's own last words go
+        process.close_fds_except({2, artefact})
+        engine.load()
+        _confine(bounds)
+        _write_all(artefact, engine.precompile(module))
+        status = 0
+    except EngineError as error:
+        os.write(2, str(error).encode())
+    except MemoryError:
+        os.write(2, b"compiling it failed: it ran out of the memory it may use")
+    except BaseException as error:  # noqa: BLE001 - nothing may unwind into the parent's code
+        os.write(2, f"compiling it failed: {error}".encode())
+    os._exit(status)
+
+
+def _confine(bounds: Bounds) -> None:
+    """Give up everything but memory and time, for good."""
+    process.set_pdeathsig(9)
+    mounts.mount(None, "/", None, mounts.MS_REC | mounts.MS_PRIVATE)
+    hidden = mounts.MS_NOSUID | mounts.MS_NODEV | mounts.MS_NOEXEC
+    mounts.mount("tmpfs", "/proc", "tmpfs", hidden, f"mode=1777,size={bounds.artefact}")
+    os.chroot("/proc")
+    os.chdir("/")
+    for name, limit in (
+        ("RLIMIT_AS", bounds.memory),
+        ("RLIMIT_CPU", bounds.seconds),
+        ("RLIMIT_FSIZE", bounds.artefact),
+        ("RLIMIT_CORE", 0),
+        ("RLIMIT_NOFILE", 32),
+    ):
+        rlimits.set_rlimit(name, limit, limit)
+    process.set_dumpable(False)
+    capabilities.apply_bounding(0)
+    if os.geteuid() == 0:
+        os.setgroups([])
+        os.setresgid(NOBODY, NOBODY, NOBODY)
+        os.setresuid(NOBODY, NOBODY, NOBODY)
+    capabilities.apply(capabilities.CapSets(0, 0, 0, 0, 0))
+    process.set_no_new_privs()
+
+
+def _write_all(fd: int, content: bytes) -> None:
+    rest = memoryview(content)
+    while rest:
+        rest = rest[os.write(fd, rest) :]
