@@ -1,0 +1,241 @@
+"""`runwasi image build` and `inspect`, and `oci-tar-builder`, the former by its own name."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import shlex
+import sys
+
+from runwasi.images.errors import ImageError
+from runwasi.images.names import ImageName, image_name
+from runwasi.images.tar_builder import (
+    LayerFile,
+    RunConfig,
+    build_artifact,
+    build_rootfs_image,
+    build_wasm_image,
+)
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from runwasi.images.archive import Progress
+    from runwasi.images.reader import ImageSummary
+
+    Command = Callable[[argparse.Namespace], int]
+
+_BIG = 16 << 20
+"""Bytes from which on a person should see that something is happening."""
+
+
+def tar_builder_main(argv: Sequence[str] | None = None) -> int:
+    """Run `oci-tar-builder`. Returns the exit status."""
+    parser = argparse.ArgumentParser(
+        prog="oci-tar-builder", description="Build an OCI archive whose layers are WebAssembly."
+    )
+    add_build_arguments(parser)
+    return _reported(parser, build, argv)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run `runwasi image ...`; argv is what follows `image`. Returns the exit status."""
+    parser = argparse.ArgumentParser(prog="runwasi image", description="Build and look into OCI archives.")
+    add_arguments(parser)
+    return _reported(parser, run, argv)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Describe `runwasi image` to a parser; `run` takes what it parses."""
+    commands = parser.add_subparsers(dest="image_command", required=True, metavar="COMMAND")
+    builder = commands.add_parser("build", help="build an image of WebAssembly or of a root file system")
+    add_build_arguments(builder)
+    inspector = commands.add_parser("inspect", help="show an archive's images and check their digests")
+    inspector.add_argument("archive", help="an OCI archive")
+    inspector.add_argument("--format", choices=("table", "json"), default="table", help="default: table")
+
+
+def add_build_arguments(parser: argparse.ArgumentParser) -> None:
+    """Describe what `build` takes."""
+    named = parser.add_argument_group("name")
+    named.add_argument("-n", "--name", required=True, help="last part of the image's name")
+    named.add_argument("-t", "--tag", required=True, help="tag")
+    named.add_argument("-r", "--repo", required=True, help="what precedes the name, such as host:5000/team")
+    content = parser.add_argument_group("content")
+    content.add_argument(
+        "-m",
+        "--module",
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="a module or component; repeatable",
+    )
+    content.add_argument(
+        "-l",
+        "--layer",
+        action="append",
+        default=[],
+        metavar="TYPE=FILE",
+        help="a file as a layer of this media type; repeatable",
+    )
+    content.add_argument("-c", "--components", metavar="DIR", help="every .wasm file of a folder")
+    content.add_argument(
+        "--rootfs", metavar="DIR", help="a folder as root file system, for an ordinary image"
+    )
+    parser.add_argument("-a", "--as-artifact", action="store_true", help="a wasm OCI artifact, not an image")
+    parser.add_argument("-o", "--out-path", metavar="FILE", help="default: NAME.tar; a folder takes NAME.tar")
+    defaults = parser.add_argument_group("what containers of the image run; not for artifacts")
+    defaults.add_argument("--entrypoint", metavar="WORDS", default="", help="default: the only module")
+    defaults.add_argument("--cmd", metavar="WORDS", default="", help="arguments after the entrypoint")
+    defaults.add_argument("--env", action="append", default=[], metavar="NAME=VALUE", help="repeatable")
+    defaults.add_argument("--user", default="", help="user or uid, perhaps with :group")
+    defaults.add_argument("--workdir", default="", help="working directory")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Do what `runwasi image` was asked. Raises ImageError, OSError."""
+    return build(arguments) if arguments.image_command == "build" else _inspect(arguments)
+
+
+def build(arguments: argparse.Namespace) -> int:
+    """Build the image the arguments describe and say what was written. Raises ImageError, OSError."""
+    name = image_name(f"{arguments.repo.rstrip('/')}/{arguments.name}", arguments.tag)
+    target = _target(arguments.out_path, name)
+    settings = RunConfig(
+        entrypoint=tuple(shlex.split(arguments.entrypoint)),
+        cmd=tuple(shlex.split(arguments.cmd)),
+        env=tuple(arguments.env),
+        user=arguments.user,
+        working_dir=arguments.workdir,
+    )
+    digest = _build(arguments, target, name, settings)
+    print(f"{target}: {name}@{digest}")
+    return 0
+
+
+def _build(arguments: argparse.Namespace, target: str, name: ImageName, settings: RunConfig) -> str:
+    sources = _sources(arguments)
+    if arguments.rootfs:
+        if sources or arguments.as_artifact:
+            raise ImageError("--rootfs makes an ordinary image: it goes with no module, layer or -a")
+        with _progress("Packing", _size_of_tree(arguments.rootfs)) as progress:
+            return build_rootfs_image(target, name, arguments.rootfs, settings, progress)
+    if arguments.as_artifact and settings.members():
+        raise ImageError("an artifact has no place for an entrypoint, cmd, env, user or workdir")
+    with _progress("Writing", 2 * sum(os.path.getsize(path) for _, path in sources)) as progress:
+        layers = [LayerFile(path, media_type, progress) for media_type, path in sources]
+        if arguments.as_artifact:
+            return build_artifact(target, name, layers, progress)
+        return build_wasm_image(target, name, layers, settings, progress)
+
+
+def _sources(arguments: argparse.Namespace) -> list[tuple[str, str]]:
+    """The layers asked for, as (media type or "" for the fitting one, path). Raises ImageError."""
+    if arguments.module and arguments.components:
+        raise ImageError("-m and -c exclude each other: name the modules, or the folder that holds them")
+    sources = [("", path) for path in arguments.module]
+    for layer in arguments.layer:
+        media_type, equals, path = layer.partition("=")
+        if not (media_type and equals and path):
+            raise ImageError(f"-l {layer}: expected TYPE=FILE")
+        sources.append((media_type, path))
+    if arguments.components:
+        sources += [("", path) for path in _components(arguments.components)]
+    return sources
+
+
+def _components(folder: str) -> list[str]:
+    """The .wasm files of a folder in the order of their names; says what else it holds."""
+    found = []
+    for name in sorted(os.listdir(folder)):
+        if name.endswith(".wasm"):
+            found.append(os.path.join(folder, name))
+        else:
+            print(f"{folder}: {name} is left out, its name does not end in .wasm", file=sys.stderr)
+    if not found:
+        raise ImageError(f"{folder}: holds no .wasm file")
+    return found
+
+
+def _target(out_path: str | None, name: ImageName) -> str:
+    default = f"{name.last_part}.tar"
+    if out_path is None:
+        return default
+    return os.path.join(out_path, default) if os.path.isdir(out_path) else out_path
+
+
+def _size_of_tree(folder: str) -> int:
+    return sum(
+        os.lstat(os.path.join(parent, name)).st_size for parent, _, names in os.walk(folder) for name in names
+    )
+
+
+@contextlib.contextmanager
+def _progress(what: str, total: int) -> Iterator[Progress | None]:
+    """A bar on the terminal while much is read; nothing when little is, or when nobody looks."""
+    if total < _BIG or not sys.stderr.isatty():
+        yield None
+        return
+    from rich.console import Console  # late: 60 ms, only for a person
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
+
+    columns = (TextColumn(what), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(what, total=total)
+        yield lambda advanced: bar.advance(task, advanced)
+
+
+def _inspect(arguments: argparse.Namespace) -> int:
+    from runwasi.images.reader import inspect  # late: building needs none of it
+
+    images = inspect(arguments.archive)
+    if arguments.format == "json":
+        print(json.dumps([_as_json(image) for image in images], indent=2))
+    else:
+        print("\n\n".join(_as_text(image) for image in images))
+    return 0
+
+
+def _as_json(image: ImageSummary) -> dict[str, object]:
+    return {
+        "name": image.name,
+        "platform": image.platform,
+        "digest": image.digest,
+        "configType": image.config_type,
+        "layers": [
+            {"title": layer.title, "mediaType": layer.media_type, "size": layer.size, "digest": layer.digest}
+            for layer in image.layers
+        ],
+    }
+
+
+def _as_text(image: ImageSummary) -> str:
+    lines = [
+        f"Name      {image.name}",
+        f"Platform  {image.platform}",
+        f"Digest    {image.digest}",
+        f"Config    {image.config_type}",
+    ]
+    for number, layer in enumerate(image.layers):
+        lines += [
+            f"Layer {number}   {layer.title or '-'}",
+            f"          {layer.media_type}, {layer.size:,} bytes",
+            f"          {layer.digest}",
+        ]
+    return "\n".join(lines)
+
+
+def _reported(parser: argparse.ArgumentParser, command: Command, argv: Sequence[str] | None) -> int:
+    """Run a command and turn what a person can mend into one line."""
+    arguments = parser.parse_args(argv)
+    try:
+        return command(arguments)
+    except ImageError as error:
+        print(f"{parser.prog}: {error}", file=sys.stderr)
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        print(f"{parser.prog}: {where}{error.strerror}", file=sys.stderr)
+    return 1

@@ -1,0 +1,144 @@
+"""Look into an OCI archive: its images, their layers, and whether every byte is what its digest says."""
+
+from __future__ import annotations
+
+import hashlib
+import tarfile
+
+from runwasi.images.errors import ImageError
+from runwasi.oci.decode import SpecError, decode, parse_json
+from runwasi.oci.image import (
+    CONTAINERD_IMAGE_NAME,
+    INDEX_FILE,
+    INDEX_TYPES,
+    LAYOUT_FILE,
+    REF_NAME,
+    TITLE,
+    Descriptor,
+    Index,
+    Manifest,
+)
+from runwasi.oci.record import Record
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import TypeVar
+
+    R = TypeVar("R", bound=Record)
+
+_MAX_DOCUMENT = 4 << 20
+_MAX_DEPTH = 8
+_CHUNK = 1 << 20
+
+
+class LayerSummary(Record):
+    """One layer: type, size in bytes, digest, and its title or ""."""
+
+    media_type: str
+    size: int
+    digest: str
+    title: str
+
+
+class ImageSummary(Record):
+    """One manifest of an archive."""
+
+    name: str
+    platform: str
+    digest: str
+    config_type: str
+    layers: tuple[LayerSummary, ...]
+
+
+def inspect(path: str) -> list[ImageSummary]:
+    """Read every manifest of an archive and check every blob they name.
+
+    Raises ImageError for a file that is not such an archive, or not a sound one; OSError.
+    """
+    try:
+        with tarfile.open(path) as tar:
+            archive = _Archive(tar)
+            archive.document(LAYOUT_FILE)
+            index = archive.decoded(Index, INDEX_FILE)
+            return [archive.summary(entry) for entry in archive.manifests(index)]
+    except tarfile.TarError as error:
+        raise ImageError(f"{path}: not a tar archive: {error}") from None
+    except ImageError as error:
+        raise ImageError(f"{path}: {error}") from None
+
+
+class _Archive:
+    def __init__(self, tar: tarfile.TarFile) -> None:
+        self._tar = tar
+        self._members = {member.name.removeprefix("./"): member for member in tar.getmembers()}
+
+    def document(self, name: str) -> bytes:
+        """A small member's content. Raises ImageError when there is none."""
+        member = self._members.get(name)
+        content = self._tar.extractfile(member) if member else None
+        if content is None:
+            raise ImageError(f"has no {name}: not an OCI image layout")
+        return content.read(_MAX_DOCUMENT)
+
+    def decoded(self, record_type: type[R], name: str) -> R:
+        """A member as a record. Raises ImageError naming the place in the document."""
+        try:
+            return decode(record_type, parse_json(self.document(name)))
+        except SpecError as error:
+            raise ImageError(f"{name}: {error}") from None
+
+    def manifests(self, index: Index, depth: int = 0) -> Iterator[Descriptor]:
+        """The manifests of an index, and of the indexes in it."""
+        if depth > _MAX_DEPTH:
+            raise ImageError("indexes are nested too deeply")
+        for entry in index.manifests:
+            if entry.media_type in INDEX_TYPES:
+                self.verify(entry)
+                yield from self.manifests(self.decoded(Index, _blob_name(entry)), depth + 1)
+            else:
+                yield entry
+
+    def summary(self, entry: Descriptor) -> ImageSummary:
+        """Describe one manifest after checking all its blobs."""
+        self.verify(entry)
+        manifest = self.decoded(Manifest, _blob_name(entry))
+        for blob in (manifest.config, *manifest.layers):
+            self.verify(blob)
+        names = entry.annotations
+        return ImageSummary(
+            name=names.get(CONTAINERD_IMAGE_NAME) or names.get(REF_NAME, ""),
+            platform=f"{entry.platform.os}/{entry.platform.architecture}" if entry.platform else "",
+            digest=entry.digest,
+            config_type=manifest.config.media_type,
+            layers=tuple(
+                LayerSummary(
+                    media_type=layer.media_type,
+                    size=layer.size,
+                    digest=layer.digest,
+                    title=layer.annotations.get(TITLE, ""),
+                )
+                for layer in manifest.layers
+            ),
+        )
+
+    def verify(self, blob: Descriptor) -> None:
+        """Compare a blob with its descriptor. Raises ImageError."""
+        name = _blob_name(blob)
+        member = self._members.get(name)
+        content = self._tar.extractfile(member) if member else None
+        if member is None or content is None:
+            raise ImageError(f"blob {blob.digest} is missing")
+        if member.size != blob.size:
+            raise ImageError(f"blob {blob.digest} has {member.size} bytes, its descriptor says {blob.size}")
+        digest = hashlib.new(blob.digest.partition(":")[0])
+        while chunk := content.read(_CHUNK):
+            digest.update(chunk)
+        if digest.hexdigest() != blob.digest.partition(":")[2]:
+            raise ImageError(f"blob {blob.digest} is damaged: its digest is {digest.hexdigest()}")
+
+
+def _blob_name(blob: Descriptor) -> str:
+    if not blob.digest.startswith(("sha256:", "sha512:")):
+        raise ImageError(f"blob {blob.digest}: unknown kind of digest")
+    return f"blobs/{blob.digest.replace(':', '/')}"
