@@ -22,7 +22,6 @@ except ImportError:  # before CPython 3.12
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from mmap import mmap
     from types import TracebackType
     from typing import Self
 
@@ -41,7 +40,7 @@ class UntrustedCache(EngineError):
     """The cache folder could have been written by somebody else, so nothing in it may be used."""
 
 
-def cache_key(module: bytes | mmap, compatibility_key: str) -> str:
+def cache_key(module: bytes, compatibility_key: str) -> str:
     """Name the artefact of these bytes under this engine, version and settings: 64 hexadecimal digits."""
     digest = sha256(module)
     digest.update(compatibility_key.encode())
@@ -49,14 +48,14 @@ def cache_key(module: bytes | mmap, compatibility_key: str) -> str:
 
 
 def cache_key_of(fd: int, compatibility_key: str) -> str:
-    """Name the artefact of the module behind a descriptor, as cache_key does; the bytes are mapped, not read."""
-    from mmap import PROT_READ, mmap  # late: only wasm
-
-    size = os.fstat(fd).st_size
-    if not size:
-        return cache_key(b"", compatibility_key)
-    with mmap(fd, size, prot=PROT_READ) as module:
-        return cache_key(module, compatibility_key)
+    """Name the artefact of the module behind a descriptor, as cache_key does of its bytes."""
+    digest = sha256()
+    offset = 0
+    while chunk := os.pread(fd, _CHUNK, offset):
+        digest.update(chunk)
+        offset += len(chunk)
+    digest.update(compatibility_key.encode())
+    return str(digest.hexdigest())
 
 
 class ModuleCache:

@@ -43,12 +43,18 @@ class Container:
     warn    told in one sentence what went wrong but stops nothing, such as a failing poststop hook
     """
 
-    def __init__(self, folder: Folder, saved: Saved, warn: Callable[[str], None] = _ignore) -> None:
+    def __init__(
+        self,
+        folder: Folder,
+        saved: Saved,
+        warn: Callable[[str], None] = _ignore,
+        spec: Spec | None = None,
+    ) -> None:
         self.folder = folder
         self.saved = saved
         self.pidfd = -1
         self.warn = warn
-        self._spec: Spec | None = None
+        self._spec = spec
 
     @classmethod
     def load(cls, root: str, container_id: str, warn: Callable[[str], None] = _ignore) -> Container:

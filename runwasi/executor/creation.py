@@ -94,7 +94,9 @@ class Creation:
 
     def begin(self) -> None:
         """Prepare everything outside the container, fork, and let the child go."""
-        self._save(self._first_record())
+        self._folder.write(CONFIG, self._bundle.raw)
+        self.container = Container(self._folder, self._first_record(), spec=self._bundle.spec)
+        self._save(self.container.saved)
         self._cgroup.create()
         self._undo.add(self._cgroup.remove)
         plan = Plan.of(self._bundle.spec.linux)
@@ -150,10 +152,8 @@ class Creation:
         )
 
     def _save(self, saved: Saved) -> None:
-        if not os.path.exists(f"{self._folder.path}/{CONFIG}"):
-            self._folder.write(CONFIG, self._bundle.raw)
         self._folder.save(saved)
-        self.container = Container(self._folder, saved)
+        self.container.saved = saved
 
     def _fork(self, plan: Plan) -> Child:
         """Fork the child; in it, never return."""

@@ -24,12 +24,13 @@ if TYPE_CHECKING:
 
     from runwasi.engines.engine import Engine
     from runwasi.engines.layers import Layer
+    from runwasi.engines.sniff import Kind
 
     class Parent(Protocol):
         """What the choice may ask of the process that creates the container."""
 
         def engine(self) -> Engine:
-            """Return the engine, loaded. Raises EngineError when its library is missing."""
+            """Return the engine, configured and loaded. Raises EngineError when its library is missing."""
 
         def fetch_layers(self) -> tuple[Layer, ...]:
             """Return the wasm layers of the container's image; () when it has none or there is nobody to ask."""
@@ -87,11 +88,8 @@ class Request:
         self.memory_limit = memory_limit
 
 
-def may_be_wasm(request: Request, root_fd: int, has_image: bool) -> bool:
-    """Guess, from outside the root, whether an engine will be needed; choose decides.
-
-    With has_image also the image's layers may turn out to be the program, when no file is.
-    """
+def foresee(request: Request, root_fd: int) -> Kind | None:
+    """Look, from outside the root, at what args[0] seems to be; None when no file is there. choose decides."""
     for path, _ in _candidates(request):
         try:
             fd = open_in_root(
@@ -101,10 +99,10 @@ def may_be_wasm(request: Request, root_fd: int, has_image: bool) -> bool:
             continue
         try:
             if stat.S_ISREG(os.fstat(fd).st_mode):
-                return sniff(os.pread(fd, SNIFF_SIZE, 0)) in _WASM_KINDS
+                return sniff(os.pread(fd, SNIFF_SIZE, 0)) or "elf"
         finally:
             os.close(fd)
-    return has_image
+    return None
 
 
 def choose(request: Request, parent: Parent) -> Native | Wasm:
@@ -117,7 +115,7 @@ def choose(request: Request, parent: Parent) -> Native | Wasm:
     try:
         if found is None:
             return _from_layers(request, parent)
-        if found.kind in _WASM_KINDS:
+        if found.kind in WASM_KINDS:
             return _from_file(request, parent, found)
     except EngineError as refusal:
         raise ContainerError(f"cannot execute {name}: {refusal}", errno=errno.ENOEXEC) from None
@@ -133,7 +131,7 @@ def choose(request: Request, parent: Parent) -> Native | Wasm:
     )
 
 
-_WASM_KINDS = ("core", "component", "wat")
+WASM_KINDS = ("core", "component", "wat")
 
 
 def _wasm_is_forced(annotations: Mapping[str, str]) -> bool:
@@ -178,7 +176,7 @@ def _find(request: Request) -> _Found | None:
             denied = path
             continue
         found = _Found(path, fd, function)
-        if found.kind in _WASM_KINDS or os.access(path, os.X_OK, effective_ids=True):
+        if found.kind in WASM_KINDS or os.access(path, os.X_OK, effective_ids=True):
             return found
         denied = path
         os.close(fd)

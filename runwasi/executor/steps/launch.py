@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from typing import NoReturn
 
     from runwasi.engines.engine import Engine
+    from runwasi.engines.sniff import Kind
     from runwasi.executor.context import ChildContext, InitContext
     from runwasi.executor.status import Status
 
@@ -66,10 +67,17 @@ def _state(ctx: InitContext, status: Status) -> bytes:
 
 def anticipate_engine(ctx: ChildContext) -> None:
     """Load the engine while the host's files are in sight, when what args[0] names may need one."""
-    request = _request(ctx)
-    if workload.may_be_wasm(request, ctx.root_fd, ctx.may_fetch_layers):
-        ctx.engine = ctx.load_engine()
-        ctx.engine.load()
+    kind = workload.foresee(_request(ctx), ctx.root_fd)
+    if kind in workload.WASM_KINDS or (kind is None and ctx.may_fetch_layers):
+        ctx.engine = _loaded_engine(ctx, kind)
+
+
+def _loaded_engine(ctx: ChildContext, kind: Kind | None) -> Engine:
+    engine = ctx.load_engine()
+    limits = [limit.soft for limit in ctx.process.rlimits if limit.type == "RLIMIT_AS"]
+    engine.configure(ctx.spec.annotations, limits[0] if limits else None)
+    engine.load(kind)
+    return engine
 
 
 def choose_workload(ctx: ChildContext) -> None:
@@ -95,8 +103,7 @@ class _Parent:
     def engine(self) -> Engine:
         """Return the engine that anticipate_engine loaded, or load it now where that is still possible."""
         if self._ctx.engine is None:
-            self._ctx.engine = self._ctx.load_engine()
-            self._ctx.engine.load()
+            self._ctx.engine = _loaded_engine(self._ctx, None)
         return self._ctx.engine
 
     def fetch_layers(self) -> tuple[Layer, ...]:
