@@ -1,10 +1,11 @@
 """What an engine is: it takes a WebAssembly module or refuses it with a reason, and runs it in this process.
 
-Imports nothing, because every start passes here; an engine's own library comes in with `Engine.load`.
+Imports nothing new, because every start passes here; an engine's own library comes in with `Engine.load`.
 """
 
 from __future__ import annotations
 
+import os
 from abc import ABC, abstractmethod
 
 TYPE_CHECKING = False
@@ -50,7 +51,7 @@ class Trap(EngineError):
 
 
 class Stdio:
-    """The three descriptors a container talks through; an engine puts them at 0, 1 and 2 if they are not."""
+    """The three descriptors a container talks through."""
 
     __slots__ = ("stderr", "stdin", "stdout")
 
@@ -58,6 +59,15 @@ class Stdio:
         self.stdin = stdin
         self.stdout = stdout
         self.stderr = stderr
+
+    def install(self) -> None:
+        """Make them this process's 0, 1 and 2, which is what engines hand on to their guest."""
+        wanted = (self.stdin, self.stdout, self.stderr)
+        if wanted != (0, 1, 2):
+            copies = [os.dup(fd) for fd in wanted]  # first, as one may sit on another's number
+            for number, copy in enumerate(copies):
+                os.dup2(copy, number)
+                os.close(copy)
 
 
 class Module:
@@ -73,6 +83,18 @@ class Module:
         self.name = name
         self.fd = fd
         self.precompiled_fd = precompiled_fd
+
+    def read(self) -> bytes:
+        """Read the module's bytes, whatever they are."""
+        return _contents(self.fd)
+
+    def read_precompiled(self) -> bytes | None:
+        """Read the artefact, for engines that cannot map it; None when there is none."""
+        return None if self.precompiled_fd is None else _contents(self.precompiled_fd)
+
+
+def _contents(fd: int) -> bytes:
+    return os.pread(fd, os.fstat(fd).st_size, 0)
 
 
 class Context:

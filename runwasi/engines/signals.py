@@ -12,9 +12,7 @@ import _signal  # type: ignore[import-not-found]  # the C half; `signal` costs 3
 import _thread
 import os
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from collections.abc import Callable
+from runwasi.engines.engine import EXIT_TRAP, Trap
 
 ENDING = (_signal.SIGHUP, _signal.SIGINT, _signal.SIGQUIT, _signal.SIGTERM)
 """The signals that ask a container to end: docker's and Kubernetes's TERM, ^C, ^\\, a lost terminal."""
@@ -22,25 +20,28 @@ ENDING = (_signal.SIGHUP, _signal.SIGINT, _signal.SIGQUIT, _signal.SIGTERM)
 _STACK = 256 << 10
 
 
-def end_on_signals(timeout: float | None = None, on_timeout: Callable[[], int] | None = None) -> None:
+def end_on_signals(timeout: float | None = None) -> None:
     """From now on, end this process with status 128 + n at once when one of these signals comes.
 
-    With `timeout` in seconds, `on_timeout` is called when it has passed and the process ends with its result.
-    Call it in the process that runs the guest, before it has other threads, so that they inherit the mask.
-    Where no thread may be made (a limit of one process), only SIGKILL ends the guest; it still runs.
+    With `timeout` in seconds it also ends when that has passed, as by a trap. Call it in the process that runs
+    the guest, before it has other threads, so that they inherit the mask. Where no thread may be made (a limit
+    of one process), only SIGKILL ends the guest; it still runs.
     """
     _signal.pthread_sigmask(_signal.SIG_BLOCK, ENDING)
     before = _thread.stack_size(_STACK)
     try:
-        _thread.start_new_thread(_wait, (timeout, on_timeout))
+        _thread.start_new_thread(_wait, (timeout,))
     except RuntimeError:
         _signal.pthread_sigmask(_signal.SIG_UNBLOCK, ENDING)
     finally:
         _thread.stack_size(before)
 
 
-def _wait(timeout: float | None, on_timeout: Callable[[], int] | None) -> None:
-    if timeout is None or on_timeout is None:
+def _wait(timeout: float | None) -> None:
+    if timeout is None:
         os._exit(128 + _signal.sigwait(ENDING))
     received = _signal.sigtimedwait(ENDING, timeout)
-    os._exit(128 + received.si_signo if received else on_timeout())
+    if received:
+        os._exit(128 + received.si_signo)
+    os.write(2, Trap("the time that the container may run has passed").report().encode())
+    os._exit(EXIT_TRAP)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 
 from runwasi.engines import wasmtime_capi as capi
-from runwasi.engines.engine import EXIT_TRAP, CannotHandle, Engine, EngineError, Trap
+from runwasi.engines.engine import CannotHandle, Engine, EngineError, Module, Trap
 from runwasi.engines.limits import fuel, limits_of, preopens_of
 from runwasi.engines.signals import end_on_signals
-from runwasi.engines.sniff import SNIFF_SIZE, sniff
+from runwasi.engines.sniff import sniff
 from runwasi.engines.wasip1 import check_interface
 from runwasi.engines.wasm_binary import read_interface
+from runwasi.engines.wat import binary_fd, to_binary
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -79,13 +80,11 @@ class WasmtimeEngine(Engine):
 
     def precompile(self, module: bytes) -> bytes:
         """Compile a core module, a component or the text of either, on all CPUs. Raises CannotHandle."""
-        engine = self._settings.engine(parallel=True)
+        engine, binary = self._settings.engine(parallel=True), to_binary(module)
         try:
-            if sniff(module) == "wat":
-                module = capi.wat_to_wasm(module)
-            if sniff(module) == "component":
-                return engine.component_artefact(module)
-            return engine.artefact(module)
+            if sniff(binary) == "component":
+                return engine.component_artefact(binary)
+            return engine.artefact(binary)
         except capi.WasmtimeError as error:
             raise CannotHandle(_reason(error)) from None
 
@@ -93,7 +92,7 @@ class WasmtimeEngine(Engine):
         """Check its interface, load its artefact or compile it here if there is none. Raises CannotHandle."""
         limits_of(ctx)
         preopens_of(ctx)
-        fd = self._binary_fd(ctx)
+        fd = binary_fd(ctx.module)
         if sniff(os.pread(fd, 8, 0)) == "component":
             from runwasi.engines import wasmtime_component  # late: 40 ms, and most modules are none
 
@@ -111,9 +110,9 @@ class WasmtimeEngine(Engine):
             from runwasi.engines import wasmtime_component  # late: 40 ms, and most modules are none
 
             return wasmtime_component.run(ctx, stdio, self._libwasmtime())
-        _put_in_place(stdio)
+        stdio.install()
         limits = limits_of(ctx)
-        end_on_signals(limits.timeout, _report_timeout)
+        end_on_signals(limits.timeout)
         return self._run_core(ctx, limits)
 
     def _run_core(self, ctx: Context, limits: Limits) -> int:
@@ -145,45 +144,14 @@ class WasmtimeEngine(Engine):
             self._engine = self._settings.engine()
         return self._engine
 
-    def _binary_fd(self, ctx: Context) -> int:
-        """Give a descriptor of the module in its binary form; text is turned into it here, in memory."""
-        if sniff(os.pread(ctx.module.fd, SNIFF_SIZE, 0)) != "wat":
-            return ctx.module.fd
-        try:
-            binary = capi.wat_to_wasm(_contents(ctx.module.fd))
-        except capi.WasmtimeError as error:
-            raise CannotHandle(_reason(error)) from None
-        fd = os.memfd_create("module")
-        os.write(fd, binary)
-        return fd
-
     def _load_module(self, ctx: Context, binary_fd: int) -> int:
         if ctx.module.precompiled_fd is not None:
             return self._libwasmtime().load(ctx.module.precompiled_fd)
-        return self._libwasmtime().compile(_contents(binary_fd))
-
-
-def _contents(fd: int) -> bytes:
-    return os.pread(fd, os.fstat(fd).st_size, 0)
+        return self._libwasmtime().compile(Module(ctx.module.name, binary_fd).read())
 
 
 def _open(limit: int | None) -> int:
     return -1 if limit is None else limit
-
-
-def _put_in_place(stdio: Stdio) -> None:
-    """WASI inherits 0, 1 and 2 of this process; duplicates first, as one may sit on another's number."""
-    wanted = (stdio.stdin, stdio.stdout, stdio.stderr)
-    if wanted == (0, 1, 2):
-        return
-    for number, copy in enumerate([os.dup(fd) for fd in wanted]):
-        os.dup2(copy, number)
-        os.close(copy)
-
-
-def _report_timeout() -> int:
-    os.write(2, Trap("the time that the container may run has passed").report().encode())
-    return EXIT_TRAP
 
 
 def _reason(error: capi.WasmtimeError) -> str:
