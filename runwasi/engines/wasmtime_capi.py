@@ -352,9 +352,14 @@ def _check(error: int | None, trap: c_void_p | None = None) -> None:
         library().wasm_trap_trace(trap, byref(frames))
         raise WasmTrap(message.take().rstrip(b"\0").decode(errors="replace"), _backtrace(frames))
     if error:
-        frames = PointerVec()
-        library().wasmtime_error_wasm_trace(error, byref(frames))
-        raise WasmtimeError(_message(error), _backtrace(frames))
+        raise exception_of(error)
+
+
+def exception_of(error: int) -> WasmtimeError:
+    """Make an exception of a wasmtime_error_t, which stays the caller's to free."""
+    frames = PointerVec()
+    library().wasmtime_error_wasm_trace(error, byref(frames))
+    return WasmtimeError(_message(error), _backtrace(frames))
 
 
 def _message(error: int) -> str:
