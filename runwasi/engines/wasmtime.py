@@ -86,7 +86,7 @@ class WasmtimeEngine(Engine):
                 return engine.component_artefact(binary)
             return engine.artefact(binary)
         except capi.WasmtimeError as error:
-            raise CannotHandle(_reason(error)) from None
+            raise CannotHandle(reason(error)) from None
 
     def can_handle(self, ctx: Context) -> bool:
         """Check its interface, load its artefact or compile it here if there is none. Raises CannotHandle."""
@@ -101,7 +101,7 @@ class WasmtimeEngine(Engine):
         try:
             self._module = self._load_module(ctx, fd)
         except capi.WasmtimeError as error:
-            raise CannotHandle(_reason(error)) from None
+            raise CannotHandle(reason(error)) from None
         return True
 
     def run_wasi(self, ctx: Context, stdio: Stdio) -> int:
@@ -135,8 +135,8 @@ class WasmtimeEngine(Engine):
             if codes:
                 return codes[0] & 0xFF  # proc_exit stops the guest by an error of its own
             if isinstance(error, capi.WasmTrap) or error.frames:
-                raise Trap(_reason(error), error.frames) from None
-            raise EngineError(_reason(error)) from None
+                raise Trap(reason(error), error.frames) from None
+            raise EngineError(reason(error)) from None
         return 0
 
     def _libwasmtime(self) -> capi.Engine:
@@ -154,7 +154,7 @@ def _open(limit: int | None) -> int:
     return -1 if limit is None else limit
 
 
-def _reason(error: capi.WasmtimeError) -> str:
+def reason(error: capi.WasmtimeError) -> str:
     """Make one line of libwasmtime's error: its causes, without the backtrace and advice before them."""
     what, separator, causes = str(error).partition("Caused by:")
     if not separator:
