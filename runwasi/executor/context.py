@@ -64,11 +64,15 @@ class ChildContext:
         """Where a failure of the last steps is told; it is close-on-exec, so its end says that all went well."""
 
     def kept_fds(self) -> set[int]:
-        """Return the descriptors that must live until the workload: all others are the creating process's."""
+        """Return the descriptors that the steps need: all others are the creating process's."""
         kept = {*self.stdio.fds(), self.channel.fileno(), self.proc_fd, self.root_fd, self.console_socket}
         kept.update(fd for _, fd in self.namespaces)
         kept.update(range(3, 3 + self.preserve_fds))
         return kept - {-1}
+
+    def lasting_fds(self) -> set[int]:
+        """Return the descriptors that must live until the workload."""
+        return {0, 1, 2, *range(3, 3 + self.preserve_fds), self.channel.fileno()}
 
 
 class InitContext(ChildContext):
@@ -91,6 +95,10 @@ class InitContext(ChildContext):
         self.gate = -1
         """Listening unix socket; whoever connects starts the container."""
 
-    def kept_fds(self) -> set[int]:
+    def lasting_fds(self) -> set[int]:
         """Return the descriptors that must live until the workload."""
+        return super().lasting_fds() | {self.gate}
+
+    def kept_fds(self) -> set[int]:
+        """Return the descriptors that the steps need."""
         return (super().kept_fds() | {self.gate, *self.mount_sources.values()}) - {-1}

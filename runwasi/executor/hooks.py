@@ -43,12 +43,12 @@ def _run(kind: str, index: int, hook: Hook, state: bytes) -> None:
     name = f"{kind} hook #{index} {hook.path}"
     try:
         code, output = _spawn(hook, state)
+    except TimeoutError:
+        raise ContainerError(f"{name}: timed out after {hook.timeout} s", step="hook") from None
     except OSError as error:
         raise ContainerError(
             f"{name}: {error.strerror} ($.hooks.{kind}[{index}].path)", step="hook"
         ) from None
-    except TimeoutError:
-        raise ContainerError(f"{name}: timed out after {hook.timeout} s", step="hook") from None
     if code:
         said = f": {output}" if output else ""
         raise ContainerError(f"{name}: exit status {code}{said}", step="hook")

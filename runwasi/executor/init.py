@@ -43,6 +43,7 @@ from runwasi.executor.steps.masks import mask_and_protect
 from runwasi.executor.steps.namespaces import (
     become_mapped_root,
     bring_up_loopback,
+    close_setup_descriptors,
     drop_parent_descriptors,
     enter_cgroup_namespace,
     enter_same_root,
@@ -87,6 +88,7 @@ INIT_STEPS: tuple[
     set_scheduling,
     label_process,
     become_user,
+    close_setup_descriptors,
     stand_in_cwd,
     choose_workload,
     raise_effective,
@@ -113,6 +115,7 @@ EXEC_STEPS: tuple[Callable[[ChildContext], None], ...] = (  # the same, for a pr
     set_scheduling,
     label_process,
     become_user,
+    close_setup_descriptors,
     stand_in_cwd,
     choose_workload,
     raise_effective,

@@ -160,11 +160,9 @@ def run_workload(ctx: ChildContext) -> NoReturn:
 
 
 def _run_wasm(ctx: ChildContext, wasm: workload.Wasm) -> NoReturn:
-    """Run the module with nothing open but what is its own, and end with its exit status."""
-    modules = (wasm.context.module, *wasm.context.layers)
-    kept = {0, 1, 2, *range(3, 3 + ctx.preserve_fds), *(module.fd for module in modules)}
-    kept.update(module.precompiled_fd for module in modules if module.precompiled_fd is not None)
-    process.close_fds_except(kept)  # the verdict too: its end says that the workload runs
+    """Run the module and end with its exit status; what is open beside its own stdio is the engine's."""
+    ctx.channel.close()
+    ctx.verdict.close()  # its end says that the workload runs
     try:
         code = wasm.engine.run_wasi(wasm.context, Stdio(0, 1, 2))
     except Trap as trap:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from _signal import set_wakeup_fd  # type: ignore[import-not-found]  # the module signal adds enumerations, 3 ms
 
 from runwasi.linux import namespaces, network, process
 
@@ -13,7 +14,13 @@ if TYPE_CHECKING:
 
 def drop_parent_descriptors(ctx: ChildContext) -> None:
     """Close what the creating process had open: a shim's connections must end when the shim does."""
+    set_wakeup_fd(-1)
     process.close_fds_except(ctx.kept_fds())
+
+
+def close_setup_descriptors(ctx: ChildContext) -> None:
+    """Close what the steps so far opened: from here on no descriptor leads out of the root (CVE-2024-21626)."""
+    process.close_fds_except(ctx.lasting_fds())
 
 
 def wait_for_parent(ctx: ChildContext) -> None:
