@@ -1,0 +1,79 @@
+"""The state folder: names that are refused, claims that are exclusive, files that are whole."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from runwasi.executor.errors import AlreadyExists, ContainerError, Invalid, NotFound
+from runwasi.executor.store import STATE, Damaged, Folder, Saved, container_ids
+from runwasi.oci.record import replaced
+
+SAVED = Saved(
+    id="one",
+    bundle="/b",
+    rootfs="/b/rootfs",
+    created="2026-01-01T00:00:00Z",
+    owner=0,
+    creator_pid=1,
+    creator_start_time=2,
+    cgroup_paths={"memory": "/sys/fs/cgroup/memory/one"},
+)
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "a/b", "/etc", "a b", "a\n", "ü", "a" * 2000])
+def test_an_id_that_is_no_plain_name_is_refused(tmp_path: Path, name: str) -> None:
+    with pytest.raises(Invalid, match="container id"):
+        Folder(str(tmp_path), name)
+
+
+def test_an_id_can_be_claimed_once(tmp_path: Path) -> None:
+    Folder(str(tmp_path), "one").claim()
+    with pytest.raises(AlreadyExists, match="container with given ID already exists: one"):
+        Folder(str(tmp_path), "one").claim()
+
+
+def test_a_state_root_that_is_a_file_is_named(tmp_path: Path) -> None:
+    (tmp_path / "root").write_text("")
+    with pytest.raises(ContainerError, match=f"{tmp_path}/root"):
+        Folder(f"{tmp_path}/root", "one").claim()
+
+
+def test_what_was_saved_is_loaded(tmp_path: Path) -> None:
+    folder = Folder(str(tmp_path), "one")
+    folder.claim()
+    folder.save(SAVED)
+    folder.save(replaced(SAVED, pid=77))
+    assert folder.load() == replaced(SAVED, pid=77)
+    assert list(container_ids(str(tmp_path))) == ["one"]
+
+
+def test_a_container_that_is_not_there_is_not_found(tmp_path: Path) -> None:
+    with pytest.raises(NotFound, match="container does not exist: one"):
+        Folder(str(tmp_path), "one").load()
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b'{"id":3}', b'{"id":"one"}', b"\xff\xfe", b"[" * 100_000])
+def test_a_damaged_state_is_said_to_be(tmp_path: Path, content: bytes) -> None:
+    folder = Folder(str(tmp_path), "one")
+    folder.claim()
+    (tmp_path / "one" / STATE).write_bytes(content)
+    with pytest.raises(Damaged, match=r"one/state\.json is damaged"):
+        folder.load()
+
+
+def test_a_claim_without_a_state_is_damage_too(tmp_path: Path) -> None:
+    folder = Folder(str(tmp_path), "one")
+    folder.claim()
+    with pytest.raises(Damaged, match="missing"):
+        folder.load()
+
+
+def test_removing_twice_is_fine(tmp_path: Path) -> None:
+    folder = Folder(str(tmp_path), "one")
+    folder.claim()
+    folder.save(SAVED)
+    folder.remove()
+    folder.remove()
+    assert list(tmp_path.iterdir()) == []

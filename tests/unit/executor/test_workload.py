@@ -1,0 +1,176 @@
+"""can_handle on real files: which of native, wasm and refusal comes out, and in what words."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from runwasi.engines.engine import CannotHandle, Context, Engine, Module, Stdio
+from runwasi.engines.layers import Layer
+from runwasi.executor.errors import ContainerError
+from runwasi.executor.workload import Native, Request, Wasm, choose, foresee
+
+ELF = b"\x7fELF" + bytes(60)
+WASM = b"\0asm\1\0\0\0"
+
+
+class AnyEngine(Engine):
+    """Accepts everything but a module called refused."""
+
+    name = "any"
+
+    def can_handle(self, ctx: Context) -> bool:
+        if "refused" in ctx.module.name:
+            raise CannotHandle("imports env.missing, which nobody provides")
+        return True
+
+    def run_wasi(self, _ctx: Context, _stdio: Stdio) -> int:
+        raise AssertionError("nothing runs here")
+
+
+class Parent:
+    """Answers with the layers it was made with, and counts the questions."""
+
+    def __init__(self, layers: Sequence[Layer] = ()) -> None:
+        self.layers = tuple(layers)
+        self.asked = 0
+
+    def engine(self) -> Engine:
+        return AnyEngine()
+
+    def fetch_layers(self) -> tuple[Layer, ...]:
+        self.asked += 1
+        return self.layers
+
+    def compiled(self, module: Module, blob: str) -> Module:
+        assert blob == "" or blob.startswith("sha256:")
+        return module
+
+
+def put(path: Path, content: bytes, mode: int = 0o755) -> str:
+    path.write_bytes(content)
+    path.chmod(mode)
+    return str(path)
+
+
+def request(*args: str, path: str = "/nowhere", **annotations: str) -> Request:
+    named = {key.replace("__", "/").replace("_", "."): value for key, value in annotations.items()}
+    return Request(args, [f"PATH={path}"], "/", named, None)
+
+
+def test_an_elf_file_and_a_script_are_native(tmp_path: Path) -> None:
+    for content in (ELF, b"#!/bin/sh\necho\n"):
+        program = put(tmp_path / "program", content)
+        chosen = choose(request(program, "an argument"), Parent())
+        assert isinstance(chosen, Native)
+        assert (chosen.path, chosen.argv) == (program, (program, "an argument"))
+
+
+def test_wasm_needs_no_execute_bit(tmp_path: Path) -> None:
+    chosen = choose(request(put(tmp_path / "app.wasm", WASM, 0o644)), Parent())
+    assert isinstance(chosen, Wasm)
+    assert chosen.context.function == "_start"
+
+
+def test_a_name_without_slash_is_searched_in_the_containers_path(tmp_path: Path) -> None:
+    (tmp_path / "one").mkdir()
+    (tmp_path / "two").mkdir()
+    put(tmp_path / "one/tool", ELF, 0o644)  # there, but not executable
+    tool = put(tmp_path / "two/tool", ELF)
+    chosen = choose(request("tool", path=f"{tmp_path}/one:{tmp_path}/two"), Parent())
+    assert isinstance(chosen, Native)
+    assert chosen.path == tool
+
+
+def test_the_part_after_the_hash_is_the_function(tmp_path: Path) -> None:
+    module = put(tmp_path / "app.wasm", WASM)
+    chosen = choose(request(f"{module}#greet"), Parent())
+    assert isinstance(chosen, Wasm)
+    assert chosen.context.function == "greet"
+
+
+def test_a_file_whose_name_has_a_hash_is_that_file(tmp_path: Path) -> None:
+    module = put(tmp_path / "app#1.wasm", WASM)
+    chosen = choose(request(module), Parent())
+    assert isinstance(chosen, Wasm)
+    assert chosen.context.function == "_start"
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"MZ\x90\x00", "starts with 4d 5a 90 00"),
+        (b"", "the file is empty"),
+    ],
+)
+def test_what_is_neither_is_refused_with_its_first_bytes(tmp_path: Path, content: bytes, words: str) -> None:
+    program = put(tmp_path / "program", content)
+    with pytest.raises(ContainerError) as caught:
+        choose(request(program), Parent())
+    assert f"cannot execute {program}: not an ELF file, a script, or WebAssembly" in str(caught.value)
+    assert words in str(caught.value)
+
+
+def test_a_missing_program_is_said_in_the_words_that_scripts_know(tmp_path: Path) -> None:
+    with pytest.raises(ContainerError, match=r'exec: "tool": executable file not found in \$PATH'):
+        choose(request("tool", path=str(tmp_path)), Parent())
+    with pytest.raises(ContainerError, match="no such file or directory"):
+        choose(request(f"{tmp_path}/tool"), Parent())
+
+
+def test_a_native_file_without_execute_bit_is_denied(tmp_path: Path) -> None:
+    with pytest.raises(ContainerError, match="permission denied"):
+        choose(request(put(tmp_path / "program", ELF, 0o644)), Parent())
+
+
+def test_a_folder_and_a_pipe_are_denied_without_waiting(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path, tmp_path / "pipe"):
+        with pytest.raises(ContainerError, match="permission denied"):
+            choose(request(str(path)), Parent())
+
+
+def test_an_annotation_forces_wasm(tmp_path: Path) -> None:
+    program = put(tmp_path / "program", ELF)
+    forced = request(program, run_oci_handler="wasm")
+    with pytest.raises(ContainerError, match="not WebAssembly, which an annotation asks for"):
+        choose(forced, Parent())
+
+
+def test_the_engines_refusal_names_the_program(tmp_path: Path) -> None:
+    module = put(tmp_path / "refused.wasm", WASM)
+    with pytest.raises(ContainerError, match=r"cannot execute .*refused.wasm: imports env.missing"):
+        choose(request(module), Parent())
+
+
+def test_layers_are_asked_for_only_when_no_file_is_the_program(tmp_path: Path) -> None:
+    parent = Parent([Layer("app.wasm", "application/wasm", "sha256:" + "0" * 64, fd=0)])
+    choose(request(put(tmp_path / "program", ELF)), parent)
+    assert parent.asked == 0
+    chosen = choose(request("/app.wasm#greet"), parent)
+    assert isinstance(chosen, Wasm)
+    assert (chosen.context.module.name, chosen.context.function) == ("app.wasm", "greet")
+
+
+def test_our_own_program_is_refused_even_through_a_script() -> None:
+    with pytest.raises(ContainerError, match="the container runtime's own program"):
+        choose(request("/proc/self/exe"), Parent())
+
+
+def test_a_script_that_leads_to_our_own_program_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ContainerError, match="the container runtime's own program"):
+        choose(request(put(tmp_path / "script", b"#!/proc/self/exe -c pass\n")), Parent())
+
+
+def test_foresee_resolves_links_inside_the_root(tmp_path: Path) -> None:
+    put(tmp_path / "app.wasm", WASM)
+    (tmp_path / "link").symlink_to("/app.wasm")  # absolute, and so the container's
+    root = os.open(tmp_path, os.O_PATH)
+    try:
+        assert foresee(request("/link"), root) == "core"
+        assert foresee(request("/missing"), root) is None
+    finally:
+        os.close(root)
