@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import os
 import select
-import signal
 import time
-from contextlib import ExitStack
+from _signal import (  # type: ignore[import-not-found]  # the module signal adds enumerations, 3 ms
+    SIGKILL,
+    SIGPIPE,
+    SIGXFSZ,
+)
 
 from runwasi.executor.errors import ContainerError
 from runwasi.linux.process import pidfd_open, pidfd_send_signal, reap
@@ -56,32 +59,40 @@ def _run(kind: str, index: int, hook: Hook, state: bytes) -> None:
 
 def _spawn(hook: Hook, state: bytes) -> tuple[int, str]:
     """Run one hook; return its exit code and the end of what it printed. Raises OSError, TimeoutError."""
-    with ExitStack() as descriptors:
-        # a memory file rather than a pipe: a hook that never reads blocks nobody, however long the state
-        stdin = os.memfd_create("state", os.MFD_CLOEXEC)
-        descriptors.callback(os.close, stdin)
+    # a memory file rather than a pipe: a hook that never reads blocks nobody, however long the state
+    stdin = os.memfd_create("state", os.MFD_CLOEXEC)
+    output, output_end = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+    try:
         os.write(stdin, state)
         os.lseek(stdin, 0, os.SEEK_SET)
-        output, output_write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
-        descriptors.callback(os.close, output)
-        with ExitStack() as until_spawned:
-            until_spawned.callback(os.close, output_write)
-            pid = os.posix_spawn(
-                hook.path,
-                hook.args or (hook.path,),
-                dict(entry.partition("=")[::2] for entry in hook.env),
-                file_actions=[
-                    (os.POSIX_SPAWN_DUP2, stdin, 0),
-                    (os.POSIX_SPAWN_DUP2, output_write, 1),
-                    (os.POSIX_SPAWN_DUP2, output_write, 2),
-                ],
-                setsid=True,
-                setsigmask=(),
-                setsigdef=(signal.SIGPIPE, signal.SIGXFSZ),  # Python ignores these two
-            )
+        try:
+            pid = _start(hook, stdin, output_end)
+        finally:
+            os.close(output_end)
         pidfd = pidfd_open(pid)
-        descriptors.callback(os.close, pidfd)
-        return _wait(pidfd, output, hook.timeout)
+        try:
+            return _wait(pidfd, output, hook.timeout)
+        finally:
+            os.close(pidfd)
+    finally:
+        os.close(stdin)
+        os.close(output)
+
+
+def _start(hook: Hook, stdin: int, output: int) -> int:
+    return os.posix_spawn(
+        hook.path,
+        hook.args or (hook.path,),
+        dict(entry.partition("=")[::2] for entry in hook.env),
+        file_actions=[
+            (os.POSIX_SPAWN_DUP2, stdin, 0),
+            (os.POSIX_SPAWN_DUP2, output, 1),
+            (os.POSIX_SPAWN_DUP2, output, 2),
+        ],
+        setsid=True,
+        setsigmask=(),
+        setsigdef=(SIGPIPE, SIGXFSZ),  # Python ignores these two
+    )
 
 
 def _wait(pidfd: int, output: int, timeout: int | None) -> tuple[int, str]:
@@ -95,7 +106,7 @@ def _wait(pidfd: int, output: int, timeout: int | None) -> tuple[int, str]:
         left = None if deadline is None else max(0.0, deadline - time.monotonic()) * 1000
         ready = dict(poll.poll(left))
         if not ready:
-            pidfd_send_signal(pidfd, signal.SIGKILL)
+            pidfd_send_signal(pidfd, SIGKILL)
             reap(pidfd)
             raise TimeoutError
         if output in ready:
