@@ -48,8 +48,8 @@ _SOCKET_EXTENSIONS = "WasmEdge's socket extension: the wasmedge engine provides 
 def check_interface(interface: Interface, function: str, *, also_provided: Container[str] = ()) -> None:
     """Refuse a core module that wants what nobody provides, or lacks the function to call.
 
-    `also_provided` holds what an engine has beyond this: functions of wasi_snapshot_preview1, and modules.
-    Raises CannotHandle.
+    `also_provided` holds what an engine has beyond this: functions of wasi_snapshot_preview1, whole modules, and
+    single imports as "module.name". Raises CannotHandle.
     """
     for wanted in interface.imports:
         if not _provided(wanted, also_provided):
@@ -66,7 +66,7 @@ def check_interface(interface: Interface, function: str, *, also_provided: Conta
 
 
 def _provided(wanted: Import, also_provided: Container[str]) -> bool:
-    if wanted.module in also_provided:
+    if wanted.module in also_provided or f"{wanted.module}.{wanted.name}" in also_provided:
         return True
     if wanted.module != SNAPSHOT or wanted.kind != "function":
         return False

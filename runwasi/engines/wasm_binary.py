@@ -66,6 +66,48 @@ def read_interface(fd: int) -> Interface:
     return Interface(_sections(fd))
 
 
+def with_start(module: bytes, function: str) -> bytes:
+    """Return the valid core module with `function` exported as `_start`, and the old `_start` not at all.
+
+    For engines that call nothing else.
+    """
+    at, parts = 8, [module[:8]]
+    while at < len(module):
+        reader = _Reader(module[at : at + 11])
+        number, length = reader.byte(), reader.number()
+        content = at + reader.at
+        if number == EXPORT_SECTION:
+            exports = _exports_with_start(_Reader(module[content : content + length]), function)
+            parts.append(bytes((EXPORT_SECTION,)) + _leb128(len(exports)) + exports)
+        else:
+            parts.append(module[at : content + length])
+        at = content + length
+    return b"".join(parts)
+
+
+def _exports_with_start(reader: _Reader, function: str) -> bytes:
+    entries = []
+    for _ in range(reader.number()):
+        start, name = reader.at, reader.name()
+        kind_and_index = reader.at
+        reader.byte()
+        reader.number()
+        if name == function:
+            entries.append(b"\x06_start" + reader.data[kind_and_index : reader.at])
+        elif name != "_start":
+            entries.append(reader.data[start : reader.at])
+    return _leb128(len(entries)) + b"".join(entries)
+
+
+def _leb128(number: int) -> bytes:
+    encoded = bytearray()
+    while number > 0x7F:
+        encoded.append(number & 0x7F | 0x80)
+        number >>= 7
+    encoded.append(number)
+    return bytes(encoded)
+
+
 class _Reader:
     """Walks over bytes and calls it a truncated module when they end too early."""
 

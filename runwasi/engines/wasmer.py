@@ -1,0 +1,76 @@
+"""The Wasmer engine: core modules with WASI preview 1 and WASIX, by the Python package wasmer-sdk.
+
+That library runs packages in sandboxes, so a module is wrapped into a package whose folders are the container's
+(wasmer_sandbox). What follows from it: the guest's stdio are pipes that are copied here, so it never sees a
+terminal; the folders in the container's root are live, but a file that the guest makes directly in `/` stays its
+own; modules are compiled at each start; memory is bounded by the cgroup alone.
+"""
+
+from __future__ import annotations
+
+import os
+
+from runwasi.engines import limits
+from runwasi.engines.engine import CannotHandle, Engine, EngineMissing
+from runwasi.engines.signals import end_on_signals
+from runwasi.engines.sniff import sniff
+from runwasi.engines.wasip1 import check_interface
+from runwasi.engines.wasm_binary import read_interface, with_start
+from runwasi.engines.wat import binary_fd, to_binary
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from runwasi.engines.engine import Context, Stdio
+    from runwasi.engines.sniff import Kind
+
+WASIX = frozenset(("wasi_unstable", "wasix_32v1", "wasix_64v1", "env.memory"))
+"""What Wasmer provides beyond WASI preview 1; a threaded module imports its memory."""
+
+
+class WasmerEngine(Engine):
+    """Runs modules with the Python package wasmer-sdk."""
+
+    name = "wasmer"
+
+    def __init__(self) -> None:
+        self._binary = b""
+
+    def configure(self, annotations: Mapping[str, str], address_space: int | None = None) -> None:
+        """Refuse the limits that Wasmer cannot keep. Raises CannotHandle."""
+        del address_space
+        for name in (limits.FUEL, limits.MEMORY_MAX, limits.TABLE_MAX, limits.TABLES_MAX):
+            if name in annotations:
+                raise CannotHandle(f"annotation {name}: the wasmer engine has no such limit")
+
+    def load(self, kind: Kind | None = None) -> None:
+        """Import the package (60 ms, 56 MiB). Raises EngineMissing."""
+        try:
+            from runwasi.engines import wasmer_sandbox  # noqa: F401  # late: heavy, and optional
+        except ImportError as error:
+            raise EngineMissing(
+                f"the wasmer engine needs the Python package wasmer-sdk: pip install 'runwasi[wasmer]' ({error})"
+            ) from None
+        if kind == "wat":
+            to_binary(b"(module)")
+
+    def can_handle(self, ctx: Context) -> bool:
+        """Check its interface; whether it is valid Wasmer says at its start. Raises CannotHandle."""
+        limits.limits_of(ctx)
+        limits.preopens_of(ctx)
+        fd = binary_fd(ctx.module)
+        if sniff(os.pread(fd, 8, 0)) == "component":
+            raise CannotHandle("it is a component; wasmer takes core modules, the wasmtime engine takes both")
+        check_interface(read_interface(fd), ctx.function, also_provided=WASIX)
+        binary = to_binary(ctx.module.read())
+        self._binary = binary if ctx.function == "_start" else with_start(binary, ctx.function)
+        return True
+
+    def run_wasi(self, ctx: Context, stdio: Stdio) -> int:
+        """Run it in a sandbox that has the container's folders. Raises Trap, EngineError."""
+        from runwasi.engines import wasmer_sandbox  # late: load brought it
+
+        stdio.install()
+        end_on_signals(limits.limits_of(ctx).timeout)
+        return wasmer_sandbox.run(ctx, self._binary)
