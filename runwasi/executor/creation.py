@@ -10,6 +10,7 @@ import os
 import select
 import time
 from _signal import SIGKILL  # type: ignore[import-not-found]  # the module signal adds enumerations, 3 ms
+from errno import EPERM
 
 from runwasi.executor import hooks, limits, seccomp_profile
 from runwasi.executor.container import Container
@@ -275,11 +276,16 @@ def write_pid_file(path: str, pid: int) -> None:
 
 
 def set_rlimits(pid: int, wanted: tuple[Rlimit, ...]) -> None:
-    """Set the resource limits of process pid. Raises ContainerError naming the one that was refused."""
+    """Set the resource limits of process pid. Raises ContainerError naming the one that was refused.
+
+    Without CAP_SYS_RESOURCE another user's process has to lower its own: the step lower_rlimits does.
+    """
     for index, limit in enumerate(wanted):
         try:
             rlimits.set_rlimit(limit.type, limit.soft, limit.hard, pid)
         except OSError as error:
+            if error.errno == EPERM and limit.hard <= rlimits.get_rlimit(limit.type)[1]:
+                continue
             raise ContainerError(
                 f"{limit.type} {limit.soft}:{limit.hard}: {error.strerror} ($.process.rlimits[{index}])",
                 errno=error.errno or 0,

@@ -33,6 +33,7 @@ from runwasi.executor.steps.launch import (
     ask_for_create_runtime_hooks,
     ask_for_rlimits,
     choose_workload,
+    lower_rlimits,
     report_ready,
     run_create_container_hooks,
     run_start_container_hooks,
@@ -98,6 +99,7 @@ INIT_STEPS: tuple[
     report_ready,
     wait_for_start,
     run_start_container_hooks,
+    lower_rlimits,
     filter_last,
     run_workload,
 )
@@ -123,6 +125,7 @@ EXEC_STEPS: tuple[Callable[[ChildContext], None], ...] = (  # the same, for a pr
     filter_before_capabilities,
     limit_capabilities,
     ask_for_rlimits,
+    lower_rlimits,
     filter_last,
     run_workload,
 )

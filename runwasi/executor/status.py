@@ -30,7 +30,7 @@ _REASONS: dict[tuple[str, Status], str] = {
     ("start", "stopped"): "cannot start a container that has stopped",
     ("kill", "stopped"): "container not running",
     ("exec", "stopped"): "cannot exec in a stopped container",
-    ("exec", "paused"): "cannot exec in a paused container",
+    ("exec", "paused"): "cannot exec in a paused container (use --ignore-paused to override)",
     ("pause", "stopped"): "container not running",
     ("pause", "paused"): "container is already paused",
     ("resume", "stopped"): "container not running",

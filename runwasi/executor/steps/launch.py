@@ -19,7 +19,7 @@ from runwasi.engines.module_cache import cache_key_of
 from runwasi.executor import hooks, workload
 from runwasi.executor.protocol import COMPILE, CREATE_RUNTIME, LAYERS, READY, Channel
 from runwasi.executor.steps.identity import complete_env
-from runwasi.linux import process, sockets
+from runwasi.linux import process, rlimits, sockets
 from runwasi.oci.state import State
 
 TYPE_CHECKING = False
@@ -137,6 +137,13 @@ def report_ready(ctx: InitContext) -> None:
 def ask_for_rlimits(ctx: ChildContext) -> None:
     """Have the parent set our limits: it may raise them, and they could have hindered the steps until here."""
     ctx.channel.request(READY)
+
+
+def lower_rlimits(ctx: ChildContext) -> None:
+    """Set the limits that the parent was not permitted to set of another user's process."""
+    for limit in ctx.process.rlimits:
+        if rlimits.get_rlimit(limit.type) != (limit.soft, limit.hard):
+            rlimits.set_rlimit(limit.type, limit.soft, limit.hard)
 
 
 def wait_for_start(ctx: InitContext) -> None:
