@@ -24,7 +24,6 @@ def follow(
     pid: int, pidfd: int, caught: Caught, console: Console | None = None, relay: Relay | None = None
 ) -> int:
     """Stay with a process of ours until it ends, and return its exit code, 128 + n when signal n ended it."""
-    caught.pass_on = True
     while True:
         wanted = {pidfd: select.POLLIN, caught.fileno(): select.POLLIN}
         if console is not None:

@@ -53,9 +53,11 @@ def _exec(given: Given, settings: Settings) -> int:
         return 0
     with Caught() as caught:
         if not process.terminal:
+            caught.pass_on = True
             started = _start(given, container, process, -1)
             return follow(started.pid, started.pidfd, caught)
         with Console() as console:
+            caught.pass_on = True
             started = _start(given, container, process, console.socket)
             console.connect()
             return follow(started.pid, started.pidfd, caught, console)

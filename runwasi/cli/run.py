@@ -76,6 +76,7 @@ def _followed(
         relay = notify.relay(settings.root, container.id)
         if console is not None:
             console.connect()
+        caught.pass_on = True
         container.start()
         return follow(container.pid, container.pidfd, caught, console, relay)
     finally:

@@ -298,8 +298,6 @@ def _map_of(convert: Converter) -> Converter:
     def mapping(value: Any) -> dict[str, Any]:
         if type(value) is not dict:
             raise SpecError("", f"must be an object, not {_kind(value)}")
-        if "" in value:
-            raise SpecError("", "has an empty key")
         items: dict[str, Any] = {}
         key = ""
         try:

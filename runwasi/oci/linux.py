@@ -245,5 +245,5 @@ def check_mappings(path: str, mappings: tuple[IdMapping, ...]) -> None:
 
 def check_interface_name(path: str, name: str) -> None:
     """Raise SpecError for what the kernel's dev_valid_name refuses."""
-    if len(name.encode()) > 15 or name in {".", ".."} or any(c in "/:" or c.isspace() for c in name):
+    if len(name.encode()) > 15 or name in {"", ".", ".."} or any(c in "/:" or c.isspace() for c in name):
         raise SpecError(path, f"{quoted(name)} cannot be the name of a network interface")

@@ -94,6 +94,8 @@ class Spec(Record):
     def check(self) -> None:
         """Refuse versions that are not 1.x, and names for a host that is not the container's own."""
         check_version(".ociVersion", self.oci_version)
+        if "" in self.annotations:
+            raise SpecError(".annotations", "has an empty key")
         for name in ("hostname", "domainname"):
             value = getattr(self, name)
             if value and len(value.encode()) > _HOST_NAME_MAX:
