@@ -1,0 +1,30 @@
+"""Word from the kernel about files: inotify. Source: man 7 inotify."""
+
+from __future__ import annotations
+
+import os
+from ctypes import c_char_p, c_int, c_uint32
+
+from runwasi.linux.libc import check, libc
+
+# linux/inotify.h
+IN_MODIFY = 0x2
+IN_OPEN = 0x20
+IN_CREATE = 0x100
+
+libc.inotify_init1.argtypes = (c_int,)
+libc.inotify_add_watch.argtypes = (c_int, c_char_p, c_uint32)
+
+
+def watch(path: str, events: int) -> int:
+    """Return a non-blocking, close-on-exec descriptor that is readable after one of events (IN_*) at path.
+
+    Raises OSError that names path.
+    """
+    fd: int = check(libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC), "inotify_init1")
+    try:
+        check(libc.inotify_add_watch(fd, os.fsencode(path), events), "inotify_add_watch", path)
+    except BaseException:
+        os.close(fd)
+        raise
+    return fd

@@ -1,0 +1,103 @@
+"""The socket a pod's server listens on: its name, and taking it or finding who has it.
+
+containerd and every start of a container in the same pod must come to the same path, which is a hash because
+a unix socket's path may have 107 bytes only (man 7 unix).
+"""
+
+from __future__ import annotations
+
+import _socket
+import fcntl
+import os
+
+TYPE_CHECKING = False
+
+DEFAULT_DIRECTORY = "/run/containerd/s"
+GROUP_ANNOTATIONS = ("io.containerd.runc.v2.group", "io.kubernetes.cri.sandbox-id")
+"""Containers with the same value of the first of these that they have share a server."""
+
+_BACKLOG = 128
+
+
+def group_of(bundle: str, container_id: str) -> str:
+    """Return the id of the pod a bundle's container belongs to: its own unless annotations say otherwise."""
+    try:
+        with open(os.path.join(bundle, "config.json"), "rb", 0) as file:
+            config = file.read()
+    except FileNotFoundError:
+        return container_id  # a sandbox without a container of its own
+    if not any(name.encode() in config for name in GROUP_ANNOTATIONS):
+        return container_id  # most have none: spare the start a JSON parser
+    from runwasi.oci.decode import parse_json  # late: 2 ms
+
+    document = parse_json(config)
+    annotations = document.get("annotations") if isinstance(document, dict) else None
+    for name in GROUP_ANNOTATIONS:
+        group = annotations.get(name) if isinstance(annotations, dict) else None
+        if isinstance(group, str) and group:
+            return group
+    return container_id
+
+
+def socket_path(containerd: str, namespace: str, group: str, directory: str = "") -> str:
+    """Return where the server of a pod listens, for the containerd at this address."""
+    digest = _sha256(os.path.join(containerd, namespace, group).encode())
+    return f"{directory or DEFAULT_DIRECTORY}/{digest}"
+
+
+def listen_or_find(path: str) -> int:
+    """Listen at path and return the socket, or -1 when a server there answers already.
+
+    A file left by a killed server is replaced. Concurrent starts in one pod take their turns under a lock,
+    so that none removes what another has just made. Raises OSError.
+    """
+    directory = os.path.dirname(path)
+    os.makedirs(directory, 0o700, exist_ok=True)
+    lock = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if os.path.lexists(path):
+            if answers(path):
+                return -1
+            os.unlink(path)
+        return _listen(path)
+    finally:
+        os.close(lock)
+
+
+def _listen(path: str) -> int:
+    sock = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC)
+    umask = os.umask(0o177)
+    try:
+        sock.bind(path)
+    except OSError as error:
+        sock.close()
+        raise OSError(error.errno, error.strerror, f"bind {path}") from None
+    finally:
+        os.umask(umask)
+    sock.listen(_BACKLOG)
+    return sock.detach()
+
+
+def answers(path: str) -> bool:
+    """Tell whether a server listens at path."""
+    sock = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC | _socket.SOCK_NONBLOCK)
+    try:
+        sock.connect(path)
+    except BlockingIOError:
+        return True  # its backlog is full: it is there, and busy
+    except OSError:
+        return False
+    finally:
+        sock.close()
+    return True
+
+
+def _sha256(data: bytes) -> str:
+    """Hash without hashlib, which loads OpenSSL for 2 ms."""
+    try:
+        from _sha256 import sha256  # type: ignore[import-not-found]
+    except ImportError:
+        from hashlib import sha256  # CPython 3.12 and later call the module otherwise
+    digest: str = sha256(data).hexdigest()
+    return digest

@@ -1,0 +1,162 @@
+"""A process's terminal: the pty's master, copied to and from containerd's FIFOs by the reactor.
+
+The master is watched edge-triggered: while no process has the terminal open it is in a state of hang-up for
+good, which would wake a level-triggered loop without end, and a process may open it again.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from errno import EIO
+from select import EPOLLET
+
+from runwasi.linux import terminal
+from runwasi.shim.reactor import READABLE, WRITABLE, read_available, write_available
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from runwasi.shim.outputs import Output
+    from runwasi.shim.reactor import Reactor
+
+_SIZE = 32 << 10
+_END_OF_INPUT = b"\x04"  # VEOF, what a person would type
+
+
+class Console:
+    """Copies between a master and the streams; owns the master, stdin and the output."""
+
+    def __init__(self, reactor: Reactor, master: int, stdin: str, output: Output) -> None:
+        self._reactor = reactor
+        self._master = master
+        self._output = output
+        self._stdin = self._stdin_writer = -1
+        self._to_client = b""
+        self._to_process = b""
+        self._ended = False
+        os.set_blocking(master, False)
+        os.set_blocking(output.fd, False)
+        self._sink_watched = stat.S_ISFIFO(os.fstat(output.fd).st_mode)  # epoll takes no regular file
+        reactor.watch(master, self._master_ready, READABLE | WRITABLE | EPOLLET)
+        if self._sink_watched:
+            reactor.watch(output.fd, self._sink_ready, 0)
+        if stdin:
+            self._open_stdin(stdin)
+
+    def resize(self, columns: int, rows: int) -> None:
+        """Tell the terminal how large its window is now."""
+        if self._master >= 0:
+            terminal.set_window_size(self._master, rows, columns)
+
+    def close_stdin(self) -> None:
+        """Take no more input once the client has closed its end."""
+        if self._stdin_writer >= 0:
+            os.close(self._stdin_writer)
+            self._stdin_writer = -1
+
+    def process_ended(self) -> None:
+        """Copy what the terminal still holds, then let the reader see the end."""
+        self._ended = True
+        self._drop_stdin()
+        self._pump_output()
+
+    def close(self) -> None:
+        """Give everything up."""
+        self._drop_stdin()
+        self._drop_master()
+        if self._sink_watched:
+            self._reactor.unwatch(self._output.fd)
+            self._sink_watched = False
+        self._output.close()
+
+    # terminal to client
+
+    def _master_ready(self, events: int) -> None:
+        if events & WRITABLE:
+            self._pump_input()
+        self._pump_output()
+
+    def _sink_ready(self, _events: int) -> None:
+        self._reactor.change(self._output.fd, 0)
+        self._pump_output()
+
+    def _pump_output(self) -> None:
+        """Copy until the terminal has nothing more, or the client takes nothing more."""
+        while self._master >= 0:
+            if not self._to_client:
+                data = self._read_master()
+                if not data:
+                    break
+                self._to_client = data
+            sent = write_available(self._output.fd, self._to_client)
+            self._to_client = self._to_client[sent:]
+            if not sent:
+                if self._sink_watched:
+                    self._reactor.change(self._output.fd, WRITABLE)
+                return
+        if self._ended:
+            self._finish()
+
+    def _read_master(self) -> bytes | None:
+        try:
+            return read_available(self._master, _SIZE)
+        except OSError as error:
+            if error.errno == EIO:  # nobody has the terminal open (any more)
+                return None
+            raise
+
+    def _finish(self) -> None:
+        self._drop_master()
+        if self._sink_watched:
+            self._reactor.unwatch(self._output.fd)
+            self._sink_watched = False
+        self._output.process_ended()
+
+    # client to terminal
+
+    def _open_stdin(self, path: str) -> None:
+        self._stdin = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        self._stdin_writer = os.open(path, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        self._reactor.watch(self._stdin, self._stdin_ready)
+
+    def _stdin_ready(self, _events: int) -> None:
+        self._pump_input()
+
+    def _pump_input(self) -> None:
+        while self._stdin >= 0 and self._master >= 0:
+            if not self._to_process:
+                data = read_available(self._stdin, _SIZE)
+                if data is None:
+                    self._reactor.change(self._stdin, READABLE)
+                    return
+                if not data:
+                    self._drop_stdin()
+                    data = _END_OF_INPUT
+                self._to_process = data
+            self._write_master()
+            if self._to_process:
+                if self._stdin >= 0:
+                    self._reactor.change(self._stdin, 0)  # the terminal's buffer is full: man 4 termios
+                return
+
+    def _write_master(self) -> None:
+        try:
+            sent = write_available(self._master, self._to_process)
+        except OSError as error:
+            if error.errno != EIO:
+                raise
+            sent = len(self._to_process)
+        self._to_process = self._to_process[sent:]
+
+    def _drop_stdin(self) -> None:
+        self.close_stdin()
+        if self._stdin >= 0:
+            self._reactor.unwatch(self._stdin)
+            os.close(self._stdin)
+            self._stdin = -1
+
+    def _drop_master(self) -> None:
+        if self._master >= 0:
+            self._reactor.unwatch(self._master)
+            os.close(self._master)
+            self._master = -1

@@ -1,0 +1,141 @@
+"""The Create call: mounts, streams and the executor's creation, one after the other, without blocking the
+pod.
+
+What takes long, a logger that starts, an image layer that is fetched, a module that is compiled, happens
+elsewhere while the reactor serves the pod's other calls; when anything fails, all that was made before is
+taken back.
+"""
+
+from __future__ import annotations
+
+import os
+
+from runwasi.executor.bundle import Bundle
+from runwasi.executor.creation import begin_create, write_pid_file
+from runwasi.executor.errors import Invalid
+from runwasi.executor.options import CreateOptions
+from runwasi.oci.record import replaced
+from runwasi.shim.options import runtime_options
+from runwasi.shim.rootfs import mount_rootfs, unmount_rootfs
+from runwasi.shim.state_root import note_root, state_root
+from runwasi.shim.streams import StreamPaths, Streams
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from runwasi.engines.engine import Engine
+    from runwasi.executor.container import Container
+    from runwasi.executor.creation import Creation
+    from runwasi.proto.options import Options
+    from runwasi.proto.task import CreateTaskRequest
+    from runwasi.shim.reactor import Reactor
+
+PID_FILE = "init.pid"
+
+
+class Pod:
+    """What the creations of a server have in common."""
+
+    __slots__ = ("containerd", "engine", "engine_name", "namespace", "reactor")
+
+    def __init__(
+        self, reactor: Reactor, engine: str | Engine, engine_name: str, namespace: str, containerd: str
+    ) -> None:
+        self.reactor = reactor
+        self.engine = engine
+        self.engine_name = engine_name
+        self.namespace = namespace
+        self.containerd = containerd
+
+
+class Creating:
+    """One Create call under way; done gets the container with its streams, or the error."""
+
+    def __init__(
+        self,
+        pod: Pod,
+        request: CreateTaskRequest,
+        done: Callable[[Container | None, Exception | None], None],
+    ) -> None:
+        self._pod = pod
+        self._request = request
+        self._done = done
+        self._creation: Creation
+        self.paths = StreamPaths(request.stdin, request.stdout, request.stderr, request.terminal)
+        self.options = runtime_options(request.options)
+        self.root = state_root(pod.engine_name, pod.namespace, self.options.root)
+        self.streams: Streams
+
+    def begin(self) -> None:
+        """Do what can be done at once. Raises ContainerError or OSError, with nothing left behind."""
+        request, options = self._request, self.options
+        note_root(request.bundle, options.root)
+        mount_rootfs(request.rootfs, request.bundle)
+        try:
+            owner = (options.io_uid, options.io_gid)
+            self.streams = Streams(self._pod.reactor, self.paths, request.id, self._pod.namespace, owner)
+        except BaseException:
+            unmount_rootfs(request.bundle)
+            raise
+        self.streams.when_ready(self._streams_ready)
+
+    def _streams_ready(self, error: Exception | None) -> None:
+        try:
+            if error is not None:
+                raise error
+            bundle = _load_bundle(self._request)
+            self._creation = begin_create(self.root, self._request.id, bundle, self._create_options())
+        except Exception as failure:  # noqa: BLE001  whatever it is becomes the answer of the call
+            self._fail(failure)
+            return
+        self._pod.reactor.watch(self._creation.fileno(), self._advance)
+
+    def _create_options(self) -> CreateOptions:
+        options: Options = self.options
+        return CreateOptions(
+            stdio=self.streams.stdio,
+            console_socket=self.streams.console_socket,
+            systemd_cgroup=options.systemd_cgroup,
+            no_pivot=options.no_pivot_root,
+            no_new_keyring=options.no_new_keyring,
+            engine=self._pod.engine,
+        )
+
+    def _advance(self, _events: int) -> None:
+        self._pod.reactor.unwatch(self._creation.fileno())  # first: advance closes it at the end
+        try:
+            created = self._creation.advance()
+        except Exception as failure:  # noqa: BLE001  whatever it is becomes the answer of the call
+            self._fail(failure)
+            return
+        if created:
+            self._created(self._creation.container)
+        else:
+            self._pod.reactor.watch(self._creation.fileno(), self._advance)
+
+    def _created(self, container: Container) -> None:
+        try:
+            self.streams.handed_over()
+            write_pid_file(os.path.join(self._request.bundle, PID_FILE), container.pid)
+        except Exception as failure:  # noqa: BLE001  whatever it is becomes the answer of the call
+            container.delete(force=True)
+            self._fail(failure)
+            return
+        self._done(container, None)
+
+    def _fail(self, failure: Exception) -> None:
+        self.streams.close()
+        unmount_rootfs(self._request.bundle)
+        self._done(None, failure)
+
+
+def _load_bundle(request: CreateTaskRequest) -> Bundle:
+    """Read the bundle; the request decides about the terminal, as the client has its other end."""
+    bundle = Bundle.load(request.bundle)
+    process = bundle.spec.process
+    if process is None:
+        raise Invalid("$.process: is required to create a container")
+    if process.terminal != request.terminal:
+        bundle.spec = replaced(bundle.spec, process=replaced(process, terminal=request.terminal))
+    return bundle

@@ -1,0 +1,62 @@
+"""The command line of a shim, in the flag syntax of Go: -name value, -name=value, --name; the action comes
+last.
+
+containerd calls `-namespace NS -address SOCKET -publish-binary PATH -id ID [-bundle PATH] [-debug]
+start|delete`.
+"""
+
+from __future__ import annotations
+
+_TEXT = ("namespace", "address", "publish-binary", "id", "bundle", "socket", "group", "ttrpc-address")
+_SWITCHES = ("debug", "v", "version", "info")
+_TRUE, _FALSE = ("1", "t", "T", "true", "TRUE", "True"), ("0", "f", "F", "false", "FALSE", "False")
+
+
+class UsageError(ValueError):
+    """The command line makes no sense; the text says why."""
+
+
+class Flags:
+    """What the command line said; a text that was not given is empty.
+
+    group and ttrpc_address are ours: the launcher passes them to the server it starts.
+    """
+
+    def __init__(self) -> None:
+        self.namespace = self.address = self.id = self.bundle = self.socket = ""
+        self.publish_binary = self.group = self.ttrpc_address = ""
+        self.debug = self.v = self.version = self.info = False
+        self.action = ""
+
+    @classmethod
+    def parse(cls, arguments: list[str]) -> Flags:
+        """Read the arguments after the program's name. Raises UsageError."""
+        flags = cls()
+        rest = iter(arguments)
+        for argument in rest:
+            if len(argument) < 2 or argument[0] != "-":
+                flags.action = argument
+                break
+            if argument == "--":
+                flags.action = next(rest, "")
+                break
+            name, has_value, value = argument.lstrip("-").partition("=")
+            if name in _SWITCHES:
+                flags._set(name, _switch(name, value) if has_value else True)
+            elif name in _TEXT:
+                given = value if has_value else next(rest, None)
+                if given is None:
+                    raise UsageError(f"flag needs an argument: -{name}")
+                flags._set(name, given)
+            else:
+                raise UsageError(f"flag provided but not defined: -{name}")
+        return flags
+
+    def _set(self, name: str, value: str | bool) -> None:
+        setattr(self, name.replace("-", "_"), value)
+
+
+def _switch(name: str, value: str) -> bool:
+    if value not in _TRUE + _FALSE:
+        raise UsageError(f'invalid boolean value "{value}" for -{name}')
+    return value in _TRUE

@@ -1,0 +1,35 @@
+"""`-info`: what this runtime is and can do, as containerd 2.2 and later ask before they create anything."""
+
+from __future__ import annotations
+
+from runwasi import __version__
+from runwasi.engines.registry import runtime_name
+from runwasi.proto.types import RuntimeInfo, RuntimeVersion
+from runwasi.proto.well_known import Any
+from runwasi.proto.wire import WireError
+
+_FEATURES_TYPE = "types.containerd.io/opencontainers/runtime-spec/1/features/Features"
+
+
+def runtime_info(engine: str, stdin: bytes) -> bytes:
+    """Return the RuntimeInfo message; stdin holds the runtime's options, which it repeats."""
+    return RuntimeInfo(
+        name=runtime_name(engine),
+        version=RuntimeVersion(version=__version__),
+        options=_options(stdin),
+        features=_features(),
+    ).encode()
+
+
+def _options(stdin: bytes) -> Any | None:
+    try:
+        options = Any.decode(stdin)
+    except WireError:
+        return None
+    return options if options.type_url else None
+
+
+def _features() -> Any:
+    from runwasi.executor.features import features
+
+    return Any(type_url=_FEATURES_TYPE, value=features().to_json().encode())

@@ -1,0 +1,73 @@
+"""Signals of the server: SIGCHLD for orphans, and those that ask it to end.
+
+As a subreaper the server becomes the parent of what a container's processes leave behind. Its own children
+are waited for through their pidfds by whoever made them, in the turn they end; a child that is still a
+zombie a second later is nobody's, and is reaped here.
+"""
+
+from __future__ import annotations
+
+import _signal  # type: ignore[import-not-found]  # signal itself takes 3 ms to import, for its enumerations
+import os
+
+from runwasi.linux.process import process_state
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from runwasi.shim.reactor import Reactor
+
+_GRACE = 1.0  # seconds
+
+
+class Orphans:
+    """Reaps orphans, and calls what handlers has for other signals."""
+
+    def __init__(self, reactor: Reactor, handlers: Mapping[int, Callable[[], None]]) -> None:
+        self._reactor = reactor
+        self._handlers = handlers
+        self._due = False
+        self._signals, wake = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        _signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
+        for number in (_signal.SIGCHLD, *handlers):
+            _signal.signal(number, _noted)
+        reactor.watch(self._signals, self._caught)
+
+    def _caught(self, _events: int) -> None:
+        for number in os.read(self._signals, 4096):
+            if number == _signal.SIGCHLD:
+                self._expect_orphans()
+            elif number in self._handlers:
+                self._handlers[number]()
+
+    def _expect_orphans(self) -> None:
+        if not self._due:
+            self._due = True
+            self._reactor.call_later(_GRACE, self._reap)
+
+    def _reap(self) -> None:
+        self._due = False
+        for pid in _zombies():
+            try:
+                os.waitpid(pid, os.WNOHANG)
+            except ChildProcessError:
+                continue
+
+
+def _noted(_number: int, _frame: object) -> None:
+    """Do nothing: the number is in the pipe already."""
+
+
+def _zombies() -> list[int]:
+    """List our children that have ended. Source: man 5 proc, /proc/[pid]/task/[tid]/children."""
+    with open(f"/proc/self/task/{os.getpid()}/children", "rb", 0) as file:
+        pids = [int(pid) for pid in file.read().split()]
+    return [pid for pid in pids if _is_zombie(pid)]
+
+
+def _is_zombie(pid: int) -> bool:
+    try:
+        return process_state(pid) == "Z"
+    except ProcessLookupError:
+        return False

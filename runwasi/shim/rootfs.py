@@ -1,0 +1,136 @@
+"""The rootfs of a bundle: the mounts that containerd's snapshotter asks for, made and taken away again.
+
+An overlay of many layers names more than fits into the page that mount(2) takes its options in. The layers'
+common directory is left out then, and if that is not enough each layer is given by a call of its own
+(fsconfig, Linux 6.5).
+"""
+
+from __future__ import annotations
+
+import os
+from errno import EINVAL, ENOENT
+
+from runwasi.executor.errors import ContainerError, describe
+from runwasi.linux import mount_fds, mounts
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from runwasi.proto.types import Mount
+
+_FLAGS = {
+    "ro": mounts.MS_RDONLY,
+    "nosuid": mounts.MS_NOSUID,
+    "nodev": mounts.MS_NODEV,
+    "noexec": mounts.MS_NOEXEC,
+    "sync": mounts.MS_SYNCHRONOUS,
+    "dirsync": mounts.MS_DIRSYNC,
+    "noatime": mounts.MS_NOATIME,
+    "nodiratime": mounts.MS_NODIRATIME,
+    "relatime": mounts.MS_RELATIME,
+    "strictatime": mounts.MS_STRICTATIME,
+    "bind": mounts.MS_BIND,
+    "rbind": mounts.MS_BIND | mounts.MS_REC,
+}
+_NOTHING = frozenset(("defaults", "rw", "suid", "dev", "exec", "async", "atime"))
+_PAGE = 4096
+
+
+def mount_rootfs(requested: Sequence[Mount], bundle: str) -> None:
+    """Make the mounts of a Create call on the bundle's rootfs, all or none. Raises ContainerError."""
+    if not requested:
+        return
+    rootfs = f"{bundle}/rootfs"
+    os.makedirs(rootfs, 0o711, exist_ok=True)
+    try:
+        for mount in requested:
+            _mount(mount, rootfs)
+    except OSError as error:
+        unmount_rootfs(bundle)
+        raise ContainerError(
+            f"failed to mount rootfs component: {describe(error)}",
+            step="mount_rootfs",
+            errno=error.errno or 0,
+        ) from None
+
+
+def unmount_rootfs(bundle: str) -> None:
+    """Take away whatever is mounted on a bundle's rootfs and below; nothing there is fine. Raises OSError."""
+    while True:
+        try:
+            mounts.umount(f"{bundle}/rootfs", mounts.MNT_DETACH | mounts.UMOUNT_NOFOLLOW)
+        except OSError as error:
+            if error.errno in (EINVAL, ENOENT):  # no mount there (any more), or no such directory
+                return
+            raise
+
+
+def _mount(mount: Mount, rootfs: str) -> None:
+    target = os.path.join(rootfs, mount.target.lstrip("/")) if mount.target else rootfs
+    flags, data = _sorted_out(mount.options)
+    if flags & mounts.MS_BIND:
+        mounts.mount(mount.source, target, None, flags & (mounts.MS_BIND | mounts.MS_REC))
+        if flags & ~(mounts.MS_BIND | mounts.MS_REC):  # the kernel takes a bind's flags in a second call only
+            mounts.mount(None, target, None, flags & ~mounts.MS_REC | mounts.MS_REMOUNT)
+        return
+    if len(",".join(data)) < _PAGE:
+        mounts.mount(mount.source, target, mount.type, flags, ",".join(data))
+    else:
+        _mount_long_overlay(mount, target, flags, data)
+
+
+def _sorted_out(options: Iterable[str]) -> tuple[int, list[str]]:
+    """Part the options into flags and those that are the filesystem's own."""
+    flags, data = 0, []
+    for option in options:
+        if option in _FLAGS:
+            flags |= _FLAGS[option]
+        elif option == "loop":
+            raise OSError(95, "loop devices are not set up by this runtime", "option loop")
+        elif option not in _NOTHING and not option.startswith("X-containerd."):
+            data.append(option)
+    return flags, data
+
+
+def _mount_long_overlay(mount: Mount, target: str, flags: int, data: list[str]) -> None:
+    layers = next((option for option in data if option.startswith("lowerdir=")), "")[
+        len("lowerdir=") :
+    ].split(":")
+    common = os.path.commonpath(layers) if all(map(os.path.isabs, layers)) else "/"
+    shorter = [
+        "lowerdir=" + ":".join(os.path.relpath(layer, common) for layer in layers)
+        if option.startswith("lowerdir=")
+        else option
+        for option in data
+    ]
+    back = os.open(".", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.chdir(common)
+        if len(",".join(shorter)) < _PAGE:
+            mounts.mount(mount.source, target, mount.type, flags, ",".join(shorter))
+        else:
+            _mount_layer_by_layer(mount, target, flags, shorter)
+    finally:
+        os.fchdir(back)
+        os.close(back)
+
+
+def _mount_layer_by_layer(mount: Mount, target: str, flags: int, data: list[str]) -> None:
+    options: list[str] = []
+    for option in data:
+        name, _, value = option.partition("=")
+        if name == "lowerdir":
+            options += [f"lowerdir+={layer}" for layer in value.split(":")]
+        else:
+            options.append(option)
+    attributes = flags & (mounts.MS_RDONLY | mounts.MS_NOSUID | mounts.MS_NODEV | mounts.MS_NOEXEC)
+    tree = mount_fds.new_mount(mount.type, mount.source, options, attributes)
+    try:
+        target_fd = os.open(target, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            mount_fds.move_mount(tree, target_fd)
+        finally:
+            os.close(target_fd)
+    finally:
+        os.close(tree)

@@ -1,0 +1,81 @@
+"""The pod's server: one process, one thread, one reactor, from the launcher's exec to Shutdown."""
+
+from __future__ import annotations
+
+import _signal  # type: ignore[import-not-found]  # signal itself takes 3 ms to import, for its enumerations
+import gc
+import os
+import sys
+
+from runwasi.linux import process
+from runwasi.proto.task import TASK_METHODS
+from runwasi.shim import task_service
+from runwasi.shim.creating import Pod
+from runwasi.shim.events import Publisher
+from runwasi.shim.flags import Flags
+from runwasi.shim.log import Log
+from runwasi.shim.orphans import Orphans
+from runwasi.shim.reactor import Reactor
+from runwasi.shim.spawn import LISTENER
+from runwasi.shim.task_service import TaskService
+from runwasi.shim.ttrpc import Server
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from runwasi.engines.engine import Engine
+
+_LOG = 2  # the launcher put the bundle's log there
+_DRAIN = 5.0  # seconds that the last events may take
+_MAX_OOM_SCORE = 1000
+
+
+def main(engine: str | Engine) -> None:
+    """Serve what the launcher's arguments say, on its descriptors."""
+    serve(Flags.parse(sys.argv[1:]), engine, LISTENER, _LOG)
+
+
+def serve(flags: Flags, engine: str | Engine, listener: int, log_fd: int) -> None:
+    """Serve a pod on a listening socket until it is shut down."""
+    os.set_inheritable(listener, False)
+    os.chdir(flags.bundle)
+    log = Log(log_fd, debug=flags.debug, instance=flags.id, pod=flags.group)
+    process.set_name(f"shim:{flags.group}")
+    process.set_child_subreaper()
+    _expect_oom_kill_before_containerd(log)
+    reactor = Reactor(on_error=lambda error: log.fault("server", error))
+    publisher = Publisher(reactor, flags.ttrpc_address, flags.namespace, log)
+    server = Server(reactor, listener, log.fault)
+
+    def shutdown() -> None:
+        publisher.drain(_DRAIN, reactor.stop)
+
+    name = engine if isinstance(engine, str) else engine.name
+    pod = Pod(reactor, engine, name, flags.namespace, flags.address)
+    tasks = TaskService(pod, publisher, log, shutdown)
+    for service in task_service.NAMES:
+        server.register(service, TASK_METHODS, tasks.handlers())
+    Orphans(reactor, {_signal.SIGTERM: shutdown, _signal.SIGINT: shutdown})
+    gc.collect()
+    gc.freeze()  # children share these pages until somebody writes to them; a collection would
+    log.debug("serving", address=flags.socket)
+    reactor.run()
+    server.close()
+    publisher.close()
+    _remove_socket(flags.socket, log)
+
+
+def _expect_oom_kill_before_containerd(log: Log) -> None:
+    """Be one point likelier to be killed for memory than containerd, whose value we inherited."""
+    try:
+        with open("/proc/self/oom_score_adj", "r+b", 0) as file:
+            score = min(int(file.read()) + 1, _MAX_OOM_SCORE)
+            file.write(str(score).encode())
+    except OSError as error:
+        log.warning("cannot adjust the oom score", error=str(error))
+
+
+def _remove_socket(path: str, log: Log) -> None:
+    try:
+        os.unlink(path)
+    except FileNotFoundError:
+        log.debug("the socket is gone already")

@@ -1,0 +1,108 @@
+"""Turning the launcher's child into the pod's server.
+
+The server runs a private, read-only copy of the interpreter's mount. Whatever is forked from it has that
+copy as /proc/PID/exe, and a container that gets hold of the link cannot write to the host's interpreter
+through it (CVE-2019-5736). It costs a second start of Python, which containerd's own work hides.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from runwasi.engines.engine import Engine
+    from runwasi.shim.flags import Flags
+
+LISTENER = 3
+"""The descriptor on which the server finds its listening socket."""
+
+_CODE = "import sys; sys.path[:] = {path!r}; from runwasi.shim.server import main; main({engine})"
+
+
+def server(flags: Flags, engine: str | Engine, listener: int, shim_cgroup: str) -> None:
+    """Fork the server of a pod and leave it alone; it already listens. Raises OSError when the fork fails."""
+    pid = os.fork()
+    if pid:
+        os.close(listener)
+        return
+    try:
+        os.setsid()
+        _arrange_descriptors(flags.bundle, listener)
+        if shim_cgroup:
+            _join_cgroup(shim_cgroup)
+        execute(_arguments(flags, engine))
+    except BaseException as error:  # noqa: BLE001  nothing of the launcher may run on in its child
+        os.write(2, f"cannot start the shim's server: {error!r}\n".encode(errors="replace"))
+    finally:
+        os._exit(1)
+
+
+def execute(arguments: list[str]) -> None:
+    """Replace this process by the interpreter, from a read-only clone of its mount where the kernel can.
+
+    Source: man 2 open_tree, man 2 mount_setattr (Linux 5.12), man 2 execveat.
+    """
+    interpreter = os.path.realpath(sys.executable)
+    command = [sys.executable, *arguments]
+    from runwasi.linux import (
+        mount_fds,
+    )  # late: ctypes takes 2 ms, which the launcher itself need not wait for
+
+    try:
+        tree = mount_fds.open_tree(interpreter)
+        mount_fds.mount_setattr(tree, mount_fds.MOUNT_ATTR_RDONLY)
+    except OSError:
+        os.execv(interpreter, command)
+    os.execve(tree, command, os.environ)
+
+
+def _arguments(flags: Flags, engine: str | Engine) -> list[str]:
+    """Return the interpreter's arguments; those after -c read like a shim's own, for whoever looks at ps."""
+    code = _CODE.format(path=sys.path, engine=_engine_expression(engine))
+    arguments = [
+        "-I",
+        "-S",
+        "-c",
+        code,
+        "-namespace",
+        flags.namespace,
+        "-id",
+        flags.id,
+        "-address",
+        flags.address,
+    ]
+    arguments += ["-bundle", flags.bundle, "-group", flags.group, "-socket", flags.socket]
+    arguments += ["-ttrpc-address", flags.ttrpc_address]
+    return [*arguments, "-debug"] if flags.debug else arguments
+
+
+def _engine_expression(engine: str | Engine) -> str:
+    """Return Python text that makes the engine anew in the server."""
+    if isinstance(engine, str):
+        return repr(engine)
+    kind = type(engine)
+    return f"getattr(__import__({kind.__module__!r}, fromlist=['_']), {kind.__qualname__!r})()"
+
+
+def _arrange_descriptors(bundle: str, listener: int) -> None:
+    """Put listener and log where the server expects them; leave nothing of containerd's open."""
+    from runwasi.shim.log import open_log
+
+    log = open_log(f"{bundle}/log")
+    null = os.open(os.devnull, os.O_RDWR)
+    os.dup2(null, 0)
+    os.dup2(null, 1)
+    os.dup2(log, 2)
+    if listener != LISTENER:
+        os.dup2(listener, LISTENER)
+    os.set_inheritable(LISTENER, True)
+    os.closerange(LISTENER + 1, max(listener, log, null) + 1)
+
+
+def _join_cgroup(path: str) -> None:
+    """Move into the operator's cgroup for shims, in every hierarchy that has it."""
+    from runwasi.linux import cgroups  # late: only with the ShimCgroup option
+
+    cgroups.cgroup_at(path).enter(0)

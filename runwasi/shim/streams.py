@@ -1,0 +1,152 @@
+"""The three streams of one process, opened as its request says and followed until it is deleted."""
+
+from __future__ import annotations
+
+import os
+
+from runwasi.executor.context import Stdio
+from runwasi.executor.errors import ContainerError, describe
+from runwasi.linux import sockets
+from runwasi.shim.outputs import FifoOutput, Input, open_output
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from runwasi.shim.console import Console
+    from runwasi.shim.logger import Logger
+    from runwasi.shim.outputs import Output
+    from runwasi.shim.reactor import Reactor
+
+
+class StreamPaths:
+    """What a request says about the streams; State repeats it."""
+
+    __slots__ = ("stderr", "stdin", "stdout", "terminal")
+
+    def __init__(self, stdin: str, stdout: str, stderr: str, terminal: bool) -> None:
+        self.stdin = stdin
+        self.stdout = stdout
+        self.stderr = stderr
+        self.terminal = terminal
+
+
+class Streams:
+    """Open streams: first ours, handed over when the process has them. Raises ContainerError."""
+
+    def __init__(
+        self, reactor: Reactor, paths: StreamPaths, process_id: str, namespace: str, owner: tuple[int, int]
+    ) -> None:
+        self._reactor = reactor
+        self._paths = paths
+        self._console: Console | None = None
+        self._console_end = self.console_socket = -1
+        self._input: Input | None = None
+        self._outputs: list[Output] = []
+        self._logger: Logger | None = None
+        try:
+            self._open(process_id, namespace, owner)
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def stdio(self) -> Stdio:
+        """The descriptors for the process; with a terminal they are not used."""
+        if self._input is None:
+            return Stdio()
+        stdout, stderr = self._outputs
+        return Stdio(self._input.fd, stdout.fd, stderr.fd)
+
+    def when_ready(self, done: Callable[[Exception | None], None]) -> None:
+        """Call done once whoever reads the streams is ready, with an error if it is not going to be."""
+        if self._logger:
+            self._logger.when_ready(done)
+        else:
+            done(None)
+
+    def handed_over(self) -> None:
+        """The process has its streams: close our copies, and take its terminal's master if it has one."""
+        if self.console_socket >= 0:
+            self._receive_console()
+            return
+        for stream in (self._input, *self._outputs):
+            if stream:
+                stream.handed_over()
+
+    def process_ended(self) -> None:
+        """Let the readers see the end of the output."""
+        if self._console:
+            self._console.process_ended()
+            return
+        if self._input:
+            self._input.close()
+        for output in self._outputs:
+            output.process_ended()
+
+    def close_stdin(self) -> None:
+        """Take no more input once the client has closed its end."""
+        if self._console:
+            self._console.close_stdin()
+        elif self._input:
+            self._input.close_writer()
+
+    def resize(self, columns: int, rows: int) -> None:
+        """Change the terminal's window size; without a terminal nothing happens."""
+        if self._console:
+            self._console.resize(columns, rows)
+
+    def close(self) -> None:
+        """Give everything up."""
+        self._close_sockets()
+        if self._console:
+            self._console.close()
+        if self._input:
+            self._input.close()
+        for output in self._outputs:
+            output.close()
+        if self._logger:
+            self._logger.stop()
+
+    def _open(self, process_id: str, namespace: str, owner: tuple[int, int]) -> None:
+        paths = self._paths
+        if not paths.terminal:
+            self._input = Input(paths.stdin)
+        if paths.stdout.startswith("binary"):
+            from runwasi.shim.logger import Logger, is_logger  # late: few have one
+
+            if is_logger(paths.stdout):
+                self._logger = Logger(self._reactor, paths.stdout, process_id, namespace)
+                self._outputs = [self._logger.stdout, self._logger.stderr]
+        if not self._outputs:
+            self._outputs.append(open_output(self._reactor, paths.stdout))
+            if not paths.terminal:
+                self._outputs.append(open_output(self._reactor, paths.stderr))
+        if paths.terminal:
+            self._console_end, self.console_socket = sockets.socket_pair()
+        if any(owner):
+            for output in self._outputs:
+                if isinstance(output, FifoOutput):
+                    os.fchown(output.fd, *owner)
+
+    def _receive_console(self) -> None:
+        from runwasi.shim.console import Console  # late: few have a terminal
+
+        try:
+            _, fds = sockets.receive_fds(self._console_end)
+            if not fds:
+                raise ContainerError("the process came without its terminal")
+            self._console = Console(self._reactor, fds[0], self._paths.stdin, self._outputs[0])
+            sockets.close_all(fds[1:])
+        except OSError as error:
+            raise ContainerError(f"terminal: {describe(error)}", errno=error.errno or 0) from None
+        finally:
+            self._close_sockets()
+        for output in self._outputs[1:]:
+            output.close()  # a terminal has no stderr of its own
+
+    def _close_sockets(self) -> None:
+        for fd in (self._console_end, self.console_socket):
+            if fd >= 0:
+                os.close(fd)
+        self._console_end = self.console_socket = -1

@@ -1,0 +1,224 @@
+"""A task, which is containerd's word for a created container, and its processes, as clients see them.
+
+What may be asked in which state is one table; exits are put in order here: a container's init is reported as
+its last process to exit. All about the container itself is the executor's.
+"""
+
+from __future__ import annotations
+
+import os
+
+from runwasi.executor.errors import WrongStatus
+from runwasi.linux import process as processes
+from runwasi.proto.events import TaskExit, TaskOOM
+from runwasi.proto.task import WaitResponse
+from runwasi.shim.events import now
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Literal
+
+    from runwasi.executor.container import Container
+    from runwasi.linux.cgroups import OomWatch
+    from runwasi.oci.process import Process as ProcessSpec
+    from runwasi.proto.well_known import Timestamp
+    from runwasi.proto.wire import Message
+    from runwasi.shim.reactor import Reactor
+    from runwasi.shim.streams import StreamPaths, Streams
+    from runwasi.shim.ttrpc import Call
+
+    State = Literal["created", "running", "paused", "stopped"]
+
+ALLOWED: dict[str, tuple[State, ...]] = {
+    "start": ("created",),
+    "delete": ("created", "stopped"),
+    "pause": ("running",),
+    "resume": ("paused",),
+    "update": ("created", "running", "paused"),
+    "checkpoint": ("running", "paused"),
+    "exec": ("created", "running"),
+}
+"""Operation -> the states it may be asked in; containerd's runc shim has the same."""
+
+_SIGKILL = 9
+
+
+def require(operation: str, state: State) -> None:
+    """Raise WrongStatus unless the operation is allowed in the state."""
+    if state not in ALLOWED[operation]:
+        raise WrongStatus(f"cannot {operation} a {state} process")
+
+
+class Process:
+    """An init or an exec: what was asked of it, its pid, how it ended, and the calls that wait for that."""
+
+    def __init__(self, exec_id: str, paths: StreamPaths, spec: ProcessSpec | None = None) -> None:
+        self.exec_id = exec_id
+        self.paths = paths
+        self.spec = spec
+        self.streams: Streams | None = None
+        self.state: State = "created"
+        self.starting = False
+        self.failed = False
+        """It was started and could not be: nothing is left to wait for, but the state stays created."""
+        self.pid = 0
+        self.pidfd = -1
+        self.exit_status = 0
+        self.exited_at: Timestamp | None = None
+        self._waiters: list[Call] = []
+
+    def wait(self, call: Call) -> WaitResponse | None:
+        """Return how the process ended, or keep the call until it has."""
+        if self.state == "stopped" or self.failed:
+            return self._end()
+        self._waiters = [waiter for waiter in self._waiters if not waiter.done]
+        self._waiters.append(call)
+        return None
+
+    def ended(self, status: int) -> None:
+        """Note the exit, let the readers see the end, and answer the calls that waited."""
+        self.state = "stopped"
+        self.exit_status = status
+        self.exited_at = now()
+        self._over()
+
+    def could_not_start(self) -> None:
+        """Answer the calls that waited: there is no process and will be none."""
+        self.failed = True
+        self._over()
+
+    def close(self) -> None:
+        """Give the streams up."""
+        if self.streams:
+            self.streams.close()
+
+    def _over(self) -> None:
+        if self.streams:
+            self.streams.process_ended()
+        waiters, self._waiters = self._waiters, []
+        for call in waiters:
+            call.reply(self._end())
+
+    def _end(self) -> WaitResponse:
+        return WaitResponse(exit_status=self.exit_status, exited_at=self.exited_at)
+
+
+class Task:
+    """A container with its init and its execs; publish sends an event to containerd."""
+
+    def __init__(
+        self, reactor: Reactor, container: Container, init: Process, publish: Callable[[Message], None]
+    ) -> None:
+        self._reactor = reactor
+        self._publish = publish
+        self.container = container
+        self.init = init
+        self.execs: dict[str, Process] = {}
+        self._init_status: int | None = None
+        self._oom: OomWatch | None = None
+        init.pid = container.pid
+        self._watch_init()
+        self._watch_oom()
+
+    @property
+    def id(self) -> str:
+        """The container's id."""
+        return self.container.id
+
+    @property
+    def init_exited(self) -> bool:
+        """Whether the init is gone, told to clients already or not."""
+        return self._init_status is not None
+
+    def exec_started(self, exec_process: Process, pid: int, pidfd: int) -> None:
+        """Follow an exec that runs now."""
+        exec_process.state = "running"
+        exec_process.pid, exec_process.pidfd = pid, pidfd
+        self._reactor.watch(pidfd, lambda _events: self._exec_exited(exec_process))
+
+    def end_unstarted(self) -> None:
+        """Kill an init that was never started, and report its exit at once."""
+        self.container.kill(_SIGKILL)
+        self._init_exited(0)
+
+    def close(self) -> None:
+        """Stop watching."""
+        self._stop_oom_watch()
+        self.init.close()
+        for exec_process in self.execs.values():
+            exec_process.close()
+
+    # exits
+
+    def _watch_init(self) -> None:
+        self._init_fd = self.container.open_pidfd()
+        self._reactor.watch(self._init_fd, self._init_exited)
+
+    def _exec_exited(self, exec_process: Process) -> None:
+        fd = exec_process.pidfd
+        self._reactor.unwatch(fd)
+        exec_process.pidfd = -1
+        status = processes.reap(fd)
+        os.close(fd)
+        exec_process.ended(status)
+        self._publish_exit(exec_process.exec_id, exec_process)
+        if self.init_exited and not self._running_execs():
+            self._report_init()
+
+    def _init_exited(self, _events: int) -> None:
+        if self.init_exited:
+            return
+        self._reactor.unwatch(self._init_fd)
+        self._init_status = self.container.wait()
+        if self.init.state == "paused":
+            self.container.cgroup.thaw()  # or what else is frozen in it could not be killed
+        if not self._own_pid_namespace():
+            self.container.kill(_SIGKILL, all_processes=True)
+        if not self._running_execs():
+            self._report_init()
+
+    def _report_init(self) -> None:
+        assert self._init_status is not None
+        self._oom_told(0)
+        self._stop_oom_watch()
+        self.init.ended(self._init_status)
+        self._publish_exit(self.id, self.init)
+
+    def _publish_exit(self, process_id: str, process: Process) -> None:
+        self._publish(
+            TaskExit(
+                container_id=self.id,
+                id=process_id,
+                pid=process.pid,
+                exit_status=process.exit_status,
+                exited_at=process.exited_at,
+            )
+        )
+
+    def _running_execs(self) -> bool:
+        return any(exec_process.pidfd >= 0 for exec_process in self.execs.values())
+
+    def _own_pid_namespace(self) -> bool:
+        """Tell whether the kernel ends all its processes with its init (man 7 pid_namespaces)."""
+        namespaces = self.container.spec.linux.namespaces
+        return any(namespace.type == "pid" and not namespace.path for namespace in namespaces)
+
+    # out of memory
+
+    def _watch_oom(self) -> None:
+        try:
+            self._oom = self.container.cgroup.watch_oom()
+        except OSError:
+            return  # no memory controller: then nothing is limited either
+        self._reactor.watch(self._oom.fileno(), self._oom_told)
+
+    def _oom_told(self, _events: int) -> None:
+        if self._oom is not None and self._oom.killed():
+            self._publish(TaskOOM(container_id=self.id))
+
+    def _stop_oom_watch(self) -> None:
+        if self._oom is not None:
+            self._reactor.unwatch(self._oom.fileno())
+            self._oom.close()
+            self._oom = None

@@ -1,0 +1,380 @@
+"""The Task service, versions 2 and 3: what containerd asks about containers, translated for the executor.
+
+Source: containerd core/runtime/v2/README.md; observed on containerd-shim-runc-v2 (docs/task-api.md compares).
+"""
+
+from __future__ import annotations
+
+import os
+
+from runwasi.executor.errors import AlreadyExists, Invalid, NotFound, WrongStatus
+from runwasi.executor.exec import ExecOptions, execute
+from runwasi.linux import process as processes
+from runwasi.oci.decode import decode, parse_json
+from runwasi.oci.process import Process as ProcessSpec
+from runwasi.oci.record import replaced
+from runwasi.proto import events, task_types
+from runwasi.proto import task as api
+from runwasi.proto.options import ProcessDetails
+from runwasi.proto.well_known import Empty
+from runwasi.shim import codes
+from runwasi.shim.codes import RpcError
+from runwasi.shim.creating import Creating
+from runwasi.shim.events import pack
+from runwasi.shim.rootfs import unmount_rootfs
+from runwasi.shim.streams import StreamPaths, Streams
+from runwasi.shim.task import Process, Task, require
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from typing import Any
+
+    from runwasi.executor.container import Container
+    from runwasi.proto.wire import Message
+    from runwasi.shim.creating import Pod
+    from runwasi.shim.events import Publisher
+    from runwasi.shim.log import Log
+    from runwasi.shim.ttrpc import Call
+
+    Handler = Callable[[Any, Call], Message | None]
+
+NAMES = ("containerd.task.v2.Task", "containerd.task.v3.Task")
+"""Both versions have the same messages."""
+
+_STATUS = {
+    "created": task_types.CREATED,
+    "running": task_types.RUNNING,
+    "paused": task_types.PAUSED,
+    "stopped": task_types.STOPPED,
+}
+_OK = Empty()
+
+
+class TaskService:
+    """All tasks of a pod; shutdown is called when containerd wants the server gone and no task is left."""
+
+    def __init__(self, pod: Pod, publisher: Publisher, log: Log, shutdown: Callable[[], None]) -> None:
+        self._pod = pod
+        self._publish = publisher.publish
+        self._log = log
+        self._shutdown = shutdown
+        self._tasks: dict[str, Task] = {}
+        self._creating: set[str] = set()
+
+    @property
+    def busy(self) -> bool:
+        """Whether there are tasks, or some on their way."""
+        return bool(self._tasks or self._creating)
+
+    def handlers(self) -> Mapping[str, Handler]:
+        """Return the methods by name."""
+        return {
+            "State": self._state,
+            "Create": self._create,
+            "Start": self._start,
+            "Delete": self._delete,
+            "Pids": self._pids,
+            "Pause": self._pause,
+            "Resume": self._resume,
+            "Checkpoint": self._checkpoint,
+            "Kill": self._kill,
+            "Exec": self._exec,
+            "ResizePty": self._resize_pty,
+            "CloseIO": self._close_io,
+            "Update": self._update,
+            "Wait": self._wait,
+            "Stats": self._stats,
+            "Connect": self._connect,
+            "Shutdown": self._shut_down,
+        }
+
+    # a task's beginning and end
+
+    def _create(self, request: api.CreateTaskRequest, call: Call) -> None:
+        if request.id in self._tasks or request.id in self._creating:
+            raise AlreadyExists(f"container {request.id}")
+
+        def done(container: Container | None, error: Exception | None) -> None:
+            self._creating.discard(request.id)
+            if container is None:
+                assert error is not None
+                self._report(call, error)
+                return
+            container.warn = self._log.warning
+            self._created(creating, request, container)
+            call.reply(api.CreateTaskResponse(pid=container.pid))
+
+        creating = Creating(self._pod, request, done)
+        self._creating.add(request.id)
+        try:
+            creating.begin()
+        except BaseException:
+            self._creating.discard(request.id)
+            raise
+
+    def _created(self, creating: Creating, request: api.CreateTaskRequest, container: Container) -> None:
+        init = Process("", creating.paths)
+        init.streams = creating.streams
+        self._publish(
+            events.TaskCreate(
+                container_id=request.id,
+                bundle=request.bundle,
+                rootfs=request.rootfs,
+                io=events.TaskIO(
+                    stdin=request.stdin,
+                    stdout=request.stdout,
+                    stderr=request.stderr,
+                    terminal=request.terminal,
+                ),
+                checkpoint=request.checkpoint,
+                pid=container.pid,
+            )
+        )
+        self._tasks[request.id] = Task(self._pod.reactor, container, init, self._publish)
+
+    def _report(self, call: Call, error: Exception) -> None:
+        """Answer a call that failed later than in its handler."""
+        if not codes.is_expected(error):
+            self._log.fault(call.method, error)
+        call.fail(error)
+
+    def _delete(self, request: api.DeleteRequest, _call: Call) -> Message:
+        task = self._task(request.id)
+        process = self._process(task, request.exec_id)
+        require("delete", process.state)
+        if request.exec_id:
+            process.close()
+            del task.execs[request.exec_id]
+        else:
+            self._delete_task(task)
+        return api.DeleteResponse(
+            pid=process.pid, exit_status=process.exit_status, exited_at=process.exited_at
+        )
+
+    def _delete_task(self, task: Task) -> None:
+        if task.init.state == "created":
+            task.end_unstarted()
+        task.container.delete()
+        task.close()
+        unmount_rootfs(task.container.bundle)
+        del self._tasks[task.id]
+        self._publish(
+            events.TaskDelete(
+                container_id=task.id,
+                pid=task.init.pid,
+                exit_status=task.init.exit_status,
+                exited_at=task.init.exited_at,
+            )
+        )
+
+    # starting
+
+    def _start(self, request: api.StartRequest, call: Call) -> Message | None:
+        task = self._task(request.id)
+        process = self._process(task, request.exec_id)
+        if request.exec_id:
+            self._start_exec(task, process, call)
+            return None
+        require("start", process.state)
+        if task.init_exited:
+            raise WrongStatus("cannot start a stopped process")
+        task.container.start()
+        process.state = "running"
+        self._publish(events.TaskStart(container_id=task.id, pid=process.pid))
+        return api.StartResponse(pid=process.pid)
+
+    def _start_exec(self, task: Task, process: Process, call: Call) -> None:
+        if task.init_exited:
+            raise RpcError(codes.FAILED_PRECONDITION, f"container {task.id} init process is not running")
+        if process.failed or process.starting:
+            raise WrongStatus("cannot start an exec process a second time")
+        require("start", process.state)
+
+        def ready(error: Exception | None) -> None:
+            try:
+                if error is not None:
+                    raise error
+                self._run_exec(task, process)
+            except Exception as failure:  # noqa: BLE001  whatever it is becomes the answer of the call
+                process.could_not_start()
+                self._report(call, failure)
+                return
+            call.reply(api.StartResponse(pid=process.pid))
+
+        process.starting = True
+        process.streams = Streams(
+            self._pod.reactor, process.paths, process.exec_id, self._pod.namespace, (0, 0)
+        )
+        process.streams.when_ready(ready)
+
+    def _run_exec(self, task: Task, process: Process) -> None:
+        assert process.spec is not None
+        assert process.streams is not None
+        options = ExecOptions(
+            stdio=process.streams.stdio,
+            console_socket=process.streams.console_socket,
+            engine=self._pod.engine,
+        )
+        child = execute(task.container, process.spec, options)
+        process.streams.handed_over()
+        task.exec_started(process, child.pid, child.pidfd)
+        self._publish(events.TaskExecStarted(container_id=task.id, exec_id=process.exec_id, pid=process.pid))
+
+    def _exec(self, request: api.ExecProcessRequest, _call: Call) -> Message:
+        task = self._task(request.id)
+        if not request.exec_id:
+            raise Invalid("exec id cannot be empty")
+        if request.exec_id in task.execs:
+            raise AlreadyExists(f"id {request.exec_id}")
+        require("exec", task.init.state)
+        if request.spec is None:
+            raise Invalid("exec without a process")
+        spec = decode(ProcessSpec, parse_json(request.spec.value))
+        spec = replaced(spec, terminal=request.terminal)
+        paths = StreamPaths(request.stdin, request.stdout, request.stderr, request.terminal)
+        task.execs[request.exec_id] = Process(request.exec_id, paths, spec)
+        self._publish(events.TaskExecAdded(container_id=task.id, exec_id=request.exec_id))
+        return _OK
+
+    # changing what runs
+
+    def _pause(self, request: api.PauseRequest, _call: Call) -> Message:
+        task = self._task(request.id)
+        require("pause", task.init.state)
+        task.container.pause()
+        task.init.state = "paused"
+        self._publish(events.TaskPaused(container_id=task.id))
+        return _OK
+
+    def _resume(self, request: api.ResumeRequest, _call: Call) -> Message:
+        task = self._task(request.id)
+        require("resume", task.init.state)
+        task.container.resume()
+        task.init.state = "running"
+        self._publish(events.TaskResumed(container_id=task.id))
+        return _OK
+
+    def _kill(self, request: api.KillRequest, _call: Call) -> Message:
+        task = self._task(request.id)
+        process = self._process(task, request.exec_id)
+        if request.exec_id:
+            self._kill_exec(process, request.signal)
+        elif request.all:
+            task.container.kill(request.signal, all_processes=True)
+        elif process.state == "stopped" or task.init_exited:
+            raise NotFound("process already finished")
+        else:
+            try:
+                task.container.kill(request.signal)
+            except WrongStatus:  # it ended between the kernel's word to us and this call
+                raise NotFound("process already finished") from None
+        return _OK
+
+    def _kill_exec(self, process: Process, signal: int) -> None:
+        if process.state == "created":
+            raise RpcError(codes.FAILED_PRECONDITION, "process not created")
+        if process.pidfd < 0:
+            raise NotFound("process already finished")
+        try:
+            processes.pidfd_send_signal(process.pidfd, signal)
+        except ProcessLookupError:
+            raise NotFound("process already finished") from None
+
+    def _update(self, request: api.UpdateTaskRequest, _call: Call) -> Message:
+        from runwasi.oci.resources import Resources  # late: few containers are ever updated
+
+        task = self._task(request.id)
+        require("update", task.init.state)
+        if request.resources is None:
+            raise Invalid("update without resources")
+        task.container.update(decode(Resources, parse_json(request.resources.value)))
+        return _OK
+
+    def _checkpoint(self, request: api.CheckpointTaskRequest, _call: Call) -> Message:
+        task = self._task(request.id)
+        require("checkpoint", task.init.state)
+        raise RpcError(codes.UNIMPLEMENTED, "checkpoint")
+
+    def _resize_pty(self, request: api.ResizePtyRequest, _call: Call) -> Message:
+        process = self._process(self._task(request.id), request.exec_id)
+        if request.exec_id and process.state == "stopped":
+            raise WrongStatus("cannot resize a stopped container")
+        if process.streams:
+            process.streams.resize(request.width, request.height)
+        return _OK
+
+    def _close_io(self, request: api.CloseIORequest, _call: Call) -> Message:
+        task = self._task(request.id)
+        try:
+            process = self._process(task, request.exec_id)
+        except NotFound as error:  # containerd's own shim leaves this one without a code
+            raise RpcError(codes.UNKNOWN, str(error)) from None
+        if request.stdin and process.streams:
+            process.streams.close_stdin()
+        return _OK
+
+    # asking
+
+    def _state(self, request: api.StateRequest, _call: Call) -> Message:
+        task = self._task(request.id)
+        process = self._process(task, request.exec_id)
+        state = "paused" if task.init.state == "paused" else process.state
+        return api.StateResponse(
+            id=request.exec_id or task.id,
+            bundle=task.container.bundle,
+            pid=process.pid,
+            status=_STATUS[state],
+            stdin=process.paths.stdin,
+            stdout=process.paths.stdout,
+            stderr=process.paths.stderr,
+            terminal=process.paths.terminal,
+            exit_status=process.exit_status,
+            exited_at=process.exited_at,
+        )
+
+    def _wait(self, request: api.WaitRequest, call: Call) -> Message | None:
+        return self._process(self._task(request.id), request.exec_id).wait(call)
+
+    def _pids(self, request: api.PidsRequest, _call: Call) -> Message:
+        task = self._task(request.id)
+        execs = {process.pid: process for process in task.execs.values() if process.pidfd >= 0}
+        pids = set(task.container.pids())
+        if not task.init_exited:
+            pids.add(
+                task.init.pid
+            )  # a running task without pids is taken for a leak, even if its cgroup is gone
+        return api.PidsResponse(
+            processes=[
+                task_types.ProcessInfo(
+                    pid=pid, info=pack(ProcessDetails(exec_id=execs[pid].exec_id)) if pid in execs else None
+                )
+                for pid in sorted(pids)
+            ]
+        )
+
+    def _stats(self, request: api.StatsRequest, _call: Call) -> Message:
+        from runwasi.shim.stats import metrics  # late: most containers end before anybody asks
+
+        return api.StatsResponse(stats=metrics(self._task(request.id).container.usage()))
+
+    def _connect(self, request: api.ConnectRequest, _call: Call) -> Message:
+        task = self._tasks.get(request.id)
+        return api.ConnectResponse(shim_pid=os.getpid(), task_pid=task.init.pid if task else 0)
+
+    def _shut_down(self, _request: api.ShutdownRequest, _call: Call) -> Message:
+        if not self.busy:
+            self._shutdown()
+        return _OK
+
+    def _task(self, task_id: str) -> Task:
+        task = self._tasks.get(task_id)
+        if task is None:
+            raise NotFound("container not created")
+        return task
+
+    def _process(self, task: Task, exec_id: str) -> Process:
+        process = task.execs.get(exec_id) if exec_id else task.init
+        if process is None:
+            raise NotFound(f"process does not exist {exec_id}")
+        return process
