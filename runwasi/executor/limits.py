@@ -101,6 +101,10 @@ def _set_devices(cgroup: Cgroup, resources: Resources | None) -> None:
 
 
 def _set_all(cgroup: Cgroup, resources: Resources) -> None:
+    if cgroup.unit:
+        from runwasi.executor import limits_systemd  # late: only with the systemd driver
+
+        cgroup.set_properties(limits_systemd.properties(resources, cgroup.version))
     if cgroup.version == 1:
         from runwasi.executor.limits_v1 import PARTS  # late: a host has one version
 

@@ -9,8 +9,11 @@ from runwasi.linux.cgroups.hierarchies import UNIFIED, layout
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from runwasi.linux.cgroups.protocol import Cgroup as Cgroup
     from runwasi.linux.cgroups.protocol import OomWatch as OomWatch
+    from runwasi.linux.cgroups.units import Property
 
 __all__ = ["cgroup_at", "cgroup_from", "version"]
 
@@ -20,17 +23,20 @@ def version() -> int:
     return layout().version
 
 
-def cgroup_at(path: str, *, systemd: bool = False, rootless: bool = False) -> Cgroup:
+def cgroup_at(
+    path: str, *, systemd: bool = False, rootless: bool = False, properties: Iterable[Property] = ()
+) -> Cgroup:
     """Return the cgroup of a requested path; nothing is created yet.
 
     Absolute paths start at the root of each hierarchy, others at this process's own cgroup (v1) or beside it
-    (v2). With systemd the path is "slice:prefix:name" and names a transient scope. With rootless, what an
-    unprivileged user may not have is left out. Raises OSError (EINVAL) for "..", or an empty name.
+    (v2). With systemd the path is "slice:prefix:name" and names a transient scope, which gets these
+    properties beside its own. With rootless, what an unprivileged user may not have is left out. Raises
+    OSError (EINVAL) for "..", or an empty name.
     """
     if systemd:
         from runwasi.linux.cgroups.systemd import scope_at  # late: D-Bus, only with this driver
 
-        return scope_at(path, rootless=rootless)
+        return scope_at(path, rootless=rootless, properties=properties)
     if layout().version == 1:
         from runwasi.linux.cgroups import v1  # late: a host has one version
 

@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from typing import Protocol
 
     from runwasi.linux.cgroups.devices import DeviceRule
+    from runwasi.linux.cgroups.units import Property
 
     class OomWatch(Protocol):
         """A descriptor that becomes readable when the kernel kills for want of memory."""
@@ -27,6 +28,10 @@ if TYPE_CHECKING:
         @property
         def version(self) -> int:
             """Either 1 or 2: decides the names and formats of the files that write and read take."""
+
+        @property
+        def unit(self) -> str:
+            """The systemd unit whose cgroup it is; "" where systemd was not asked for one."""
 
         def create(self) -> None:
             """Make the directories, and those above them that are missing. Existing ones are used."""
@@ -55,6 +60,9 @@ if TYPE_CHECKING:
 
         def set_devices(self, rules: Iterable[DeviceRule]) -> None:
             """Replace the device rules: all is refused but what the rules, in their order, allow."""
+
+        def set_properties(self, properties: Iterable[Property]) -> None:
+            """Tell systemd of limits that files hold, where it would reset them otherwise."""
 
         def pids(self) -> list[int]:
             """Return the processes in this cgroup and below."""

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from runwasi.linux.cgroups.devices import DeviceRule
     from runwasi.linux.cgroups.oom import EventfdOom
+    from runwasi.linux.cgroups.units import Property
 
 _FREEZE_SECONDS = 5.0
 
@@ -31,6 +32,7 @@ class CgroupV1:
     """
 
     version = 1
+    unit = ""
 
     def __init__(self, directories: dict[str, str], *, rootless: bool = False) -> None:
         self._directories = directories
@@ -89,6 +91,9 @@ class CgroupV1:
         wanted = list(rules)
         for file, entry in transition(self.read("devices", "devices.list"), wanted):
             self.write("devices", file, entry)
+
+    def set_properties(self, properties: Iterable[Property]) -> None:
+        """Do nothing: systemd does not know of this cgroup."""
 
     def pids(self) -> list[int]:
         directory = self._leading()

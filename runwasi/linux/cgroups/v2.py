@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from runwasi.linux.cgroups.devices import DeviceRule
     from runwasi.linux.cgroups.oom import InotifyOom
+    from runwasi.linux.cgroups.units import Property
 
 _FREEZE_SECONDS = 5.0
 # What controls no resource of its own but is part of every cgroup's core.
@@ -35,6 +36,7 @@ class CgroupV2:
     """
 
     version = 2
+    unit = ""
 
     def __init__(self, directory: str, mount_point: str, *, rootless: bool = False) -> None:
         self._directory = directory
@@ -56,7 +58,14 @@ class CgroupV2:
     def has(self, controller: str) -> bool:
         if not self._directory:
             return False
-        return controller in _CORE or controller in self.read(UNIFIED, "cgroup.controllers").split()
+        if controller in _CORE:
+            return True
+        try:
+            return controller in self.read(UNIFIED, "cgroup.controllers").split()
+        except OSError as error:
+            if error.errno not in (ENOENT, ENODEV):
+                raise
+            return False
 
     def enter(self, pid: int, beside: int = 0) -> None:
         if not self._directory:
@@ -101,6 +110,9 @@ class CgroupV2:
                 raise
         finally:
             os.close(directory)
+
+    def set_properties(self, properties: Iterable[Property]) -> None:
+        """Do nothing: systemd does not know of this cgroup."""
 
     def pids(self) -> list[int]:
         return tree.processes(self._directory) if self._directory else []

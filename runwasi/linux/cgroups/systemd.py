@@ -1,0 +1,206 @@
+"""Cgroups that systemd makes: a transient scope for each, asked for over D-Bus.
+
+systemd owns the tree on the hosts it runs; what it is not told of, it may undo. So the scope and its limits are
+made known to it, and the files below are then used as those of a plain cgroup: they say more than systemd's
+properties can. Source: org.freedesktop.systemd1(5); CGROUP_DELEGATION.md of systemd.
+"""
+
+# ruff: noqa: D102  the methods are described once, in protocol.py
+
+from __future__ import annotations
+
+import os
+from errno import EACCES, EINVAL, EOPNOTSUPP, EPERM
+
+from runwasi.linux.cgroups.hierarchies import UNIFIED, layout
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from runwasi.linux.cgroups.devices import DeviceRule
+    from runwasi.linux.cgroups.protocol import Cgroup, OomWatch
+    from runwasi.linux.cgroups.units import Property, UnitManager
+
+_PREFIX = "runwasi"
+
+
+class SystemdCgroup:
+    """The cgroup of a transient scope. It exists once the first process is in: systemd makes no empty scope."""
+
+    def __init__(
+        self,
+        unit: str,
+        slice_unit: str,
+        files: Cgroup,
+        properties: Iterable[Property] = (),
+        *,
+        rootless: bool = False,
+        started: bool = False,
+    ) -> None:
+        self.unit = unit
+        self._slice = slice_unit
+        self._files = files
+        self._properties = list(properties)
+        self._rootless = rootless
+        self._started = started
+
+    @property
+    def version(self) -> int:
+        return self._files.version
+
+    def create(self) -> None:
+        """Do nothing yet; the first process to enter takes the scope along."""
+
+    def has(self, controller: str) -> bool:
+        return self._files.has(controller)
+
+    def enter(self, pid: int, beside: int = 0) -> None:
+        pid = pid or os.getpid()
+        if not self._started:
+            self._start(pid)
+            self._files.create()
+            self._started = True
+        try:
+            self._files.enter(pid, beside)
+        except OSError as error:
+            if error.errno not in (EACCES, EPERM):
+                raise
+            with self._manager() as manager:  # a user may not move processes between scopes; systemd may
+                manager.attach(self.unit, pid)
+
+    def clone_fd(self) -> int:
+        return self._files.clone_fd() if self._started else -1
+
+    def below(self, path: str, controllers: Iterable[str] = ()) -> Cgroup:
+        return self._files.below(path, controllers)
+
+    def write(self, controller: str, file: str, value: str) -> None:
+        self._files.write(controller, file, value)
+
+    def read(self, controller: str, file: str) -> str:
+        return self._files.read(controller, file)
+
+    def set_devices(self, rules: Iterable[DeviceRule]) -> None:
+        self._files.set_devices(rules)
+
+    def set_properties(self, properties: Iterable[Property]) -> None:
+        """Tell systemd of limits, so that it does not reset them when it rewrites the tree."""
+        wanted = list(properties)
+        if wanted:
+            with self._manager() as manager:
+                manager.set_properties(self.unit, wanted)
+
+    def pids(self) -> list[int]:
+        return self._files.pids()
+
+    def freeze(self) -> None:
+        self._files.freeze()
+
+    def thaw(self) -> None:
+        self._files.thaw()
+
+    def frozen(self) -> bool:
+        return self._files.frozen()
+
+    def kill(self) -> None:
+        self._files.kill()
+
+    def remove(self) -> None:
+        if self._started:
+            with self._manager() as manager:
+                manager.stop(self.unit)
+        self._files.remove()
+
+    def paths(self) -> dict[str, str]:
+        return self._files.paths()
+
+    def watch_oom(self) -> OomWatch:
+        return self._files.watch_oom()
+
+    def _start(self, pid: int) -> None:
+        properties: list[Property] = [
+            ("Description", ("s", f"container {self.unit.removesuffix('.scope')}")),
+            ("Slice", ("s", self._slice)),
+            ("Delegate", ("b", True)),
+            ("PIDs", ("au", [pid])),
+            ("DefaultDependencies", ("b", False)),
+            ("MemoryAccounting", ("b", True)),
+            ("CPUAccounting", ("b", True)),
+            ("IOAccounting" if self.version == 2 else "BlockIOAccounting", ("b", True)),
+            ("TasksAccounting", ("b", True)),
+        ]
+        with self._manager() as manager:
+            manager.start(self.unit, properties + self._properties)
+
+    def _manager(self) -> UnitManager:
+        from runwasi.linux.cgroups.units import UnitManager  # late: D-Bus, 30 ms
+
+        return UnitManager(user=self._rootless)
+
+
+def scope_at(path: str, *, rootless: bool = False, properties: Iterable[Property] = ()) -> SystemdCgroup:
+    """Return the scope of "slice:prefix:name"; an empty slice is the system's, or the user's with rootless.
+
+    Raises OSError (EINVAL) for names systemd would refuse, EOPNOTSUPP where it does not run.
+    """
+    if not os.path.isdir("/run/systemd/system"):
+        raise OSError(EOPNOTSUPP, "systemd does not run on this host", "systemd cgroup driver")
+    parts = path.split(":")
+    if len(parts) != 3:
+        raise OSError(EINVAL, "the systemd driver takes a path of the form slice:prefix:name", path)
+    slice_unit, prefix, name = parts
+    if not name or "/" in name + prefix or name.endswith(".slice"):
+        raise OSError(EINVAL, "not the name of a scope", path)
+    slice_unit = slice_unit or ("user.slice" if rootless else "system.slice")
+    unit = f"{prefix or _PREFIX}-{name}.scope"
+    within = slice_path(slice_unit).rstrip("/")
+    if rootless:
+        from runwasi.linux.cgroups.units import UnitManager  # late: D-Bus, 30 ms
+
+        with UnitManager(user=True) as manager:
+            within = manager.control_group() + within
+    files = _files(f"{within}/{unit}", rootless=rootless)
+    return SystemdCgroup(unit, slice_unit, files, properties, rootless=rootless)
+
+
+def scope_from(paths: dict[str, str], *, rootless: bool = False) -> SystemdCgroup:
+    """Return the scope whose paths() were these."""
+    unit = os.path.basename(next(iter(paths.values()), ""))
+    return SystemdCgroup(unit, "", _files_from(paths), rootless=rootless, started=True)
+
+
+def slice_path(slice_unit: str) -> str:
+    """Spell out where a slice is: "a-b.slice" is "/a.slice/a-b.slice" (man 5 systemd.slice).
+
+    Raises OSError (EINVAL) for names that systemd would refuse.
+    """
+    name = slice_unit.removesuffix(".slice")
+    if name == slice_unit or "/" in name:
+        raise OSError(EINVAL, "not the name of a slice", slice_unit)
+    if name == "-":
+        return "/"
+    parts = name.split("-")
+    if "" in parts:
+        raise OSError(EINVAL, "not the name of a slice", slice_unit)
+    return "".join(f"/{'-'.join(parts[:count])}.slice" for count in range(1, len(parts) + 1))
+
+
+def _files(path: str, *, rootless: bool) -> Cgroup:
+    if layout().version == 1:
+        from runwasi.linux.cgroups import v1  # late: a host has one version
+
+        return v1.at(path, rootless=rootless)
+    from runwasi.linux.cgroups import v2  # late: a host has one version
+
+    return v2.at(path)
+
+
+def _files_from(paths: dict[str, str]) -> Cgroup:
+    if layout().version == 1:
+        from runwasi.linux.cgroups.v1 import CgroupV1  # late: a host has one version
+
+        return CgroupV1(dict(paths))
+    from runwasi.linux.cgroups.v2 import CgroupV2  # late: a host has one version
+
+    return CgroupV2(paths.get(UNIFIED, ""), layout().hierarchies[0].mount_point)
