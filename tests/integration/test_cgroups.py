@@ -105,8 +105,9 @@ def test_freezing_and_thawing_twice_is_fine(cgroup: Cgroup) -> None:
 
 def test_killing_reaches_frozen_processes_and_those_below(cgroup: Cgroup) -> None:
     with (
-        removed_after(cgroup.below("inner")) as inner,
-        process_in(cgroup, "sleep", "100") as one,
+        removed_after(cgroup.below("first")) as first,
+        removed_after(cgroup.below("second/inner")) as inner,
+        process_in(first, "sleep", "100") as one,
         process_in(inner, "sleep", "100") as other,
     ):
         cgroup.freeze()

@@ -45,8 +45,16 @@ def test_frozen_processes_are_killed_at_once(cgroup: CgroupV2) -> None:
         assert process.wait(10) == -9
 
 
+def plain_child(cgroup: CgroupV2, name: str) -> CgroupV2:
+    """A child that gets no controllers: domain controllers do not go with threads."""
+    child = cgroup.below(name)
+    os.mkdir(child.paths()[UNIFIED])
+    return child
+
+
 def test_processes_of_threaded_descendants_are_found_and_killed(cgroup: CgroupV2) -> None:
-    with removed_after(cgroup.below("threads")) as threads, process_in(cgroup, "sleep", "100") as process:
+    threads = plain_child(cgroup, "threads")
+    with process_in(cgroup, "sleep", "100") as process:
         threads.write("", "cgroup.type", "threaded")
         threads.write("", "cgroup.threads", str(process.pid))
         assert threads.pids() == [process.pid]
@@ -56,22 +64,17 @@ def test_processes_of_threaded_descendants_are_found_and_killed(cgroup: CgroupV2
 
 
 def test_a_cgroup_made_invalid_by_a_threaded_one_is_refused_with_the_reason(cgroup: CgroupV2) -> None:
-    with removed_after(cgroup.below("threads")) as threads:
-        threads.write("", "cgroup.type", "threaded")
-        below = threads.below("invalid")
-        with pytest.raises(OSError, match="invalid state: a cgroup above it is threaded"):
-            below.create()
-        below.remove()
+    threads = plain_child(cgroup, "threads")
+    threads.write("", "cgroup.type", "threaded")
+    with pytest.raises(OSError, match="invalid state: a cgroup above it is threaded"):
+        threads.below("invalid").create()
 
 
 def test_entering_a_threaded_cgroup_says_why_not(cgroup: CgroupV2) -> None:
-    with removed_after(cgroup.below("threads")) as threads, removed_after(cgroup.below("domain")) as other:
-        threads.write("", "cgroup.type", "threaded")
-        with (
-            process_in(cgroup, "sleep", "100"),
-            pytest.raises(OSError, match="can hold no process: it is thr"),
-        ):
-            other.enter(os.getpid())
+    plain_child(cgroup, "threads").write("", "cgroup.type", "threaded")
+    other = plain_child(cgroup, "domain")
+    with process_in(cgroup, "sleep", "100"), pytest.raises(OSError, match="can hold no process: it is thr"):
+        other.enter(os.getpid())
 
 
 def test_device_rules_override_each_other_access_by_access(cgroup: CgroupV2) -> None:

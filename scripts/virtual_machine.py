@@ -1,0 +1,234 @@
+"""Run tests in a virtual machine: Debian's cloud kernel under QEMU's own processor, on this machine's files.
+
+Two boots: one where the tests run alone on cgroup v2, and one under systemd for the systemd driver. The guest
+sees this machine's root read-only through virtiofs, with a layer of memory above it for what it writes, so
+the same virtual environment and the same work tree are tested. It has no network.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import lzma
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+CACHE = ROOT / "build" / "cache" / "vm"
+BUSYBOX = Path("/bin/busybox")
+VIRTIOFSD = (Path("/usr/lib/qemu/virtiofsd"), Path("/usr/libexec/virtiofsd"))
+MEMORY = "2G"
+BOOT_SECONDS = 130  # of one boot with its tests; the emulated processor is ten to twenty times slower
+
+# In the order to load them; those that a kernel has built in are missing from its modules.
+MODULES = (
+    "virtio_ring",
+    "virtio",
+    "virtio_pci_modern_dev",
+    "virtio_pci_legacy_dev",
+    "virtio_pci",
+    "fuse",
+    "virtiofs",
+    "overlay",
+)
+
+# What each boot runs: arguments of pytest.
+TESTS = {
+    "bare": ["-m", "cgroup_v2", "tests/integration", "tests/vm/bare"],
+    "systemd": ["tests/vm/systemd"],
+}
+
+# systemd is asked for this one service; only the message bus comes along, freed of its usual dependencies.
+UNITS = {
+    "runwasi-tests.service": """\
+[Unit]
+DefaultDependencies=no
+Wants=dbus.socket
+After=dbus.socket
+SuccessAction=poweroff-force
+FailureAction=poweroff-force
+
+[Service]
+Type=oneshot
+Delegate=yes
+ExecStart=/run/tests
+StandardOutput=tty
+StandardError=tty
+TTYPath=/dev/ttyS0
+""",
+    "dbus.socket": """\
+[Unit]
+DefaultDependencies=no
+
+[Socket]
+ListenStream=/run/dbus/system_bus_socket
+""",
+    "dbus.service": """\
+[Unit]
+DefaultDependencies=no
+Requires=dbus.socket
+
+[Service]
+Type=notify
+NotifyAccess=main
+ExecStart=/usr/bin/dbus-daemon --system --address=systemd: --nofork --nopidfile --systemd-activation
+""",
+}
+
+
+def main(arguments: list[str]) -> int:
+    """Run the boots that are named, or both; return the exit status: 0 when all their tests passed."""
+    modes = list(TESTS) if arguments in ([], ["test"]) else arguments
+    if unknown := [mode for mode in modes if mode not in TESTS]:
+        print(f"vm: no such boot: {', '.join(unknown)} ({', '.join(TESTS)})", file=sys.stderr)
+        return 2
+    kernel = unpacked_kernel()
+    failed = [mode for mode in modes if boot(kernel, mode) != 0]
+    if failed:
+        print(f"vm: failed: {', '.join(failed)}", file=sys.stderr)
+    return 1 if failed else 0
+
+
+def unpacked_kernel() -> Path:
+    """Return the folder with the kernel's package, downloaded and unpacked the first time."""
+    folder = CACHE / "kernel"
+    if folder.is_dir():
+        return folder
+    package = newest_kernel()
+    print(f"vm: unpacking {package}", flush=True)
+    CACHE.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=CACHE) as work:
+        subprocess.run(
+            ["apt-get", "download", "-qq", package], cwd=work, check=True, stderr=subprocess.DEVNULL
+        )
+        (archive,) = Path(work).glob("*.deb")
+        subprocess.run(["dpkg", "-x", archive, f"{work}/root"], check=True)
+        os.rename(f"{work}/root", folder)
+    return folder
+
+
+def newest_kernel() -> str:
+    """Return the package that Debian's linux-image-cloud-amd64 stands for."""
+    query = ["apt-cache", "depends", "--important", "linux-image-cloud-amd64"]
+    found = subprocess.run(query, capture_output=True, text=True, check=False)
+    if found.returncode != 0:
+        subprocess.run(["apt-get", "update", "-qq"], check=True)
+        found = subprocess.run(query, capture_output=True, text=True, check=True)
+    return next(line.split()[-1] for line in found.stdout.splitlines() if "Depends:" in line)
+
+
+def boot(kernel: Path, mode: str) -> int:
+    """Boot once, show what the guest prints, and return the exit status of its tests; 1 if it told none."""
+    print(f"vm: {mode}", flush=True)
+    started = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="runwasi-vm-") as work:
+        write_initramfs(kernel, mode, Path(work))
+        status = Path(work) / "status"
+        with shared_root(Path(work)) as socket:
+            command = qemu_command(kernel, mode, Path(work), socket)
+            try:
+                subprocess.run(command, stdin=subprocess.DEVNULL, timeout=BOOT_SECONDS, check=False)
+            except subprocess.TimeoutExpired:
+                print(f"vm: {mode} did not end within {BOOT_SECONDS} s", file=sys.stderr)
+        told = status.read_text().split() if status.exists() else []
+    print(f"vm: {mode} took {time.monotonic() - started:.0f} s", flush=True)
+    return int(told[0]) if told else 1
+
+
+def qemu_command(kernel: Path, mode: str, work: Path, socket: Path) -> list[str]:
+    """Build the machine: two processors, a serial line to here and one for the status, the shared root."""
+    (image,) = (kernel / "boot").glob("vmlinuz-*")
+    line = f"console=ttyS0 quiet panic=-1 runwasi.mode={mode}"
+    if mode == "systemd":
+        line += " systemd.unified_cgroup_hierarchy=1 systemd.show_status=0"
+    return [
+        *("qemu-system-x86_64", "-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "2", "-no-reboot"),
+        *("-nodefaults", "-display", "none", "-serial", "stdio", "-serial", f"file:{work}/status"),
+        *("-m", MEMORY, "-object", f"memory-backend-memfd,id=memory,size={MEMORY},share=on"),
+        *("-numa", "node,memdev=memory"),
+        *("-chardev", f"socket,id=root,path={socket}", "-device", "vhost-user-fs-pci,chardev=root,tag=host"),
+        *("-kernel", str(image), "-initrd", f"{work}/initramfs", "-append", line),
+    ]
+
+
+@contextlib.contextmanager
+def shared_root(work: Path) -> Iterator[Path]:
+    """Serve this machine's root, made read-only for the server too, on the socket that is given."""
+    socket, view = work / "virtiofs", work / "view"
+    view.mkdir()
+    server = next((path for path in VIRTIOFSD if path.exists()), None)
+    if server is None:
+        raise SystemExit("vm: virtiofsd is not installed")
+    script = """
+        mount --bind / "$1" && mount --bind "$2" "$1$2"
+        mount -o remount,bind,ro "$1" && mount -o remount,bind,ro "$1$2"
+        exec "$3" --socket-path="$4" -o source="$1" -o sandbox=chroot -o cache=always -o log_level=err
+    """
+    arguments = [str(view), str(ROOT), str(server), str(socket)]
+    command = ["unshare", "--mount", "--propagation", "private", "sh", "-euc", script, "share", *arguments]
+    # It complains whenever a guest powers off.
+    process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+    try:
+        deadline = time.monotonic() + 10
+        while not socket.exists():
+            if process.poll() is not None or time.monotonic() > deadline:
+                raise SystemExit("vm: virtiofsd did not start")
+            time.sleep(0.02)
+        yield socket
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            process.send_signal(signal.SIGTERM)
+        process.wait()
+
+
+def write_initramfs(kernel: Path, mode: str, work: Path) -> None:
+    """Pack busybox, the modules, our init and what it starts into work/initramfs."""
+    tree = work / "tree"
+    (tree / "bin").mkdir(parents=True)
+    (tree / "modules").mkdir()
+    (tree / "units").mkdir()
+    shutil.copy(BUSYBOX, tree / "bin" / "busybox")
+    shutil.copy(ROOT / "scripts" / "vm-init", tree / "init")
+    (tree / "tests").write_text(test_script(mode))
+    for name, text in UNITS.items():
+        (tree / "units" / name).write_text(text)
+    order = [name for name in MODULES if copy_module(kernel, name, tree / "modules")]
+    (tree / "modules" / "order").write_text("".join(f"{name}.ko\n" for name in order))
+    with (work / "initramfs").open("wb") as archive:
+        names = "\n".join(str(path.relative_to(tree)) for path in tree.rglob("*"))
+        packer = [str(BUSYBOX), "cpio", "-o", "-H", "newc"]
+        subprocess.run(
+            packer, input=names.encode(), stdout=archive, stderr=subprocess.DEVNULL, cwd=tree, check=True
+        )
+
+
+def copy_module(kernel: Path, name: str, folder: Path) -> bool:
+    """Copy a module, unpacked; False when this kernel has it built in."""
+    for path in kernel.glob(f"lib/modules/*/kernel/**/{name}.ko*"):
+        content = path.read_bytes()
+        (folder / f"{name}.ko").write_bytes(lzma.decompress(content) if path.suffix == ".xz" else content)
+        return True
+    return False
+
+
+def test_script(mode: str) -> str:
+    """Write what the guest runs in the end: the tests, and their exit status to the second serial line."""
+    colour = "yes" if sys.stdout.isatty() else "no"
+    arguments = " ".join(f"'{argument}'" for argument in [f"--color={colour}", *TESTS[mode]])
+    return f"""\
+#!/bin/sh
+export PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LANG=C.UTF-8 RUNWASI_TESTS_ALONE=1 RUNWASI_VM={mode}
+cd '{ROOT}'
+.venv/bin/python -m pytest -p no:cacheprovider {arguments}
+echo $? >/dev/ttyS1
+"""
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv[1:]))
