@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from fcntl import F_DUPFD_CLOEXEC, fcntl
 
 from runwasi.executor.errors import ContainerError
 from runwasi.executor.steps.devices import bind_console
@@ -18,8 +19,8 @@ def connect_stdio(ctx: ChildContext) -> None:
     if ctx.process.terminal:
         _connect_terminal(ctx)
         return
-    # A given descriptor may itself be 0, 1 or 2 in another place: copy all out of the way first.
-    copies = [os.dup(fd) for fd in ctx.stdio.fds()]
+    # A given descriptor may itself be 0, 1 or 2 in another place, and those may be closed: copy all above them.
+    copies = [fcntl(fd, F_DUPFD_CLOEXEC, 3) for fd in ctx.stdio.fds()]
     for target, copy in enumerate(copies):
         os.dup2(copy, target, inheritable=True)
         os.close(copy)
