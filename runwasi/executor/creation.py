@@ -29,6 +29,8 @@ from runwasi.oci.record import replaced
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from runwasi.executor.bundle import Bundle
     from runwasi.executor.options import CreateOptions
     from runwasi.linux.cgroups import Cgroup
@@ -136,7 +138,7 @@ class Creation:
         path = spec.linux.cgroups_path
         if not path:
             path = f":runwasi:{self._folder.id}" if options.systemd_cgroup else self._folder.id
-        self._cgroup = _cgroup_at(path, options.systemd_cgroup, rootless)
+        self._cgroup = _cgroup_at(path, options.systemd_cgroup, rootless, spec.annotations)
         return Saved(
             id=self._folder.id,
             bundle=self._bundle.path,
@@ -259,9 +261,14 @@ class Creation:
         return ContainerError(f"the container's first process is gone before it was ready: {why}")
 
 
-def _cgroup_at(path: str, systemd: bool, rootless: bool) -> Cgroup:
+def _cgroup_at(path: str, systemd: bool, rootless: bool, annotations: Mapping[str, str]) -> Cgroup:
+    properties = []
+    if systemd:
+        from runwasi.executor.limits_systemd import annotated  # late: only with this driver
+
+        properties = annotated(annotations)
     try:
-        return cgroups.cgroup_at(path, systemd=systemd, rootless=rootless)
+        return cgroups.cgroup_at(path, systemd=systemd, rootless=rootless, properties=properties)
     except OSError as error:
         raise ContainerError(f"{describe(error)} ($.linux.cgroupsPath)", errno=error.errno or 0) from None
 
