@@ -1,15 +1,14 @@
 """A container's folder on disk: who owns the id, what was made for it, and how to find it all again.
 
 `<root>/<id>/` holds `state.json` (renamed into place, so it is whole or absent), `config.json` (the bytes that
-create read: later edits of the bundle change nothing), `start` (the socket of the start gate while the container
-is created) and `lock` (taken by whoever changes the container). Everything a crashed creator made is named in
+create read: later edits of the bundle change nothing) and, while the container is created, `start` (the socket of
+the start gate). Making the folder is what claims the id. Everything a crashed creator made is named in
 state.json before it is made.
 """
 
 from __future__ import annotations
 
 import errno
-import fcntl
 import os
 
 from runwasi.executor.errors import AlreadyExists, ContainerError, Invalid, NotFound
@@ -22,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 DEFAULT_ROOT = "/run/runwasi"
-STATE, CONFIG, GATE, LOCK = "state.json", "config.json", "start", "lock"
+STATE, CONFIG, GATE = "state.json", "config.json", "start"
 _MAX_ID = 1024
 _ID_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_+-.")
 
@@ -134,19 +133,9 @@ class Folder:
         except FileNotFoundError:
             pass
 
-    def lock(self) -> int:
-        """Wait until nobody else changes the container; the lock lasts until the returned descriptor is closed."""
-        fd = os.open(f"{self.path}/{LOCK}", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        fcntl.flock(fd, fcntl.LOCK_EX)
-        return fd
-
     def remove(self) -> None:
-        """Remove the folder and all in it; what is already gone is fine."""
-        try:
-            names = os.listdir(self.path)
-        except FileNotFoundError:
-            return
-        for name in names:
+        """Remove the folder and the files we put there; what is already gone is fine. Needs no descriptor."""
+        for name in (STATE, CONFIG, GATE, f".{STATE}", f".{CONFIG}"):
             try:
                 os.unlink(f"{self.path}/{name}")
             except FileNotFoundError:
