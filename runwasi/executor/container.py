@@ -102,7 +102,7 @@ class Container:
             return "creating" if self._creator_lives() else "stopped"
         if not _lives(self.saved.pid, self.saved.start_time):
             return "stopped"
-        if not self.saved.kind:
+        if self.folder.is_being_made():
             return "creating" if self._creator_lives() else "stopped"
         if self.cgroup.frozen():
             return "paused"
@@ -138,7 +138,7 @@ class Container:
             self._follow_start(gate)
         finally:
             gate.close()
-            self.folder.open_gate()
+            self.folder.remove_gate()
         self._run_poststart_hooks()
 
     def _follow_start(self, gate: Channel) -> None:

@@ -21,7 +21,7 @@ from runwasi.executor.init import INIT_STEPS, run_steps
 from runwasi.executor.protocol import CREATE_RUNTIME, READY, Channel, Message
 from runwasi.executor.spawning import Plan, spawn
 from runwasi.executor.steps.mount_sources import open_mount_sources
-from runwasi.executor.store import CONFIG, GATE, Folder, Saved
+from runwasi.executor.store import CLOSED_GATE, CONFIG, Folder, Saved
 from runwasi.executor.undo import Undo
 from runwasi.linux import cgroups, idmap, process, rlimits, sockets
 from runwasi.linux.filesystems import open_procfs
@@ -193,7 +193,7 @@ class Creation:
         context.may_fetch_layers = options.fetch_layers is not None
         context.seccomp = seccomp_profile.compiled(spec.linux.seccomp, options.cache_root)
         context.proc_fd = open_procfs()
-        context.gate = sockets.listen(f"{self._folder.path}/{GATE}", 1)
+        context.gate = sockets.listen(f"{self._folder.path}/{CLOSED_GATE}", 1)
         context.mount_sources = open_mount_sources(spec, context.bundle_path, context.rootfs, context.userns)
         return context
 
@@ -230,7 +230,7 @@ class Creation:
             self._conversation.proceed()
             return False
         assert message.kind == READY
-        self._ready(message.fields[0])
+        self._ready()
         return True
 
     def _forward_listener(self, listener: int) -> None:
@@ -242,10 +242,10 @@ class Creation:
         hooks.run_all("prestart", spec_hooks.prestart, state)
         hooks.run_all("createRuntime", spec_hooks.create_runtime, state)
 
-    def _ready(self, kind: str) -> None:
+    def _ready(self) -> None:
         """Finish: limits that would have hindered the child, the pid file, and nothing to undo any more."""
         set_rlimits(self.container.pid, self._bundle.process.rlimits)
-        self._save(replaced(self.container.saved, kind=kind))
+        self._folder.show_gate()
         if self._options.pid_file:
             write_pid_file(self._options.pid_file, self.container.pid)
         self._undo.commit()

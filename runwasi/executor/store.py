@@ -1,9 +1,9 @@
 """A container's folder on disk: who owns the id, what was made for it, and how to find it all again.
 
 `<root>/<id>/` holds `state.json` (renamed into place, so it is whole or absent), `config.json` (the bytes that
-create read: later edits of the bundle change nothing) and, while the container is created, `start` (the socket of
-the start gate). Making the folder is what claims the id. Everything a crashed creator made is named in
-state.json before it is made.
+create read: later edits of the bundle change nothing) and, until it was started, the socket of the start gate:
+`.start` while the container is being made, `start` once it is created. Making the folder is what claims the id.
+Everything a crashed creator made is named in state.json before it is made.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 DEFAULT_ROOT = "/run/runwasi"
-STATE, CONFIG, GATE = "state.json", "config.json", "start"
+STATE, CONFIG, GATE, CLOSED_GATE = "state.json", "config.json", "start", ".start"
 _MAX_ID = 1024
 _ID_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_+-.")
 
@@ -46,7 +46,6 @@ class Saved(Record):
     systemd: bool = False
     rootless: bool = False
     engine: str = ""
-    kind: str = ""
     resctrl: str = ""
 
 
@@ -126,7 +125,15 @@ class Folder:
         """Say whether the container still waits to be started."""
         return os.path.lexists(f"{self.path}/{GATE}")
 
-    def open_gate(self) -> None:
+    def is_being_made(self) -> bool:
+        """Say whether the container's first process has not reached the start gate yet."""
+        return os.path.lexists(f"{self.path}/{CLOSED_GATE}")
+
+    def show_gate(self) -> None:
+        """Let the container be started: it is created."""
+        os.rename(f"{self.path}/{CLOSED_GATE}", f"{self.path}/{GATE}")
+
+    def remove_gate(self) -> None:
         """Take the gate away: the container was started."""
         try:
             os.unlink(f"{self.path}/{GATE}")
@@ -135,7 +142,7 @@ class Folder:
 
     def remove(self) -> None:
         """Remove the folder and the files we put there; what is already gone is fine. Needs no descriptor."""
-        for name in (STATE, CONFIG, GATE, f".{STATE}", f".{CONFIG}"):
+        for name in (STATE, CONFIG, GATE, CLOSED_GATE, f".{STATE}", f".{CONFIG}"):
             try:
                 os.unlink(f"{self.path}/{name}")
             except FileNotFoundError:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from _json import encode_basestring
+from _json import encode_basestring, make_encoder
 
 from runwasi.oci.record import Record, json_name, members_of
 
@@ -14,9 +14,7 @@ if TYPE_CHECKING:
 def to_json(value: Any) -> Any:
     """Return a record as the plain objects, arrays and scalars of its document, without absent members."""
     if isinstance(value, Record):
-        given = value.__dict__
-        members = ((name, given.get(name)) for name in members_of(type(value)))
-        return {json_name(type(value), name): to_json(item) for name, item in members if item is not None}
+        return {name: to_json(item) for name, item in _members(value).items()}
     if isinstance(value, (tuple, list)):
         return [to_json(item) for item in value]
     if isinstance(value, dict):
@@ -24,9 +22,25 @@ def to_json(value: Any) -> Any:
     return value
 
 
+def _members(record: Record) -> dict[str, Any]:
+    """Return the members that a record was given, in the order of their declaration, by their JSON names."""
+    names = _names.get(type(record))
+    if names is None:
+        kind = type(record)
+        names = _names[kind] = [(name, json_name(kind, name)) for name in members_of(kind)]
+    given = record.__dict__
+    return {name: given[member] for member, name in names if given.get(member) is not None}
+
+
+_names: dict[type[Record], list[tuple[str, str]]] = {}
+_one_line = make_encoder(None, _members, encode_basestring, None, ":", ",", False, False, False)
+
+
 def dumps(value: Any, indent: str = "") -> str:
     """Write a record or a plain value as JSON: on one line, or with one `indent` for each level."""
-    return _write(to_json(value), indent, "\n" if indent else "")
+    if not indent:
+        return "".join(_one_line(value, 0))
+    return _write(to_json(value), indent, "\n")
 
 
 def _write(value: Any, indent: str, newline: str) -> str:
@@ -35,9 +49,8 @@ def _write(value: Any, indent: str, newline: str) -> str:
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
     if isinstance(value, dict):
-        colon = ": " if indent else ":"
         inner = newline + indent
-        items = [encode_basestring(key) + colon + _write(item, indent, inner) for key, item in value.items()]
+        items = [encode_basestring(key) + ": " + _write(item, indent, inner) for key, item in value.items()]
         return _enclosed("{", items, "}", inner, newline)
     if isinstance(value, list):
         inner = newline + indent

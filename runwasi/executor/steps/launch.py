@@ -127,10 +127,14 @@ class _Parent:
         return Module(module.name, module.fd, answer.fds[0] if answer.fds else None)
 
 
+def keep_descriptors_from_program(ctx: ChildContext) -> None:
+    """Mark what is open beyond the streams and the preserved descriptors, while no filter forbids close_range."""
+    process.close_range(3 + ctx.preserve_fds, cloexec=True)
+
+
 def report_ready(ctx: InitContext) -> None:
     """Tell the parent that the container is created."""
-    kind = "wasm" if isinstance(ctx.workload, workload.Wasm) else "native"
-    ctx.channel.send(READY, kind)
+    ctx.channel.send(READY)
     ctx.channel.close()
 
 
@@ -160,7 +164,6 @@ def run_workload(ctx: ChildContext) -> NoReturn:
         _run_wasm(ctx, ctx.workload)
     complete_env(ctx)
     environment = dict(entry.partition("=")[::2] for entry in ctx.env if "=" in entry[1:])
-    process.close_range(3 + ctx.preserve_fds, cloexec=True)
     for number in (SIGPIPE, SIGXFSZ):  # the interpreter ignores these two, and execve keeps that
         signal(number, SIG_DFL)
     os.execve(ctx.workload.path, ctx.workload.argv, environment)
