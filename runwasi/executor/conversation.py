@@ -10,11 +10,13 @@ import os
 import select
 from _signal import SIGKILL  # type: ignore[import-not-found]  # the module signal adds enumerations, 3 ms
 
-from runwasi.executor import errands
+from runwasi.executor import errands, seccomp_profile
 from runwasi.executor.errors import ContainerError
 from runwasi.executor.protocol import (
+    ANSWER,
     COMPILE,
     FAILED,
+    FILTER,
     LAYERS,
     LISTENER,
     PROCEED,
@@ -95,6 +97,8 @@ class Conversation:
         if message.kind == LISTENER:
             self._forward_listener(message.fds[0])
             self.proceed()
+        elif message.kind == FILTER:
+            self._send_filter()
         elif message.kind == COMPILE:
             self._send_on_errand(errands.answer_compile(self._channel, message, self._options, self._engine))
         elif message.kind == LAYERS:
@@ -102,6 +106,23 @@ class Conversation:
         else:
             return False
         return True
+
+    def _send_filter(self) -> None:
+        """Send the program of the filter for wasm; the child cannot reach the cache or libseccomp any more."""
+        from runwasi.executor.wasm_sandbox import PROFILE  # late: only wasm
+
+        try:
+            program = seccomp_profile.compiled(PROFILE, self._options.cache_root)
+        except ContainerError as error:
+            self._channel.send_failure(error)
+            return
+        assert program is not None
+        file = os.memfd_create("filter", os.MFD_CLOEXEC)
+        try:
+            os.write(file, program.program)
+            self._channel.send(ANSWER, str(program.flags), fds=(file,))
+        finally:
+            os.close(file)
 
     def _engine(self) -> Engine:
         return engine_of(self._options)

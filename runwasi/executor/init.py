@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 
 from runwasi.executor.steps.confinement import (
+    confine_wasm,
     filter_before_capabilities,
     filter_last,
     forbid_new_privileges,
@@ -93,6 +94,7 @@ INIT_STEPS: tuple[
     close_setup_descriptors,
     stand_in_cwd,
     choose_workload,
+    confine_wasm,
     raise_effective,
     forbid_new_privileges,
     keep_descriptors_from_program,
@@ -122,6 +124,7 @@ EXEC_STEPS: tuple[Callable[[ChildContext], None], ...] = (  # the same, for a pr
     close_setup_descriptors,
     stand_in_cwd,
     choose_workload,
+    confine_wasm,
     raise_effective,
     forbid_new_privileges,
     keep_descriptors_from_program,

@@ -11,6 +11,8 @@
       ANSWER + descriptors            ─────►
                                       ◄─────    COMPILE + module    only for wasm
       ANSWER + descriptor             ─────►
+                                      ◄─────    FILTER              only for wasm without a filter of the spec's
+      ANSWER + descriptor             ─────►
                                       ◄─────    LISTENER + descriptor   only for a seccomp filter that notifies
       PROCEED                         ─────►
                                       ◄─────    READY               the container is created
@@ -34,6 +36,7 @@ CREATE_RUNTIME = "create-runtime"
 LAYERS = "layers"
 COMPILE = "compile"
 ANSWER = "answer"
+FILTER = "filter"
 LISTENER = "listener"
 READY = "ready"
 FAILED = "failed"
