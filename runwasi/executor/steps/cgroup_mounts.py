@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from errno import EBUSY, EPERM
 
-from runwasi.executor.steps.mounts import attach, open_destination, set_attributes
+from runwasi.executor.steps.mount_place import attach, open_destination, set_attributes
 from runwasi.linux.mount_fds import (
     MOUNT_ATTR_NODEV,
     MOUNT_ATTR_NOEXEC,
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from runwasi.executor.context import InitContext
-    from runwasi.executor.steps.mounts import Place
+    from runwasi.executor.steps.mount_place import Place
 
 UNIFIED = ""
 """Key of the version 2 hierarchy among a container's cgroup paths."""

@@ -10,7 +10,7 @@ from errno import EEXIST, ENOENT, EPERM
 from stat import S_IFBLK, S_IFCHR, S_IFIFO, S_IFMT, S_ISCHR
 
 from runwasi.executor.errors import ContainerError, describe
-from runwasi.executor.steps.mounts import container_path
+from runwasi.executor.steps.mount_place import container_path
 from runwasi.linux.beneath import make_dirs, make_file
 from runwasi.linux.filesystems import DEVPTS_SUPER_MAGIC, filesystem_type
 from runwasi.linux.mount_fds import move_mount, open_tree
