@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import signal
 import socket
@@ -211,15 +212,22 @@ def running_containerd(
         yield containerd
     finally:
         containerd.stop()
-        _remove_namespace_folders(namespace)
+        remove_namespace_folders(namespace)
 
 
-def _remove_namespace_folders(namespace: str) -> None:
-    """Remove the folders named for a containerd namespace, which runtimes make and leave when it is empty."""
+def remove_namespace_folders(namespace: str) -> None:
+    """Remove the folders named for a containerd namespace, which runtimes make and leave when it is empty.
+
+    Others may use the namespace k8s.io at the same time; what they have in it stays.
+    """
     for parent in (
         *Path("/sys/fs/cgroup").glob("*/"),
         Path("/sys/fs/cgroup"),
         *Path("/run/containerd").glob("*/"),
     ):
-        if (parent / namespace).is_dir():
-            (parent / namespace).rmdir()
+        with contextlib.suppress(FileNotFoundError):
+            try:
+                (parent / namespace).rmdir()
+            except OSError as error:
+                if error.errno not in {errno.ENOTEMPTY, errno.EBUSY} or namespace != "k8s.io":
+                    raise
