@@ -12,7 +12,6 @@ from runwasi.proto.event_forward import ForwardRequest
 from runwasi.proto.types import Envelope
 from runwasi.proto.well_known import Any, Timestamp
 from runwasi.shim.codes import RpcError
-from runwasi.shim.ttrpc_client import Client
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -21,6 +20,7 @@ if TYPE_CHECKING:
     from runwasi.proto.wire import Message
     from runwasi.shim.log import Log
     from runwasi.shim.reactor import Reactor
+    from runwasi.shim.ttrpc_client import Client
 
 _SERVICE = "containerd.services.events.ttrpc.v1.Events"
 _TIMEOUT = 5.0  # seconds, as containerd's own shims allow
@@ -60,7 +60,8 @@ class Publisher:
         self._reactor = reactor
         self._namespace = namespace
         self._log = log
-        self._client = Client(reactor, address.removeprefix("unix://")) if address else None
+        self._address = address.removeprefix("unix://")
+        self._client: Client | None = None
         self._queue: list[Envelope] = []
         self._tries = 0
         self._busy = False
@@ -68,7 +69,7 @@ class Publisher:
 
     def publish(self, event: Message) -> None:
         """Queue an event, one of runwasi.proto.events, stamped with the time of now."""
-        if self._client is None:
+        if not self._address:
             return
         if len(self._queue) >= _MAX_WAITING:
             dropped = self._queue.pop(1)  # the first may be under way
@@ -77,7 +78,7 @@ class Publisher:
         self._queue.append(
             Envelope(timestamp=now(), namespace=self._namespace, topic=topic, event=pack(event))
         )
-        self._send_next()
+        self._reactor.call_soon(self._send_next)  # the answer of the call that caused it goes first
 
     def drain(self, seconds: float, done: Callable[[], None]) -> None:
         """Call done once everything has been sent, or after so many seconds."""
@@ -98,9 +99,13 @@ class Publisher:
             self._client.close()
 
     def _send_next(self) -> None:
-        if self._busy or not self._queue or self._client is None:
+        if self._busy or not self._queue:
             return
         self._busy = True
+        if self._client is None:
+            from runwasi.shim.ttrpc_client import Client  # late: after the pod's first answer
+
+            self._client = Client(self._reactor, self._address)
         request = ForwardRequest(envelope=self._queue[0])
         metadata = {"containerd-namespace-ttrpc": self._namespace}
         self._client.call(_SERVICE, "Forward", request, metadata, _TIMEOUT, self._sent)

@@ -55,8 +55,8 @@ def serve(flags: Flags, engine: str | Engine, listener: int, log_fd: int) -> Non
     for service in task_service.NAMES:
         server.register(service, TASK_METHODS, tasks.handlers())
     Orphans(reactor, {_signal.SIGTERM: shutdown, _signal.SIGINT: shutdown})
-    gc.collect()
     gc.freeze()  # children share these pages until somebody writes to them; a collection would
+    gc.enable()
     log.debug("serving", address=flags.socket)
     reactor.run()
     server.close()

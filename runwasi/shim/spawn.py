@@ -7,18 +7,29 @@ through it (CVE-2019-5736). It costs a second start of Python, which containerd'
 
 from __future__ import annotations
 
+import _ctypes
 import os
 import sys
+from _struct import pack
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from runwasi.engines.engine import Engine
     from runwasi.shim.flags import Flags
 
+_SYS_OPEN_TREE, _SYS_MOUNT_SETATTR = 428, 442  # the same on every architecture
+_AT_FDCWD, _AT_EMPTY_PATH = -100, 0x1000
+_OPEN_TREE_CLONE, _MOUNT_ATTR_RDONLY = 1, 1
+
 LISTENER = 3
 """The descriptor on which the server finds its listening socket."""
 
-_CODE = "import sys; sys.path[:] = {path!r}; from runwasi.shim.server import main; main({engine})"
+_CODE = """\
+import gc, sys
+gc.disable()  # importing makes no garbage; the server turns it on again
+sys.path[:] = {path!r}
+from runwasi.shim.server import main
+main({engine})"""
 
 
 def server(flags: Flags, engine: str | Engine, listener: int, shim_cgroup: str) -> None:
@@ -45,17 +56,28 @@ def execute(arguments: list[str]) -> None:
     Source: man 2 open_tree, man 2 mount_setattr (Linux 5.12), man 2 execveat.
     """
     interpreter = os.path.realpath(sys.executable)
-    command = [sys.executable, *arguments]
-    from runwasi.linux import (
-        mount_fds,
-    )  # late: ctypes takes 2 ms, which the launcher itself need not wait for
+    tree = _read_only_clone(interpreter)
+    os.execve(tree if tree >= 0 else interpreter, [sys.executable, *arguments], os.environ)
 
-    try:
-        tree = mount_fds.open_tree(interpreter)
-        mount_fds.mount_setattr(tree, mount_fds.MOUNT_ATTR_RDONLY)
-    except OSError:
-        os.execv(interpreter, command)
-    os.execve(tree, command, os.environ)
+
+def _read_only_clone(path: str) -> int:
+    """Return a descriptor of a read-only copy of path's mount, or -1 where the kernel makes none.
+
+    runwasi.linux.mount_fds does the same; this spares a pod's first request the 2 ms that ctypes takes to
+    import.
+    """
+    loaded = _ctypes.dlopen(None, 0)  # type: ignore[arg-type]  # the libraries this process has
+    syscall = _ctypes.dlsym(loaded, "syscall")
+    tree: int = _ctypes.call_function(
+        syscall, (_SYS_OPEN_TREE, _AT_FDCWD, os.fsencode(path), _OPEN_TREE_CLONE | os.O_CLOEXEC)
+    )
+    if tree < 0:
+        return -1
+    attributes = pack("=4Q", _MOUNT_ATTR_RDONLY, 0, 0, 0)  # struct mount_attr
+    result = _ctypes.call_function(
+        syscall, (_SYS_MOUNT_SETATTR, tree, b"", _AT_EMPTY_PATH, attributes, len(attributes))
+    )
+    return tree if result == 0 else -1
 
 
 def _arguments(flags: Flags, engine: str | Engine) -> list[str]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 
 from runwasi.executor.errors import AlreadyExists, Invalid, NotFound, WrongStatus
-from runwasi.executor.exec import ExecOptions, execute
 from runwasi.linux import process as processes
 from runwasi.oci.decode import decode, parse_json
 from runwasi.oci.process import Process as ProcessSpec
@@ -209,6 +208,8 @@ class TaskService:
         process.streams.when_ready(ready)
 
     def _run_exec(self, task: Task, process: Process) -> None:
+        from runwasi.executor.exec import ExecOptions, execute  # late: most containers have no exec
+
         assert process.spec is not None
         assert process.streams is not None
         options = ExecOptions(
