@@ -230,3 +230,19 @@ def _checked(result: int, call: str, target: str = "") -> None:
     """Raise for libseccomp's way of failing: the negative errno as the result."""
     if result < 0:
         raise failure(-result, call, target)
+
+
+def library_version() -> str:
+    """Return the version of the system's libseccomp, "" without one. Source: man 3 seccomp_version."""
+    from ctypes import CDLL, POINTER, Structure, c_uint  # late: only to print a version
+
+    class Version(Structure):
+        _fields_ = [("major", c_uint), ("minor", c_uint), ("micro", c_uint)]
+
+    try:
+        library = CDLL("libseccomp.so.2")
+    except OSError:
+        return ""
+    library.seccomp_version.restype = POINTER(Version)
+    version = library.seccomp_version().contents
+    return f"{version.major}.{version.minor}.{version.micro}"
