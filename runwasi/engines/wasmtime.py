@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from runwasi.engines.engine import Context, Stdio
     from runwasi.engines.limits import Limits
     from runwasi.engines.sniff import Kind
+    from runwasi.engines.wasmtime_component import Component
 
 
 TRAP_PREFIX = "wasm trap: "  # libwasmtime's own, which would be said twice
@@ -57,6 +58,7 @@ class WasmtimeEngine(Engine):
         self._version = ""
         self._engine: capi.Engine | None = None
         self._module = 0
+        self._component: Component | None = None
 
     def configure(self, annotations: Mapping[str, str], address_space: int | None = None) -> None:
         """Compile for fuel if the container has some, and without reserved memory if addresses are scarce."""
@@ -96,7 +98,8 @@ class WasmtimeEngine(Engine):
         if sniff(os.pread(fd, 8, 0)) == "component":
             from runwasi.engines import wasmtime_component  # late: 40 ms, and most modules are none
 
-            return wasmtime_component.can_handle(ctx, self._libwasmtime())
+            self._component = wasmtime_component.Component(ctx, self._libwasmtime())
+            return True
         check_interface(read_interface(fd), ctx.function)
         try:
             self._module = self._load_module(ctx, fd)
@@ -106,11 +109,9 @@ class WasmtimeEngine(Engine):
 
     def run_wasi(self, ctx: Context, stdio: Stdio) -> int:
         """Run it; a trap's backtrace names functions as far as it has names. Raises Trap, EngineError."""
-        if not self._module:
-            from runwasi.engines import wasmtime_component  # late: 40 ms, and most modules are none
-
-            return wasmtime_component.run(ctx, stdio, self._libwasmtime())
         stdio.install()
+        if self._component is not None:
+            return self._component.run()
         limits = limits_of(ctx)
         end_on_signals(limits.timeout)
         return self._run_core(ctx, limits)

@@ -255,9 +255,14 @@ class Store:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._store = library().wasmtime_store_new(engine.pointer, None, None)
-        self._context = library().wasmtime_store_context(self._store)
+        self._context: int = library().wasmtime_store_context(self._store)
         self._callbacks: list[object] = []  # kept alive for as long as wasm may call them
         self._instance = Instance()
+
+    @property
+    def context(self) -> int:
+        """wasmtime_context_t, by which the component API knows a store."""
+        return self._context
 
     def limit(self, *, memory: int = -1, table_elements: int = -1, tables: int = -1) -> None:
         """Bound each memory in bytes, each table in elements, and the number of tables; -1 leaves it open."""

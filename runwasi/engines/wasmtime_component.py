@@ -1,26 +1,238 @@
-"""Components for the wasmtime engine: what wasmtime.py calls when a module turns out to be one."""
+"""Components for the wasmtime engine: what wasmtime.py calls when a module turns out to be one.
+
+A component whose imports the library provides itself runs on the library's own WASI, as fast as it can be.
+The library has no sockets and no server for wasi:http, and its streams cannot be mixed with foreign ones; so
+a component that wants either runs on ours (package wasip2) for everything.
+"""
 
 from __future__ import annotations
 
-from runwasi.engines.engine import CannotHandle
+import ctypes
+import os
+
+from runwasi.engines import wasmtime_capi
+from runwasi.engines.engine import CannotHandle, EngineError, Trap
+from runwasi.engines.limits import limits_of, preopens_of
+from runwasi.engines.procfs import with_path
+from runwasi.engines.signals import end_on_signals
+from runwasi.engines.wasip2 import interfaces, types
+from runwasi.engines.wasip2.capi import OUT, lib, take_error, word
+from runwasi.engines.wasip2.guest import Exit, Guest, new_guest
+from runwasi.engines.wasip2.http_settings import HttpSettings
+from runwasi.engines.wasip2.linker import HostLinker, missing, unversioned
+from runwasi.engines.wasip2.types import FunctionType, InstanceType
+from runwasi.engines.wasip2.values import VAL_SIZE, Err, lifter
+from runwasi.engines.wasip2.world import World
+from runwasi.engines.wat import to_binary
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from runwasi.engines.engine import Context, Stdio
+    from runwasi.engines.engine import Context
     from runwasi.engines.wasmtime_capi import Engine
+
+NETWORK = "io.runwasi.network"
+"""With "off" a guest can make no socket, look up no name and send no request."""
+
+RUN = "wasi:cli/run"
+HANDLER = "wasi:http/incoming-handler"
+
+_OURS_ALONE = ("wasi:sockets/tcp", "wasi:sockets/udp", "wasi:sockets/ip-name-lookup")
+"""Imports that need our WASI; with those of the engine they would be refused at run time."""
 
 
 def load() -> None:
-    """Import whatever the following two need, while the host's files are in sight."""
+    """Import what follows, while the host's files are in sight: importing this module has done it."""
+    interfaces.load()
 
 
-def can_handle(ctx: Context, engine: Engine) -> bool:
-    """Say whether the component will run. Raises CannotHandle."""
-    del engine
-    raise CannotHandle(f"{ctx.module.name} is a component; this engine takes core modules")
+class Component:
+    """A component that can be run: compiled, its imports provided, its function found."""
+
+    def __init__(self, ctx: Context, engine: Engine) -> None:
+        """Raises CannotHandle."""
+        self._ctx = ctx
+        self._engine = engine
+        self._pointer = self._loaded()
+        try:
+            self._imports = types.imports(engine.pointer, self._pointer)
+            self._exports = types.exports(engine.pointer, self._pointer)
+        except ValueError as error:
+            raise CannotHandle(f"it uses {error}; only WASI 0.2 is provided") from None
+        if lacking := missing(self._imports):
+            raise CannotHandle(
+                f"it imports {', '.join(lacking)}, which is not provided ({_provider(lacking)})"
+            )
+        self._function = self._find_function()
+        serves_http = unversioned(self._function[0]) == HANDLER
+        self._http = HttpSettings(ctx) if serves_http else None
+
+    def run(self) -> int:
+        """Call its function, or serve requests with it. Raises Trap, EngineError."""
+        return self._command() if self._http is None else self._serve(self._http)
+
+    # --- what it is
+
+    def _loaded(self) -> int:
+        module = self._ctx.module
+        if module.precompiled_fd is not None:
+            return self._deserialized(module.precompiled_fd)
+        binary = to_binary(module.read())
+        error = lib.new(self._engine.pointer, binary, len(binary), OUT)
+        if error:
+            raise CannotHandle(_reason(take_error(error)))
+        return word(OUT)
+
+    def _deserialized(self, fd: int) -> int:
+        """Map the artefact by its name in /proc, which shares its pages; copy it where that cannot be."""
+        engine = self._engine.pointer
+        try:
+            error = with_path(fd, lambda path: lib.deserialize_file(engine, path.encode(), OUT))
+        except OSError:
+            error = None
+        else:
+            if not error:
+                return word(OUT)
+            take_error(error)
+        artefact = os.pread(fd, os.fstat(fd).st_size, 0)
+        error = lib.deserialize(engine, artefact, len(artefact), OUT)
+        if error:
+            raise CannotHandle(_reason(take_error(error)))
+        return word(OUT)
+
+    def _find_function(self) -> tuple[str, str]:
+        """Give the instance ("" for none) and the name of the export to call."""
+        wanted = self._ctx.function
+        if wanted != "_start":
+            return self._find_named(wanted)
+        for interface, function in ((RUN, "run"), (HANDLER, "handle")):
+            for name, ty in self._exports.items():
+                if unversioned(name) == interface and isinstance(ty, InstanceType):
+                    return name, function
+        raise CannotHandle(
+            f"it exports neither {RUN} nor {HANDLER}; name one of its functions after a #: {self._choices()}"
+        )
+
+    def _find_named(self, wanted: str) -> tuple[str, str]:
+        instance, _, function = wanted.rpartition("#")
+        exports = self._exports
+        if instance:
+            ty = exports.get(instance)
+            exports = ty if isinstance(ty, InstanceType) else {}
+        found = exports.get(function)
+        if not isinstance(found, FunctionType):
+            raise CannotHandle(f"it exports no function {wanted}; it exports {self._choices()}")
+        if found.params:
+            raise CannotHandle(f"its function {wanted} takes arguments, and there is no way to give any")
+        return instance, function
+
+    def _choices(self) -> str:
+        names = []
+        for name, ty in self._exports.items():
+            if isinstance(ty, FunctionType):
+                names.append(name)
+            elif isinstance(ty, InstanceType):
+                names += [f"{name}#{item}" for item, kind in ty.items() if isinstance(kind, FunctionType)]
+        return ", ".join(names) or "nothing"
+
+    def _export_index(self) -> int:
+        instance, function = (name.encode() for name in self._function)
+        index = lib.get_export_index(self._pointer, None, instance, len(instance)) if instance else None
+        found: int = lib.get_export_index(self._pointer, index, function, len(function))
+        return found
+
+    def _world(self) -> World:
+        ctx = self._ctx
+        env = [(name, value) for name, _, value in (variable.partition("=") for variable in ctx.env)]
+        network = ctx.annotations.get(NETWORK) != "off"
+        return World(ctx.args, env, ctx.cwd, preopens_of(ctx), network=network)
+
+    # --- commands
+
+    def _command(self) -> int:
+        limits = limits_of(self._ctx)
+        end_on_signals(limits.timeout)
+        native = self._is_native()
+        linker = HostLinker(self._engine.pointer, self._imports, native=native)
+        guest = self._native_guest() if native else new_guest(self._engine.pointer, self._world(), limits)
+        try:
+            return self._call(linker, guest)
+        finally:
+            guest.close()
+
+    def _is_native(self) -> bool:
+        wanted = {unversioned(name) for name in self._imports}
+        off = self._ctx.annotations.get(NETWORK) == "off"
+        http = any(name.startswith("wasi:http/") for name in wanted)
+        return wanted.isdisjoint(_OURS_ALONE) and not (off and http)
+
+    def _native_guest(self) -> Guest:
+        limits, ctx = limits_of(self._ctx), self._ctx
+        store = wasmtime_capi.Store(self._engine)
+        bounds = (limits.memory, limits.table_elements, limits.tables)
+        memory, elements, tables = (-1 if bound is None else bound for bound in bounds)
+        store.limit(memory=memory, table_elements=elements, tables=tables)
+        if limits.fuel is not None:
+            store.set_fuel(limits.fuel)
+        try:
+            store.set_wasi(ctx.args, ctx.env, preopens_of(ctx))
+        except wasmtime_capi.WasmtimeError as error:
+            raise EngineError(_reason(error)) from None
+        lib.wasmtime_context_set_wasi_http(store.context)
+        return Guest(0, store.context, self._world())
+
+    def _call(self, linker: HostLinker, guest: Guest) -> int:
+        """Instantiate, call, and make an exit status of what comes back."""
+        room = ctypes.create_string_buffer(64 + VAL_SIZE)
+        instance = ctypes.addressof(room)
+        function, result = instance + 32, instance + 64
+        ty = self._function_type()
+        results = 0 if ty.result is None else 1
+        error = lib.linker_instantiate(linker.pointer, guest.context, self._pointer, instance)
+        if not error:
+            lib.instance_get_func(instance, guest.context, self._export_index(), function)
+            error = lib.func_call(function, guest.context, None, 0, result, results)
+        if error:
+            return self._ended_early(guest, error)
+        if ty.result is None or ty.result.kind != "result":
+            return 0
+        return 1 if isinstance(lifter(ty.result)(result, guest), Err) else 0
+
+    def _function_type(self) -> FunctionType:
+        instance, function = self._function
+        owner = self._exports[instance] if instance else self._exports
+        assert isinstance(owner, dict)
+        ty = owner[function]
+        assert isinstance(ty, FunctionType)
+        return ty
+
+    def _ended_early(self, guest: Guest, error: int) -> int:
+        exception = take_error(error)
+        if isinstance(guest.failure, Exit):
+            return guest.failure.code & 0xFF
+        if guest.failure is not None:
+            raise Trap(f"{type(guest.failure).__name__}: {guest.failure}", exception.frames)
+        raise Trap(_reason(exception), exception.frames)
+
+    # --- servers
+
+    def _serve(self, settings: HttpSettings) -> int:
+        linker = HostLinker(self._engine.pointer, self._imports, concurrent=True)
+        world = self._world()
+        world.env = settings.guest_env(world.env)
+        return settings.serve(
+            self._engine.pointer, self._pointer, linker, self._export_index(), world, limits_of(self._ctx)
+        )
 
 
-def run(ctx: Context, stdio: Stdio, engine: Engine) -> int:
-    """Run the component and return its exit status. Raises Trap."""
-    del stdio, engine
-    raise CannotHandle(f"{ctx.module.name} is a component; this engine takes core modules")
+def _provider(lacking: list[str]) -> str:
+    if any("@0.3" in name for name in lacking):
+        return "WASI 0.3 is not; build it for WASI 0.2"
+    if not all(name.startswith("wasi:") for name in lacking):
+        return "compose it with a component that exports it, for example with wac"
+    return "no engine here provides it"
+
+
+def _reason(error: wasmtime_capi.WasmtimeError) -> str:
+    from runwasi.engines.wasmtime import reason  # late: it imports this module
+
+    return reason(error)

@@ -1,0 +1,138 @@
+"""wasi:sockets/network: addresses and errors, between WIT's form and the kernel's."""
+
+from __future__ import annotations
+
+import errno
+import socket
+
+from runwasi.engines.wasip2.interface import Interface, Resource
+from runwasi.engines.wasip2.streams import IoError
+from runwasi.engines.wasip2.values import Err
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any, TypeVar
+
+    from runwasi.engines.wasip2.guest import Guest
+
+    F = TypeVar("F", bound=Callable[..., Any])
+    SocketAddress = tuple[str, tuple[Any, ...]]
+    """WIT's ip-socket-address: ("ipv4", (port, address)) or ("ipv6", (port, flow, address, scope))."""
+    IpAddress = tuple[str, tuple[int, ...]]
+    """WIT's ip-address: four bytes or eight 16-bit groups."""
+
+network = Interface("wasi:sockets/network")
+instance_network = Interface("wasi:sockets/instance-network")
+
+FAMILIES = {"ipv4": socket.AF_INET, "ipv6": socket.AF_INET6}
+_NAMES = {number: name for name, number in FAMILIES.items()}
+
+_ERRORS = {
+    errno.EACCES: "access-denied", errno.EPERM: "access-denied", errno.ENOTSUP: "not-supported",
+    errno.EAFNOSUPPORT: "not-supported", errno.EPROTONOSUPPORT: "not-supported",
+    errno.ENOPROTOOPT: "not-supported", errno.EINVAL: "invalid-argument", errno.ENOMEM: "out-of-memory",
+    errno.ENOBUFS: "out-of-memory", errno.ETIMEDOUT: "timeout", errno.EALREADY: "concurrency-conflict",
+    errno.EAGAIN: "would-block", errno.EINPROGRESS: "would-block", errno.EISCONN: "invalid-state",
+    errno.ENOTCONN: "invalid-state", errno.EDESTADDRREQ: "invalid-argument",
+    errno.EMFILE: "new-socket-limit", errno.ENFILE: "new-socket-limit",
+    errno.EADDRNOTAVAIL: "address-not-bindable", errno.EADDRINUSE: "address-in-use",
+    errno.EHOSTUNREACH: "remote-unreachable", errno.ENETUNREACH: "remote-unreachable",
+    errno.EHOSTDOWN: "remote-unreachable", errno.ENETDOWN: "remote-unreachable",
+    errno.ECONNREFUSED: "connection-refused", errno.ECONNRESET: "connection-reset",
+    errno.EPIPE: "connection-reset", errno.ECONNABORTED: "connection-aborted",
+    errno.EMSGSIZE: "datagram-too-large",
+}  # fmt: skip
+
+
+@network.resource("network")
+class Network(Resource):
+    """The right to use the container's network."""
+
+
+@instance_network.function("instance-network")
+def get_network(_guest: Guest) -> Network:
+    """Give the container's network; with it switched off, sockets cannot be made."""
+    return Network()
+
+
+@network.function("network-error-code")
+def network_error_code(_guest: Guest, error: IoError) -> str | None:
+    """Tell which socket error a stream's error was, if it was one."""
+    return error_code(error.cause) if isinstance(error.cause, OSError) else None
+
+
+def error_code(error: OSError) -> str:
+    """Give WIT's name of an errno."""
+    return _ERRORS.get(error.errno or 0, "unknown")
+
+
+def socket_errors(method: F) -> F:
+    """Turn a method's OSError into the error-code its caller gets."""
+
+    def wrapper(*args: Any) -> Any:
+        try:
+            return method(*args)
+        except OSError as error:
+            raise Err(error_code(error)) from error
+
+    wrapper.__name__, wrapper.__doc__ = method.__name__, method.__doc__
+    return wrapper  # type: ignore[return-value]
+
+
+def new_socket(guest: Guest, family: str, kind: int) -> socket.socket:
+    """Make a socket that never blocks. Raises Err, access-denied where the network is switched off."""
+    if not guest.world.network:
+        raise Err("access-denied")
+    try:
+        sock = socket.socket(FAMILIES[family], kind | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
+        if family == "ipv6":  # WASI's sockets have one family
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+    except OSError as error:
+        raise Err(error_code(error)) from error
+    return sock
+
+
+def family_of(sock: socket.socket) -> str:
+    """Give WIT's name of a socket's family."""
+    return _NAMES[socket.AddressFamily(sock.family)]
+
+
+def to_kernel(address: SocketAddress) -> tuple[Any, ...]:
+    """Give an address as `socket` takes it."""
+    family, fields = address
+    if family == "ipv4":
+        port, octets = fields
+        return socket.inet_ntoa(bytes(octets)), port
+    port, flow, groups, scope = fields
+    packed = b"".join(group.to_bytes(2, "big") for group in groups)
+    return socket.inet_ntop(socket.AF_INET6, packed), port, flow, scope
+
+
+def from_kernel(address: tuple[Any, ...]) -> SocketAddress:
+    """Give an address `socket` returned in WIT's form."""
+    host, port, *rest = address
+    family, parts = ip_address(host)
+    return (family, (port, parts)) if family == "ipv4" else (family, (port, rest[0], parts, rest[1]))
+
+
+def ip_address(host: str) -> IpAddress:
+    """Give a numeric host in WIT's form."""
+    if ":" not in host:
+        return "ipv4", tuple(socket.inet_aton(host))
+    packed = socket.inet_pton(socket.AF_INET6, host.partition("%")[0])
+    return "ipv6", tuple(int.from_bytes(packed[at : at + 2], "big") for at in range(0, 16, 2))
+
+
+def matches(address: SocketAddress, sock: socket.socket) -> bool:
+    """Say whether an address is of the socket's family; one that maps IPv4 into IPv6 is of none."""
+    family, fields = address
+    if family != family_of(sock):
+        return False
+    return family == "ipv4" or fields[2][:6] != (0, 0, 0, 0, 0, 0xFFFF)
+
+
+def is_any(address: SocketAddress) -> bool:
+    """Say whether an address is 0.0.0.0 or ::."""
+    family, fields = address
+    return not any(fields[1] if family == "ipv4" else fields[2])

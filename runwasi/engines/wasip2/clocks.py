@@ -1,0 +1,80 @@
+"""wasi:clocks and wasi:random: time and chance."""
+
+from __future__ import annotations
+
+import os
+import time
+
+from runwasi.engines.wasip2.interface import Interface
+from runwasi.engines.wasip2.poll import Pollable
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from runwasi.engines.wasip2.guest import Guest
+
+    Datetime = tuple[int, int]
+    """Seconds since 1970 and nanoseconds."""
+
+monotonic_clock = Interface("wasi:clocks/monotonic-clock")
+wall_clock = Interface("wasi:clocks/wall-clock")
+random = Interface("wasi:random/random")
+insecure = Interface("wasi:random/insecure")
+insecure_seed = Interface("wasi:random/insecure-seed")
+
+NANO = 1_000_000_000
+
+
+@monotonic_clock.function("now")
+def monotonic_now(_guest: Guest) -> int:
+    """Give nanoseconds since some moment."""
+    return time.monotonic_ns()
+
+
+@monotonic_clock.function("resolution")
+def monotonic_resolution(_guest: Guest) -> int:
+    """Give the clock's step in nanoseconds."""
+    return round(time.get_clock_info("monotonic").resolution * NANO) or 1
+
+
+@monotonic_clock.function("subscribe-instant")
+def subscribe_instant(_guest: Guest, when: int) -> Pollable:
+    """Be ready at an instant of this clock."""
+    return Pollable(deadline=when / NANO)
+
+
+@monotonic_clock.function("subscribe-duration")
+def subscribe_duration(_guest: Guest, duration: int) -> Pollable:
+    """Be ready after some nanoseconds."""
+    return Pollable(deadline=time.monotonic() + duration / NANO)
+
+
+@wall_clock.function("now")
+def wall_now(_guest: Guest) -> Datetime:
+    """Give the time."""
+    return divmod(time.time_ns(), NANO)
+
+
+@wall_clock.function("resolution")
+def wall_resolution(_guest: Guest) -> Datetime:
+    """Give the clock's step."""
+    return 0, round(time.get_clock_info("time").resolution * NANO) or 1
+
+
+@random.function("get-random-bytes")
+@insecure.function("get-insecure-random-bytes")
+def random_bytes(_guest: Guest, length: int) -> bytes:
+    """Give bytes nobody can guess; the insecure ones are as good."""
+    return os.urandom(length)
+
+
+@random.function("get-random-u64")
+@insecure.function("get-insecure-random-u64")
+def random_u64(_guest: Guest) -> int:
+    """Give a number nobody can guess; the insecure one is as good."""
+    return int.from_bytes(os.urandom(8), "little")
+
+
+@insecure_seed.function("insecure-seed")
+def seed(_guest: Guest) -> tuple[int, int]:
+    """Give 128 bits to seed hash tables with."""
+    return int.from_bytes(os.urandom(8), "little"), int.from_bytes(os.urandom(8), "little")

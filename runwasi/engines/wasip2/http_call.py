@@ -1,0 +1,168 @@
+"""A guest working for one request: instantiated, called, put aside while it waits, ended."""
+
+from __future__ import annotations
+
+import ctypes
+
+from runwasi.engines.engine import Trap
+from runwasi.engines.wasip2.capi import lib, put_word, take_error, word
+from runwasi.engines.wasip2.guest import Exit, new_guest
+from runwasi.engines.wasip2.http_types import IncomingRequest, ResponseOutparam
+from runwasi.engines.wasip2.types import Type
+from runwasi.engines.wasip2.values import VAL_SIZE, lowerer
+from runwasi.engines.wasmtime import reason
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from runwasi.engines.limits import Limits
+    from runwasi.engines.wasip2.http_connection import Connection
+    from runwasi.engines.wasip2.http_exchange import Exchange
+    from runwasi.engines.wasip2.http_server import Server
+    from runwasi.engines.wasip2.world import World
+    from runwasi.engines.wasmtime_capi import WasmtimeError
+
+_lower_own = lowerer(Type("own"))
+
+# What the library needs for a call, in one piece of memory: two arguments, an instance, a function, an error.
+_INSTANCE = 2 * VAL_SIZE
+_FUNCTION = _INSTANCE + 32
+_ERROR = _FUNCTION + 32
+_SIZE = _ERROR + 8
+
+_spare: list[tuple[object, int]] = []
+
+
+class Handler:
+    """A component that handles requests: all that is the same for each of its guests."""
+
+    __slots__ = ("component", "engine", "function", "limits", "linker", "world")
+
+    def __init__(
+        self, engine: int, component: int, linker: int, function: int, world: World, limits: Limits
+    ) -> None:
+        self.engine = engine
+        self.component = component
+        self.linker = linker
+        self.function = function
+        self.world = world
+        self.limits = limits
+
+
+class Call:
+    """One call of wasi:http/incoming-handler's handle, in an instance made for it.
+
+    `suspended` while the guest waits in a host function; `wake` goes on.
+    """
+
+    __slots__ = (
+        "_address",
+        "_called",
+        "_future",
+        "_handler",
+        "_memory",
+        "_server",
+        "connection",
+        "exchange",
+        "guest",
+        "suspended",
+    )
+
+    def __init__(self, server: Server, handler: Handler, connection: Connection, exchange: Exchange) -> None:
+        self._server = server
+        self._handler = handler
+        self._memory, self._address = _spare.pop() if _spare else _allocate()
+        self._called = False
+        self.connection = connection
+        self.exchange = exchange
+        self.suspended = False
+        self.guest = guest = new_guest(handler.engine, handler.world, handler.limits)
+        instance, error = self._address + _INSTANCE, self._address + _ERROR
+        self._future: int = lib.linker_instantiate_async(
+            handler.linker, guest.context, handler.component, instance, error
+        )
+        self._run()
+
+    def wake(self) -> None:
+        """Go on if what the guest waits for has come about."""
+        suspension = self.guest.suspension
+        if suspension is None or any(pollable.ready() for pollable in suspension.pollables):
+            self._server.unwatch(self)
+            self._run()
+
+    def cancel(self) -> None:
+        """End the guest where it stands; nobody waits for it."""
+        if self._future:
+            self._server.unwatch(self)
+            self._end()
+
+    def _run(self) -> None:
+        if not self._poll():
+            return
+        if not self._called:
+            self._called = True
+            self._start()
+            if not self._poll():
+                return
+        if not self.exchange.status:
+            self._server.report(self.exchange, "the guest returned without a response")
+            self.exchange.fail(500)
+        self._end()
+
+    def _start(self) -> None:
+        handler, guest, address = self._handler, self.guest, self._address
+        lib.instance_get_func(address + _INSTANCE, guest.context, handler.function, address + _FUNCTION)
+        _lower_own(address, IncomingRequest(self.exchange), guest)
+        _lower_own(address + VAL_SIZE, ResponseOutparam(self.exchange), guest)
+        self._future = lib.func_call_async(
+            address + _FUNCTION, guest.context, address, 2, None, 0, address + _ERROR
+        )
+
+    def _poll(self) -> bool:
+        """Run the guest until it waits or is done with this stage; say whether it is done."""
+        done = lib.wasmtime_call_future_poll(self._future)
+        guest = self.guest
+        error = word(self._address + _ERROR)
+        if guest.failure is not None or error:
+            self._fail(error)
+            return False
+        if not done:
+            self.suspended = True
+            self._server.suspend(self, guest.suspension)
+            return False
+        self.suspended = False
+        lib.wasmtime_call_future_delete(self._future)
+        self._future = 0
+        return True
+
+    def _fail(self, error: int) -> None:
+        self._server.report(self.exchange, describe(self.guest.failure, take_error(error) if error else None))
+        self.exchange.fail(500)
+        self._end()
+
+    def _end(self) -> None:
+        self.suspended = False
+        if self._future:
+            lib.wasmtime_call_future_delete(self._future)
+            self._future = 0
+        if self._called:
+            lib.val_delete(self._address)
+            lib.val_delete(self._address + VAL_SIZE)
+        put_word(self._address + _ERROR, 0)
+        self.guest.close()
+        _spare.append((self._memory, self._address))
+        self._server.ended(self)
+
+
+def describe(failure: BaseException | None, error: WasmtimeError | None) -> str:
+    """Say why a guest ended before its time, as an Engine's Trap would."""
+    if isinstance(failure, Exit):
+        return f"the guest exited with code {failure.code} instead of responding"
+    if failure is not None:
+        return f"a host function failed: {failure!r}"
+    assert error is not None
+    return Trap(reason(error), error.frames).report().rstrip("\n")
+
+
+def _allocate() -> tuple[object, int]:
+    memory = ctypes.create_string_buffer(_SIZE)
+    return memory, ctypes.addressof(memory)

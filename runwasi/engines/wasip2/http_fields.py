@@ -1,0 +1,140 @@
+"""wasi:http/types, the plain parts: header fields, methods, error codes."""
+
+from __future__ import annotations
+
+from runwasi.engines.wasip2.interface import Interface, Resource
+from runwasi.engines.wasip2.streams import IoError
+from runwasi.engines.wasip2.values import Err
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from typing import NoReturn
+
+    from runwasi.engines.wasip2.guest import Guest
+
+    ErrorCode = tuple[str, object]
+    """WIT's variant error-code: the case and its payload."""
+
+types = Interface("wasi:http/types")
+
+_TOKEN = b"!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+"""What names and methods are made of. Source: RFC 9110, 5.6.2."""
+
+_CONTROLS = bytes(byte for byte in (*range(0x20), 0x7F) if byte != 0x09)
+"""What may not stand in a value. Source: RFC 9110, 5.5."""
+
+HOP_BY_HOP = frozenset(
+    (
+        "connection", "host", "http2-settings", "keep-alive", "proxy-authenticate", "proxy-connection",
+        "te", "trailer", "transfer-encoding", "upgrade",
+    )
+)  # fmt: skip
+"""Fields that belong to the connection, so to us: guests neither see nor set them."""
+
+METHODS = ("GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH")
+_METHOD_CASES = {method.encode(): (method.lower(), None) for method in METHODS}
+
+
+class HttpError(Exception):
+    """A transfer failed; `code` is what the guest is told."""
+
+    def __init__(self, case: str, payload: object = None) -> None:
+        super().__init__(case)
+        self.code: ErrorCode = (case, payload)
+
+
+def is_token(text: bytes) -> bool:
+    """Say whether this may be a field's name or a method."""
+    return bool(text) and not text.translate(None, _TOKEN)
+
+
+def is_value(text: bytes) -> bool:
+    """Say whether this may be a field's value."""
+    return len(text.translate(None, _CONTROLS)) == len(text)
+
+
+def method_case(method: bytes) -> tuple[str, str | None]:
+    """Give a method as WIT's variant."""
+    return _METHOD_CASES.get(method) or ("other", method.decode("latin-1"))
+
+
+@types.resource("fields", "headers", "trailers")
+class Fields(Resource):
+    """Header fields in order: (lower-case name, value)."""
+
+    def __init__(self, entries: Iterable[tuple[str, bytes]] = (), *, immutable: bool = False) -> None:
+        self.pairs = list(entries)
+        self.immutable = immutable
+
+    @classmethod
+    def new(cls) -> Fields:
+        """Make empty fields."""
+        return cls()
+
+    @staticmethod
+    def from_list(entries: Sequence[tuple[str, bytes]]) -> Fields:
+        """Make fields of (name, value) pairs."""
+        fields = Fields()
+        for name, value in entries:
+            fields.append(name, value)
+        return fields
+
+    def get(self, name: str) -> list[bytes]:
+        """Give all values of a name."""
+        name = name.lower()
+        return [value for known, value in self.pairs if known == name]
+
+    def has(self, name: str) -> bool:
+        """Say whether a name is there."""
+        name = name.lower()
+        return any(known == name for known, _ in self.pairs)
+
+    def set(self, name: str, values: Sequence[bytes]) -> None:
+        """Replace all values of a name."""
+        checked = [(self._checked(name, value), value) for value in values]
+        self.delete(name)
+        self.pairs += checked
+
+    def delete(self, name: str) -> None:
+        """Remove a name."""
+        name = self._checked(name, b"")
+        self.pairs = [pair for pair in self.pairs if pair[0] != name]
+
+    def append(self, name: str, value: bytes) -> None:
+        """Add a value to a name."""
+        self.pairs.append((self._checked(name, value), value))
+
+    def entries(self) -> list[tuple[str, bytes]]:
+        """Give all (name, value) pairs."""
+        return self.pairs
+
+    def clone(self) -> Fields:
+        """Make a copy, which may be changed even if this may not."""
+        return Fields(self.pairs)
+
+    def _checked(self, name: str, value: bytes) -> str:
+        if self.immutable:
+            _refuse("immutable")
+        if not is_token(name.encode()) or not is_value(value):
+            _refuse("invalid-syntax")
+        name = name.lower()
+        if name in HOP_BY_HOP:
+            _refuse("forbidden")
+        return name
+
+
+def _refuse(header_error: str) -> NoReturn:
+    raise Err((header_error, None))
+
+
+def content_length(fields: Fields) -> int | None:
+    """Give the declared length of a body, None if it is not declared or no number."""
+    values = fields.get("content-length")
+    return int(values[0]) if values and values[0].isdigit() else None
+
+
+@types.function("http-error-code")
+def http_error_code(_guest: Guest, error: IoError) -> ErrorCode | None:
+    """Tell which HTTP error a stream's error was, if it was one."""
+    return error.cause.code if isinstance(error.cause, HttpError) else None

@@ -1,0 +1,213 @@
+"""Serves a component that exports wasi:http/incoming-handler: one thread, one epoll, many guests.
+
+A guest runs until it has answered or has to wait, and is then put aside (http_call.py); so a worker's guests
+share its CPU the way coroutines do. The other CPUs have workers of their own (http_workers.py).
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import os
+import select
+import socket
+import time
+from collections import OrderedDict
+
+from runwasi.engines.wasip2.http_call import Call
+from runwasi.engines.wasip2.http_connection import Connection
+from runwasi.engines.wasip2.poll import LONGEST_WAIT
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from runwasi.engines.wasip2.http_call import Handler
+    from runwasi.engines.wasip2.http_exchange import Exchange
+    from runwasi.engines.wasip2.linker import Suspension
+
+IDLE_TIMEOUT = 75.0
+"""Seconds a connection may be without a complete request head: between requests, and while sending one."""
+
+_READ_ERRORS = select.EPOLLHUP | select.EPOLLERR
+
+
+class Server:
+    """A worker: accepts from a listener it shares with the others, until told to drain."""
+
+    def __init__(self, listener: socket.socket, handler: Handler, *, access_log: bool = False) -> None:
+        self.draining = False
+        self._listener = listener
+        self._handler = handler
+        self._access_log = access_log
+        self._epoll = select.epoll()
+        self._actions: dict[int, Callable[[int], None]] = {}
+        self._connections: set[Connection] = set()
+        self._idle: OrderedDict[Connection, float] = OrderedDict()  # the longest idle first
+        self._calls: set[Call] = set()
+        self._waiting: dict[Call, list[int]] = {}  # descriptors suspended guests wait for
+        self._timers: list[tuple[float, int, Call, Suspension | None]] = []
+        self._numbers = itertools.count(1)
+        self._request_ids = f"{os.getpid():x}{os.urandom(4).hex()}-"
+
+    def run(self) -> None:
+        """Serve until drained."""
+        self._add(self._listener.fileno(), select.EPOLLIN | select.EPOLLEXCLUSIVE, self._accept)
+        while not self._drained():
+            for fd, events in self._epoll.poll(self._timeout()):
+                action = self._actions.get(fd)
+                if action is not None:
+                    action(events)
+            self._fire_timers()
+            self._expire_idle()
+
+    def drain_on(self, fd: int) -> None:
+        """Begin to drain when this descriptor becomes readable."""
+        self._add(fd, select.EPOLLIN, lambda _events: self._drain(fd))
+
+    def _drain(self, fd: int) -> None:
+        """Take no more connections, end the idle ones, let the others finish their requests."""
+        self._remove(fd)
+        if not self.draining:
+            self.draining = True
+            self._remove(self._listener.fileno())
+            for connection in list(self._connections):
+                connection.advance()
+
+    def _drained(self) -> bool:
+        return (
+            self.draining and not self._calls and all(connection.idle() for connection in self._connections)
+        )
+
+    # --- connections
+
+    def _accept(self, _events: int) -> None:
+        """Take one connection; the others are for workers that have nothing to do."""
+        try:
+            sock, _ = self._listener.accept()
+        except BlockingIOError:
+            return
+        except OSError:  # the client is gone again, or descriptors are short until another ends
+            return
+        sock.setblocking(False)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        connection = Connection(self, sock)
+        self._connections.add(connection)
+        self._add(connection.fd, select.EPOLLIN, connection.handle)
+        self.idle(connection)
+
+    def watch(self, connection: Connection, mask: int) -> None:
+        """Change what a connection waits for."""
+        self._epoll.modify(connection.fd, mask)
+
+    def forget(self, connection: Connection) -> None:
+        """Drop a connection that closes."""
+        self._remove(connection.fd)
+        self._connections.discard(connection)
+        self._idle.pop(connection, None)
+
+    def idle(self, connection: Connection) -> None:
+        """Note that a connection waits for its client; it may do so for IDLE_TIMEOUT."""
+        self._idle[connection] = time.monotonic() + IDLE_TIMEOUT
+
+    def busy(self, connection: Connection) -> None:
+        """Note that a connection has a request in work."""
+        self._idle.pop(connection, None)
+
+    def _expire_idle(self) -> None:
+        if self._idle:
+            now = time.monotonic()
+            for connection, deadline in list(itertools.islice(self._idle.items(), 16)):
+                if deadline > now:
+                    break
+                connection.close()
+
+    # --- guests
+
+    def begin(self, connection: Connection, exchange: Exchange) -> Call | None:
+        """Run a guest for a request; give its call unless it is over already."""
+        exchange.request_id = self._request_id(exchange)
+        call = Call(self, self._handler, connection, exchange)
+        if not call.suspended:
+            return None
+        self._calls.add(call)
+        return call
+
+    def _request_id(self, exchange: Exchange) -> str:
+        """Give the request's id: the client's own or a new one, which the guest then sees as a field."""
+        for name, value in exchange.fields:
+            if name == "x-request-id":
+                return value[:64].decode("latin-1")
+        request_id = f"{self._request_ids}{next(self._numbers):x}"
+        exchange.fields.append(("x-request-id", request_id.encode()))
+        return request_id
+
+    def suspend(self, call: Call, suspension: Suspension | None) -> None:
+        """Wake a guest when what it waits for is ready."""
+        if suspension is None:  # not in a host function of ours: poll again at once
+            heapq.heappush(self._timers, (0.0, next(self._numbers), call, None))
+            return
+        fds: dict[int, int] = {}
+        for pollable in suspension.pollables:
+            fd, wanted, deadline = pollable.sources()
+            if fd >= 0:
+                fds[fd] = fds.get(fd, 0) | wanted
+            if deadline is not None:
+                heapq.heappush(self._timers, (deadline, next(self._numbers), call, suspension))
+        for fd, events in fds.items():
+            self._add(fd, events, lambda _events: self._wake(call))
+        if fds:
+            self._waiting[call] = list(fds)
+
+    def unwatch(self, call: Call) -> None:
+        """Stop waiting for a guest's descriptors: it goes on or ends."""
+        for fd in self._waiting.pop(call, ()):
+            self._remove(fd)
+
+    def ended(self, call: Call) -> None:
+        """Forget a guest that is no more."""
+        self._calls.discard(call)
+
+    def _wake(self, call: Call) -> None:
+        if call.suspended:
+            call.wake()
+            call.connection.advance()
+
+    def _fire_timers(self) -> None:
+        if self._timers:
+            now = time.monotonic()
+            while self._timers and self._timers[0][0] <= now:
+                _, _, call, suspension = heapq.heappop(self._timers)
+                if call.guest.suspension is suspension:
+                    self._wake(call)
+
+    # --- logs
+
+    def report(self, exchange: Exchange, what: str) -> None:
+        """Say on stderr what went wrong with a request."""
+        os.write(2, f"runwasi: request {exchange.request_id}: {what}\n".encode())
+
+    def log(self, exchange: Exchange) -> None:
+        """Write a line of the access log, if there is one."""
+        if self._access_log:
+            method = exchange.method[1] or exchange.method[0].upper()
+            os.write(2, f"{exchange.request_id} {method} {exchange.target} {exchange.status}\n".encode())
+
+    # --- epoll
+
+    def _timeout(self) -> float | None:
+        deadlines = [next(iter(self._idle.values()))] if self._idle else []
+        if self._timers:
+            deadlines.append(min(self._timers[0][0], time.monotonic() + LONGEST_WAIT))
+        return max(0.0, min(deadlines) - time.monotonic()) if deadlines else None
+
+    def _add(self, fd: int, events: int, action: Callable[[int], None]) -> None:
+        self._epoll.register(fd, events)
+        self._actions[fd] = action
+
+    def _remove(self, fd: int) -> None:
+        if self._actions.pop(fd, None) is not None:
+            try:
+                self._epoll.unregister(fd)
+            except OSError:  # the guest closed it while waiting for it, which unregistered it
+                return

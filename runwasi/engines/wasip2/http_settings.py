@@ -1,0 +1,95 @@
+"""What an operator can set of the HTTP server, and the server put together from it."""
+
+from __future__ import annotations
+
+import os
+import socket
+
+from runwasi.engines.engine import CannotHandle, EngineError
+from runwasi.engines.wasip2.http_call import Handler
+from runwasi.engines.wasip2.http_server import Server
+from runwasi.engines.wasip2.http_workers import run_workers
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from runwasi.engines.engine import Context
+    from runwasi.engines.limits import Limits
+    from runwasi.engines.wasip2.linker import HostLinker
+    from runwasi.engines.wasip2.world import World
+
+SOCKET_ADDR = "WASMTIME_HTTP_PROXY_SOCKET_ADDR"
+"""HOST:PORT to listen on, an IPv6 host in brackets. Taken from the container's environment, not passed on."""
+BACKLOG = "WASMTIME_HTTP_PROXY_BACKLOG"
+"""Connections the kernel keeps waiting to be accepted. Taken from the environment, not passed on."""
+WORKERS = "io.runwasi.http.workers"
+"""Annotation: worker processes, instead of one for each CPU the container may use (8 at most)."""
+ACCESS_LOG = "io.runwasi.http.access-log"
+"""Annotation: with "on" a line on stderr for each request: its id, method, target and status."""
+
+DEFAULT_ADDR = "0.0.0.0:8080"
+DEFAULT_BACKLOG = "100"
+MOST_WORKERS = 8
+
+
+class HttpSettings:
+    """Where to listen and with how many workers."""
+
+    def __init__(self, ctx: Context) -> None:
+        """Raises CannotHandle, which names what makes no sense."""
+        environment = dict(variable.partition("=")[::2] for variable in ctx.env)
+        self.host, self.port = _address(environment.get(SOCKET_ADDR, DEFAULT_ADDR))
+        self.backlog = _number(BACKLOG, environment.get(BACKLOG, DEFAULT_BACKLOG))
+        workers = ctx.annotations.get(WORKERS)
+        cpus = min(MOST_WORKERS, len(os.sched_getaffinity(0)))
+        self.workers = cpus if workers is None else _number(WORKERS, workers)
+        self.access_log = ctx.annotations.get(ACCESS_LOG) == "on"
+
+    @staticmethod
+    def guest_env(env: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
+        """Give the environment without what was meant for the server."""
+        return [pair for pair in env if pair[0] not in (SOCKET_ADDR, BACKLOG)]
+
+    def serve(
+        self, engine: int, component: int, linker: HostLinker, function: int, world: World, limits: Limits
+    ) -> int:
+        """Listen and serve until told to end; give the exit status. Raises EngineError."""
+        listener = self._listen()
+        handler = Handler(engine, component, linker.pointer, function, world, limits)
+
+        def work(drain_fd: int) -> None:
+            server = Server(listener, handler, access_log=self.access_log)
+            server.drain_on(drain_fd)
+            server.run()
+
+        return run_workers(self.workers, work)
+
+    def _listen(self) -> socket.socket:
+        family = socket.AF_INET6 if ":" in self.host else socket.AF_INET
+        listener = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
+        try:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.bind((self.host, self.port))
+            listener.listen(self.backlog)
+        except OSError as error:
+            raise EngineError(f"cannot listen on {self.host}:{self.port}: {error.strerror}") from error
+        return listener
+
+
+def _address(text: str) -> tuple[str, int]:
+    host, _, port = text.rpartition(":")
+    numeric = host.removeprefix("[").removesuffix("]")
+    try:
+        socket.inet_pton(socket.AF_INET6 if ":" in numeric else socket.AF_INET, numeric)
+    except OSError:
+        raise CannotHandle(f"{SOCKET_ADDR}: {text!r} is not IP:PORT") from None
+    if not (port.isdigit() and int(port) < 1 << 16):
+        raise CannotHandle(f"{SOCKET_ADDR}: {text!r} is not IP:PORT")
+    return numeric, int(port)
+
+
+def _number(name: str, text: str) -> int:
+    if not (text.isascii() and text.isdigit() and 0 < int(text) < 1 << 31):
+        raise CannotHandle(f"{name}: {text!r} is not a number above 0")
+    return int(text)

@@ -1,0 +1,259 @@
+"""wasi:http/types, requests and responses, of both directions."""
+
+from __future__ import annotations
+
+from runwasi.engines.wasip2.http_body import IncomingBody, OutgoingBody
+from runwasi.engines.wasip2.http_fields import Fields, content_length, is_token, types
+from runwasi.engines.wasip2.interface import Resource
+from runwasi.engines.wasip2.values import Err, Ok
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Protocol
+
+    from runwasi.engines.wasip2.http_body import Arriving
+    from runwasi.engines.wasip2.http_fields import ErrorCode
+
+    Case = tuple[str, str | None]
+    """WIT's variants method and scheme."""
+
+    class Request(Protocol):
+        """A request that arrived, as its connection knows it."""
+
+        method: Case
+        target: str
+        authority: str | None
+        fields: list[tuple[str, bytes]]
+        body: Arriving
+
+        def wants_body(self) -> None:
+            """Hear that the guest will read the body: a client may be waiting for that."""
+
+        def respond(self, response: OutgoingResponse | ErrorCode) -> None:
+            """Take the guest's answer, or why there is none."""
+
+
+@types.resource("incoming-request")
+class IncomingRequest(Resource):
+    """A request the guest handles."""
+
+    def __init__(self, request: Request) -> None:
+        self.request = request
+        self._consumed = False
+
+    def method(self) -> Case:
+        """Give the method."""
+        return self.request.method
+
+    def path_with_query(self) -> str | None:
+        """Give the target without scheme and authority."""
+        return self.request.target
+
+    def scheme(self) -> Case:
+        """Give the scheme; TLS ends before us."""
+        return ("HTTP", None)
+
+    def authority(self) -> str | None:
+        """Give the host the client asked for."""
+        return self.request.authority
+
+    def headers(self) -> Fields:
+        """Give the fields, which cannot be changed."""
+        return Fields(self.request.fields, immutable=True)
+
+    def consume(self) -> IncomingBody:
+        """Give the body, once."""
+        if self._consumed:
+            raise Err
+        self._consumed = True
+        self.request.wants_body()
+        return IncomingBody(self.request.body)
+
+
+@types.resource("outgoing-response")
+class OutgoingResponse(Resource):
+    """A response the guest makes."""
+
+    def __init__(self, headers: Fields) -> None:
+        headers.immutable = True
+        self.fields = headers
+        self.status = 200
+        self.content: OutgoingBody | None = None
+
+    @classmethod
+    def new(cls, headers: Fields) -> OutgoingResponse:
+        """Make a response of status 200."""
+        return cls(headers)
+
+    def status_code(self) -> int:
+        """Give the status."""
+        return self.status
+
+    def set_status_code(self, status: int) -> None:
+        """Set the status, 100 to 999; those below 200 announce another response and are none themselves."""
+        if not 200 <= status <= 999:
+            raise Err
+        self.status = status
+
+    def headers(self) -> Fields:
+        """Give the fields, which are fixed by now."""
+        return Fields(self.fields.pairs, immutable=True)
+
+    def body(self) -> OutgoingBody:
+        """Give the body to write, once."""
+        if self.content is not None:
+            raise Err
+        self.content = OutgoingBody(content_length(self.fields), "HTTP-response-body-size")
+        return self.content
+
+
+@types.resource("response-outparam")
+class ResponseOutparam(Resource):
+    """Where the guest puts its response."""
+
+    def __init__(self, request: Request) -> None:
+        self.request = request
+
+    @staticmethod
+    def set(param: ResponseOutparam, response: Ok | Err) -> None:
+        """Answer; the body may still be written afterwards."""
+        param.request.respond(response.value)  # type: ignore[arg-type]
+
+
+@types.resource("outgoing-request")
+class OutgoingRequest(Resource):
+    """A request the guest sends."""
+
+    def __init__(self, headers: Fields) -> None:
+        headers.immutable = True
+        self.fields = headers
+        self.method_case: Case = ("get", None)
+        self.target: str | None = None
+        self.scheme_case: Case | None = None
+        self.host: str | None = None
+        self.content: OutgoingBody | None = None
+
+    @classmethod
+    def new(cls, headers: Fields) -> OutgoingRequest:
+        """Make a GET request."""
+        return cls(headers)
+
+    def body(self) -> OutgoingBody:
+        """Give the body to write, once."""
+        if self.content is not None:
+            raise Err
+        self.content = OutgoingBody(content_length(self.fields), "HTTP-request-body-size")
+        return self.content
+
+    def method(self) -> Case:
+        """Give the method."""
+        return self.method_case
+
+    def set_method(self, method: Case) -> None:
+        """Set the method, which must be a token."""
+        if method[0] == "other" and not is_token((method[1] or "").encode()):
+            raise Err
+        self.method_case = method
+
+    def path_with_query(self) -> str | None:
+        """Give the target."""
+        return self.target
+
+    def set_path_with_query(self, target: str | None) -> None:
+        """Set the target; None is "/"."""
+        if target is not None and not _is_target(target):
+            raise Err
+        self.target = target
+
+    def scheme(self) -> Case | None:
+        """Give the scheme."""
+        return self.scheme_case
+
+    def set_scheme(self, scheme: Case | None) -> None:
+        """Set the scheme; None is HTTPS."""
+        self.scheme_case = scheme
+
+    def authority(self) -> str | None:
+        """Give the host and port."""
+        return self.host
+
+    def set_authority(self, authority: str | None) -> None:
+        """Set the host and port."""
+        if authority is not None and not _is_target(authority):
+            raise Err
+        self.host = authority
+
+    def headers(self) -> Fields:
+        """Give the fields, which are fixed by now."""
+        return Fields(self.fields.pairs, immutable=True)
+
+
+def _is_target(text: str) -> bool:
+    """Say whether it stays one word in a request's first line, which a space or a line's end would split."""
+    return all("!" <= character != "\x7f" for character in text)
+
+
+@types.resource("request-options")
+class RequestOptions(Resource):
+    """A request's timeouts, in nanoseconds; None is the default."""
+
+    def __init__(self) -> None:
+        self.connect: int | None = None
+        self.first_byte: int | None = None
+        self.between_bytes: int | None = None
+
+    @classmethod
+    def new(cls) -> RequestOptions:
+        """Make options with nothing set."""
+        return cls()
+
+    def connect_timeout(self) -> int | None:
+        """Give how long connecting may take."""
+        return self.connect
+
+    def set_connect_timeout(self, duration: int | None) -> None:
+        """Set how long connecting may take."""
+        self.connect = duration
+
+    def first_byte_timeout(self) -> int | None:
+        """Give how long the response's head may take."""
+        return self.first_byte
+
+    def set_first_byte_timeout(self, duration: int | None) -> None:
+        """Set how long the response's head may take."""
+        self.first_byte = duration
+
+    def between_bytes_timeout(self) -> int | None:
+        """Give how long the body may pause."""
+        return self.between_bytes
+
+    def set_between_bytes_timeout(self, duration: int | None) -> None:
+        """Set how long the body may pause."""
+        self.between_bytes = duration
+
+
+@types.resource("incoming-response")
+class IncomingResponse(Resource):
+    """A response that arrived for a request the guest sent."""
+
+    def __init__(self, status: int, fields: Sequence[tuple[str, bytes]], body: Arriving) -> None:
+        self._status = status
+        self._fields = fields
+        self._body = body
+        self._consumed = False
+
+    def status(self) -> int:
+        """Give the status."""
+        return self._status
+
+    def headers(self) -> Fields:
+        """Give the fields, which cannot be changed."""
+        return Fields(self._fields, immutable=True)
+
+    def consume(self) -> IncomingBody:
+        """Give the body, once."""
+        if self._consumed:
+            raise Err
+        self._consumed = True
+        return IncomingBody(self._body)

@@ -1,0 +1,85 @@
+"""The server's processes: workers forked from one warm parent, which waits, passes on signals and counts.
+
+The first SIGTERM or SIGINT makes the workers drain, and the container ends with 0 when they have; the second
+ends everything at once. The parent is a container's PID 1: it blocks the signals and takes them one by one,
+so none is lost, whatever a guest does meanwhile.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+
+from runwasi.engines.signals import ENDING
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_WAITED = (*ENDING, signal.SIGCHLD)
+
+
+def run_workers(count: int, serve: Callable[[int], None]) -> int:
+    """Fork workers that call `serve` with a descriptor that becomes readable when they have to drain.
+
+    Returns the exit status: 0 after draining; 128 + n when a second signal n ended it; a worker's own, or
+    128 + its signal, when one ended without being asked, which ends the others too.
+    """
+    signal.pthread_sigmask(signal.SIG_BLOCK, _WAITED)
+    drain_read, drain_write = os.pipe2(os.O_CLOEXEC)
+    workers = {_fork_worker(serve, drain_read, drain_write) for _ in range(count)}
+    draining = False
+    while workers:
+        received = signal.sigwait(_WAITED)
+        if received == signal.SIGCHLD:
+            code = _reap(workers)
+            if code or (workers and not draining and len(workers) < count):
+                _kill(workers)
+                return code
+        elif draining:
+            _kill(workers)
+            return 128 + received
+        else:
+            draining = True
+            os.close(drain_write)  # every worker's read end is readable now
+    return 0
+
+
+def _fork_worker(serve: Callable[[int], None], drain_read: int, drain_write: int) -> int:
+    pid = os.fork()
+    if pid:
+        return pid
+    code = 1
+    try:
+        os.close(drain_write)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _WAITED)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends it to the whole group
+        serve(drain_read)
+        code = 0
+    except BaseException:  # noqa: BLE001  (a fork's end: nothing may return into the parent's code)
+        sys.excepthook(*sys.exc_info())
+    finally:
+        os._exit(code)
+
+
+def _reap(workers: set[int]) -> int:
+    """Collect the workers that have ended; give the first bad status among them."""
+    bad = 0
+    while workers:
+        pid, status = os.waitpid(-1, os.WNOHANG)
+        if not pid:
+            break
+        if pid not in workers:  # an orphan of the container, if this is its PID 1
+            continue
+        workers.discard(pid)
+        code = os.waitstatus_to_exitcode(status)
+        bad = bad or (code if code >= 0 else 128 - code)
+    return bad
+
+
+def _kill(workers: set[int]) -> None:
+    for pid in workers:
+        os.kill(pid, signal.SIGKILL)
+    for pid in workers:
+        os.waitpid(pid, 0)

@@ -1,0 +1,91 @@
+"""How a file of this package says which WIT interface it provides.
+
+    streams = Interface("wasi:io/streams")
+
+    @streams.resource("input-stream")
+    class InputStream(Resource):
+        def read(self, length: int) -> bytes: ...                 # [method]input-stream.read
+        def blocking_read(self, length: int) -> Waiting[bytes]:   # waits: yields the pollables it waits for
+            yield (self.readable,)
+            return self.read(length)
+
+    @stdin.function("get-stdin")
+    def get_stdin(guest: Guest) -> InputStream: ...
+
+Constructors are `@classmethod new`, statics are static methods, and a host function fails by raising Err.
+Versions do not appear: within 0.2 WASI only adds, and a component's own types say what it expects.
+"""
+
+from __future__ import annotations
+
+import itertools
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator, Iterable
+    from typing import Any, ClassVar, TypeVar
+
+    from runwasi.engines.wasip2.poll import Pollable
+
+    F = TypeVar("F", bound=Callable[..., Any])
+    R = TypeVar("R", bound="type[Resource]")
+    T = TypeVar("T")
+    Waiting = Generator[Iterable[Pollable], None, T]
+    """A host function that may have to wait: it yields what it waits for and returns its result."""
+
+_numbers = itertools.count(1)
+
+
+class Resource:
+    """What stands behind a handle the guest holds."""
+
+    RESOURCE: ClassVar[int] = 0
+    """The number of its WIT type; subclasses of a registered class are of the same WIT type."""
+
+    def drop(self) -> None:
+        """Release what it owns: the guest dropped its handle, or ended."""
+
+
+class Interface:
+    """One WIT interface: its functions by their WIT name and its resources by theirs."""
+
+    by_name: ClassVar[dict[str, Interface]] = {}
+    resource_by_name: ClassVar[dict[str, type[Resource]]] = {}
+    """Every resource: an interface that `use`s another's exports it again, and WASI's names are distinct."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.functions: dict[str, Callable[..., Any]] = {}
+        self.resources: dict[str, type[Resource]] = {}
+        Interface.by_name[name] = self
+
+    def function(self, name: str) -> Callable[[F], F]:
+        """Register a free function; it gets the calling guest before its arguments."""
+
+        def register(function: F) -> F:
+            self.functions[name] = function
+            return function
+
+        return register
+
+    def resource(self, name: str, *aliases: str) -> Callable[[R], R]:
+        """Register a class as this interface's resource of that name, and of the names others use it by."""
+
+        def register(cls: R) -> R:
+            cls.RESOURCE = next(_numbers)
+            self.resources[name] = cls
+            for known_as in (name, *aliases):
+                Interface.resource_by_name[known_as] = cls
+            return cls
+
+        return register
+
+    def lookup(self, name: str) -> Callable[..., Any] | None:
+        """Find the implementation of a function by its WIT name: "f", "[method]r.f", "[constructor]r" ..."""
+        if not name.startswith("["):
+            return self.functions.get(name)
+        kind, _, rest = name[1:].partition("]")
+        resource, _, method = rest.partition(".")
+        cls = self.resources.get(resource)
+        attribute = "new" if kind == "constructor" else method.replace("-", "_")
+        return getattr(cls, attribute, None)

@@ -1,0 +1,294 @@
+"""Connects a component's imports with the interfaces of this package.
+
+Every imported function gets a C callback of its own, put together once from its type (`values.py`) and its
+implementation (`Interface.lookup`). A function that may wait is a generator; there are two ways to wait:
+
+* alone: the thread blocks in poll(2) until one of the pollables is ready (a command component);
+* concurrently: wasmtime puts the guest's stack aside (a fiber) and the event loop that polls the call comes
+  back when a pollable is ready (a server with many guests in one thread).
+"""
+
+from __future__ import annotations
+
+import struct
+
+from runwasi.engines.wasip2.capi import (
+    ASYNC_HOST_FUNCTION,
+    CONTINUATION,
+    DESTRUCTOR,
+    HOST_FUNCTION,
+    MEMORY,
+    OUT,
+    function_pointer,
+    lib,
+    take_error,
+    word,
+)
+from runwasi.engines.wasip2.guest import GUESTS
+from runwasi.engines.wasip2.interface import Interface
+from runwasi.engines.wasip2.poll import wait_for_any
+from runwasi.engines.wasip2.types import FunctionType, InstanceType, ResourceType
+from runwasi.engines.wasip2.values import VAL_SIZE, Err, lifter, lowerer
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+    from typing import Any
+
+    from runwasi.engines.wasip2.guest import Guest
+    from runwasi.engines.wasip2.interface import Waiting
+    from runwasi.engines.wasip2.poll import Pollable
+    from runwasi.engines.wasip2.types import Item
+    from runwasi.engines.wasip2.values import Lift, Lower
+
+    Call = Callable[[Guest, int], Any]
+    """A host function, given the address of its arguments."""
+
+_GENERATOR = 0x20  # inspect.CO_GENERATOR, without importing inspect
+
+
+class HostLinker:
+    """A linker that has what one component imports, and keeps the C callbacks alive."""
+
+    def __init__(
+        self, engine: int, imports: Mapping[str, Item], *, concurrent: bool = False, native: bool = False
+    ) -> None:
+        """With `concurrent` guests are put aside while they wait.
+
+        With `native` all is the engine's own but wasi:cli/exit, of whose codes the engine passes on the small
+        ones only. The others cannot be mixed: they share streams and pollables, and ours are not the engine's.
+        """
+        self.pointer: int = lib.linker_new(engine)
+        self._concurrent = concurrent
+        self._callbacks: list[object] = []
+        if native:
+            lib.linker_allow_shadowing(self.pointer, True)
+            _checked(lib.linker_add_wasip2(self.pointer))
+            _checked(lib.linker_add_wasi_http(self.pointer))
+        root = lib.linker_root(self.pointer)
+        for name, ty in imports.items():
+            provided = Interface.by_name.get(unversioned(name))
+            if native and unversioned(name) != "wasi:cli/exit":
+                continue
+            if provided is not None and isinstance(ty, InstanceType):
+                _checked(lib.linker_instance_add_instance(root, *_sized(name), OUT))
+                target = word(OUT)
+                self._define(target, provided, ty)
+                lib.linker_instance_delete(target)
+        lib.linker_instance_delete(root)
+
+    def _define(self, target: int, provided: Interface, ty: InstanceType) -> None:
+        for name, item in ty.items():
+            if isinstance(item, ResourceType):
+                number = lib.resource_type_new_host(Interface.resource_by_name[name].RESOURCE)
+                _checked(
+                    lib.linker_instance_add_resource(
+                        target, *_sized(name), number, _destroy_pointer, None, None
+                    )
+                )
+            elif isinstance(item, FunctionType) and (function := provided.lookup(name)) is not None:
+                self._add_function(target, name, function, item)
+
+    def _add_function(self, target: int, name: str, function: Callable[..., Any], ty: FunctionType) -> None:
+        call = _caller(name, function, [lifter(param) for param in ty.params])
+        lower = lowerer(ty.result) if ty.result is not None else None
+        waits = bool(function.__code__.co_flags & _GENERATOR)
+        if waits and self._concurrent:
+            callback: Any = ASYNC_HOST_FUNCTION(_suspending(call, lower))
+            add = lib.linker_instance_add_func_async
+        else:
+            callback = HOST_FUNCTION(_direct(_blocking(call) if waits else call, lower))
+            add = lib.linker_instance_add_func
+        self._callbacks.append(callback)
+        _checked(add(target, *_sized(name), function_pointer(callback), None, None))
+
+
+def unversioned(name: str) -> str:
+    """Strip the version of an interface's name: "wasi:io/poll@0.2.3" is "wasi:io/poll"."""
+    return name.partition("@")[0]
+
+
+def missing(imports: Mapping[str, Item]) -> list[str]:
+    """Name what is imported and this package does not provide, functions as "interface#name"."""
+    lacking = []
+    for name, ty in imports.items():
+        provided = Interface.by_name.get(unversioned(name))
+        if provided is None or not isinstance(ty, InstanceType):
+            lacking.append(name)
+            continue
+        lacking += [
+            f"{name}#{item}" for item, item_type in ty.items() if not _known(provided, item, item_type)
+        ]
+    return lacking
+
+
+def _known(provided: Interface, name: str, ty: Item) -> bool:
+    if isinstance(ty, ResourceType):
+        return name in Interface.resource_by_name
+    return not isinstance(ty, FunctionType) or provided.lookup(name) is not None
+
+
+def _caller(name: str, function: Callable[..., Any], lifts: list[Lift]) -> Call:
+    """Make the Python side of a call: lift the arguments, find the method of the resource's own class."""
+    method = function.__name__ if name.startswith("[method]") else ""
+    if method and len(lifts) == 1:
+        lift_self = lifts[0]
+        return lambda guest, args: getattr(lift_self(args, guest), method)()
+    steps = [(lift, index * VAL_SIZE) for index, lift in enumerate(lifts)]
+    if method:
+
+        def call_method(guest: Guest, args: int) -> Any:
+            this, *rest = [lift(args + offset, guest) for lift, offset in steps]
+            return getattr(this, method)(*rest)
+
+        return call_method
+    if name.startswith("["):
+        return lambda guest, args: function(*[lift(args + offset, guest) for lift, offset in steps])
+    return lambda guest, args: function(guest, *[lift(args + offset, guest) for lift, offset in steps])
+
+
+def _direct(call: Call, lower: Lower | None) -> Callable[..., int | None]:
+    def host_function(
+        _data: int, context: int, _ty: int, args: int, _nargs: int, results: int, _nresults: int
+    ) -> int | None:
+        guest = GUESTS[context]
+        try:
+            try:
+                value = call(guest, args)
+            except Err as error:
+                value = error
+            if lower is not None:
+                lower(results, value, guest)
+        except BaseException as failure:  # noqa: BLE001  (carried over wasm's frames to whoever runs it)
+            guest.failure = failure
+            return _ended()
+        return None
+
+    return host_function
+
+
+def _ended() -> int:
+    error: int = lib.wasmtime_error_new(b"a host function ended the guest")
+    return error
+
+
+def _blocking(call: Call) -> Call:
+    def wait(guest: Guest, args: int) -> Any:
+        steps: Waiting[Any] = call(guest, args)
+        try:
+            while True:
+                wait_for_any(next(steps))
+        except StopIteration as done:
+            return done.value
+
+    return wait
+
+
+class Suspension:
+    """A guest waiting in a host function: what for, and how to go on."""
+
+    __slots__ = ("guest", "lower", "pollables", "results", "steps")
+
+    def __init__(
+        self,
+        guest: Guest,
+        steps: Waiting[Any],
+        pollables: Iterable[Pollable],
+        results: int,
+        lower: Lower | None,
+    ) -> None:
+        self.guest = guest
+        self.steps = steps
+        self.pollables = pollables
+        self.results = results
+        self.lower = lower
+
+    def resume(self) -> bool:
+        """Go on if something it waits for is ready; say whether the host function is done."""
+        if not any(pollable.ready() for pollable in self.pollables):
+            return False
+        try:
+            try:
+                self.pollables = next(self.steps)
+                return False
+            except StopIteration as done:
+                value = done.value
+            except Err as error:
+                value = error
+            if self.lower is not None:
+                self.lower(self.results, value, self.guest)
+        except BaseException as failure:  # noqa: BLE001  (a continuation cannot fail: whoever polls looks here)
+            self.guest.failure = failure
+            return False
+        self.guest.suspension = None
+        return True
+
+
+def _suspending(call: Call, lower: Lower | None) -> Callable[..., None]:
+    def host_function(
+        _data: int,
+        context: int,
+        _ty: int,
+        args: int,
+        _nargs: int,
+        results: int,
+        _nresults: int,
+        error_out: int,
+        continuation: int,
+    ) -> None:
+        guest = GUESTS[context]
+        try:
+            steps: Waiting[Any] = call(guest, args)
+            try:
+                pollables = next(steps)
+            except StopIteration as done:
+                value = done.value
+            except Err as error:
+                value = error
+            else:
+                guest.suspension = Suspension(guest, steps, pollables, results, lower)
+                _put_continuation(MEMORY, continuation, _resume_pointer, context, 0)
+                return
+            if lower is not None:
+                lower(results, value, guest)
+            _put_continuation(MEMORY, continuation, _done_pointer, 0, 0)
+        except BaseException as failure:  # noqa: BLE001  (carried over wasm's frames to whoever runs it)
+            guest.failure = failure
+            struct.pack_into("<Q", MEMORY, error_out, _ended())
+
+    return host_function
+
+
+_put_continuation = struct.Struct("<QQQ").pack_into
+
+
+def _done(_data: int) -> bool:
+    return True
+
+
+def _resume(context: int) -> bool:
+    suspension = GUESTS[context].suspension
+    return suspension is not None and suspension.resume()
+
+
+def _destroy(_data: int, context: int, rep: int) -> None:
+    guest = GUESTS[context]
+    try:
+        guest.resources.pop(rep).drop()
+    except BaseException as failure:  # noqa: BLE001  (a handle's end cannot fail; the guest is ended instead)
+        guest.failure = failure
+
+
+# The three callbacks that are the same for all functions, kept for good.
+_shared = (CONTINUATION(_done), CONTINUATION(_resume), DESTRUCTOR(_destroy))
+_done_pointer, _resume_pointer, _destroy_pointer = map(function_pointer, _shared)
+
+
+def _sized(name: str) -> tuple[bytes, int]:
+    encoded = name.encode()
+    return encoded, len(encoded)
+
+
+def _checked(error: int | None) -> None:
+    if error:
+        raise take_error(error)

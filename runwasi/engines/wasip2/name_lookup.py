@@ -1,0 +1,87 @@
+"""wasi:sockets/ip-name-lookup by the container's own resolver: its hosts file, its resolv.conf.
+
+A lookup can take seconds, so it has a thread of its own that tells through a pipe when it is done.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import socket
+import threading
+
+from runwasi.engines.wasip2.addresses import Network, ip_address
+from runwasi.engines.wasip2.interface import Interface, Resource
+from runwasi.engines.wasip2.poll import Pollable
+from runwasi.engines.wasip2.values import Err
+
+ip_name_lookup = Interface("wasi:sockets/ip-name-lookup")
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from runwasi.engines.wasip2.addresses import IpAddress
+    from runwasi.engines.wasip2.guest import Guest
+
+_ERRORS = {
+    socket.EAI_NONAME: "name-unresolvable",
+    socket.EAI_NODATA: "name-unresolvable",
+    socket.EAI_AGAIN: "temporary-resolver-failure",
+}
+
+_MAX_NAME = 253  # RFC 1035, 2.3.4
+_STACK = 512 << 10
+
+
+@ip_name_lookup.resource("resolve-address-stream")
+class Lookup(Resource):
+    """The addresses of a name, one a call, once they are known."""
+
+    def __init__(self, name: str) -> None:
+        self._addresses: list[IpAddress] = []
+        self._error: str | None = None
+        self._done, done = os.pipe2(os.O_CLOEXEC)
+        before = threading.stack_size(_STACK)
+        try:
+            threading.Thread(target=self._resolve, args=(name, done), daemon=True).start()
+        finally:
+            threading.stack_size(before)
+
+    def _resolve(self, name: str, done: int) -> None:
+        try:
+            # as bytes: for a str Python would look for its codec "idna", which the container does not have
+            found = socket.getaddrinfo(name.encode(), None, type=socket.SOCK_STREAM)
+            hosts = dict.fromkeys(str(address[0]) for *_, address in found)
+            self._addresses = [ip_address(host) for host in reversed(hosts)]
+        except socket.gaierror as error:
+            self._error = _ERRORS.get(error.errno or 0, "permanent-resolver-failure")
+        finally:
+            os.close(done)
+
+    def resolve_next_address(self) -> IpAddress | None:
+        """Give the next address, None after the last."""
+        if not self.subscribe().ready():
+            raise Err("would-block")
+        if self._error is not None:
+            raise Err(self._error)
+        return self._addresses.pop() if self._addresses else None
+
+    def subscribe(self) -> Pollable:
+        """Be ready when the resolver has answered."""
+        return Pollable(self._done, select.POLLIN)
+
+    def drop(self) -> None:
+        """Ask no more; a resolver still at work ends by itself."""
+        os.close(self._done)
+
+
+@ip_name_lookup.function("resolve-addresses")
+def resolve_addresses(guest: Guest, _network: Network, name: str) -> Lookup:
+    """Begin to look up a name; a numeric address is one too."""
+    if not guest.world.network:
+        raise Err("access-denied")
+    name = name.removeprefix("[").removesuffix("]")
+    if not name.isascii():
+        name = name.encode("idna").decode()
+    if not 0 < len(name) <= _MAX_NAME or "\0" in name:
+        raise Err("invalid-argument")
+    return Lookup(name)

@@ -1,0 +1,130 @@
+"""wasi:io/error and wasi:io/streams: what every stream does, whatever it is connected to."""
+
+from __future__ import annotations
+
+from runwasi.engines.wasip2.interface import Interface, Resource
+from runwasi.engines.wasip2.poll import Pollable
+from runwasi.engines.wasip2.values import Err
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from runwasi.engines.wasip2.interface import Waiting
+
+error = Interface("wasi:io/error")
+streams = Interface("wasi:io/streams")
+
+CHUNK = 65536
+"""The most one read or one write moves; reading more would only be copied more often on its way."""
+
+
+@error.resource("error", "io-error")
+class IoError(Resource):
+    """Why a stream's last operation failed."""
+
+    def __init__(self, cause: Exception) -> None:
+        self.cause = cause
+
+    def to_debug_string(self) -> str:
+        """Describe the failure for a log."""
+        return str(self.cause)
+
+
+def closed() -> Err:
+    """The stream-error of a stream that has ended, by its end or by an earlier failure."""
+    return Err(("closed", None))
+
+
+def failed(cause: Exception) -> Err:
+    """The stream-error of an operation that failed just now."""
+    return Err(("last-operation-failed", IoError(cause)))
+
+
+@streams.resource("input-stream")
+class InputStream(Resource):
+    """Bytes for the guest. A subclass defines `read` and, when reading may have to wait, `subscribe`."""
+
+    def read(self, length: int) -> bytes:
+        """Give up to so many bytes, none if none are there yet. Raises closed() at the end."""
+        raise NotImplementedError
+
+    def subscribe(self) -> Pollable:
+        """Give what is ready as soon as `read` would give bytes or raise."""
+        return Pollable()
+
+    def blocking_read(self, length: int) -> Waiting[bytes]:
+        """Read, and wait for at least one byte."""
+        while not (data := self.read(length)) and length:
+            yield (self.subscribe(),)
+        return data
+
+    def skip(self, length: int) -> int:
+        """Read and forget; give the number of bytes."""
+        return len(self.read(length))
+
+    def blocking_skip(self, length: int) -> Waiting[int]:
+        """Skip, and wait for at least one byte."""
+        data = yield from self.blocking_read(length)
+        return len(data)
+
+
+@streams.resource("output-stream")
+class OutputStream(Resource):
+    """Bytes from the guest. A subclass defines `write`, and the rest where it may have to wait."""
+
+    def check_write(self) -> int:
+        """Give the number of bytes `write` takes now; 0 means wait for `subscribe`."""
+        return CHUNK
+
+    def write(self, contents: bytes) -> None:
+        """Take all of it; the guest may not write more than `check_write` allowed."""
+        raise NotImplementedError
+
+    def flush(self) -> None:
+        """Begin to send what is buffered; `check_write` gives 0 until it is gone."""
+
+    def subscribe(self) -> Pollable:
+        """Give what is ready as soon as `check_write` is above 0 or raises."""
+        return Pollable()
+
+    def flushed(self) -> bool:
+        """Say whether nothing is buffered any more. Raises as `check_write` does."""
+        return True
+
+    def blocking_flush(self) -> Waiting[None]:
+        """Flush, and wait until nothing is buffered."""
+        self.flush()
+        while not self.flushed():
+            yield (self.subscribe(),)
+
+    def blocking_write_and_flush(self, contents: bytes) -> Waiting[None]:
+        """Write all of it (WASI says up to 4096 bytes), waiting for room, then flush."""
+        rest = memoryview(contents)
+        while rest:
+            while not (room := self.check_write()):
+                yield (self.subscribe(),)
+            self.write(bytes(rest[:room]))
+            rest = rest[room:]
+        yield from self.blocking_flush()
+
+    def write_zeroes(self, length: int) -> None:
+        """Write so many zero bytes."""
+        self.write(bytes(length))
+
+    def blocking_write_zeroes_and_flush(self, length: int) -> Waiting[None]:
+        """Write zero bytes as `blocking_write_and_flush` writes contents."""
+        yield from self.blocking_write_and_flush(bytes(length))
+
+    def splice(self, src: InputStream, length: int) -> int:
+        """Move bytes from an input stream as far as neither has to wait."""
+        data = src.read(min(length, self.check_write()))
+        if data:
+            self.write(data)
+        return len(data)
+
+    def blocking_splice(self, src: InputStream, length: int) -> Waiting[int]:
+        """Move bytes, and wait for at least one."""
+        while not (room := self.check_write()):
+            yield (self.subscribe(),)
+        data = yield from src.blocking_read(min(length, room))
+        self.write(data)
+        return len(data)

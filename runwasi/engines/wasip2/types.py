@@ -1,0 +1,161 @@
+"""What a component imports and exports, with the types of its functions, as wasmtime tells it."""
+
+from __future__ import annotations
+
+from ctypes import string_at
+
+from runwasi.engines.wasip2.capi import MEMORY, OUT, lib, word
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from typing import Any
+
+KINDS = (
+    "bool", "s8", "s16", "s32", "s64", "u8", "u16", "u32", "u64", "f32", "f64", "char", "string",
+    "list", "record", "tuple", "variant", "enum", "option", "result", "flags", "own", "borrow",
+)  # fmt: skip
+"""By wasmtime_component_valtype_t's number; futures, streams and error contexts come after, and are WASI 0.3."""
+
+_INSTANCE, _FUNCTION, _RESOURCE = 1, 3, 4  # wasmtime_component_item_t
+
+
+class Type:
+    """A value type: its kind and the types it is made of (None where a case carries nothing).
+
+    list and option have one part; result has two, ok and err; tuples, records (by `names`) and variants one
+    for each element, field or case.
+    """
+
+    __slots__ = ("kind", "names", "parts")
+
+    def __init__(self, kind: str, parts: Sequence[Type | None] = (), names: Sequence[str] = ()) -> None:
+        self.kind = kind
+        self.parts = parts
+        self.names = names
+
+
+class FunctionType:
+    """A function's parameters and its result, None when it has none."""
+
+    __slots__ = ("params", "result")
+
+    def __init__(self, params: Sequence[Type], result: Type | None) -> None:
+        self.params = params
+        self.result = result
+
+
+class ResourceType:
+    """A resource; nothing about it but its name is of interest."""
+
+
+class InstanceType(dict[str, "Item"]):
+    """An interface: its functions and resources, and anything else as None, by name."""
+
+
+if TYPE_CHECKING:
+    Item = FunctionType | ResourceType | InstanceType | None
+
+
+def imports(engine: int, component: int) -> dict[str, Item]:
+    """Give what a component imports by name. Raises ValueError for types of WASI 0.3."""
+    ty = lib.type(component)
+    return _items(engine, ty, lib.type_import_count, lib.type_import_nth)
+
+
+def exports(engine: int, component: int) -> dict[str, Item]:
+    """Give what a component exports by name. Raises ValueError for types of WASI 0.3."""
+    ty = lib.type(component)
+    return _items(engine, ty, lib.type_export_count, lib.type_export_nth)
+
+
+def _items(engine: int, owner: int, count: Callable[..., int], nth: Callable[..., bool]) -> dict[str, Item]:
+    items: dict[str, Item] = {}
+    for index in range(count(owner, engine)):
+        nth(owner, engine, index, OUT, OUT + 8, OUT + 16)
+        name, extern = _name(), word(OUT + 16)
+        lib.extern_type(extern, OUT)
+        items[name] = _item(engine, MEMORY[OUT], word(OUT + 8))
+    return items
+
+
+def _item(engine: int, kind: int, pointer: int) -> Item:
+    if kind == _INSTANCE:
+        return InstanceType(
+            _items(engine, pointer, lib.instance_type_export_count, lib.instance_type_export_nth)
+        )
+    if kind == _FUNCTION:
+        params = [_param(pointer, index) for index in range(lib.func_type_param_count(pointer))]
+        return FunctionType(params, _value_type() if lib.func_type_result(pointer, OUT) else None)
+    return ResourceType() if kind == _RESOURCE else None
+
+
+def _name() -> str:
+    """Read the name a function put at OUT (pointer) and OUT + 8 (length)."""
+    return string_at(word(OUT), word(OUT + 8)).decode()
+
+
+def _param(function: int, index: int) -> Type:
+    lib.func_type_param_nth(function, index, OUT + 16, OUT + 24, OUT)
+    return _value_type()
+
+
+def _value_type() -> Type:
+    """Read the value type a function put at OUT."""
+    number, pointer = MEMORY[OUT], word(OUT + 8)
+    if number >= len(KINDS):
+        raise ValueError("futures and streams, which are of WASI 0.3")
+    kind = KINDS[number]
+    read = _COMPOUND.get(kind)
+    return read(kind, pointer) if read else Type(kind)
+
+
+def _read_list(kind: str, pointer: int) -> Type:
+    lib.list_type_element(pointer, OUT)
+    return Type(kind, (_value_type(),))
+
+
+def _read_option(kind: str, pointer: int) -> Type:
+    lib.option_type_ty(pointer, OUT)
+    return Type(kind, (_value_type(),))
+
+
+def _read_result(kind: str, pointer: int) -> Type:
+    ok = _value_type() if lib.result_type_ok(pointer, OUT) else None
+    err = _value_type() if lib.result_type_err(pointer, OUT) else None
+    return Type(kind, (ok, err))
+
+
+def _read_tuple(kind: str, pointer: int) -> Type:
+    parts = []
+    for index in range(lib.tuple_type_types_count(pointer)):
+        lib.tuple_type_types_nth(pointer, index, OUT)
+        parts.append(_value_type())
+    return Type(kind, parts)
+
+
+def _read_record(kind: str, pointer: int) -> Type:
+    parts, names = [], []
+    for index in range(lib.record_type_field_count(pointer)):
+        lib.record_type_field_nth(pointer, index, OUT, OUT + 8, OUT + 16)
+        names.append(_name())
+        MEMORY[OUT : OUT + 16] = bytes(MEMORY[OUT + 16 : OUT + 32])
+        parts.append(_value_type())
+    return Type(kind, parts, names)
+
+
+def _read_variant(kind: str, pointer: int) -> Type:
+    parts: list[Type | None] = []
+    names = []
+    for index in range(lib.variant_type_case_count(pointer)):
+        lib.variant_type_case_nth(pointer, index, OUT, OUT + 8, OUT + 32, OUT + 16)
+        names.append(_name())
+        MEMORY[OUT : OUT + 16] = bytes(MEMORY[OUT + 16 : OUT + 32])
+        parts.append(_value_type() if MEMORY[OUT + 32] else None)
+    return Type(kind, parts, names)
+
+
+_COMPOUND: dict[str, Callable[[str, int], Any]] = {
+    "list": _read_list, "option": _read_option, "result": _read_result, "tuple": _read_tuple,
+    "record": _read_record, "variant": _read_variant,
+}  # fmt: skip
