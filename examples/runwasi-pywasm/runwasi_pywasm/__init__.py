@@ -1,0 +1,1 @@
+"""An example engine for runwasi: WebAssembly interpreted by pure Python."""

@@ -1,0 +1,126 @@
+"""Every engine, each with what it needs: installed beside the work tree, run in a process as a container would be."""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import json
+import os
+import signal
+import subprocess
+import sys
+import sysconfig
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from tests.support.places import CACHE, ROOT
+
+BUILT_IN = ("wasmtime", "wasmedge", "wasmer")
+ALL = (*BUILT_IN, "pywasm")
+EXAMPLE = ROOT / "examples" / "runwasi-pywasm"
+
+Completed = subprocess.CompletedProcess[str]
+
+
+class EngineHost:
+    """An engine and the interpreter that can load it."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.python = _python_for(name)
+        paths = [ROOT, EXAMPLE, sysconfig.get_path("platlib"), *_packages_for(name)]
+        self._environment = {
+            **os.environ,
+            "PYTHONPATH": ":".join(map(str, paths)),
+            "PYTHONDONTWRITEBYTECODE": "1",
+        }
+
+    def run(self, module: Path, *args: str, stdin: str = "", timeout: float = 60, **job: object) -> Completed:
+        """Run a module to its end. `job` is what tests.support.engine_host takes."""
+        return subprocess.run(
+            self._command(module, args, job),
+            check=False,
+            input=stdin,
+            env=self._environment,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+        )
+
+    @contextmanager
+    def running_as_pid_1(self, module: Path, *args: str) -> Iterator[PidOne]:
+        """Run a module as the first process of a pid namespace; it has said "ready" when the block begins."""
+        command = ["unshare", "--pid", "--fork", "--kill-child", *self._command(module, args, {})]
+        process = subprocess.Popen(
+            command, env=self._environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        assert process.stdin
+        assert process.stdout
+        try:
+            assert process.stdout.readline() == "ready\n"
+            yield PidOne(process)
+        finally:
+            process.kill()
+            process.wait()
+            process.stdin.close()
+            process.stdout.close()
+
+    def _command(self, module: Path, args: Sequence[str], job: Mapping[str, object]) -> list[str]:
+        described = {"engine": self.name, "module": str(module), "args": [str(module), *args], **job}
+        return [*self.python, "-m", "tests.support.engine_host", json.dumps(described)]
+
+
+class PidOne:
+    """A module that is process 1 of its namespace."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self._process = process
+
+    def end_by(self, number: signal.Signals, within: float) -> int:
+        """Send it a signal and return its exit status. Raises TimeoutExpired."""
+        children = Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children").read_text()
+        os.kill(int(children.split()[0]), number)
+        return self._process.wait(within)
+
+
+@functools.cache
+def engine_host(name: str) -> EngineHost:
+    """The engine of this name, its library installed if need be."""
+    return EngineHost(name)
+
+
+def _python_for(engine: str) -> list[str]:
+    """WasmEdge is in Debian 13; its library runs on older systems together with the C library it was built for."""
+    if engine != "wasmedge" or _loads("libwasmedge.so.0"):
+        return [sys.executable]
+    release = CACHE / "libwasmedge-trixie"
+    if not release.exists():
+        script = ROOT / "scripts" / "debian-package"
+        subprocess.run([script, "trixie", "libwasmedge0", release, "--with-dependencies"], check=True)
+    (loader,) = release.glob("usr/lib/*/ld-linux-*.so.*")
+    return [str(loader), "--library-path", str(loader.parent), os.path.realpath(sys.executable)]
+
+
+def _loads(library: str) -> bool:
+    try:
+        ctypes.CDLL(library)
+    except OSError:
+        return False
+    return True
+
+
+def _packages_for(engine: str) -> list[Path]:
+    package = {"wasmer": "wasmer-sdk==0.5.0", "pywasm": "pywasm==2.2.3"}.get(engine)
+    return [python_package(package)] if package else []
+
+
+def python_package(requirement: str) -> Path:
+    """The folder of a package from PyPI, downloaded once and kept out of the environment."""
+    folder = CACHE / "pypi" / requirement
+    if not folder.exists():
+        partial = folder.with_name(f"{folder.name}.{os.getpid()}")
+        command = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+        subprocess.run([*command, "--target", partial, requirement], check=True)
+        partial.rename(folder)
+    return folder

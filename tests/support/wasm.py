@@ -1,0 +1,31 @@
+"""Modules built for tests: C with wasi-libc by Debian's clang, and .wat text."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+
+SOURCES = Path(__file__).resolve().parent / "wasm"
+
+
+def compile_c(sources: Sequence[Path], module: Path, *options: str) -> Path:
+    """Build a WASI preview 1 command from C files and return its path."""
+    command = [
+        "clang",
+        "--target=wasm32-wasi",
+        "-O1",
+        "-Wall",
+        "-Werror",
+        *options,
+        "-o",
+        str(module),
+        *map(str, sources),
+    ]
+    subprocess.run(command, check=True)
+    return module
+
+
+def guest(folder: Path) -> Path:
+    """Build the guest that can misbehave in every way (tests/support/wasm/guest.c)."""
+    return compile_c([SOURCES / "guest.c"], folder / "guest.wasm")
