@@ -65,7 +65,17 @@ class ChildContext:
 
     def kept_fds(self) -> set[int]:
         """Return the descriptors that the steps need: all others are the creating process's."""
-        kept = {*self.stdio.fds(), self.channel.fileno(), self.proc_fd, self.root_fd, self.console_socket}
+        # 0, 1 and 2 stay taken until they are the process's own: what a step opens must not be overwritten then.
+        kept = {
+            0,
+            1,
+            2,
+            *self.stdio.fds(),
+            self.channel.fileno(),
+            self.proc_fd,
+            self.root_fd,
+            self.console_socket,
+        }
         kept.update(fd for _, fd in self.namespaces)
         kept.update(range(3, 3 + self.preserve_fds))
         return kept - {-1}

@@ -30,16 +30,16 @@ class Events:
 
     def next(self, topic: str) -> Event:
         """Wait for the next event of a topic; those before it are passed over."""
-        while True:
-            event = self._arrived.get(timeout=_SECONDS)
-            if event.topic == topic:
-                return event
+        return self.until(topic)[-1]
 
     def until(self, topic: str) -> list[Event]:
         """Every /tasks/ event up to and including the next one of a topic."""
-        seen = []
+        seen: list[Event] = []
         while True:
-            event = self._arrived.get(timeout=_SECONDS)
+            try:
+                event = self._arrived.get(timeout=_SECONDS)
+            except queue.Empty:
+                raise AssertionError(f"no {topic} among {seen}") from None
             if event.topic.startswith("/tasks/"):
                 seen.append(event)
             if event.topic == topic:
