@@ -28,11 +28,12 @@ from runwasi.linux import process
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from runwasi.engines.engine import Engine
     from runwasi.executor.options import CreateOptions
     from runwasi.linux.process import Child
+    from runwasi.oci.process import Process
 
 END = "end"
 """Kind of the message that stands for the child's end of the channel being closed."""
@@ -42,10 +43,15 @@ class Conversation:
     """Owns the parent's end of the channel and the processes sent on errands for the child."""
 
     def __init__(
-        self, channel: Channel, options: CreateOptions, forward_listener: Callable[[int], None]
+        self,
+        channel: Channel,
+        options: CreateOptions,
+        load_engine: Callable[[], Engine],
+        forward_listener: Callable[[int], None],
     ) -> None:
         self._channel = channel
         self._options = options
+        self._load_engine = load_engine
         self._forward_listener = forward_listener
         self._poll = select.epoll()
         self._poll.register(channel.fileno(), select.EPOLLIN)
@@ -100,7 +106,9 @@ class Conversation:
         elif message.kind == FILTER:
             self._send_filter()
         elif message.kind == COMPILE:
-            self._send_on_errand(errands.answer_compile(self._channel, message, self._options, self._engine))
+            self._send_on_errand(
+                errands.answer_compile(self._channel, message, self._options, self._load_engine)
+            )
         elif message.kind == LAYERS:
             self._send_on_errand(errands.answer_layers(self._channel, self._options))
         else:
@@ -124,9 +132,6 @@ class Conversation:
         finally:
             os.close(file)
 
-    def _engine(self) -> Engine:
-        return engine_of(self._options)
-
     def _send_on_errand(self, child: Child | None) -> None:
         if child is not None:
             self._errands[child.pidfd] = child
@@ -142,13 +147,20 @@ class Conversation:
             self._channel.send_failure(ContainerError(f"a helper process ended with status {code}"))
 
 
-def engine_of(options: CreateOptions) -> Engine:
-    """Return the engine that the options name or bring. Raises EngineError for an unknown name."""
-    if not isinstance(options.engine, str):
-        return options.engine
-    from runwasi.engines import registry  # late: only for wasm
+def engine_of(options: CreateOptions, annotations: Mapping[str, str], process: Process) -> Engine:
+    """Return the engine that the options name or bring, configured for a process but not loaded.
 
-    return registry.load(options.engine)
+    Raises EngineError for an unknown name and for annotations that make no sense.
+    """
+    if isinstance(options.engine, str):
+        from runwasi.engines import registry  # late: only for wasm
+
+        engine = registry.load(options.engine)
+    else:
+        engine = options.engine
+    address_space = [limit.soft for limit in process.rlimits if limit.type == "RLIMIT_AS"]
+    engine.configure(annotations, address_space[0] if address_space else None)
+    return engine
 
 
 def end_child(child: Child) -> None:

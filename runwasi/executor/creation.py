@@ -31,6 +31,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from runwasi.engines.engine import Engine
     from runwasi.executor.bundle import Bundle
     from runwasi.executor.options import CreateOptions
     from runwasi.linux.cgroups import Cgroup
@@ -161,7 +162,7 @@ class Creation:
     def _fork(self, plan: Plan) -> Child:
         """Fork the child; in it, never return."""
         channel, child_channel = Channel.pair()
-        self._conversation = Conversation(channel, self._options, self._forward_listener)
+        self._conversation = Conversation(channel, self._options, self._load_engine, self._forward_listener)
         self._undo.add(self._conversation.close)
         context = self._context(plan, child_channel)
         try:
@@ -189,13 +190,16 @@ class Creation:
         context.new_netns = plan.makes("net")
         context.new_mountns = plan.makes("mnt")
         context.cgroup_paths = self._cgroup.paths()
-        context.load_engine = lambda: engine_of(options)
+        context.load_engine = self._load_engine
         context.may_fetch_layers = options.fetch_layers is not None
         context.seccomp = seccomp_profile.compiled(spec.linux.seccomp, options.cache_root)
         context.proc_fd = open_procfs()
         context.gate = sockets.listen(f"{self._folder.path}/{CLOSED_GATE}", 1)
         context.mount_sources = open_mount_sources(spec, context.bundle_path, context.rootfs, context.userns)
         return context
+
+    def _load_engine(self) -> Engine:
+        return engine_of(self._options, self._bundle.spec.annotations, self._bundle.process)
 
     # between the fork and the child's first step
 

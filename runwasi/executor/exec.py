@@ -25,6 +25,7 @@ from runwasi.linux.namespaces import FLAGS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from runwasi.engines.engine import Engine
     from runwasi.executor.container import Container
     from runwasi.linux.process import Child
     from runwasi.oci.process import CpuAffinity, Process
@@ -72,10 +73,15 @@ def _fork(
 ) -> tuple[Child, Conversation]:
     """Fork the process into the container's pid namespace; in it, never return."""
     channel, child_channel = Channel.pair()
-    conversation = Conversation(channel, options, container.forward_listener)
+
+    def load_engine() -> Engine:
+        return engine_of(options, container.spec.annotations, process)
+
+    conversation = Conversation(channel, options, load_engine, container.forward_listener)
     undo.add(conversation.close)
     plan = _plan(container)
     context = ChildContext(container.id, container.spec, process, child_channel)
+    context.load_engine = load_engine
     try:
         _prepare(context, container, plan, options)
         child = spawn(plan)
@@ -113,7 +119,6 @@ def _prepare(context: ChildContext, container: Container, plan: Plan, options: E
     context.no_new_keyring = options.no_new_keyring
     context.namespaces = plan.entered_by_child()
     context.userns = plan.joins("user")
-    context.load_engine = lambda: engine_of(options)
     context.seccomp = seccomp_profile.compiled(container.spec.linux.seccomp, options.cache_root)
     context.proc_fd = open_procfs()
     context.root_fd = os.open(f"/proc/{container.pid}/root", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)

@@ -74,8 +74,6 @@ def anticipate_engine(ctx: ChildContext) -> None:
 
 def _loaded_engine(ctx: ChildContext, kind: Kind | None) -> Engine:
     engine = ctx.load_engine()
-    limits = [limit.soft for limit in ctx.process.rlimits if limit.type == "RLIMIT_AS"]
-    engine.configure(ctx.spec.annotations, limits[0] if limits else None)
     engine.load(kind)
     return engine
 
