@@ -11,8 +11,9 @@ from typing import Any
 from tests.integration.conftest import BUSYBOX_IMAGE, DEMO_IMAGE
 from tests.support.containerd import WASMTIME, Containerd
 from tests.support.events import watching
+from tests.support.waiting import until
 
-_FOREVER = ("sh", "-c", "trap 'exit 3' TERM; while true; do sleep 1000 & wait; done")
+_FOREVER = ("sh", "-c", "trap 'exit 3' TERM; echo ready; while true; do sleep 1000 & wait; done")
 
 
 def test_events_come_in_order_with_pid_and_status(
@@ -42,6 +43,7 @@ def test_a_killed_task_tells_its_status(each_containerd: Containerd, shim: str, 
         each_containerd.task(shim, BUSYBOX_IMAGE, container_id, *_FOREVER),
     ):
         assert each_containerd.status_of(container_id) == "RUNNING"
+        until(lambda: each_containerd.output_of(container_id), lambda output: output == "ready\n")
         each_containerd.ctr("task", "kill", container_id)
         assert events.next("/tasks/exit").fields["exit_status"] == 3
         assert each_containerd.status_of(container_id) == "STOPPED"
@@ -174,6 +176,7 @@ def test_tasks_outlive_a_restart_of_containerd(
     each_containerd: Containerd, shim: str, container_id: str
 ) -> None:
     with each_containerd.task(shim, BUSYBOX_IMAGE, container_id, *_FOREVER) as pid:
+        until(lambda: each_containerd.output_of(container_id), lambda output: output == "ready\n")
         each_containerd.stop(signal.SIGKILL)
         each_containerd.start()
         assert each_containerd.status_of(container_id) == "RUNNING"

@@ -116,6 +116,9 @@ def _make_named(ctx: InitContext) -> None:
         mode = _TYPES[device.type] | (_DEFAULT_MODE if device.file_mode is None else device.file_mode)
         rdev = 0 if device.type == "p" else os.makedev(device.major or 0, device.minor or 0)
         node = Node(container_path(device.path), mode, rdev, device.uid or 0, device.gid or 0)
+        if node.path == "/dev/ptmx":
+            # A privileged pod lists whatever the host has; this one leads to the container's own devpts.
+            continue
         folder, name = os.path.split(node.path)
         try:
             parent = make_dirs(ctx.root_fd, folder)

@@ -5,8 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import json
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -15,6 +14,7 @@ import websocket
 
 from tests.support.folders import remove_cgroup
 from tests.support.places import ROOT
+from tests.support.waiting import until
 
 _PROTO = "tests/integration/cri/runtime.proto"
 _SECONDS = 60
@@ -42,11 +42,8 @@ class Cri:
 
     def wait_for_image(self, name: str) -> None:
         """Return when CRI has noticed an image that was imported behind its back."""
-        for _ in range(100):
-            if self.images.ImageStatus(api.ImageStatusRequest(image=api.ImageSpec(image=name))).image.id:
-                return
-            time.sleep(0.05)  # containerd has no way to tell when
-        raise AssertionError(f"CRI does not know {name}")
+        request = api.ImageStatusRequest(image=api.ImageSpec(image=name))
+        until(lambda: self.images.ImageStatus(request).image.id, bool)
 
     @contextlib.contextmanager
     def pod(self, handler: str, *, security: Any = None, **members: Any) -> Iterator[Pod]:
@@ -273,18 +270,6 @@ class Stream:
             if frame and frame[0] == self.STATUS:
                 status: dict[str, Any] = json.loads(frame[1:])
                 return status
-
-
-def until(look: Callable[[], Any], wanted: Callable[[Any], bool]) -> Any:
-    """Look until it is as wanted; CRI of 1.6 and 1.7 has no way to wait."""
-    deadline = time.monotonic() + _SECONDS
-    while True:
-        seen = look()
-        if wanted(seen):
-            return seen
-        if time.monotonic() > deadline:
-            raise AssertionError(f"still: {seen}")
-        time.sleep(0.02)
 
 
 assert (ROOT / _PROTO).is_file()

@@ -11,10 +11,11 @@ import grpc
 import pytest
 
 from tests.integration.conftest import BUSYBOX_IMAGE, DEMO_IMAGE
-from tests.integration.cri.client import Container, Cri, Pod, api, until
+from tests.integration.cri.client import Container, Cri, Pod, api
+from tests.support.waiting import until
 
-FOREVER = ("sh", "-c", "trap 'exit 0' TERM; while true; do sleep 1000 & wait; done")
-STUBBORN = ("sh", "-c", "trap '' TERM; while true; do sleep 1000 & wait; done")
+FOREVER = ("sh", "-c", "trap 'exit 0' TERM; echo ready; while true; do sleep 1000 & wait; done")
+STUBBORN = ("sh", "-c", "trap '' TERM; echo ready; while true; do sleep 1000 & wait; done")
 
 
 def test_a_pod_is_ready_and_has_an_address(cri: Cri, handler: str) -> None:
@@ -107,7 +108,7 @@ def test_attach_reaches_init(cri: Cri, handler: str) -> None:
 
 def test_a_port_of_the_pod_is_forwarded(cri: Cri, handler: str) -> None:
     with cri.pod(handler) as pod:
-        server = pod.run(BUSYBOX_IMAGE, ["nc", "-lk", "-p", "8000", "-e", "cat"])
+        server = pod.run(BUSYBOX_IMAGE, ["nc", "-ll", "-p", "8000", "-e", "cat"])
         until(lambda: server.exec("netstat", "-ltn").stdout, lambda listening: b":8000 " in listening)
         with pod.forward(8000) as stream:
             stream.send(b"there and back", channel=0)
@@ -117,6 +118,7 @@ def test_a_port_of_the_pod_is_forwarded(cri: Cri, handler: str) -> None:
 def test_a_graceful_stop_ends_with_the_programs_status(cri: Cri, handler: str) -> None:
     with cri.pod(handler) as pod:
         container = pod.run(BUSYBOX_IMAGE, FOREVER)
+        container.log_lines(1)  # ready
         started = time.monotonic()
         container.stop(grace=30)
         assert time.monotonic() - started < 10
@@ -126,6 +128,7 @@ def test_a_graceful_stop_ends_with_the_programs_status(cri: Cri, handler: str) -
 def test_a_stubborn_program_is_killed_after_the_grace_period(cri: Cri, handler: str) -> None:
     with cri.pod(handler) as pod:
         container = pod.run(BUSYBOX_IMAGE, STUBBORN)
+        container.log_lines(1)  # ready
         container.stop(grace=1)
         assert container.status().exit_code == 137
 
