@@ -73,8 +73,13 @@ class Covers:
 
     def cover(self, fd: int) -> None:
         """Cover the file or directory that fd stands for. Raises OSError."""
-        cover = self._empty_directory() if S_ISDIR(os.fstat(fd).st_mode) else self._dev_null()
-        copy = open_tree("", cover)
+        is_folder = S_ISDIR(os.fstat(fd).st_mode)
+        if is_folder and self._empty < 0:
+            # The first of them takes the mount itself: before Linux 6.15 only what is mounted can be copied.
+            self._empty = self._empty_folder()
+            move_mount(self._empty, fd)
+            return
+        copy = open_tree("", self._empty if is_folder else self._dev_null())
         try:
             move_mount(copy, fd)
         finally:
@@ -97,12 +102,10 @@ class Covers:
             self._null = null
         return self._null
 
-    def _empty_directory(self) -> int:
-        if self._empty < 0:
-            label = self._ctx.spec.linux.mount_label
-            options = ("nr_blocks=1", "nr_inodes=1", *((f"context={label}",) if label else ()))
-            self._empty = new_mount("tmpfs", "tmpfs", options, MOUNT_ATTR_RDONLY)
-        return self._empty
+    def _empty_folder(self) -> int:
+        label = self._ctx.spec.linux.mount_label
+        options = ("nr_blocks=1", "nr_inodes=1", *((f"context={label}",) if label else ()))
+        return new_mount("tmpfs", "tmpfs", options, MOUNT_ATTR_RDONLY)
 
 
 def _protect(fd: int) -> None:
