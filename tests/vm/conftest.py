@@ -13,4 +13,5 @@ collect_ignore_glob = [] if "RUNWASI_VM" in os.environ else ["*"]
 @pytest.fixture
 def container_id(session_name: str, request: pytest.FixtureRequest) -> str:
     """A container id that nobody else on the machine uses."""
-    return f"{session_name}-{request.node.name.removeprefix('test_')[:40]}"
+    name = request.node.name.partition("[")[0]
+    return f"{session_name}-{name.removeprefix('test_')[:40]}"
