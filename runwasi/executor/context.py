@@ -47,6 +47,8 @@ class ChildContext:
         """This process as the host numbers it."""
         self.namespaces: list[tuple[str, int]] = []
         """(kind, descriptor) of each namespace to join, in the order to join them."""
+        self.cgroup_tasks: tuple[int, ...] = ()
+        """Descriptors to write "0" to, each of which puts us into the container's cgroup of one hierarchy."""
         self.proc_fd = -1
         """The host's /proc, checked to be one: writes through it cannot be redirected by the rootfs."""
         self.root_fd = -1
@@ -77,6 +79,7 @@ class ChildContext:
             self.console_socket,
         }
         kept.update(fd for _, fd in self.namespaces)
+        kept.update(self.cgroup_tasks)
         kept.update(range(3, 3 + self.preserve_fds))
         return kept - {-1}
 

@@ -19,7 +19,7 @@ from runwasi.executor.conversation import END, Conversation, end_child, engine_o
 from runwasi.executor.errors import ContainerError, describe
 from runwasi.executor.init import INIT_STEPS, run_steps
 from runwasi.executor.protocol import CREATE_RUNTIME, READY, Channel, Message
-from runwasi.executor.spawning import Plan, spawn
+from runwasi.executor.spawning import Plan, open_doors, spawn
 from runwasi.executor.steps.mount_sources import open_mount_sources
 from runwasi.executor.store import CLOSED_GATE, CONFIG, Folder, Saved
 from runwasi.executor.undo import Undo
@@ -88,6 +88,7 @@ class Creation:
         self._options = options
         self._undo = undo
         self._conversation: Conversation
+        self._enters_by_itself = False
         self._cgroup: Cgroup
         self.container: Container
         """The container; its pid is known from begin on, and it is created once advance has returned True."""
@@ -165,11 +166,17 @@ class Creation:
         self._conversation = Conversation(channel, self._options, self._load_engine, self._forward_listener)
         self._undo.add(self._conversation.close)
         context = self._context(plan, child_channel)
+        doors = open_doors(plan, self._cgroup)
         try:
-            child = spawn(plan)
+            if doors:
+                context.cgroup_tasks = doors.tasks
+                self._enters_by_itself = True
+            child = spawn(plan, doors)
             if child is None:
                 run_steps(context, INIT_STEPS)
         finally:
+            if doors:
+                doors.close()
             child_channel.close()
             sockets.close_all((context.gate, context.proc_fd, *context.mount_sources.values()))
         return child
@@ -213,7 +220,8 @@ class Creation:
             idmap.write_maps(
                 child.pid, _maps(linux.uid_mappings), _maps(linux.gid_mappings), rootless=saved.rootless
             )
-        self._cgroup.enter(child.pid)
+        if not self._enters_by_itself:
+            self._cgroup.enter(child.pid)
         limits.apply(self._cgroup, linux.resources)
         set_oom_score_adj(child.pid, self._bundle.process.oom_score_adj)
         if saved.resctrl:

@@ -16,7 +16,7 @@ from runwasi.executor.errors import ContainerError, Invalid, describe
 from runwasi.executor.init import EXEC_STEPS, run_steps
 from runwasi.executor.options import CreateOptions
 from runwasi.executor.protocol import READY, Channel
-from runwasi.executor.spawning import Plan, spawn
+from runwasi.executor.spawning import Plan, open_doors, spawn
 from runwasi.executor.status import require
 from runwasi.executor.undo import Undo
 from runwasi.linux import scheduling
@@ -27,6 +27,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from runwasi.engines.engine import Engine
     from runwasi.executor.container import Container
+    from runwasi.linux.cgroups import Cgroup, Doors
     from runwasi.linux.process import Child
     from runwasi.oci.process import CpuAffinity, Process
 
@@ -57,8 +58,9 @@ def execute(container: Container, process: Process, options: ExecOptions) -> Chi
     if ".." in options.cgroup.split("/"):
         raise Invalid(f"cgroup {options.cgroup!r} must stay below the container's")
     with Undo() as undo:
-        child, conversation = _fork(container, process, options, undo)
-        _settle(container, child, process, options)
+        cgroup = container.cgroup.below(options.cgroup) if options.cgroup else container.cgroup
+        child, conversation = _fork(container, cgroup, process, options, undo)
+        set_oom_score_adj(child.pid, process.oom_score_adj)
         conversation.proceed(str(child.pid))
         _await_start(conversation, child, process)
         if options.pid_file:
@@ -69,9 +71,9 @@ def execute(container: Container, process: Process, options: ExecOptions) -> Chi
 
 
 def _fork(
-    container: Container, process: Process, options: ExecOptions, undo: Undo
+    container: Container, cgroup: Cgroup, process: Process, options: ExecOptions, undo: Undo
 ) -> tuple[Child, Conversation]:
-    """Fork the process into the container's pid namespace; in it, never return."""
+    """Fork the process into the container's pid namespace and cgroup; in it, never return."""
     channel, child_channel = Channel.pair()
 
     def load_engine() -> Engine:
@@ -82,19 +84,37 @@ def _fork(
     plan = _plan(container)
     context = ChildContext(container.id, container.spec, process, child_channel)
     context.load_engine = load_engine
+    # the process must be on its initial CPUs before it enters: then it is moved
+    doors = None if process.exec_cpu_affinity else open_doors(plan, cgroup)
     try:
         _prepare(context, container, plan, options)
-        child = spawn(plan)
+        context.cgroup_tasks = doors.tasks if doors else ()
+        child = _spawn(plan, doors)
         if child is None:
             run_steps(context, EXEC_STEPS)
     finally:
         plan.close()
+        if doors:
+            doors.close()
         child_channel.close()
         for fd in (context.root_fd, context.proc_fd):
             if fd >= 0:
                 os.close(fd)
     undo.add(end_child, child)
+    if doors is None or doors.shut:
+        _move(child, process, cgroup, container.pid)
     return child, conversation
+
+
+def _spawn(plan: Plan, doors: Doors | None) -> Child | None:
+    """Fork through the doors; where the kernel does not let us, as into a v2 cgroup with children, without."""
+    try:
+        return spawn(plan, doors)
+    except OSError:
+        if doors is None:
+            raise
+        doors.shut = True
+        return spawn(plan, None)
 
 
 def _plan(container: Container) -> Plan:
@@ -124,16 +144,14 @@ def _prepare(context: ChildContext, container: Container, plan: Plan, options: E
     context.root_fd = os.open(f"/proc/{container.pid}/root", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
 
 
-def _settle(container: Container, child: Child, process: Process, options: ExecOptions) -> None:
-    """Put the waiting process into the container's cgroup, on its CPUs before and after."""
+def _move(child: Child, process: Process, cgroup: Cgroup, beside: int) -> None:
+    """Put the waiting process into the cgroup, on its CPUs before and after."""
     affinity = process.exec_cpu_affinity
     if affinity and affinity.initial:
         _set_affinity(affinity, "initial", child.pid)
-    cgroup = container.cgroup.below(options.cgroup) if options.cgroup else container.cgroup
-    cgroup.enter(child.pid, container.pid)
+    cgroup.enter(child.pid, beside)
     if affinity and affinity.final:
         _set_affinity(affinity, "final", child.pid)
-    set_oom_score_adj(child.pid, process.oom_score_adj)
 
 
 def _set_affinity(affinity: CpuAffinity, member: str, pid: int) -> None:

@@ -48,6 +48,7 @@ from runwasi.executor.steps.namespaces import (
     bring_up_loopback,
     close_setup_descriptors,
     drop_parent_descriptors,
+    enter_cgroup,
     enter_cgroup_namespace,
     enter_same_root,
     join_namespaces,
@@ -69,6 +70,7 @@ INIT_STEPS: tuple[
     Callable[[InitContext], None], ...
 ] = (  # the order is the kernel's and the spec's; do not sort
     drop_parent_descriptors,
+    enter_cgroup,
     wait_for_parent,
     join_namespaces,
     become_mapped_root,
@@ -110,6 +112,7 @@ INIT_STEPS: tuple[
 
 EXEC_STEPS: tuple[Callable[[ChildContext], None], ...] = (  # the same, for a process that joins
     drop_parent_descriptors,
+    enter_cgroup,
     wait_for_parent,
     anticipate_engine,
     join_namespaces,

@@ -21,6 +21,7 @@ from runwasi.linux.process import CLONE_CLEAR_SIGHAND, CLONE_PARENT, Child, fork
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from runwasi.linux.cgroups import Cgroup, Doors
     from runwasi.oci.linux import Linux, TimeOffsets
 
 KINDS = {"mount": "mnt", "network": "net"}
@@ -103,11 +104,19 @@ class Plan:
         return [(kind, fd) for kind, fd in self.joined if kind not in done]
 
 
-def spawn(plan: Plan, cgroup_fd: int = -1) -> Child | None:
+def open_doors(plan: Plan, cgroup: Cgroup) -> Doors | None:
+    """Open the ways into a cgroup for the child of spawn; None where it must be moved there afterwards."""
+    # the intermediate process would have to enter with the rights of the container's root
+    return None if plan.through_user_namespace() else cgroup.doors()
+
+
+def spawn(plan: Plan, doors: Doors | None) -> Child | None:
     """Fork into the plan's namespaces; returns the Child in the parent and None in the child.
 
-    The child has still to join plan.entered_by_child(). The caller must have one thread. Raises OSError.
+    The child has still to join plan.entered_by_child(), and to write to doors.tasks. The caller must have one
+    thread. Raises OSError.
     """
+    cgroup_fd = doors.clone_fd if doors else -1
     surroundings = _Surroundings(plan)
     try:
         if plan.through_user_namespace():

@@ -25,7 +25,9 @@ def cgroup(container_id: str) -> Iterator[CgroupV2]:
 
 
 def test_a_process_can_be_cloned_right_into_it(cgroup: CgroupV2) -> None:
-    fd = cgroup.clone_fd()
+    doors = cgroup.doors()
+    assert doors is not None
+    fd = doors.clone_fd
     into_cgroup = 0x200000000
     arguments = b"".join(
         value.to_bytes(8, "little") for value in (into_cgroup, 0, 0, 0, 17, 0, 0, 0, 0, 0, fd)

@@ -18,6 +18,17 @@ def drop_parent_descriptors(ctx: ChildContext) -> None:
     process.close_fds_except(ctx.kept_fds())
 
 
+def enter_cgroup(ctx: ChildContext) -> None:
+    """Enter the container's v1 cgroups while we are one thread; the parent opened the way."""
+    for fd in ctx.cgroup_tasks:
+        try:
+            os.write(fd, b"0")
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, "enter the container's cgroup") from None
+        os.close(fd)
+    ctx.cgroup_tasks = ()
+
+
 def close_setup_descriptors(ctx: ChildContext) -> None:
     """Close what the steps so far opened: from here on no descriptor leads out of the root (CVE-2024-21626)."""
     process.close_fds_except(ctx.lasting_fds())

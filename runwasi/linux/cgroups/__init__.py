@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from runwasi.linux.cgroups.protocol import Cgroup as Cgroup
+    from runwasi.linux.cgroups.protocol import Doors as Doors
     from runwasi.linux.cgroups.protocol import OomWatch as OomWatch
     from runwasi.linux.cgroups.units import Property
 

@@ -2,7 +2,34 @@
 
 from __future__ import annotations
 
+import os
+
 TYPE_CHECKING = False
+
+
+class Doors:
+    """Descriptors that lead a new process into a cgroup; owned until close.
+
+    clone_fd  for clone3's CLONE_INTO_CGROUP, -1 for none
+    tasks     the child's only thread writes "0" to each
+    shut      the kernel did not let the child in, which has to be moved
+    """
+
+    __slots__ = ("clone_fd", "shut", "tasks")
+
+    def __init__(self, clone_fd: int = -1, tasks: tuple[int, ...] = ()) -> None:
+        self.clone_fd = clone_fd
+        self.tasks = tasks
+        self.shut = False
+
+    def close(self) -> None:
+        """Close the descriptors."""
+        for fd in (self.clone_fd, *self.tasks):
+            if fd >= 0:
+                os.close(fd)
+        self.clone_fd, self.tasks = -1, ()
+
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from typing import Protocol
@@ -46,8 +73,12 @@ if TYPE_CHECKING:
             made itself a subtree, the cgroup of the process beside is taken instead.
             """
 
-        def clone_fd(self) -> int:
-            """Open the directory for clone3's CLONE_INTO_CGROUP; -1 on v1. The caller closes it."""
+        def doors(self) -> Doors | None:
+            """Open the ways in for a process that is about to be forked; None where only enter will do.
+
+            Moving another process makes the kernel wait for all CPUs, some ten milliseconds on an idle host,
+            which being born inside (v2) or moving oneself as a single thread (v1) does not.
+            """
 
         def below(self, path: str, controllers: Iterable[str] = ()) -> Cgroup:
             """Return the descendant at a relative path; on v1 for these controllers only, if any."""

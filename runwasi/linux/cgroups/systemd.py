@@ -13,6 +13,7 @@ import os
 from errno import EACCES, EINVAL, EOPNOTSUPP, EPERM
 
 from runwasi.linux.cgroups.hierarchies import UNIFIED, layout
+from runwasi.linux.cgroups.protocol import Doors
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -69,8 +70,8 @@ class SystemdCgroup:
             with self._manager() as manager:  # a user may not move processes between scopes; systemd may
                 manager.attach(self.unit, pid)
 
-    def clone_fd(self) -> int:
-        return self._files.clone_fd() if self._started else -1
+    def doors(self) -> Doors | None:
+        return self._files.doors() if self._started else None
 
     def below(self, path: str, controllers: Iterable[str] = ()) -> Cgroup:
         return self._files.below(path, controllers)

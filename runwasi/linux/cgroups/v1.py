@@ -12,7 +12,8 @@ from errno import EACCES, EBUSY, EINVAL, ENOENT, EPERM, EROFS
 from time import monotonic
 
 from runwasi.linux.cgroups import tree
-from runwasi.linux.cgroups.hierarchies import clean, layout, own_paths
+from runwasi.linux.cgroups.hierarchies import UNIFIED, clean, layout, own_paths
+from runwasi.linux.cgroups.protocol import Doors
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -61,8 +62,25 @@ class CgroupV1:
                 if not self._leave_out(error, directory):
                     raise
 
-    def clone_fd(self) -> int:
-        return -1
+    def doors(self) -> Doors | None:
+        doors = Doors()
+        try:
+            for directory in self._distinct():
+                if directory == self._directories.get(UNIFIED):
+                    doors.clone_fd = os.open(directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+                    continue
+                try:
+                    # not cgroup.procs: only for a single thread the kernel need not stop everybody's forks
+                    fd = os.open(directory + "/tasks", os.O_WRONLY | os.O_CLOEXEC)
+                except OSError as error:
+                    if not self._leave_out(error, directory):
+                        raise
+                    continue
+                doors.tasks = (*doors.tasks, fd)
+        except OSError:
+            doors.close()
+            raise
+        return doors
 
     def below(self, path: str, controllers: Iterable[str] = ()) -> CgroupV1:
         below = clean(path.strip("/"))

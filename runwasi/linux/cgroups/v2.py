@@ -14,6 +14,7 @@ from time import monotonic
 
 from runwasi.linux.cgroups import tree
 from runwasi.linux.cgroups.hierarchies import UNIFIED, Hierarchy, clean, layout, own_paths
+from runwasi.linux.cgroups.protocol import Doors
 from runwasi.linux.libc import failure
 
 TYPE_CHECKING = False
@@ -78,10 +79,10 @@ class CgroupV2:
                 return
             raise self._explained(error) from None
 
-    def clone_fd(self) -> int:
+    def doors(self) -> Doors | None:
         if not self._directory:
-            return -1
-        return os.open(self._directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+            return None
+        return Doors(os.open(self._directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC))
 
     def below(self, path: str, controllers: Iterable[str] = ()) -> CgroupV2:
         if set(controllers) - {UNIFIED}:
