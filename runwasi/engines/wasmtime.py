@@ -78,7 +78,7 @@ class WasmtimeEngine(Engine):
     def compatibility_key(self) -> str:
         """Name the version, the CPU family and the settings. Raises EngineMissing."""
         self._version = self._version or capi.version()
-        return f"wasmtime {self._version} {os.uname().machine} {self._settings}"
+        return f"wasmtime {self._version} {os.uname().machine} {self._settings} wasi-0.2"
 
     def precompile(self, module: bytes) -> bytes:
         """Compile a core module, a component or the text of either, on all CPUs. Raises CannotHandle."""

@@ -96,6 +96,7 @@ _PROTOTYPES: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "wasmtime_config_memory_guard_size_set": (None, (_P, c_uint64)),
     "wasmtime_config_memory_reservation_for_growth_set": (None, (_P, c_uint64)),
     "wasmtime_config_parallel_compilation_set": (None, (_P, c_bool)),
+    "wasmtime_config_concurrency_support_set": (None, (_P, c_bool)),
     "wasmtime_wat2wasm": (_P, (c_char_p, c_size_t, POINTER(ByteVec))),
     "wasmtime_module_new": (_P, (_P, c_char_p, c_size_t, POINTER(_P))),
     "wasmtime_module_serialize": (_P, (_P, POINTER(ByteVec))),
@@ -204,6 +205,8 @@ class Engine:
         config = library().wasm_config_new()
         library().wasmtime_config_parallel_compilation_set(config, parallel)
         library().wasmtime_config_consume_fuel_set(config, fuel)
+        # Only WASI 0.3 needs it. With it wasmtime 50 fails calls that lend two resources ("deferred host scope").
+        library().wasmtime_config_concurrency_support_set(config, False)
         if memory_reservation is not None:
             library().wasmtime_config_memory_reservation_set(config, memory_reservation)
             library().wasmtime_config_memory_reservation_for_growth_set(config, 0)
