@@ -82,6 +82,10 @@ def parse_json(data: bytes) -> Any:
         raise SpecError("$", f"is not JSON: no value at {_position(text, stop.value)}") from None
     except RecursionError:
         raise SpecError("$", "is nested too deeply") from None
+    except SystemError:  # the scanner's complaint is made by a module that it does not import itself
+        import json.decoder  # noqa: F401  # late: 5 ms
+
+        return parse_json(data)
     except ValueError as error:  # json.JSONDecodeError, or an integer of more digits than int() takes
         at = getattr(error, "pos", None)
         where = "" if at is None else f" at {_position(text, at)}"
