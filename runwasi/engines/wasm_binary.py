@@ -52,13 +52,10 @@ class Interface:
     def parameters(self, function: str) -> int | None:
         """Count an exported function's parameters; None if its type is of a proposal not followed here."""
         index = self._function_indices[function]
-        if index < len(self._imported_types):
-            type_index = self._imported_types[index]
-        else:
-            types = _vector(self._sections.get(FUNCTION_SECTION))
-            type_index = types[index - len(self._imported_types)]
+        types = [*self._imported_types, *_vector(self._sections.get(FUNCTION_SECTION))]
         counts = _parameter_counts(self._sections.get(TYPE_SECTION))
-        return counts[type_index] if type_index < len(counts) else None
+        known = index < len(types) and types[index] < len(counts)
+        return counts[types[index]] if known else None
 
 
 def read_interface(fd: int) -> Interface:

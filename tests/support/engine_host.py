@@ -7,6 +7,7 @@ so that an artefact is used).
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import resource
@@ -37,9 +38,9 @@ def main() -> None:
 def _engine(name: str) -> Engine:
     if name != "pywasm":
         return registry.load(name)
-    from runwasi_pywasm.engine import PywasmEngine  # the example need not be installed to be tested
-
-    return PywasmEngine()
+    example = importlib.import_module("runwasi_pywasm.engine")  # it need not be installed to be tested
+    engine: Engine = example.PywasmEngine()
+    return engine
 
 
 def _run(job: dict[str, Any]) -> int:

@@ -1,0 +1,121 @@
+from __future__ import annotations
+
+import os
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from runwasi.engines.engine import CannotHandle
+from runwasi.engines.wasm_binary import Interface, read_interface, with_start
+from runwasi.engines.wasmtime_capi import wat_to_wasm
+
+MODULE = wat_to_wasm(b"""
+    (module
+      (type (func (param i32 i64)))
+      (import "wasi_snapshot_preview1" "proc_exit" (func (param i32)))
+      (import "env" "table" (table 1 2 funcref))
+      (import "env" "memory" (memory 1 2 shared))
+      (import "env" "global" (global (mut externref)))
+      (import "env" "tag" (tag (param i32)))
+      (memory (export "memory") 1)
+      (func (export "_start"))
+      (func (export "two") (type 0))
+      (func (export "result") (result i32) (i32.const 3))
+      (export "imported" (func 0)))
+""")
+
+
+def interface_of(module: bytes) -> Interface:
+    fd = os.memfd_create("module")
+    try:
+        os.write(fd, module)
+        return read_interface(fd)
+    finally:
+        os.close(fd)
+
+
+def test_imports_are_read_in_order_with_their_kinds() -> None:
+    imports = [(wanted.module, wanted.name, wanted.kind) for wanted in interface_of(MODULE).imports]
+    assert imports == [
+        ("wasi_snapshot_preview1", "proc_exit", "function"),
+        ("env", "table", "table"),
+        ("env", "memory", "memory"),
+        ("env", "global", "global"),
+        ("env", "tag", "tag"),
+    ]
+
+
+def test_exports_are_read_with_their_kinds() -> None:
+    assert interface_of(MODULE).exports == {
+        "memory": "memory",
+        "_start": "function",
+        "two": "function",
+        "result": "function",
+        "imported": "function",
+    }
+
+
+@pytest.mark.parametrize(
+    ("function", "parameters"), [("_start", 0), ("two", 2), ("result", 0), ("imported", 1)]
+)
+def test_parameters_are_counted_for_own_and_imported_functions(function: str, parameters: int) -> None:
+    assert interface_of(MODULE).parameters(function) == parameters
+
+
+def test_types_of_newer_proposals_leave_parameters_unknown() -> None:
+    module = wat_to_wasm(b'(module (type (struct)) (type $f (func)) (func (export "f") (type $f)))')
+    assert interface_of(module).parameters("f") is None
+
+
+@pytest.mark.parametrize("size", range(8))
+def test_a_file_shorter_than_its_header_is_refused(size: int) -> None:
+    with pytest.raises(CannotHandle, match=f"truncated: {size} bytes"):
+        interface_of(MODULE[:size])
+
+
+@pytest.mark.parametrize("size", range(8, len(MODULE)))
+def test_a_truncation_is_refused_or_falls_between_sections(size: int) -> None:
+    try:
+        left = interface_of(MODULE[:size]).exports
+    except CannotHandle:
+        return
+    assert len(left) in (0, len(interface_of(MODULE).exports))
+
+
+def test_another_version_is_refused_by_number() -> None:
+    with pytest.raises(CannotHandle, match="version 0x2; version 1 is the only one"):
+        interface_of(b"\0asm\2\0\0\0")
+
+
+@given(st.binary(max_size=300))
+def test_any_bytes_behind_a_header_are_read_or_refused(junk: bytes) -> None:
+    try:
+        interface_of(MODULE[:8] + junk)
+    except CannotHandle:
+        pass
+
+
+@given(st.integers(8, len(MODULE) - 1), st.integers(0, 255))
+def test_any_changed_byte_is_read_or_refused(at: int, byte: int) -> None:
+    try:
+        interface = interface_of(MODULE[:at] + bytes((byte,)) + MODULE[at + 1 :])
+        for name, kind in interface.exports.items():
+            if kind == "function":
+                interface.parameters(name)
+    except CannotHandle:
+        pass
+
+
+def test_another_function_becomes_the_start() -> None:
+    changed = interface_of(with_start(MODULE, "two"))
+    assert changed.exports == {
+        "memory": "memory",
+        "_start": "function",
+        "result": "function",
+        "imported": "function",
+    }
+    assert changed.parameters("_start") == 2
+    assert [wanted.name for wanted in changed.imports] == [
+        wanted.name for wanted in interface_of(MODULE).imports
+    ]
