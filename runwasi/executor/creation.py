@@ -170,10 +170,10 @@ class Creation:
         try:
             if doors:
                 context.cgroup_tasks = doors.tasks
-                self._enters_by_itself = True
             child = spawn(plan, doors)
             if child is None:
                 run_steps(context, INIT_STEPS)
+            self._enters_by_itself = doors is not None and not doors.shut
         finally:
             if doors:
                 doors.close()

@@ -89,7 +89,7 @@ def _fork(
     try:
         _prepare(context, container, plan, options)
         context.cgroup_tasks = doors.tasks if doors else ()
-        child = _spawn(plan, doors)
+        child = spawn(plan, doors)
         if child is None:
             run_steps(context, EXEC_STEPS)
     finally:
@@ -104,17 +104,6 @@ def _fork(
     if doors is None or doors.shut:
         _move(child, process, cgroup, container.pid)
     return child, conversation
-
-
-def _spawn(plan: Plan, doors: Doors | None) -> Child | None:
-    """Fork through the doors; where the kernel does not let us, as into a v2 cgroup with children, without."""
-    try:
-        return spawn(plan, doors)
-    except OSError:
-        if doors is None:
-            raise
-        doors.shut = True
-        return spawn(plan, None)
 
 
 def _plan(container: Container) -> Plan:

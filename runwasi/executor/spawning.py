@@ -13,6 +13,7 @@
 from __future__ import annotations
 
 import os
+from errno import EACCES, EBUSY, ENOENT, EOPNOTSUPP
 
 from runwasi.executor.errors import ContainerError, describe
 from runwasi.linux import namespaces
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 KINDS = {"mount": "mnt", "network": "net"}
 """The spec's names of namespaces where the kernel's differ."""
 
+_NOT_LET_IN = (EACCES, EBUSY, ENOENT, EOPNOTSUPP)  # of clone3 with CLONE_INTO_CGROUP
 _ENTERED_BY_INTERMEDIATE = ("user", "pid", "time")
 _JOIN_ORDER = ("user", "ipc", "uts", "net", "pid", "time", "cgroup", "mnt")
 
@@ -113,22 +115,33 @@ def open_doors(plan: Plan, cgroup: Cgroup) -> Doors | None:
 def spawn(plan: Plan, doors: Doors | None) -> Child | None:
     """Fork into the plan's namespaces; returns the Child in the parent and None in the child.
 
-    The child has still to join plan.entered_by_child(), and to write to doors.tasks. The caller must have one
-    thread. Raises OSError.
+    The child has still to join plan.entered_by_child(), and to write to doors.tasks. Where the kernel does not
+    let it through the doors, as into a v2 cgroup with children, they are shut, and it has to be moved. The
+    caller must have one thread. Raises OSError.
     """
-    cgroup_fd = doors.clone_fd if doors else -1
     surroundings = _Surroundings(plan)
     try:
-        if plan.through_user_namespace():
-            child = _spawn_inside_user_namespace(plan)
-        else:
-            child = fork_into(plan.clone_flags() | CLONE_CLEAR_SIGHAND, cgroup_fd)
+        child = _fork(plan, doors)
     except OSError:
         surroundings.leave()
         raise
     if child is not None:  # the child stays where the parent only went for the fork
         surroundings.leave()
     return child
+
+
+def _fork(plan: Plan, doors: Doors | None) -> Child | None:
+    if plan.through_user_namespace():
+        return _spawn_inside_user_namespace(plan)
+    flags = plan.clone_flags() | CLONE_CLEAR_SIGHAND
+    if doors is not None and doors.clone_fd >= 0:
+        try:
+            return fork_into(flags, doors.clone_fd)
+        except OSError as error:
+            if error.errno not in _NOT_LET_IN:
+                raise
+            doors.shut = True
+    return fork_into(flags)
 
 
 class _Surroundings:
