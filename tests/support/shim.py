@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from tests.support.bundle import Bundle
 
 PROGRAMS = {
-    "runwasi": BIN / "containerd-shim-wasmtime-v1",
+    "runwasi": f"{BIN}/containerd-shim-wasmtime-v1",
     "runc": "/usr/bin/containerd-shim-runc-v2",
 }
 _SECONDS = 20
@@ -48,6 +48,7 @@ class EventSink:
         self._listener = socket.socket(socket.AF_UNIX)
         self._listener.bind(str(path))
         self._listener.listen()
+        self._connections: list[socket.socket] = []
         self._thread = threading.Thread(target=self._accept, daemon=True)
         self._thread.start()
 
@@ -59,7 +60,14 @@ class EventSink:
         """Wait for so many events and return what they were, without /tasks/."""
         return [self.next().topic.removeprefix("/tasks/") for _ in range(count)]
 
+    def drop_connections(self) -> None:
+        """Close every connection, as a containerd that is killed does."""
+        while self._connections:
+            with contextlib.suppress(OSError):
+                self._connections.pop().shutdown(socket.SHUT_RDWR)
+
     def close(self) -> None:
+        self.drop_connections()
         self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
         self._thread.join()
@@ -71,6 +79,7 @@ class EventSink:
                 connection, _ = self._listener.accept()
             except OSError:
                 return
+            self._connections.append(connection)
             threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
 
     def _serve(self, connection: socket.socket) -> None:
@@ -103,7 +112,7 @@ class Shim:
         self._started: list[tuple[str, Bundle, int]] = []
 
     def command(self, container_id: str, *arguments: str) -> list[str]:
-        program = str(PROGRAMS[self.kind])
+        program = PROGRAMS[self.kind]
         address = f"{self.sink.path.parent}/containerd.sock"
         return [
             *(program, "-namespace", self.namespace, "-address", address),

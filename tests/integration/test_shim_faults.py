@@ -1,0 +1,264 @@
+"""Whatever dies, nothing is left behind and nothing is lost."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from runwasi.linux.process import process_state
+from runwasi.proto.bootstrap import BootstrapParams, BootstrapResult
+from runwasi.proto.options import Options
+from runwasi.proto.task import DeleteResponse
+from runwasi.proto.types import Mount, RuntimeInfo
+from runwasi.proto.well_known import Any
+from tests.support.shim import PROGRAMS, EventSink, RunningShim, Shim, running
+from tests.support.ttrpc import CallError, Peer, task_service
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from tests.integration.conftest import BundleMaker
+    from tests.support.bundle import Bundle
+
+SLEEP = ["sleep", "1000"]
+
+
+@pytest.fixture
+def sink(folder: Path) -> Iterator[EventSink]:
+    sink = EventSink(folder / "containerd.sock.ttrpc")
+    yield sink
+    sink.close()
+
+
+@pytest.fixture
+def shim(session_name: str, sink: EventSink) -> Iterator[Shim]:
+    shim = Shim("runwasi", session_name, sink)
+    yield shim
+    shim.clean()
+
+
+def alive(pid: int) -> bool:
+    """Whether a process runs; its zombie may wait a moment for this machine's init."""
+    try:
+        return process_state(pid) != "Z"
+    except ProcessLookupError:
+        return False
+
+
+def until_created(task: RunningShim) -> None:
+    task.create()
+
+
+def until_started(task: RunningShim) -> None:
+    task.run()
+
+
+def until_paused(task: RunningShim) -> None:
+    task.run()
+    task.call("Pause")
+
+
+def until_stopped(task: RunningShim) -> None:
+    task.run()
+    task.call("Kill", signal=9)
+    task.call("Wait")
+
+
+@pytest.mark.parametrize("reach", [until_created, until_started, until_paused, until_stopped])
+def test_delete_cleans_up_after_a_killed_shim(
+    shim: Shim, bundle: BundleMaker, container_id: str, reach: Callable[[RunningShim], None]
+) -> None:
+    mounted, source = bundle(SLEEP), bundle(SLEEP)
+    with running(shim, container_id, mounted) as task:
+        rootfs = [Mount(type="bind", source=str(source.rootfs), options=["rbind", "rw"])]
+        pid = task.create(rootfs=rootfs) if reach is until_created else _run(task, reach, rootfs)
+        os.kill(task.pid, signal.SIGKILL)
+        assert task.ended()
+    done = shim.delete(container_id, mounted)
+    answer = DeleteResponse.decode(done.stdout)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert (answer.pid, answer.exit_status) == (pid, 137)
+    assert answer.exited_at is not None
+    assert not alive(pid)
+    assert not os.path.ismount(mounted.rootfs)
+    assert not (Path("/run/containerd/wasmtime") / shim.namespace / container_id).exists()
+    assert not Path(task.address.removeprefix("unix://")).exists()
+    again = shim.delete(container_id, mounted)
+    assert (again.returncode, DeleteResponse.decode(again.stdout).exit_status) == (0, 137)
+
+
+def _run(task: RunningShim, reach: Callable[[RunningShim], None], rootfs: list[Mount]) -> int:
+    create = task.create
+    task.create = lambda **members: create(rootfs=rootfs, **members)  # type: ignore[method-assign]
+    reach(task)
+    pid: int = task.call("State").pid
+    return pid
+
+
+def test_delete_of_a_container_that_was_never_made_says_how_it_ended(
+    shim: Shim, bundle: BundleMaker, container_id: str
+) -> None:
+    made = bundle(SLEEP)
+    done = shim.delete(container_id, made)
+    assert DeleteResponse.decode(done.stdout).exit_status == 137
+
+
+@pytest.mark.parametrize("content", [None, b"", b'{"id": "half'])
+def test_delete_removes_half_made_state(
+    shim: Shim, bundle: BundleMaker, container_id: str, content: bytes | None
+) -> None:
+    state = Path("/run/containerd/wasmtime") / shim.namespace / container_id
+    state.mkdir(parents=True)
+    if content is not None:
+        (state / "state.json").write_bytes(content)
+    done = shim.delete(container_id, bundle(SLEEP))
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert not state.exists()
+
+
+def test_a_failing_create_takes_everything_back(shim: Shim, bundle: BundleMaker, container_id: str) -> None:
+
+    broken, source = bundle(["/no/such/program"]), bundle(SLEEP)
+    with running(shim, container_id, broken) as task:
+        rootfs = [Mount(type="bind", source=str(source.rootfs), options=["rbind"])]
+        with pytest.raises(CallError, match="/no/such/program"):
+            task.create(rootfs=rootfs)
+        assert not os.path.ismount(broken.rootfs)
+        assert not (Path("/run/containerd/wasmtime") / shim.namespace / container_id).exists()
+
+
+def test_events_wait_for_containerd_to_come_back(
+    shim: Shim, bundle: BundleMaker, container_id: str, sink: EventSink, folder: Path
+) -> None:
+    with running(shim, container_id, bundle(SLEEP)) as task:
+        task.create()
+        assert sink.topics(1) == ["create"]
+        sink.path.rename(folder / "away")
+        sink.drop_connections()
+        task.call("Start")
+        task.call("Kill", signal=9)
+        task.call("Wait")
+        (folder / "away").rename(sink.path)
+        assert sink.topics(2) == ["start", "exit"]
+
+
+def test_concurrent_starts_in_a_pod_come_to_one_server(
+    shim: Shim, bundle: BundleMaker, new_id: Callable[[], str]
+) -> None:
+    group, ids, addresses = new_id(), [new_id() for _ in range(4)], []
+    bundles = [bundle(SLEEP) for _ in ids]
+    for made in bundles:
+        made.config["annotations"] = {"io.kubernetes.cri.sandbox-id": group}
+        made.write()
+
+    def start(container_id: str, made: Bundle) -> None:
+        addresses.append(shim.start(container_id, made))
+
+    threads = [threading.Thread(target=start, args=pair) for pair in zip(ids, bundles, strict=True)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(addresses) == 4
+    assert len(set(addresses)) == 1
+
+
+def test_the_socket_of_a_killed_server_is_taken_over(
+    shim: Shim, bundle: BundleMaker, container_id: str
+) -> None:
+    made = bundle(SLEEP)
+    with running(shim, container_id, made) as task:
+        os.kill(task.pid, signal.SIGKILL)
+        assert task.ended()
+    with running(shim, container_id, made) as again:
+        assert again.address == task.address
+        assert again.pid != task.pid
+
+
+def test_the_server_is_as_containerd_expects(shim: Shim, bundle: BundleMaker, container_id: str) -> None:
+    made = bundle(SLEEP)
+    with running(shim, container_id, made) as task:
+        proc = Path(f"/proc/{task.pid}")
+        assert task.address.startswith("unix:///run/containerd/s/")
+        assert (made.path / "address").read_text() == task.address
+        socket = Path(task.address.removeprefix("unix://"))
+        assert socket.stat().st_mode & 0o777 == 0o600
+        assert socket.parent.stat().st_mode & 0o077 == 0  # whichever runtime made it first
+        assert (proc / "cwd").readlink() == made.path
+        assert [str((proc / "fd" / fd).readlink()) for fd in "012"] == [
+            *("/dev/null", "/dev/null", str(made.path / "log")),
+        ]
+        ours = int(Path("/proc/self/oom_score_adj").read_text())
+        assert int((proc / "oom_score_adj").read_text()) == ours + 1
+        assert os.getsid(task.pid) == task.pid
+
+
+def test_the_servers_interpreter_cannot_be_written_through_proc(
+    shim: Shim, bundle: BundleMaker, container_id: str
+) -> None:
+    with running(shim, container_id, bundle(SLEEP)) as task:
+        assert os.statvfs(f"/proc/{task.pid}/exe").f_flag & os.ST_RDONLY
+
+
+def test_bootstrap_parameters_are_answered_in_kind(
+    shim: Shim, bundle: BundleMaker, container_id: str, folder: Path
+) -> None:
+    made = bundle(SLEEP)
+    os.mkfifo(made.path / "log")
+    params = BootstrapParams(
+        instance_id=container_id, namespace=shim.namespace, containerd_version="2.3.0", socket_dir=str(folder)
+    )
+    program = shim.command(container_id, "start")
+    done = subprocess.run(program, cwd=made.path, input=params.encode(), capture_output=True, check=True)
+    answer = BootstrapResult.decode(done.stdout)
+    assert (answer.version, answer.protocol) == (3, "ttrpc")
+    assert answer.address.startswith(f"unix://{folder}/")
+    with Peer(answer.address) as peer:
+        task_service(peer, "v3").call("Shutdown", id=container_id)
+
+
+def test_options_alone_are_not_taken_for_bootstrap_parameters(
+    shim: Shim, bundle: BundleMaker, container_id: str
+) -> None:
+    options = Any(type_url="containerd.runc.v1.Options", value=Options(systemd_cgroup=True).encode())
+    assert shim.start(container_id, bundle(SLEEP), stdin=options.encode()).startswith("unix:///")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["-namespace", "x", "-id", "y"], "unknown action"),
+        (["-id", "y", "start"], "namespace cannot be empty"),
+        (["-frobnicate", "start"], "flag provided but not defined: -frobnicate"),
+        (["-id"], "flag needs an argument: -id"),
+    ],
+)
+def test_a_wrong_command_line_is_told_on_stderr(arguments: list[str], says: str) -> None:
+    done = subprocess.run(
+        [PROGRAMS["runwasi"], *arguments],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert says in done.stderr
+
+
+def test_version_and_info_are_printed() -> None:
+    version = subprocess.run([PROGRAMS["runwasi"], "-v"], capture_output=True, text=True, check=True).stdout
+    assert "Version:" in version
+    info = subprocess.run(
+        [PROGRAMS["runwasi"], "-info"], stdin=subprocess.DEVNULL, capture_output=True, check=True
+    ).stdout
+    decoded = RuntimeInfo.decode(info)
+    assert decoded.name == "io.containerd.wasmtime.v1"
+    assert decoded.features is not None
+    assert b"ociVersionMax" in decoded.features.value
