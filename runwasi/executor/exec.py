@@ -27,7 +27,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from runwasi.engines.engine import Engine
     from runwasi.executor.container import Container
-    from runwasi.linux.cgroups import Cgroup, Doors
+    from runwasi.linux.cgroups import Cgroup
     from runwasi.linux.process import Child
     from runwasi.oci.process import CpuAffinity, Process
 
