@@ -22,16 +22,26 @@ class Layer:
     digest      "sha256:HEX" of the module's bytes, decompressed
     blob        "sha256:HEX" of the layer as the content store knows it; the same unless it is compressed
     fd          readable descriptor of the module's bytes, -1 where only the description is at hand
+    kept        keys of the compiled modules that the content store holds for this layer
     """
 
-    __slots__ = ("blob", "digest", "fd", "media_type", "title")
+    __slots__ = ("blob", "digest", "fd", "kept", "media_type", "title")
 
-    def __init__(self, title: str, media_type: str, digest: str, blob: str = "", fd: int = -1) -> None:
+    def __init__(
+        self,
+        title: str,
+        media_type: str,
+        digest: str,
+        blob: str = "",
+        fd: int = -1,
+        kept: Sequence[str] = (),
+    ) -> None:
         self.title = title
         self.media_type = media_type
         self.digest = digest
         self.blob = blob or digest
         self.fd = fd
+        self.kept = tuple(kept)
 
     @property
     def name(self) -> str:

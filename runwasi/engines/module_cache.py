@@ -87,6 +87,10 @@ class ModuleCache:
         finally:
             os.close(folder)
 
+    def holds(self, key: str) -> bool:
+        """Say whether there seems to be an artefact of `key`, without reading it as `lookup` does."""
+        return os.path.lexists(f"{self.root}/modules/{key}")
+
     def store(self, key: str, artefact: Artefact) -> int:
         """Keep an artefact that we compiled and open it for reading; older ones make room for it.
 

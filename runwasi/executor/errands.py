@@ -29,24 +29,27 @@ def answer_compile(
 ) -> Child | None:
     """Answer with the artefact of the module in message: at once when it is cached, else from a new process.
 
-    Fields of the message: the module's name, the digest of the layer it is ("" for a file), its cache key.
+    Fields of the message: the module's name, the digest of the layer that its artefact is to be kept with
+    ("" for a file, or a layer that has it), its cache key.
     """
     name, blob, key = message.fields
     (module,) = message.fds
     cache = ModuleCache(options.cache_root)
+    keep = options.keep_artefact if blob else None
     artefact = cache.lookup(key)
-    if artefact is not None:
+    if artefact is not None and keep is None:
         channel.send(ANSWER, fds=(artefact,))
         sockets.close_all((artefact, module))
         return None
+    sockets.close_all(() if artefact is None else (artefact,))
 
     def answer() -> Answer:
         from runwasi.executor import compile as compiler  # late: only where a module is new to this node
 
         engine = load_engine()
         made = compiler.compile_module(engine, module, cache, name)
-        if blob and options.keep_artefact is not None:
-            options.keep_artefact(blob, key, made)
+        if keep is not None:
+            keep(blob, key, made)
         return (), (made,)
 
     return _fork(channel, answer, message.fds)
@@ -59,7 +62,10 @@ def answer_layers(channel: Channel, options: CreateOptions) -> Child:
 
     def answer() -> Answer:
         layers = fetch()
-        texts = tuple(f"{item.title}\n{item.media_type}\n{item.digest}\n{item.blob}" for item in layers)
+        texts = tuple(
+            "\n".join((item.title, item.media_type, item.digest, item.blob, " ".join(item.kept)))
+            for item in layers
+        )
         return texts, tuple(layer.fd for layer in layers)
 
     return _fork(channel, answer, ())

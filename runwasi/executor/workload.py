@@ -35,8 +35,8 @@ if TYPE_CHECKING:
         def fetch_layers(self) -> tuple[Layer, ...]:
             """Return the wasm layers of the container's image; () when it has none or there is nobody to ask."""
 
-        def compiled(self, module: Module, blob: str) -> Module:
-            """Return the module with its artefact; blob is the digest of the layer it came from, or ""."""
+        def compiled(self, module: Module, layer: Layer | None = None) -> Module:
+            """Return the module with its artefact; layer is the one it came from, None for a file."""
 
 
 HANDLER = "run.oci.handler"  # crun's annotation: "wasm" forces
@@ -241,7 +241,7 @@ _OWN_PROGRAM = "/proc/self/exe"
 
 def _from_file(request: Request, parent: Parent, found: _Found) -> Wasm:
     engine = parent.engine()
-    module = parent.compiled(Module(found.path, found.fd), "")
+    module = parent.compiled(Module(found.path, found.fd))
     return _accepted(engine, _context(request, module, found.function))
 
 
@@ -252,8 +252,7 @@ def _from_layers(request: Request, parent: Parent) -> Wasm:
     engine = parent.engine()
     choice = image_layers.choose(layers, request.args[0], request.annotations)
     module, *others = (
-        parent.compiled(Module(layer.name, layer.fd), layer.blob)
-        for layer in (choice.program, *choice.others)
+        parent.compiled(Module(layer.name, layer.fd), layer) for layer in (choice.program, *choice.others)
     )
     return _accepted(engine, _context(request, module, choice.function, others))
 

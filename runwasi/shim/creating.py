@@ -15,6 +15,7 @@ from runwasi.executor.creation import begin_create, write_pid_file
 from runwasi.executor.errors import Invalid
 from runwasi.executor.options import CreateOptions
 from runwasi.oci.record import replaced
+from runwasi.shim.image_layers import ImageLayers
 from runwasi.shim.options import runtime_options
 from runwasi.shim.rootfs import mount_rootfs, unmount_rootfs
 from runwasi.shim.state_root import note_root, state_root
@@ -93,13 +94,17 @@ class Creating:
 
     def _create_options(self) -> CreateOptions:
         options: Options = self.options
+        pod = self._pod
+        image = ImageLayers(pod.containerd, pod.namespace, self._request.id, pod.engine)
         return CreateOptions(
             stdio=self.streams.stdio,
             console_socket=self.streams.console_socket,
             systemd_cgroup=options.systemd_cgroup,
             no_pivot=options.no_pivot_root,
             no_new_keyring=options.no_new_keyring,
-            engine=self._pod.engine,
+            engine=pod.engine,
+            fetch_layers=image.fetch if pod.containerd else None,
+            keep_artefact=image.keep,
         )
 
     def _advance(self, _events: int) -> None:

@@ -111,16 +111,17 @@ class _Parent:
         answer = self._ctx.channel.request(LAYERS)
         texts = (field.split("\n") for field in answer.fields)
         return tuple(
-            Layer(title, media_type, digest, blob, fd)
-            for (title, media_type, digest, blob), fd in zip(texts, answer.fds, strict=True)
+            Layer(title, media_type, digest, blob, fd, kept.split())
+            for (title, media_type, digest, blob, kept), fd in zip(texts, answer.fds, strict=True)
         )
 
-    def compiled(self, module: Module, blob: str) -> Module:
+    def compiled(self, module: Module, layer: Layer | None = None) -> Module:
         """Ask for the artefact of a module; the same module comes back where its engine makes none."""
         compatibility = self.engine().compatibility_key()
         if not compatibility:
             return module
         key = cache_key_of(module.fd, compatibility)
+        blob = layer.blob if layer and key not in layer.kept else ""
         answer = self._ctx.channel.request(COMPILE, module.name, blob, key, fds=(module.fd,))
         return Module(module.name, module.fd, answer.fds[0] if answer.fds else None)
 

@@ -1,0 +1,53 @@
+"""The wasm layers of a container's image, ready to run: what a helper process fetches during create."""
+
+from __future__ import annotations
+
+import os
+
+from runwasi.containerd.artefacts import kept_keys
+from runwasi.containerd.blobs import open_blob
+from runwasi.containerd.client import Containerd
+from runwasi.containerd.images import wasm_layers
+from runwasi.engines.layers import Layer
+from runwasi.engines.module_cache import DEFAULT_ROOT, ModuleCache
+from runwasi.oci.image import TITLE
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from runwasi.engines.engine import Engine
+    from runwasi.oci.image import Descriptor
+
+MAX_LAYER = 512 << 20
+"""Bytes of the largest layer that is run, compressed or not."""
+
+
+def fetch_layers(
+    address: str, namespace: str, container_id: str, engine: Engine, cache_root: str = DEFAULT_ROOT
+) -> tuple[Layer, ...]:
+    """Return the wasm layers of a container's image with open descriptors; () for an image without any.
+
+    address is that of containerd's socket. The descriptors are the caller's. Raises ContainerdError.
+    """
+    opened: list[Layer] = []
+    with Containerd(address, namespace) as client:
+        descriptors = wasm_layers(client, container_id, engine.supported_layer_types())
+        content_root = client.content_root() if descriptors else ""
+        cache = ModuleCache(cache_root)
+        try:
+            for descriptor in descriptors:
+                opened.append(_opened(client, content_root, descriptor, engine.name, cache))  # noqa: PERF401
+        except BaseException:
+            for layer in opened:
+                os.close(layer.fd)
+            raise
+    return tuple(opened)
+
+
+def _opened(
+    client: Containerd, content_root: str, layer: Descriptor, engine: str, cache: ModuleCache
+) -> Layer:
+    labels = client.info(layer.digest).labels
+    fd, digest = open_blob(client, content_root, layer.digest, layer.size, MAX_LAYER)
+    title = layer.annotations.get(TITLE, "")
+    kept = kept_keys(client, engine, labels, cache)
+    return Layer(title, layer.media_type, digest, layer.digest, fd, kept)
