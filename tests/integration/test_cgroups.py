@@ -130,6 +130,7 @@ def test_killing_an_empty_or_removed_cgroup_is_fine(cgroup: Cgroup) -> None:
     cgroup.kill()
     cgroup.remove()
     cgroup.kill()
+    cgroup.thaw()
     assert not cgroup.frozen()
 
 

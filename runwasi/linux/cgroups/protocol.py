@@ -102,7 +102,7 @@ if TYPE_CHECKING:
             """Stop all processes and return once they are stopped."""
 
         def thaw(self) -> None:
-            """Let frozen processes go on."""
+            """Let frozen processes go on. A cgroup that is gone holds none: systemd removes empty ones."""
 
         def frozen(self) -> bool:
             """Whether the cgroup is frozen, or was asked to be."""

@@ -8,7 +8,7 @@ Source: Documentation/admin-guide/cgroup-v1/ (cgroups, cpusets, freezer-subsyste
 from __future__ import annotations
 
 import os
-from errno import EACCES, EBUSY, EINVAL, ENOENT, EPERM, EROFS
+from errno import EACCES, EBUSY, EINVAL, ENODEV, ENOENT, EPERM, EROFS
 from time import monotonic
 
 from runwasi.linux.cgroups import tree
@@ -132,7 +132,11 @@ class CgroupV1:
             self.write("freezer", "freezer.state", "FROZEN")
 
     def thaw(self) -> None:
-        self.write("freezer", "freezer.state", "THAWED")
+        try:
+            self.write("freezer", "freezer.state", "THAWED")
+        except OSError as error:
+            if error.errno not in (ENOENT, ENODEV):
+                raise
 
     def frozen(self) -> bool:
         if not self.has("freezer"):

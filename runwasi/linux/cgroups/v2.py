@@ -122,7 +122,11 @@ class CgroupV2:
         self._set_frozen("1")
 
     def thaw(self) -> None:
-        self._set_frozen("0")
+        try:
+            self._set_frozen("0")
+        except OSError as error:
+            if error.errno not in (ENOENT, ENODEV):
+                raise
 
     def frozen(self) -> bool:
         try:
