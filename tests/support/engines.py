@@ -36,7 +36,7 @@ class EngineHost:
             "PYTHONDONTWRITEBYTECODE": "1",
         }
 
-    def run(self, module: Path, *args: str, stdin: str = "", timeout: float = 60, **job: object) -> Completed:
+    def run(self, module: Path, *args: str, stdin: str = "", **job: object) -> Completed:
         """Run a module to its end. `job` is what tests.support.engine_host takes."""
         return subprocess.run(
             self._command(module, args, job),
@@ -45,7 +45,7 @@ class EngineHost:
             env=self._environment,
             capture_output=True,
             text=True,
-            timeout=timeout,
+            timeout=60,
         )
 
     @contextmanager

@@ -1,0 +1,165 @@
+"""What only the wasmtime engine does: named backtraces, stores with limits, fuel, artefacts."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.support.engines import EngineHost
+
+MIB = 1 << 20
+NO_CACHE: dict[str, str] = {}
+
+
+def artefacts(cache: Path) -> list[Path]:
+    return [path for path in (cache / "modules").iterdir() if not path.suffix]
+
+
+def test_a_trap_has_a_backtrace_of_function_names(wasmtime: EngineHost, guest: Path) -> None:
+    lines = wasmtime.run(guest, "trap").stderr.splitlines()
+    assert lines[:2] == ["runwasi: wasm trap: wasm `unreachable` instruction executed", "wasm backtrace:"]
+    names = [re.sub(r"^ +\d+: (.*) at offset 0x[0-9a-f]+$", r"\1", line) for line in lines[2:]]
+    assert names[:5] == ["count_down"] * 4 + ["main"]
+
+
+def test_a_stack_overflow_is_a_trap(wasmtime: EngineHost, guest: Path) -> None:
+    done = wasmtime.run(guest, "overflow")
+    assert done.returncode == 134
+    assert "call stack exhausted" in done.stderr or "out of bounds memory access" in done.stderr
+
+
+@pytest.mark.parametrize("cached", [False, True])
+def test_fuel_is_used_up(wasmtime: EngineHost, guest: Path, folder: Path, cached: bool) -> None:
+    cache = {"cache": str(folder)} if cached else NO_CACHE
+    done = wasmtime.run(guest, "spin", annotations={"io.runwasi.fuel": "1000000"}, **cache)
+    assert done.returncode == 134
+    assert "runwasi: wasm trap: all fuel consumed by WebAssembly" in done.stderr
+
+
+def test_memory_grows_no_further_than_the_limit_less_the_engines_share(
+    wasmtime: EngineHost, guest: Path
+) -> None:
+    done = wasmtime.run(guest, "grow", memory_limit=64 * MIB)
+    assert (done.returncode, done.stdout) == (3, "full at 51 MiB\n")
+
+
+def test_memory_can_be_bounded_by_annotation(wasmtime: EngineHost, guest: Path) -> None:
+    done = wasmtime.run(guest, "grow", memory_limit=64 * MIB, annotations={"io.runwasi.memory.max": "8Mi"})
+    assert done.stdout == "full at 7 MiB\n"
+
+
+def test_a_module_that_begins_beyond_the_limit_is_stopped_with_the_reason(
+    wasmtime: EngineHost, folder: Path
+) -> None:
+    module = folder / "large.wat"
+    module.write_text('(module (memory 1000) (func (export "_start")))')
+    done = wasmtime.run(module, annotations={"io.runwasi.memory.max": "1Mi"})
+    assert done.returncode == 126
+    assert "memory minimum size of 1000 pages exceeds memory limits" in done.stderr
+
+
+def test_tables_are_bounded_by_annotation(wasmtime: EngineHost, folder: Path) -> None:
+    module = folder / "table.wat"
+    module.write_text("""
+        (module
+          (table $t 1 funcref)
+          (func (export "_start")
+            (if (i32.ne (table.grow $t (ref.null func) (i32.const 1000)) (i32.const -1)) (then unreachable))))
+        """)
+    assert wasmtime.run(module).returncode == 134
+    assert wasmtime.run(module, annotations={"io.runwasi.table.elements.max": "100"}).returncode == 0
+
+
+@pytest.mark.parametrize("cached", [False, True])
+def test_it_runs_where_addresses_are_scarce(
+    wasmtime: EngineHost, guest: Path, folder: Path, cached: bool
+) -> None:
+    cache = {"cache": str(folder)} if cached else NO_CACHE
+    assert wasmtime.run(guest, "hello", address_space=400 * MIB, **cache).stdout == "hello\n"
+
+
+def test_an_artefact_is_made_once_and_used_again(wasmtime: EngineHost, guest: Path, folder: Path) -> None:
+    for _ in range(2):
+        assert wasmtime.run(guest, "hello", cache=str(folder)).stdout == "hello\n"
+    assert len(artefacts(folder)) == 1
+
+
+def test_settings_that_change_the_code_have_an_artefact_of_their_own(
+    wasmtime: EngineHost, guest: Path, folder: Path
+) -> None:
+    wasmtime.run(guest, cache=str(folder))
+    wasmtime.run(guest, cache=str(folder), annotations={"io.runwasi.fuel": "1000000000"})
+    assert len(artefacts(folder)) == 2
+
+
+def test_a_corrupt_artefact_is_made_anew(wasmtime: EngineHost, guest: Path, folder: Path) -> None:
+    wasmtime.run(guest, cache=str(folder))
+    (artefact,) = artefacts(folder)
+    whole = artefact.read_bytes()
+    artefact.chmod(0o600)
+    artefact.write_bytes(whole[:5000] + os.urandom(5000) + whole[10000:])
+    assert wasmtime.run(guest, "hello", cache=str(folder)).stdout == "hello\n"
+    assert artefact.read_bytes() == whole
+
+
+def test_a_fake_proc_in_the_image_is_not_asked_for_the_artefact(
+    wasmtime: EngineHost, guest: Path, folder: Path
+) -> None:
+    descriptors = folder / "root" / "proc" / "self" / "fd"
+    descriptors.mkdir(parents=True)
+    for number in range(64):
+        (descriptors / str(number)).write_bytes(b"what an attacker wants to be mapped as code")
+    cache = folder / "cache"
+    assert wasmtime.run(guest, "hello", cache=str(cache), root=str(folder / "root")).stdout == "hello\n"
+
+
+def test_a_reactor_is_initialized_before_its_function_is_called(wasmtime: EngineHost, folder: Path) -> None:
+    module = folder / "reactor.wat"
+    module.write_text("""
+        (module
+          (import "wasi_snapshot_preview1" "proc_exit" (func $exit (param i32)))
+          (global $ready (mut i32) (i32.const 1))
+          (func (export "_initialize") (global.set $ready (i32.const 9)))
+          (func (export "run") (call $exit (global.get $ready))))
+        """)
+    assert wasmtime.run(module, function="run").returncode == 9
+
+
+def test_a_trap_while_instantiating_is_a_trap(wasmtime: EngineHost, folder: Path) -> None:
+    module = folder / "start.wat"
+    module.write_text('(module (func $boom unreachable) (start $boom) (func (export "_start")))')
+    done = wasmtime.run(module)
+    assert done.returncode == 134
+    assert "runwasi: wasm trap: wasm `unreachable` instruction executed" in done.stderr
+
+
+def test_an_invalid_module_is_refused_with_the_place(wasmtime: EngineHost, guest: Path, folder: Path) -> None:
+    module = folder / "invalid.wasm"
+    code = guest.read_bytes()
+    module.write_bytes(code[:3000] + b"\xff" * 16 + code[3016:])
+    for cache in (NO_CACHE, {"cache": str(folder / "cache")}):
+        done = wasmtime.run(module, **cache)
+        assert done.returncode == 126
+        assert "at offset 3000: illegal opcode: 0xff" in done.stderr
+
+
+def test_descriptors_run_out_for_the_guest_alone(wasmtime: EngineHost, guest: Path, folder: Path) -> None:
+    (folder / "in").touch()
+    done = wasmtime.run(guest, "open-many", f"{folder}/in")
+    assert done.returncode == 0
+    assert done.stdout.startswith("opened ")
+
+
+def test_a_link_out_of_a_preopened_folder_leads_nowhere(
+    wasmtime: EngineHost, guest: Path, folder: Path
+) -> None:
+    (folder / "in").mkdir()
+    (folder / "secret").write_text("secret")
+    (folder / "in" / "link").symlink_to(folder / "secret")
+    (folder / "in" / "up").symlink_to("../secret")
+    for path in ("/in/link", "/in/up", "/in/../secret"):
+        done = wasmtime.run(guest, "cat", path, annotations={"io.runwasi.preopens": f"/in={folder}/in"})
+        assert (done.returncode, done.stdout) == (1, "")
