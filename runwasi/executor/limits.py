@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from runwasi.executor.errors import ContainerError, describe
 from runwasi.oci.decode import SpecError
+from runwasi.oci.record import replaced
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ def update(cgroup: Cgroup, resources: Resources) -> None:
     """
     if resources.devices:
         _set_devices(cgroup, resources)
-    _set_all(cgroup, resources)
+    _set_all(cgroup, _with_whole_bandwidth(cgroup, resources))
 
 
 def device_rules(resources: Resources | None) -> list[DeviceRule]:
@@ -91,6 +92,22 @@ def write_if_there(cgroup: Cgroup, controller: str, file: str, value: object) ->
     except FileNotFoundError:
         return False
     return True
+
+
+def _with_whole_bandwidth(cgroup: Cgroup, resources: Resources) -> Resources:
+    """Add what is in force to a CPU quota or period given alone: version 2 and systemd take them as one."""
+    cpu = resources.cpu
+    if cpu is None or bool(cpu.quota) == bool(cpu.period) or not cgroup.has("cpu"):
+        return resources
+    if cgroup.version == 2:
+        quota, period = cgroup.read("cpu", "cpu.max").split()
+    elif cgroup.unit:
+        quota, period = (cgroup.read("cpu", f"cpu.cfs_{name}_us") for name in ("quota", "period"))
+    else:
+        return resources
+    in_force = -1 if quota == "max" else int(quota)
+    whole = replaced(cpu, quota=cpu.quota or in_force, period=cpu.period or int(period))
+    return replaced(resources, cpu=whole)
 
 
 def _set_devices(cgroup: Cgroup, resources: Resources | None) -> None:

@@ -118,8 +118,21 @@ def test_a_period_that_the_old_quota_forbids_follows_the_new_one() -> None:
 
 def test_a_burst_that_the_old_quota_forbids_follows_the_new_one() -> None:
     refused = OSError(22, "Invalid argument")
-    writes = written(2, Resources(cpu=Cpu(quota=50, burst=20)), refuse={"cpu.max.burst": refused})
+    cpu = Cpu(quota=50, period=100_000, burst=20)
+    writes = written(2, Resources(cpu=cpu), refuse={"cpu.max.burst": refused})
     assert writes == ["cpu.max=50 100000", "cpu.max.burst=20"]
+
+
+@pytest.mark.parametrize(
+    ("cpu", "in_force", "whole"),
+    [
+        (Cpu(quota=3000), "max 50000\n", "3000 50000"),
+        (Cpu(period=20_000), "5000 50000\n", "5000 20000"),
+        (Cpu(period=20_000), "max 50000\n", "max 20000"),
+    ],
+)
+def test_a_quota_or_period_alone_leaves_the_other_in_force(cpu: Cpu, in_force: str, whole: str) -> None:
+    assert written(2, Resources(cpu=cpu), {"cpu.max": in_force}) == [f"cpu.max={whole}"]
 
 
 def test_block_devices_have_a_line_each() -> None:

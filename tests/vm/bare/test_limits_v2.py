@@ -75,7 +75,7 @@ def test_cpu_limits_are_converted(cgroup: Cgroup) -> None:
     limits.update(cgroup, Resources(cpu=Cpu(quota=60_000, period=50_000, burst=30_000)))
     assert cgroup.read("cpu", "cpu.max.burst") == "30000\n"
     limits.update(cgroup, Resources(cpu=Cpu(quota=-1, burst=0)))
-    assert cgroup.read("cpu", "cpu.max") == "max 100000\n"
+    assert cgroup.read("cpu", "cpu.max") == "max 50000\n"  # the period stays
     limits.update(cgroup, Resources(cpu=Cpu(idle=1)))
     assert cgroup.read("cpu", "cpu.idle") == "1\n"
 
