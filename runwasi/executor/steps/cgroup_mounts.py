@@ -41,7 +41,7 @@ def mount_cgroup(ctx: InitContext, place: Place) -> None:
     target = open_destination(ctx.root_fd, place, directory=True)
     try:
         place.member = ""
-        if UNIFIED in ctx.cgroup_paths or not ctx.cgroup_paths:
+        if ctx.cgroup_paths.keys() <= {UNIFIED}:  # a hybrid host's has no controllers
             _mount_unified(ctx, place, target)
         else:
             _mount_hierarchies(ctx, place, target)
@@ -65,7 +65,7 @@ def _mount_unified(ctx: InitContext, place: Place, target: int) -> None:
 
 def _mount_hierarchies(ctx: InitContext, place: Place, target: int) -> None:
     """Mount a tmpfs and into it, for each hierarchy of version 1, the container's own directory."""
-    tree = new_mount("tmpfs", "cgroup", ("mode=755",), _SAFE)
+    tree = new_mount("tmpfs", "tmpfs", ("mode=755",), _SAFE)
     try:
         attach(place, tree, target, keep_writable=True)
         for name, path in _hierarchies(ctx.cgroup_paths).items():
@@ -98,6 +98,8 @@ def _hierarchies(paths: Mapping[str, str]) -> dict[str, str]:
     """Return the container's directory in each hierarchy, by the name of the hierarchy's mount point."""
     found: dict[str, str] = {}
     for controller, path in paths.items():
+        if controller == UNIFIED:
+            continue
         inside, _, rest = path.partition(f"{_HOST_ROOT}/")
         name = rest.partition("/")[0] if not inside else controller.removeprefix("name=")
         found[name] = path
