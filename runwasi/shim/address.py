@@ -45,7 +45,7 @@ def socket_path(containerd: str, namespace: str, group: str, directory: str = ""
     return f"{directory or DEFAULT_DIRECTORY}/{digest}"
 
 
-def listen_or_find(path: str) -> int:
+def listen_or_find(path: str, kind: int = _socket.SOCK_STREAM) -> int:
     """Listen at path and return the socket, or -1 when a server there answers already.
 
     A file left by a killed server is replaced. Concurrent starts in one pod take their turns under a lock,
@@ -57,16 +57,16 @@ def listen_or_find(path: str) -> int:
     try:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if os.path.lexists(path):
-            if answers(path):
+            if answers(path, kind):
                 return -1
             os.unlink(path)
-        return _listen(path)
+        return _listen(path, kind)
     finally:
         os.close(lock)
 
 
-def _listen(path: str) -> int:
-    sock = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC)
+def _listen(path: str, kind: int) -> int:
+    sock = _socket.socket(_socket.AF_UNIX, kind | _socket.SOCK_CLOEXEC)
     umask = os.umask(0o177)
     try:
         sock.bind(path)
@@ -79,9 +79,9 @@ def _listen(path: str) -> int:
     return sock.detach()
 
 
-def answers(path: str) -> bool:
+def answers(path: str, kind: int = _socket.SOCK_STREAM) -> bool:
     """Tell whether a server listens at path."""
-    sock = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC | _socket.SOCK_NONBLOCK)
+    sock = _socket.socket(_socket.AF_UNIX, kind | _socket.SOCK_CLOEXEC | _socket.SOCK_NONBLOCK)
     try:
         sock.connect(path)
     except BlockingIOError:

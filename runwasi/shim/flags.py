@@ -7,7 +7,17 @@ start|delete`.
 
 from __future__ import annotations
 
-_TEXT = ("namespace", "address", "publish-binary", "id", "bundle", "socket", "group", "ttrpc-address")
+_TEXT = (
+    "namespace",
+    "address",
+    "publish-binary",
+    "id",
+    "bundle",
+    "socket",
+    "group",
+    "ttrpc-address",
+    "shim-cgroup",
+)
 _SWITCHES = ("debug", "v", "version", "info")
 _TRUE, _FALSE = ("1", "t", "T", "true", "TRUE", "True"), ("0", "f", "F", "false", "FALSE", "False")
 
@@ -19,12 +29,12 @@ class UsageError(ValueError):
 class Flags:
     """What the command line said; a text that was not given is empty.
 
-    group and ttrpc_address are ours: the launcher passes them to the server it starts.
+    group, ttrpc_address and shim_cgroup are ours: the launcher passes them to the server it starts.
     """
 
     def __init__(self) -> None:
         self.namespace = self.address = self.id = self.bundle = self.socket = ""
-        self.publish_binary = self.group = self.ttrpc_address = ""
+        self.publish_binary = self.group = self.ttrpc_address = self.shim_cgroup = ""
         self.debug = self.v = self.version = self.info = False
         self.action = ""
 
@@ -51,6 +61,13 @@ class Flags:
             else:
                 raise UsageError(f"flag provided but not defined: -{name}")
         return flags
+
+    def arguments(self) -> list[str]:
+        """Return arguments that parse to the same."""
+        texts = {name: getattr(self, name.replace("-", "_")) for name in _TEXT}
+        arguments = [part for name, value in texts.items() if value for part in (f"-{name}", value)]
+        arguments += [f"-{name}" for name in _SWITCHES if getattr(self, name)]
+        return [*arguments, self.action] if self.action else arguments
 
     def _set(self, name: str, value: str | bool) -> None:
         setattr(self, name.replace("-", "_"), value)

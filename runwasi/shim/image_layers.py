@@ -6,7 +6,6 @@ Everything is imported there: a native container makes no connection, and its sh
 from __future__ import annotations
 
 import os
-from contextlib import suppress
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -41,8 +40,10 @@ class ImageLayers:
             keep_artefact(self._address, self._namespace, name, layer, key, artefact)
         except ContainerdError as error:
             line = f"runwasi: what is compiled of {layer} is not kept in containerd: {error}\n"
-            with suppress(OSError):  # standard error is the log that containerd reads while it is up
+            try:
                 os.write(2, line.encode())
+            except OSError:  # the log, which nobody reads while containerd is down
+                pass
 
     def _loaded_engine(self) -> Engine:
         from runwasi.engines import registry  # late: see above

@@ -11,10 +11,10 @@ from runwasi.proto.wire import WireError
 _FEATURES_TYPE = "types.containerd.io/opencontainers/runtime-spec/1/features/Features"
 
 
-def runtime_info(engine: str, stdin: bytes) -> bytes:
+def runtime_info(engine: str, shared: bool, stdin: bytes) -> bytes:
     """Return the RuntimeInfo message; stdin holds the runtime's options, which it repeats."""
     return RuntimeInfo(
-        name=runtime_name(engine),
+        name=runtime_name(engine, shared=shared),
         version=RuntimeVersion(version=__version__),
         options=_options(stdin),
         features=_features(),

@@ -22,34 +22,37 @@ _MAX_STDIN = 10 << 20
 _DEBUG_LEVEL = -4
 
 
-def main(engine: str | Engine) -> NoReturn:
+def main(engine: str | Engine, *, shared: bool = False) -> NoReturn:
     """Run the shim of an engine, given by name or as an object, with the arguments of this process.
 
-    Ends the process. A launcher puts the packages' folder on sys.path and calls `main("wasmtime")`.
+    With shared the pod's server is forked by the engine's node daemon. Ends the process. A launcher puts the
+    packages' folder on sys.path and calls `main("wasmtime")`.
     """
-    os._exit(_status(engine))  # without tearing the interpreter down: containerd would wait 3 ms for that
+    os._exit(
+        _status(engine, shared)
+    )  # without tearing the interpreter down: containerd would wait 3 ms for that
 
 
-def _status(engine: str | Engine) -> int:
+def _status(engine: str | Engine, shared: bool) -> int:
     try:
         flags = Flags.parse(sys.argv[1:])
-        return _run(flags, engine)
+        return _run(flags, engine, shared)
     except (UsageError, OSError, ValueError) as error:
         os.write(2, f"{os.path.basename(sys.argv[0])}: {_text(error)}\n".encode())
         return 1
 
 
-def _run(flags: Flags, engine: str | Engine) -> int:
+def _run(flags: Flags, engine: str | Engine, shared: bool) -> int:
     if flags.v or flags.version:
         return _print_version()
     if flags.info:
         from runwasi.shim.info import runtime_info
 
-        return _write(runtime_info(engine_name(engine), _read_stdin()))
+        return _write(runtime_info(engine_name(engine), shared, _read_stdin()))
     if not flags.namespace:
         raise UsageError("shim namespace cannot be empty")
     if flags.action == "start":
-        return _start(flags, engine)
+        return _start(flags, engine, shared)
     if flags.action == "delete":
         from runwasi.shim.cleanup import delete
 
@@ -57,7 +60,7 @@ def _run(flags: Flags, engine: str | Engine) -> int:
     raise UsageError(f"unknown action {flags.action!r}: start or delete is wanted")
 
 
-def _start(flags: Flags, engine: str | Engine) -> int:
+def _start(flags: Flags, engine: str | Engine, shared: bool) -> int:
     from runwasi.shim import address
 
     bootstrap = _bootstrap(flags)
@@ -66,13 +69,18 @@ def _start(flags: Flags, engine: str | Engine) -> int:
     path = address.socket_path(flags.address, flags.namespace, group, bootstrap.socket_dir)
     listener = address.listen_or_find(path)
     if listener >= 0:
-        from runwasi.shim import spawn
-
         flags.group, flags.bundle, flags.socket = group, bundle, path
         flags.ttrpc_address = os.environ.get("TTRPC_ADDRESS", bootstrap.ttrpc_address)
         flags.debug = flags.debug or bootstrap.log_level <= _DEBUG_LEVEL
         try:
-            spawn.server(flags, engine, listener, bootstrap.shim_cgroup)
+            if shared:
+                from runwasi.shim import handover
+
+                handover.server(flags, engine_name(engine), listener, bootstrap.shim_cgroup)
+            else:
+                from runwasi.shim import spawn
+
+                spawn.server(flags, engine, listener, bootstrap.shim_cgroup)
         except BaseException:
             os.unlink(path)
             raise

@@ -28,8 +28,8 @@ _CODE = """\
 import gc, sys
 gc.disable()  # importing makes no garbage; the server turns it on again
 sys.path[:] = {path!r}
-from runwasi.shim.server import main
-main({engine})"""
+from {module} import {function}
+{function}({engine})"""
 
 
 def server(flags: Flags, engine: str | Engine, listener: int, shim_cgroup: str) -> None:
@@ -40,10 +40,10 @@ def server(flags: Flags, engine: str | Engine, listener: int, shim_cgroup: str) 
         return
     try:
         os.setsid()
-        _arrange_descriptors(flags.bundle, listener)
+        arrange_descriptors(flags.bundle, listener)
         if shim_cgroup:
-            _join_cgroup(shim_cgroup)
-        execute(_arguments(flags, engine))
+            join_cgroup(shim_cgroup)
+        execute(command("runwasi.shim.server", "main", engine, flags.arguments()))
     except BaseException as error:  # noqa: BLE001  nothing of the launcher may run on in its child
         os.write(2, f"cannot start the shim's server: {error!r}\n".encode(errors="replace"))
     finally:
@@ -80,24 +80,13 @@ def _read_only_clone(path: str) -> int:
     return tree if result == 0 else -1
 
 
-def _arguments(flags: Flags, engine: str | Engine) -> list[str]:
-    """Return the interpreter's arguments; those after -c read like a shim's own, for whoever looks at ps."""
-    code = _CODE.format(path=sys.path, engine=_engine_expression(engine))
-    arguments = [
-        "-I",
-        "-S",
-        "-c",
-        code,
-        "-namespace",
-        flags.namespace,
-        "-id",
-        flags.id,
-        "-address",
-        flags.address,
-    ]
-    arguments += ["-bundle", flags.bundle, "-group", flags.group, "-socket", flags.socket]
-    arguments += ["-ttrpc-address", flags.ttrpc_address]
-    return [*arguments, "-debug"] if flags.debug else arguments
+def command(module: str, function: str, engine: str | Engine, arguments: list[str]) -> list[str]:
+    """Return the interpreter's arguments to call a function of ours with the engine.
+
+    The arguments after the code read like a shim's own, for whoever looks at ps.
+    """
+    code = _CODE.format(path=sys.path, module=module, function=function, engine=_engine_expression(engine))
+    return ["-I", "-S", "-c", code, *arguments]
 
 
 def _engine_expression(engine: str | Engine) -> str:
@@ -108,7 +97,7 @@ def _engine_expression(engine: str | Engine) -> str:
     return f"getattr(__import__({kind.__module__!r}, fromlist=['_']), {kind.__qualname__!r})()"
 
 
-def _arrange_descriptors(bundle: str, listener: int) -> None:
+def arrange_descriptors(bundle: str, listener: int) -> None:
     """Put listener and log where the server expects them; leave nothing of containerd's open."""
     from runwasi.shim.log import open_log
 
@@ -123,7 +112,7 @@ def _arrange_descriptors(bundle: str, listener: int) -> None:
     os.closerange(LISTENER + 1, max(listener, log, null) + 1)
 
 
-def _join_cgroup(path: str) -> None:
+def join_cgroup(path: str) -> None:
     """Move into the operator's cgroup for shims, in every hierarchy that has it."""
     from runwasi.linux import cgroups  # late: only with the ShimCgroup option
 

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 PROGRAMS = {
     "runwasi": f"{BIN}/containerd-shim-wasmtime-v1",
+    "shared": f"{BIN}/containerd-shim-wasmtimed-v1",
     "runc": "/usr/bin/containerd-shim-runc-v2",
 }
 _SECONDS = 20

@@ -1,0 +1,138 @@
+"""The node daemon of shared mode: it has the server's code and the engine loaded, and forks a server per pod.
+
+A fork shares the daemon's memory copy-on-write and needs no start of Python. The pods' servers do not depend
+on the daemon afterwards: it may end, be killed or be replaced while they run on.
+"""
+
+from __future__ import annotations
+
+import _signal  # type: ignore[import-not-found]  # signal itself takes 3 ms to import, for its enumerations
+import _socket
+import gc
+import os
+import sys
+
+from runwasi.engines import registry
+from runwasi.engines.engine import EngineMissing
+from runwasi.linux import process, sockets
+from runwasi.shim import address, server, spawn
+from runwasi.shim.flags import Flags, UsageError
+from runwasi.shim.handover import MAX_PACKET, manager_path
+from runwasi.shim.log import Log
+from runwasi.shim.orphans import Orphans
+from runwasi.shim.reactor import Reactor
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from runwasi.engines.engine import Engine
+
+_STDERR = 2
+
+
+def main(engine: str | Engine) -> int:
+    """Run the daemon of an engine until SIGTERM or SIGINT; returns the exit status.
+
+    `-address PATH` is where client shims find it, by default /run/io.containerd.ENGINE.v1/manager.sock.
+    """
+    try:
+        flags = Flags.parse(sys.argv[1:])
+    except UsageError as error:
+        print(f"{os.path.basename(sys.argv[0])}: {error}", file=sys.stderr)
+        return 1
+    path = flags.address or manager_path(engine if isinstance(engine, str) else engine.name)
+    os.makedirs(os.path.dirname(path), 0o711, exist_ok=True)
+    spawn.execute(spawn.command("runwasi.shim.daemon", "serve", engine, ["-address", path]))
+    return 1
+
+
+def serve(engine: str | Engine) -> None:
+    """Serve, in the read-only copy of the interpreter that pods' servers must run from too."""
+    flags = Flags.parse(sys.argv[1:])
+    log = Log(_STDERR, debug=flags.debug)
+    loaded = registry.load(engine) if isinstance(engine, str) else engine
+    try:
+        loaded.load()
+    except EngineMissing as error:
+        log.warning("native containers only", error=str(error))
+    listener = address.listen_or_find(flags.address, _socket.SOCK_SEQPACKET)
+    if listener < 0:
+        log.error("another daemon answers there", address=flags.address)
+        os._exit(1)
+    Daemon(loaded, listener, log).run()
+    os.unlink(flags.address)
+
+
+class Daemon:
+    """Takes requests, and forks."""
+
+    def __init__(self, engine: Engine, listener: int, log: Log) -> None:
+        self._engine = engine
+        self._listener = listener
+        self._log = log
+        self._reactor = Reactor(on_error=lambda error: log.fault("daemon", error))
+
+    def run(self) -> None:
+        """Serve until a signal says to end."""
+        os.set_blocking(self._listener, False)
+        self._reactor.watch(self._listener, self._accept)
+        stop = self._reactor.stop
+        Orphans(self._reactor, {_signal.SIGTERM: stop, _signal.SIGINT: stop})
+        gc.collect()
+        gc.freeze()
+        self._log.info("serving", engine=self._engine.name)
+        self._reactor.run()
+
+    def _accept(self, _events: int) -> None:
+        try:
+            client = sockets.accept(self._listener)
+        except (BlockingIOError, ConnectionAbortedError):
+            return
+        if sockets.peer_credentials(client)[1:] != (os.geteuid(), os.getegid()):
+            os.close(client)
+            return
+
+        def ready(_events: int) -> None:
+            self._reactor.unwatch(client)
+            try:
+                self._take(client)
+            finally:
+                os.close(client)
+
+        self._reactor.watch(client, ready)
+
+    def _take(self, client: int) -> None:
+        packet, fds = sockets.receive_fds(client, MAX_PACKET)
+        try:
+            if len(fds) != 1:
+                return  # gone, or nothing we know
+            flags = Flags.parse(packet.decode().split("\0"))
+            self._fork(flags, fds[0])
+            os.write(client, b"ok")
+        except (OSError, ValueError) as error:
+            self._log.error("cannot serve a pod", error=str(error))
+            os.write(client, str(error).encode())
+        finally:
+            sockets.close_all(fds)
+
+    def _fork(self, flags: Flags, listener: int) -> None:
+        child = process.fork_into()
+        if child is not None:
+            os.close(child.pidfd)
+            return
+        try:
+            serve_pod(flags, self._engine, listener)
+        except BaseException as error:  # noqa: BLE001  nothing of the daemon may run on in its child
+            self._log.fault(f"server of {flags.group}", error)
+        finally:
+            os._exit(0)
+
+
+def serve_pod(flags: Flags, engine: Engine, listener: int) -> None:
+    """Become the server of a pod, in a process just forked."""
+    _signal.set_wakeup_fd(-1)
+    os.setsid()
+    process.close_fds_except({0, 1, _STDERR, listener})
+    spawn.arrange_descriptors(flags.bundle, listener)
+    if flags.shim_cgroup:
+        spawn.join_cgroup(flags.shim_cgroup)
+    server.serve(flags, engine, spawn.LISTENER, _STDERR)

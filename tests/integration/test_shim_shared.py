@@ -1,0 +1,138 @@
+"""Shared mode: a node daemon that forks the pods' servers, and a client shim that asks it to."""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import subprocess
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from runwasi.proto import task_types
+from tests.support.places import BIN
+from tests.support.shim import EventSink, Shim, running
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from tests.integration.conftest import BundleMaker
+
+SLEEP = ["sleep", "1000"]
+
+
+@pytest.fixture
+def sink(folder: Path) -> Iterator[EventSink]:
+    sink = EventSink(folder / "containerd.sock.ttrpc")
+    yield sink
+    sink.close()
+
+
+class Daemon:
+    """A node daemon with a socket of its own."""
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / "manager" / "manager.sock"
+        self.process = subprocess.Popen(
+            [f"{BIN}/containerd-wasmtimed", "-address", str(self.path)],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+        )
+        assert self.process.stderr is not None
+        select.select([self.process.stderr], [], [], 20)
+        assert b'msg="serving"' in self.process.stderr.readline()
+
+    def stop(self, how: int = signal.SIGTERM) -> None:
+        if self.process.poll() is None:
+            self.process.send_signal(how)
+            self.process.wait(20)
+        if self.process.stderr:
+            self.process.stderr.close()
+
+
+@pytest.fixture
+def daemon(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Daemon]:
+    daemon = Daemon(folder)
+    monkeypatch.setenv("RUNWASI_MANAGER", str(daemon.path))
+    yield daemon
+    daemon.stop()
+
+
+@pytest.fixture
+def shim(session_name: str, sink: EventSink) -> Iterator[Shim]:
+    shim = Shim("shared", session_name, sink)
+    yield shim
+    shim.clean()
+
+
+def test_a_pod_is_served_by_a_fork_of_the_daemon(
+    daemon: Daemon, shim: Shim, bundle: BundleMaker, container_id: str, sink: EventSink
+) -> None:
+    with running(shim, container_id, bundle(["sh", "-c", "exit 3"])) as task:
+        assert task.pid != daemon.process.pid
+        assert os.getsid(task.pid) == task.pid
+        assert os.statvfs(f"/proc/{task.pid}/exe").f_flag & os.ST_RDONLY
+        task.run()
+        assert task.call("Wait").exit_status == 3
+        task.call("Delete")
+        assert sink.topics(4) == ["create", "start", "exit", "delete"]
+
+
+def test_pods_outlive_a_killed_daemon(
+    daemon: Daemon, shim: Shim, bundle: BundleMaker, container_id: str
+) -> None:
+    with running(shim, container_id, bundle(SLEEP)) as task:
+        task.run()
+        daemon.stop(signal.SIGKILL)
+        assert task.call("State").status == task_types.RUNNING
+        task.call("Kill", signal=9)
+        assert task.call("Wait").exit_status == 137
+        task.call("Delete")
+
+
+def test_a_second_daemon_takes_over_after_a_killed_one(
+    daemon: Daemon, shim: Shim, bundle: BundleMaker, container_id: str, folder: Path
+) -> None:
+    daemon.stop(signal.SIGKILL)
+    successor = Daemon(folder)
+    try:
+        with running(shim, container_id, bundle(SLEEP)) as task:
+            task.create()
+    finally:
+        successor.stop()
+
+
+def test_a_missing_daemon_is_named_in_the_error(
+    shim: Shim, bundle: BundleMaker, container_id: str, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RUNWASI_MANAGER", str(folder / "nobody.sock"))
+    done = subprocess.run(
+        shim.command(container_id, "start"),
+        cwd=bundle(SLEEP).path,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "is containerd-wasmtimed running" in done.stderr
+
+
+def test_the_daemons_socket_is_for_root_only(daemon: Daemon) -> None:
+    assert daemon.path.stat().st_mode & 0o777 == 0o600
+    assert daemon.path.parent.stat().st_mode & 0o777 == 0o711
+
+
+def test_an_idle_daemon_does_not_wake_up(daemon: Daemon) -> None:
+    def switches() -> int:
+        status = f"/proc/{daemon.process.pid}/status"
+        with open(status, encoding="utf-8") as file:
+            return sum(int(line.split()[1]) for line in file if "ctxt_switches" in line)
+
+    before = switches()
+    time.sleep(2)
+    assert switches() == before
