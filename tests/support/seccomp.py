@@ -38,7 +38,7 @@ def filtered(filter_: Filter, work: Callable[[], int]) -> int:
 # What an ordinary program calls: about what Docker's default profile allows, whose size matters here.
 _ORDINARY = """
 accept accept4 access alarm bind brk capget capset chdir chmod chown clock_getres clock_gettime
-clock_nanosleep close close_range connect copy_file_range creat dup dup2 dup3 epoll_create epoll_create1
+clock_nanosleep clone close close_range connect copy_file_range creat dup dup2 dup3 epoll_create epoll_create1
 epoll_ctl epoll_pwait epoll_wait eventfd eventfd2 execve execveat exit exit_group faccessat faccessat2
 fadvise64 fallocate fchdir fchmod fchmodat fchown fchownat fcntl fdatasync fgetxattr flistxattr flock fork
 fremovexattr fsetxattr fstat fstatfs fsync ftruncate futex futex_waitv getcpu getcwd getdents getdents64
