@@ -116,11 +116,11 @@ def _packages_for(engine: str) -> list[Path]:
 
 
 def python_package(requirement: str) -> Path:
-    """The folder of a package from PyPI, downloaded once and kept out of the environment."""
+    """The folder of a package from PyPI, without its dependencies; downloaded once, kept out of the environment."""
     folder = CACHE / "pypi" / requirement
     if not folder.exists():
         partial = folder.with_name(f"{folder.name}.{os.getpid()}")
         command = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-        subprocess.run([*command, "--target", partial, requirement], check=True)
+        subprocess.run([*command, "--no-deps", "--target", partial, requirement], check=True)
         partial.rename(folder)
     return folder
