@@ -7,6 +7,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from runwasi.engines.engine import Engine
+    from runwasi.engines.layers import Layer
     from runwasi.executor.protocol import Channel
     from runwasi.executor.seccomp_profile import Filter
     from runwasi.executor.workload import Native, Wasm
@@ -60,6 +61,8 @@ class ChildContext:
         self.engine: Engine | None = None
         """The engine, loaded, when what is to run may need it."""
         self.may_fetch_layers = False
+        self.layers: tuple[Layer, ...] = ()
+        """The wasm layers of the container's image, when no file of its root is the program."""
         self.workload: Native | Wasm
         self.env: tuple[str, ...] = process.env
         self.verdict = channel
@@ -85,7 +88,8 @@ class ChildContext:
 
     def lasting_fds(self) -> set[int]:
         """Return the descriptors that must live until the workload."""
-        return {0, 1, 2, *range(3, 3 + self.preserve_fds), self.channel.fileno()}
+        layers = (layer.fd for layer in self.layers)
+        return {0, 1, 2, *range(3, 3 + self.preserve_fds), self.channel.fileno(), *layers}
 
 
 class InitContext(ChildContext):

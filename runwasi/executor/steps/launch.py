@@ -16,6 +16,7 @@ from _signal import (  # type: ignore[import-not-found]  # the module signal add
 from runwasi.engines.engine import EXIT_REFUSED, EXIT_TRAP, EngineError, Module, Stdio, Trap
 from runwasi.engines.layers import Layer
 from runwasi.engines.module_cache import cache_key_of
+from runwasi.engines.sniff import SNIFF_SIZE, sniff
 from runwasi.executor import hooks, workload
 from runwasi.executor.protocol import COMPILE, CREATE_RUNTIME, LAYERS, READY, Channel
 from runwasi.executor.steps.identity import complete_env
@@ -68,8 +69,21 @@ def _state(ctx: InitContext, status: Status) -> bytes:
 def anticipate_engine(ctx: ChildContext) -> None:
     """Load the engine while the host's files are in sight, when what args[0] names may need one."""
     kind = workload.foresee(_request(ctx), ctx.root_fd)
-    if kind in workload.WASM_KINDS or (kind is None and ctx.may_fetch_layers):
+    if kind is None and ctx.may_fetch_layers:  # asked for now, as their kind says what of the engine to load
+        ctx.layers = _fetch_layers(ctx.channel)
+        kinds = {sniff(os.pread(layer.fd, SNIFF_SIZE, 0)) for layer in ctx.layers}
+        kind = kinds.pop() if len(kinds) == 1 else None
+    if kind in workload.WASM_KINDS or ctx.layers:
         ctx.engine = _loaded_engine(ctx, kind)
+
+
+def _fetch_layers(channel: Channel) -> tuple[Layer, ...]:
+    answer = channel.request(LAYERS)
+    texts = (field.split("\n") for field in answer.fields)
+    return tuple(
+        Layer(title, media_type, digest, blob, fd, kept.split())
+        for (title, media_type, digest, blob, kept), fd in zip(texts, answer.fds, strict=True)
+    )
 
 
 def _loaded_engine(ctx: ChildContext, kind: Kind | None) -> Engine:
@@ -105,15 +119,8 @@ class _Parent:
         return self._ctx.engine
 
     def fetch_layers(self) -> tuple[Layer, ...]:
-        """Ask for the wasm layers of the container's image; () where there is nobody to ask."""
-        if not self._ctx.may_fetch_layers:
-            return ()
-        answer = self._ctx.channel.request(LAYERS)
-        texts = (field.split("\n") for field in answer.fields)
-        return tuple(
-            Layer(title, media_type, digest, blob, fd, kept.split())
-            for (title, media_type, digest, blob, kept), fd in zip(texts, answer.fds, strict=True)
-        )
+        """Return the wasm layers of the container's image, which anticipate_engine asked for."""
+        return self._ctx.layers
 
     def compiled(self, module: Module, layer: Layer | None = None) -> Module:
         """Ask for the artefact of a module; the same module comes back where its engine makes none."""

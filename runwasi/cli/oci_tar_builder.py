@@ -1,0 +1,7 @@
+"""The program `oci-tar-builder`: `runwasi image build` under the name that other runwasi users know."""
+
+from __future__ import annotations
+
+from runwasi.cli.image import tar_builder_main as main
+
+__all__ = ["main"]
