@@ -144,18 +144,9 @@ class Containerd:
     ) -> Iterator[int]:
         """A container that runs detached, by its pid; killed and removed in the end, whatever it is then."""
         log = self.folder / f"{container}.log"
-        self.ctr(
-            "run",
-            "--detach",
-            "--runtime",
-            runtime,
-            "--log-uri",
-            f"file://{log}",
-            *options,
-            image,
-            container,
-            *command,
-        )
+        log.unlink(missing_ok=True)
+        how = ("--detach", "--runtime", runtime, "--log-uri", f"file://{log}")
+        self.ctr("run", *how, *options, image, container, *command)
         try:
             yield self.pid_of(container)
         finally:

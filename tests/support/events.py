@@ -39,7 +39,7 @@ class Events:
             try:
                 event = self._arrived.get(timeout=_SECONDS)
             except queue.Empty:
-                raise AssertionError(f"no {topic} among {seen}") from None
+                raise AssertionError(f"no {topic} after {[event.topic for event in seen]}") from None
             if event.topic.startswith("/tasks/"):
                 seen.append(event)
             if event.topic == topic:

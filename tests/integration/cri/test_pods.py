@@ -237,7 +237,7 @@ def test_a_hosts_folder_is_mounted(cri: Cri, handler: str, folder: Path) -> None
             BUSYBOX_IMAGE, ["sh", "-c", "cat /data/file; touch /data/x || echo ro"], mounts=mounts
         )
         container.wait()
-        lines = container.log_lines(2)
+        lines = container.log_lines(3)
         assert lines[0] == "content"
         assert lines[-1] == "ro"
 
