@@ -23,36 +23,41 @@ import gc, os, sys
 
 gc.disable()  # nothing that a start makes is garbage before its end
 sys.path += {folders!r}
-from {module} import main
+from {module} import {function}
 
-status = main({arguments})
+status = {function}({arguments})
 sys.stdout.flush()
 os._exit(status)  # taking the interpreter down would cost 3 ms
 """
 
 
-def programs() -> dict[str, tuple[str, str]]:
-    """Every program's name, with the module whose main() it calls and the arguments of that call."""
+def programs() -> dict[str, tuple[str, str, str]]:
+    """Every program's name, with the module and the function that it calls, and the arguments of the call."""
     table = {
-        "runwasi": ("runwasi.cli.main", ""),
-        "oci-tar-builder": ("runwasi.cli.oci_tar_builder", ""),
+        "runwasi": ("runwasi.cli.main", "main", ""),
+        "oci-tar-builder": ("runwasi.cli.image", "tar_builder_main", ""),
     }
     for engine in ENGINES:
-        table[f"containerd-shim-{engine}-v1"] = ("runwasi.shim.main", f'"{engine}"')
-        table[f"containerd-shim-{engine}d-v1"] = ("runwasi.shim.client", f'"{engine}"')
-        table[f"containerd-{engine}d"] = ("runwasi.shim.daemon", f'"{engine}"')
+        table[f"containerd-shim-{engine}-v1"] = ("runwasi.shim.main", "main", f'"{engine}"')
+        table[f"containerd-shim-{engine}d-v1"] = ("runwasi.shim.client", "main", f'"{engine}"')
+        table[f"containerd-{engine}d"] = ("runwasi.shim.daemon", "main", f'"{engine}"')
     return table
 
 
 def write(bin_folder: str, python: str, folders: list[str]) -> None:
     """Write every launcher into bin_folder, by renames, so that one being executed is never half there."""
     os.makedirs(bin_folder, exist_ok=True)
-    for name, (module, arguments) in programs().items():
+    for name, (module, function, arguments) in programs().items():
         path = os.path.join(bin_folder, name)
         with open(path + ".new", "w", encoding="utf-8") as file:
             file.write(
                 _LAUNCHER.format(
-                    python=python, mark=_MARK, folders=folders, module=module, arguments=arguments
+                    python=python,
+                    mark=_MARK,
+                    folders=folders,
+                    module=module,
+                    function=function,
+                    arguments=arguments,
                 )
             )
         os.chmod(path + ".new", 0o755)

@@ -6,6 +6,7 @@ import contextlib
 import os
 import subprocess
 import tempfile
+import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -110,9 +111,22 @@ def _crun_usable() -> Iterator[None]:
         try:
             yield
         finally:
-            subprocess.run(["umount", hierarchy], check=True)
+            _unmount(hierarchy)
     finally:
         hierarchy.rmdir()
+
+
+def _unmount(hierarchy: Path) -> None:
+    """Unmount a hierarchy so that it ceases to be: it stays, unseen, when a cgroup in it is not quite gone."""
+    for _ in range(20):
+        for left in sorted(hierarchy.glob("*/"), reverse=True):
+            left.rmdir()
+        subprocess.run(["umount", hierarchy], check=True)
+        if hierarchy.name not in Path("/proc/self/cgroup").read_text():
+            return
+        time.sleep(0.1)
+        subprocess.run(["mount", "-t", "cgroup", "-o", hierarchy.name, "cgroup", hierarchy], check=True)
+    raise RuntimeError(f"the cgroup hierarchy {hierarchy.name} does not go")
 
 
 def _words(file: Path) -> list[str]:

@@ -8,9 +8,9 @@ from pathlib import Path
 
 from scripts.bench.bed import CLI_IMAGE, MODULE, NATIVE_IMAGE, WASM_IMAGE, Bed
 from scripts.bench.measure import Goal, Result, in_turns
+from scripts.bench.pod import running_shim
 from tests.support.containerd import RUNC, WASMTIME
 from tests.support.places import BIN
-from tests.support.shim import running_shim
 from tests.support.ttrpc import Methods
 
 _TRUE = "/bin/true"
@@ -20,9 +20,7 @@ def warm_pod(bed: Bed, runs: int) -> Result:
     """B1: a container in a pod whose shim is running, asked over ttrpc."""
     bundle = bed.bundle("true", _TRUE)
     pod = bed.id()
-    with running_shim(
-        "containerd-shim-wasmtime-v1", bundle, pod, namespace=bed.session, address=bed.containerd.address
-    ) as shim:
+    with running_shim(bundle, pod, namespace=bed.session, address=bed.containerd.address) as shim:
         samples = in_turns(
             {
                 "runwasi: create, start, wait, delete": lambda: _through(shim, bed, bundle),
