@@ -32,8 +32,8 @@ lint: .venv/ready ## Format, lint and types
 	$(VENV)/ruff check .
 	$(VENV)/mypy
 
-test-unit: packages-test .venv/ready build/wasi-demo-app.wasm ## Unit tests
-	$(VENV)/python -m pytest tests/unit
+test-unit: packages-test .venv/ready build/wasi-demo-app.wasm ## Unit tests, and every call of WASI preview 1
+	$(VENV)/python -m pytest tests/unit tests/wasi
 
 test-integration: packages-test build/bin build/wasi-demo-app.wasm newer-containerds ## Tests on the real kernel and containerd, as root
 	@test "$$(id -u)" = 0 || { echo "the integration tests make namespaces and cgroups: run them as root" >&2; exit 1; }

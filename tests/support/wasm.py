@@ -6,7 +6,7 @@ import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
-SOURCES = Path(__file__).resolve().parent / "wasm"
+SOURCES = Path(__file__).resolve().parent / "guests"
 
 
 def compile_c(sources: Sequence[Path], module: Path, *options: str) -> Path:
@@ -27,5 +27,5 @@ def compile_c(sources: Sequence[Path], module: Path, *options: str) -> Path:
 
 
 def guest(folder: Path) -> Path:
-    """Build the guest that can misbehave in every way (tests/support/wasm/guest.c)."""
+    """Build the guest that can misbehave in every way (tests/support/guests/guest.c)."""
     return compile_c([SOURCES / "guest.c"], folder / "guest.wasm")
