@@ -168,7 +168,7 @@ def scope_at(path: str, *, rootless: bool = False, properties: Iterable[Property
 def scope_from(paths: dict[str, str], *, rootless: bool = False) -> SystemdCgroup:
     """Return the scope whose paths() were these."""
     unit = os.path.basename(next(iter(paths.values()), ""))
-    return SystemdCgroup(unit, "", _files_from(paths), rootless=rootless, started=True)
+    return SystemdCgroup(unit, "", _files_from(paths, rootless=rootless), rootless=rootless, started=True)
 
 
 def slice_path(slice_unit: str) -> str:
@@ -194,14 +194,14 @@ def _files(path: str, *, rootless: bool) -> Cgroup:
         return v1.at(path, rootless=rootless)
     from runwasi.linux.cgroups import v2  # late: a host has one version
 
-    return v2.at(path)
+    return v2.at(path, rootless=rootless)
 
 
-def _files_from(paths: dict[str, str]) -> Cgroup:
+def _files_from(paths: dict[str, str], *, rootless: bool) -> Cgroup:
     if layout().version == 1:
         from runwasi.linux.cgroups.v1 import CgroupV1  # late: a host has one version
 
-        return CgroupV1(dict(paths))
+        return CgroupV1(dict(paths), rootless=rootless)
     from runwasi.linux.cgroups.v2 import CgroupV2  # late: a host has one version
 
-    return CgroupV2(paths.get(UNIFIED, ""), layout().hierarchies[0].mount_point)
+    return CgroupV2(paths.get(UNIFIED, ""), layout().hierarchies[0].mount_point, rootless=rootless)
