@@ -6,11 +6,12 @@ import contextlib
 import os
 import subprocess
 import tempfile
-import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
+from runwasi.linux.mounts import MS_BIND, MS_PRIVATE, MS_REC, mount
+from runwasi.linux.namespaces import CLONE_NEWNS, unshare
 from tests.support import leaks
 from tests.support.bundle import make_bundle
 from tests.support.containerd import HOSTS, Containerd, running_containerd
@@ -56,13 +57,12 @@ def prepared() -> Iterator[Bed]:
     """Everything up; everything down again in the end, or an error that says what is left."""
     session = f"bench{uuid.uuid4().hex[:6]}"
     os.environ[SESSION_VARIABLE] = session
+    _let_crun_run()
     before = leaks.take(session)
     folder = Path(tempfile.mkdtemp(prefix=f"{session}-"))
     try:
-        with (
-            _crun_usable(),
-            running_containerd(folder, HOSTS["1.6"], namespace=session, images=_images(folder)) as containerd,
-        ):
+        images = _images(folder)
+        with running_containerd(folder, HOSTS["1.6"], namespace=session, images=images) as containerd:
             yield Bed(folder, session, containerd)
     finally:
         remove_folder(folder)
@@ -95,42 +95,16 @@ def _wasmtime_files(folder: Path, module: bytes) -> dict[str, bytes]:
     }
 
 
-@contextlib.contextmanager
-def _crun_usable() -> Iterator[None]:
-    """Let crun run on a host with both cgroup versions, refused while cgroup2 has a free controller."""
-    unified = Path("/sys/fs/cgroup/unified")
-    if "hugetlb" not in _words(unified / "cgroup.controllers"):
-        yield
-        return
-    hierarchy = Path("/sys/fs/cgroup/hugetlb")
-    if "hugetlb" in _words(unified / "cgroup.subtree_control"):
-        (unified / "cgroup.subtree_control").write_text("-hugetlb")
-    hierarchy.mkdir()
-    try:
-        subprocess.run(["mount", "-t", "cgroup", "-o", "hugetlb", "cgroup", hierarchy], check=True)
-        try:
-            yield
-        finally:
-            _unmount(hierarchy)
-    finally:
-        hierarchy.rmdir()
+def _let_crun_run() -> None:
+    """Hide the free controllers of cgroup2, for which crun refuses a host that has both cgroup versions.
 
-
-def _unmount(hierarchy: Path) -> None:
-    """Unmount a hierarchy so that it ceases to be: it stays, unseen, when a cgroup in it is not quite gone."""
-    for _ in range(20):
-        for left in sorted(hierarchy.glob("*/"), reverse=True):
-            left.rmdir()
-        subprocess.run(["umount", hierarchy], check=True)
-        if hierarchy.name not in Path("/proc/self/cgroup").read_text():
-            return
-        time.sleep(0.1)
-        subprocess.run(["mount", "-t", "cgroup", "-o", hierarchy.name, "cgroup", hierarchy], check=True)
-    raise RuntimeError(f"the cgroup hierarchy {hierarchy.name} does not go")
-
-
-def _words(file: Path) -> list[str]:
-    return file.read_text().split() if file.is_file() else []
+    In a mount namespace of our own, which everything measured inherits: the host is left as it is.
+    """
+    controllers = "/sys/fs/cgroup/unified/cgroup.controllers"
+    if os.path.exists(controllers):
+        unshare(CLONE_NEWNS)
+        mount(None, "/", None, MS_REC | MS_PRIVATE)
+        mount("/dev/null", controllers, None, MS_BIND)
 
 
 def machine() -> str:
