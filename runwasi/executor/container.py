@@ -192,9 +192,14 @@ class Container:
     def kill(self, signal_number: int, *, all_processes: bool = False) -> None:
         """Send a signal to its first process, or to all of them. Raises WrongStatus when it has stopped.
 
-        A frozen container gets SIGKILL by being thawed after it.
+        SIGKILL is for all where the first process's end would not take the others with it. A frozen container
+        gets SIGKILL by being thawed after it.
         """
         status = self.status()
+        if signal_number == SIGKILL and not self._has_own_pids():
+            if status == "stopped" and not self.pids():
+                raise WrongStatus("container not running")
+            all_processes = True
         if all_processes:
             self._kill_all(signal_number)
         else:
@@ -205,6 +210,9 @@ class Container:
                 raise WrongStatus("container not running") from None
         if status == "paused" and signal_number == SIGKILL:
             self.cgroup.thaw()
+
+    def _has_own_pids(self) -> bool:
+        return any(item.type == "pid" and not item.path for item in self.spec.linux.namespaces)
 
     def _kill_all(self, signal_number: int) -> None:
         if signal_number == SIGKILL:

@@ -23,7 +23,7 @@ from runwasi.executor.spawning import Plan, open_doors, spawn
 from runwasi.executor.steps.mount_sources import open_mount_sources
 from runwasi.executor.store import CLOSED_GATE, CONFIG, Folder, Saved
 from runwasi.executor.undo import Undo
-from runwasi.linux import cgroups, idmap, process, rlimits, sockets
+from runwasi.linux import cgroups, idmap, process, rlimits, scheduling, sockets
 from runwasi.linux.filesystems import open_procfs
 from runwasi.oci.record import replaced
 
@@ -223,6 +223,7 @@ class Creation:
         if not self._enters_by_itself:
             self._cgroup.enter(child.pid)
         limits.apply(self._cgroup, linux.resources)
+        scheduling.reset_affinity(child.pid)
         set_oom_score_adj(child.pid, self._bundle.process.oom_score_adj)
         if saved.resctrl:
             _join_resctrl(saved.resctrl, child.pid, linux.intel_rdt, self._folder.id)
@@ -250,7 +251,8 @@ class Creation:
 
     def _run_create_runtime_hooks(self) -> None:
         spec_hooks = self._bundle.spec.hooks
-        state = self.container.oci_state("creating").to_json().encode()
+        # the environment is made, which is when runtime.md#lifecycle calls a container created
+        state = self.container.oci_state("created").to_json().encode()
         hooks.run_all("prestart", spec_hooks.prestart, state)
         hooks.run_all("createRuntime", spec_hooks.create_runtime, state)
 

@@ -22,9 +22,12 @@ from runwasi.executor.undo import Undo
 from runwasi.linux import scheduling
 from runwasi.linux.filesystems import open_procfs
 from runwasi.linux.namespaces import FLAGS
+from runwasi.oci.record import EMPTY
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from runwasi.engines.engine import Engine
     from runwasi.executor.container import Container
     from runwasi.linux.cgroups import Cgroup
@@ -33,17 +36,19 @@ if TYPE_CHECKING:
 
 
 class ExecOptions(CreateOptions):
-    """Options of exec: those of create that concern a process, and the cgroup below the container's to join.
+    """Options of exec: those of create that concern a process, and the cgroups below the container's to join.
 
-    cgroup is a relative path, "" for the container's own; ignore_paused lets exec into a frozen container,
+    cgroups is relative paths by controller, "" for all of them; ignore_paused lets exec into a frozen container,
     where the process stands still until it is resumed.
     """
 
-    __slots__ = ("cgroup", "ignore_paused")
+    __slots__ = ("cgroups", "ignore_paused")
 
-    def __init__(self, *, cgroup: str = "", ignore_paused: bool = False, **options: object) -> None:
+    def __init__(
+        self, *, cgroups: Mapping[str, str] = EMPTY, ignore_paused: bool = False, **options: object
+    ) -> None:
         super().__init__(**options)  # type: ignore[arg-type]  # CreateOptions says what there is
-        self.cgroup = cgroup
+        self.cgroups = cgroups
         self.ignore_paused = ignore_paused
 
 
@@ -55,10 +60,8 @@ def execute(container: Container, process: Process, options: ExecOptions) -> Chi
     status = container.status()
     if not (status == "paused" and options.ignore_paused):
         require("exec", container.id, status)
-    if ".." in options.cgroup.split("/"):
-        raise Invalid(f"cgroup {options.cgroup!r} must stay below the container's")
+    cgroup = _chosen_cgroup(container, options.cgroups)
     with Undo() as undo:
-        cgroup = container.cgroup.below(options.cgroup) if options.cgroup else container.cgroup
         child, conversation = _fork(container, cgroup, process, options, undo)
         set_oom_score_adj(child.pid, process.oom_score_adj)
         conversation.proceed(str(child.pid))
@@ -68,6 +71,19 @@ def execute(container: Container, process: Process, options: ExecOptions) -> Chi
         conversation.close()
         return child
     raise AssertionError("unreachable")  # the block returns or raises
+
+
+def _chosen_cgroup(container: Container, paths: Mapping[str, str]) -> Cgroup:
+    """Return the container's cgroup, or the ones below it that were asked for."""
+    cgroup = container.cgroup
+    for controller, path in paths.items():
+        if ".." in path.split("/"):
+            raise Invalid(f"bad sub cgroup path: {path}: it must stay below the container's")
+        if controller and not cgroup.has(controller):
+            raise Invalid(f"unknown controller {controller}")
+        if path.strip("/"):
+            cgroup = cgroup.below(path, (controller,) if controller else ())
+    return cgroup
 
 
 def _fork(
@@ -101,6 +117,8 @@ def _fork(
             if fd >= 0:
                 os.close(fd)
     undo.add(end_child, child)
+    if process.exec_cpu_affinity is None:
+        scheduling.reset_affinity(child.pid)
     if doors is None or doors.shut:
         _move(child, process, cgroup, container.pid)
     return child, conversation

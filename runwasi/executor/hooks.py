@@ -43,7 +43,7 @@ def run_each(kind: str, hooks: Sequence[Hook], state: bytes, warn: Callable[[str
 
 
 def _run(kind: str, index: int, hook: Hook, state: bytes) -> None:
-    name = f"{kind} hook #{index} {hook.path}"
+    name = f"error running {kind} hook #{index}: {hook.path}"
     try:
         code, output = _spawn(hook, state)
     except TimeoutError:

@@ -49,6 +49,15 @@ def open_in_root(root_fd: int, path: str, flags: int, mode: int = 0) -> int:
     return open_beneath(root_fd, path, flags, mode)
 
 
+def is_there(root_fd: int, path: str) -> bool:
+    """Tell whether a path beneath the root leads to something."""
+    try:
+        os.close(open_in_root(root_fd, path, os.O_PATH))
+    except OSError:
+        return False
+    return True
+
+
 def make_dirs(root_fd: int, path: str, mode: int = 0o755) -> int:
     """Open directory path as O_PATH, making what is missing of it with mode (the umask applies).
 

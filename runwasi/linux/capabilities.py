@@ -141,6 +141,12 @@ def raise_permitted() -> None:
     _capset(sets.permitted, sets.permitted, sets.inheritable)
 
 
+def hold_effective(mask: int) -> None:
+    """Make those of the permitted capabilities effective that mask has, and no others."""
+    sets = current()
+    _capset(sets.permitted & mask, sets.permitted, sets.inheritable)
+
+
 def current() -> CapSets:
     """Read the five sets of this thread."""
     header, data = (c_uint32 * 2)(_VERSION_3, 0), (c_uint32 * 6)()

@@ -66,7 +66,8 @@ def test_proc_and_sysfs_are_mounted_on_real_directories_only(
     with pytest.raises(ContainerError) as failure:
         root.enter(lambda: None, mounts)
     assert str(failure.value) == (
-        f"mount {destination}: destination is a symbolic link or below one ($.mounts[0].destination)"
+        f"mount {destination}: destination is a symbolic link or below one: it must be mounted on ordinary directory"
+        " ($.mounts[0].destination)"
     )
 
 

@@ -50,6 +50,8 @@ def become_user(ctx: ChildContext) -> None:
     os.setresgid(user.gid, user.gid, user.gid)
     os.setresuid(user.uid, user.uid, user.uid)
     process.set_keepcaps(False)
+    if user.uid and ctx.process.capabilities:  # what the program may open and execute depends on these
+        capabilities.hold_effective(_mask(ctx.process.capabilities.effective))
     os.umask(_DEFAULT_UMASK if user.umask is None else user.umask)
 
 
@@ -135,6 +137,7 @@ def home_of(uid: int) -> str:
 
 def complete_env(ctx: ChildContext) -> None:
     """Set HOME where the spec does not, as a login would."""
-    if not any(entry.startswith("HOME=") and entry != "HOME=" for entry in ctx.env):
-        kept = tuple(entry for entry in ctx.env if entry != "HOME=")
+    homes = [entry for entry in ctx.env if entry.startswith("HOME=")]
+    if not homes or homes[-1] == "HOME=":  # of several the last counts
+        kept = tuple(entry for entry in ctx.env if not entry.startswith("HOME="))
         ctx.env = (*kept, "HOME=" + home_of(ctx.process.user.uid))

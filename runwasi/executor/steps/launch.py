@@ -8,7 +8,12 @@ from __future__ import annotations
 import os
 from _signal import (  # type: ignore[import-not-found]  # the module signal adds enumerations, 3 ms
     SIG_DFL,
+    SIG_IGN,
+    SIGHUP,
+    SIGINT,
     SIGPIPE,
+    SIGQUIT,
+    SIGTERM,
     SIGXFSZ,
     signal,
 )
@@ -18,9 +23,11 @@ from runwasi.engines.layers import Layer
 from runwasi.engines.module_cache import cache_key_of
 from runwasi.engines.sniff import SNIFF_SIZE, sniff
 from runwasi.executor import hooks, workload
+from runwasi.executor.errors import ContainerError
 from runwasi.executor.protocol import COMPILE, CREATE_RUNTIME, LAYERS, READY, Channel
 from runwasi.executor.steps.identity import complete_env
 from runwasi.linux import process, rlimits, sockets
+from runwasi.oci.record import replaced
 from runwasi.oci.state import State
 
 TYPE_CHECKING = False
@@ -42,13 +49,16 @@ def ask_for_create_runtime_hooks(ctx: InitContext) -> None:
 def run_create_container_hooks(ctx: InitContext) -> None:
     """Run the hooks whose paths are the host's but whose namespaces are the container's."""
     if ctx.spec.hooks and ctx.spec.hooks.create_container:
-        hooks.run_all("createContainer", ctx.spec.hooks.create_container, _state(ctx, "creating"))
+        hooks.run_all("createContainer", ctx.spec.hooks.create_container, _state(ctx, "created"))
 
 
 def run_start_container_hooks(ctx: InitContext) -> None:
     """Run the hooks inside the container, as its user, right before its program."""
     if ctx.spec.hooks and ctx.spec.hooks.start_container:
-        hooks.run_all("startContainer", ctx.spec.hooks.start_container, _state(ctx, "created"))
+        complete_env(ctx)
+        # those that name no environment get the program's: they are often there to adapt what it finds
+        own = [hook if hook.env else replaced(hook, env=ctx.env) for hook in ctx.spec.hooks.start_container]
+        hooks.run_all("startContainer", own, _state(ctx, "created"))
 
 
 def _state(ctx: InitContext, status: Status) -> bytes:
@@ -157,11 +167,21 @@ def lower_rlimits(ctx: ChildContext) -> None:
 
 
 def wait_for_start(ctx: InitContext) -> None:
-    """Wait until somebody connects to the gate; from then on failures are told there."""
+    """Wait until somebody connects to the gate; from then on failures are told there.
+
+    A signal that asks us to end does so, although the kernel spares process 1 of a namespace its defaults.
+    """
+    before = {number: signal(number, _end) for number in (SIGHUP, SIGINT, SIGQUIT, SIGTERM)}
     connection = sockets.accept(ctx.gate)
+    for number, handler in before.items():
+        signal(number, SIG_IGN if handler == SIG_IGN else SIG_DFL)
     os.close(ctx.gate)  # a second start finds nobody listening
     ctx.gate = -1
     ctx.verdict = Channel(connection)
+
+
+def _end(number: int, _frame: object) -> NoReturn:
+    os._exit(128 + number)
 
 
 def run_workload(ctx: ChildContext) -> NoReturn:
@@ -172,7 +192,11 @@ def run_workload(ctx: ChildContext) -> NoReturn:
     environment = dict(entry.partition("=")[::2] for entry in ctx.env if "=" in entry[1:])
     for number in (SIGPIPE, SIGXFSZ):  # the interpreter ignores these two, and execve keeps that
         signal(number, SIG_DFL)
-    os.execve(ctx.workload.path, ctx.workload.argv, environment)
+    try:
+        os.execve(ctx.workload.path, ctx.workload.argv, environment)
+    except OSError as error:
+        why = (error.strerror or str(error)).lower()
+        raise ContainerError(f"exec {ctx.workload.path}: {why}", errno=error.errno or 0) from None
 
 
 def _run_wasm(ctx: ChildContext, wasm: workload.Wasm) -> NoReturn:

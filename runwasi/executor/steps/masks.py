@@ -43,6 +43,8 @@ def mask_and_protect(ctx: InitContext) -> None:
 def _for_each(ctx: InitContext, member: str, paths: tuple[str, ...], act: Callable[[int], None]) -> None:
     """Open each path beneath the root, as the container sees it, and act on it; what is missing is fine."""
     for index, path in enumerate(paths):
+        if path in paths[:index]:
+            continue
         try:
             fd = open_in_root(ctx.root_fd, path, _PATH)
         except (FileNotFoundError, NotADirectoryError):

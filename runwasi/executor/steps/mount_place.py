@@ -71,6 +71,9 @@ def open_destination(root_fd: int, place: Place, *, directory: bool, real: bool 
     return target
 
 
+_NOT_ORDINARY = "destination is a symbolic link or below one: it must be mounted on ordinary directory"
+
+
 def _open_real_directory(root_fd: int, place: Place) -> int:
     flags = _PATH | os.O_DIRECTORY
     try:
@@ -81,7 +84,7 @@ def _open_real_directory(root_fd: int, place: Place) -> int:
             return open_beneath(root_fd, place.path, flags, resolve=RESOLVE_NO_SYMLINKS)
     except OSError as error:
         if error.errno == ELOOP:
-            raise place.refuse("destination is a symbolic link or below one", ELOOP) from None
+            raise place.refuse(_NOT_ORDINARY, ELOOP) from None
         if error.errno == ENOTDIR:
             raise place.refuse("destination is not a directory", ENOTDIR) from None
         raise

@@ -16,7 +16,7 @@ from stat import S_IMODE, S_ISDIR
 from runwasi.executor.errors import describe
 from runwasi.executor.steps.cgroup_mounts import mount_cgroup
 from runwasi.executor.steps.mount_place import Place, attach, open_destination, set_attributes
-from runwasi.linux.beneath import open_beneath
+from runwasi.linux.beneath import is_there, open_beneath
 from runwasi.linux.filesystems import PROC_SUPER_MAGIC, filesystem_type
 from runwasi.linux.mount_fds import (
     FSCONFIG_VALUE_MAX,
@@ -125,10 +125,11 @@ def _leave_peer_groups(options: MountOptions, tree: int) -> None:
 def _mount_filesystem(ctx: InitContext, place: Place, kind: str) -> None:
     """Mount a filesystem of its own, or where a user namespace may not have one, a copy of the host's."""
     place.member = "destination"
+    covers = is_there(ctx.root_fd, place.path)
     target = open_destination(ctx.root_fd, place, directory=True, real=kind in _REAL_DIRECTORIES_ONLY)
     try:
         place.member = ""
-        data = _filesystem_options(ctx, place, kind, target)
+        data = _filesystem_options(ctx, place, kind, target if covers else -1)
         if any(len(os.fsencode(option.partition("=")[2])) > FSCONFIG_VALUE_MAX for option in data):
             _mount_classic(ctx, place, kind, data, target)
             return
@@ -154,8 +155,8 @@ def _filled_later(place: Place, kind: str) -> bool:
 
 def _filesystem_options(ctx: InitContext, place: Place, kind: str, target: int) -> list[str]:
     data = list(place.options.data)
-    if kind == "tmpfs":
-        # A tmpfs has the mode of the directory it covers unless told otherwise.
+    if kind == "tmpfs" and target >= 0:
+        # A tmpfs has the mode of the directory it covers unless told otherwise, and the kernel's 1777 without one.
         data.insert(0, f"mode={S_IMODE(os.fstat(target).st_mode):o}")
     label = ctx.spec.linux.mount_label
     if label and kind not in _UNLABELLED:

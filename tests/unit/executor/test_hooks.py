@@ -29,7 +29,7 @@ def test_a_state_longer_than_a_pipe_blocks_nobody() -> None:
 
 def test_a_failure_names_the_hook_and_what_it_said() -> None:
     hooks = [shell("exit 0"), shell("echo went wrong >&2; exit 3"), shell("exit 0")]
-    with pytest.raises(ContainerError, match=r"prestart hook #1 /bin/sh: exit status 3: went wrong"):
+    with pytest.raises(ContainerError, match=r"prestart hook #1: /bin/sh: exit status 3: went wrong"):
         run_all("prestart", hooks, b"{}")
 
 
