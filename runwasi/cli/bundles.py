@@ -9,6 +9,7 @@ from runwasi.cli.options import FLAG, NUMBER, Option, UsageError
 from runwasi.executor.bundle import Bundle
 from runwasi.executor.creation import create
 from runwasi.executor.options import CreateOptions
+from runwasi.executor.seccomp_profile import filter_flags
 from runwasi.linux.sockets import connect
 
 TYPE_CHECKING = False
@@ -78,9 +79,19 @@ def create_container(
         ),
     )
     container.warn = settings.log.warning
+    _tell_details(settings, bundle, container)
     if given.text("pidfd-socket"):
         activation.send_pidfd(given.text("pidfd-socket"), container.pidfd)
     return container
+
+
+def _tell_details(settings: Settings, bundle: Bundle, container: Container) -> None:
+    """Log what --debug is asked for."""
+    if not settings.log.tells_details:
+        return
+    settings.log.debug(f"container {container.id} is created, its process is {container.pid}")
+    if bundle.spec.linux.seccomp is not None:
+        settings.log.debug(f"seccomp filter flags: {filter_flags(bundle.spec.linux.seccomp)}")
 
 
 def absolute(path: str) -> str:

@@ -71,7 +71,7 @@ def _start(given: Given, container: Container, process: Process, console_socket:
             console_socket=console_socket,
             pid_file=absolute(given.text("pid-file")),
             preserve_fds=preserved_fds(given),
-            cgroup=sub_cgroup(given.list("cgroup")).get("", ""),
+            cgroups=sub_cgroups(given.list("cgroup")),
             ignore_paused=given.flag("ignore-paused"),
         ),
     )
@@ -139,8 +139,8 @@ def _add_capabilities(document: Json, names: list[str]) -> None:
         sets[kind] = [*sets.get(kind, ()), *names]
 
 
-def sub_cgroup(texts: list[str]) -> dict[str, str]:
-    """Return the cgroup below the container's to run in, by controller; "" stands for all of them.
+def sub_cgroups(texts: list[str]) -> dict[str, str]:
+    """Return the cgroups below the container's to run in, by controller; "" stands for all of them.
 
     Each text is PATH or CONTROLLER[,CONTROLLER...]:PATH. Raises UsageError.
     """

@@ -63,8 +63,7 @@ def _delete(given: Given, settings: Settings) -> int:
     if given.flag("force"):
         delete_forced(settings.root, container_id, settings.log.warning)
     else:
-        container = Container.load(settings.root, container_id, settings.log.warning)
-        container.delete(force=container.status() == "created")
+        Container.load(settings.root, container_id, settings.log.warning).delete()
     notify.remove(settings.root, container_id)
     return 0
 

@@ -18,12 +18,12 @@ TEXT, JSON = "text", "json"
 class Log:
     """Where records go; path "" is standard error."""
 
-    __slots__ = ("_debug", "_form", "_path")
+    __slots__ = ("_form", "_path", "tells_details")
 
     def __init__(self, path: str = "", form: str = TEXT, *, debug: bool = False) -> None:
         self._path = path
         self._form = form
-        self._debug = debug
+        self.tells_details = debug
 
     def error(self, message: str) -> None:
         """Record why a command failed, and tell the user on standard error."""
@@ -41,7 +41,7 @@ class Log:
 
     def debug(self, message: str) -> None:
         """Record a detail, when --debug asks for them."""
-        if self._debug:
+        if self.tells_details:
             self._write("debug", message)
 
     def _write(self, level: str, message: str) -> None:

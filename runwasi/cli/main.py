@@ -80,7 +80,7 @@ def _command(name: str) -> Command:
     try:
         module, _ = _COMMANDS[name]
     except KeyError:
-        raise UsageError(f'no such command: "{name}"') from None
+        raise UsageError(f"No help topic for '{name}': no such command") from None
     qualified = f"runwasi.cli.{module}"
     __import__(qualified)  # late: each command's own costs
     command: Command = sys.modules[qualified].COMMANDS[name]

@@ -6,6 +6,7 @@ import os
 
 from runwasi.cli.options import FLAG, Command, Option, UsageError
 from runwasi.executor.errors import AlreadyExists
+from runwasi.linux.cgroups import version
 from runwasi.oci.encode import dumps
 
 TYPE_CHECKING = False
@@ -86,6 +87,12 @@ def _module_in(folder: str) -> str:
     return f"/{modules[0]}" if modules else "/main.wasm"
 
 
+def _namespaces() -> tuple[str, ...]:
+    """Return the kinds every container has; on version 1 cgroup namespaces hide what tools there look for."""
+    kinds = ("pid", "network", "ipc", "uts", "mount")
+    return (*kinds, "cgroup") if version() == 2 else kinds
+
+
 def native_config(arguments: list[str]) -> Json:
     """Return a configuration that runs arguments in namespaces of its own, as root without much power."""
     return {
@@ -105,7 +112,7 @@ def native_config(arguments: list[str]) -> Json:
         "mounts": [dict(mount) for mount in (_PROC, _DEV, *_OTHER_MOUNTS)],
         "linux": {
             "resources": {"devices": [{"allow": False, "access": "rwm"}]},
-            "namespaces": [{"type": kind} for kind in ("pid", "network", "ipc", "uts", "mount", "cgroup")],
+            "namespaces": [{"type": kind} for kind in _namespaces()],
             "maskedPaths": list(_MASKED),
             "readonlyPaths": list(_READ_ONLY),
         },

@@ -85,10 +85,8 @@ class Scheduler(Record):
 
     def check(self) -> None:
         """Refuse attributes that do not belong to the policy: man 2 sched_setattr."""
-        if self.nice and not -20 <= self.nice <= 19:
+        if not -20 <= self.nice <= 19:
             raise SpecError(".nice", f"must be between -20 and 19, not {self.nice}")
-        if self.nice and self.policy not in {"SCHED_OTHER", "SCHED_BATCH"}:
-            raise SpecError(".nice", f"has no meaning for {self.policy}")
         real_time = self.policy in {"SCHED_FIFO", "SCHED_RR"}
         if real_time and not 1 <= self.priority <= 99:
             raise SpecError(".priority", f"must be between 1 and 99 for {self.policy}, not {self.priority}")

@@ -96,12 +96,22 @@ class Spec(Record):
         check_version(".ociVersion", self.oci_version)
         if "" in self.annotations:
             raise SpecError(".annotations", "has an empty key")
+        self._check_cpus()
         for name in ("hostname", "domainname"):
             value = getattr(self, name)
             if value and len(value.encode()) > _HOST_NAME_MAX:
                 raise SpecError(f".{name}", f"must not be longer than {_HOST_NAME_MAX} bytes")
             if value and not self.linux.has("uts"):
                 raise SpecError(f".{name}", "needs a uts namespace")
+
+    def _check_cpus(self) -> None:
+        """Refuse a deadline on some CPUs only: the kernel admits those of a whole scheduling domain, sched(7)."""
+        scheduler = self.process and self.process.scheduler
+        resources = self.linux.resources
+        cpu = resources and resources.cpu
+        if scheduler and scheduler.policy == "SCHED_DEADLINE" and cpu and cpu.cpus:
+            why = "process scheduler can't be used together with AllowedCPUs"
+            raise SpecError(".linux.resources.cpu.cpus", why)
 
 
 def load(path: str) -> Spec:

@@ -91,13 +91,17 @@ def test_kill_all_reaches_every_process(runwasi: Runtime, bundle: BundleMaker, c
     runwasi("kill", "--all", container_id, "KILL")  # of none is fine
 
 
-def test_a_created_container_can_be_deleted(
-    oci_runtime: Runtime, bundle: BundleMaker, container_id: str
+def test_a_created_container_is_deleted_only_by_force(
+    runwasi: Runtime, bundle: BundleMaker, container_id: str
 ) -> None:
-    container = Detached(oci_runtime, bundle(["true"]), container_id)
+    container = Detached(runwasi, bundle(["true"]), container_id)
     container.create()
     pid = container.pid
-    oci_runtime("delete", container_id)
+    refused = runwasi("delete", container_id, check=False)  # runtime.md#delete: only what is stopped
+    assert refused.returncode == 1
+    assert "that is not stopped: created" in refused.stderr
+    assert container.status == "created"
+    runwasi("delete", "--force", container_id)
     wait_for_exit(pid)
 
 

@@ -53,7 +53,7 @@ def test_the_version_comes_in_the_lines_callers_look_for(capfd: pytest.CaptureFi
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["fly"], 'runwasi: no such command: "fly" (see `runwasi --help`)\n'),
+        (["fly"], "runwasi: No help topic for 'fly': no such command (see `runwasi --help`)\n"),
         (["--nope"], "runwasi: flag provided but not defined: -nope (see `runwasi --help`)\n"),
         (
             ["state", "--nope"],

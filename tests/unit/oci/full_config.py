@@ -135,7 +135,7 @@ _FULL: dict[str, Any] = {
                 "period": 100000,
                 "realtimeRuntime": 1,
                 "realtimePeriod": 1,
-                "cpus": "0-1",
+                "cpus": "",
                 "mems": "0",
                 "idle": 0,
             },

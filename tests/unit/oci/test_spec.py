@@ -116,7 +116,6 @@ def test_other_roots_are_accepted(path: str) -> None:
             process(rlimits=[{"type": "RLIMIT_CPU", "soft": 2, "hard": 1}]),
             "$.process.rlimits[0].soft: must not be above the hard limit 1",
         ),
-        (process(scheduler={"policy": "SCHED_FIFO", "nice": 1}), "$.process.scheduler.nice: "),
         (process(scheduler={"policy": "SCHED_OTHER", "nice": 20}), "$.process.scheduler.nice: "),
         (process(scheduler={"policy": "SCHED_RR"}), "$.process.scheduler.priority: "),
         (process(scheduler={"policy": "SCHED_OTHER", "priority": 1}), "$.process.scheduler.priority: "),
@@ -179,7 +178,17 @@ def test_other_roots_are_accepted(path: str) -> None:
         (linux("network", sysctl={"net../../vm.x": "1"}), '$.linux.sysctl["net../../vm.x"]: is not the name'),
         (linux(resources={"unified": {"../x.y": "1"}}), '$.linux.resources.unified["../x.y"]: '),
         (linux(resources={"hugepageLimits": [{"pageSize": "../2MB", "limit": 1}]}), "$.linux.resources.huge"),
-        (linux(resources={"devices": [{"allow": True, "access": "rx"}]}), "$.linux.resources.devices[0].acc"),
+        (
+            linux(resources={"devices": [{"allow": True, "type": "c", "access": "rx"}]}),
+            "$.linux.resources.devices[0].access: must be made of r, w and m",
+        ),
+        (
+            {
+                **process(scheduler={"policy": "SCHED_DEADLINE"}),
+                "linux": {"resources": {"cpu": {"cpus": "0"}}},
+            },
+            "$.linux.resources.cpu.cpus: process scheduler can't be used",
+        ),
         (linux(resources={"cpu": {"cpus": "0-"}}), "$.linux.resources.cpu.cpus: must be a list like 0-3,7"),
         (linux(resources={"rdma": {"x": {}}}), '$.linux.resources.rdma["x"].hcaHandles: is required'),
         (
