@@ -43,25 +43,24 @@ class ImagePlatform(Record):
     architecture: str = ""
 
 
-def wasm_layers(
-    client: Containerd, container_id: str, engine_types: Collection[str]
-) -> tuple[Descriptor, ...]:
-    """Return the layers of the container's image that an engine can take; () for an image without wasm.
-
-    Raises ContainerdError with the image's name in it, also for a wasm image none of whose layers fit.
-    """
+def image_of(client: Containerd, container_id: str) -> str:
+    """Return the name of the image a container was made from. Raises ContainerdError when nobody recorded it."""
     name = client.image_name(container_id)
     if not name:
         raise ContainerdError(
             f"no such file or directory in the container, and no image is recorded for {container_id}"
             " in containerd (Docker and `ctr run --rootfs` record none), so there are no wasm layers to run"
         )
-    try:
-        target = client.image_target(name)
-        manifest = _manifest(client, _descriptor(target))
-        return _fitting(client, manifest, engine_types)
-    except (ContainerdError, SpecError) as error:
-        raise ContainerdError(f"image {name}: {error}") from error
+    return name
+
+
+def wasm_layers(client: Containerd, image: str, engine_types: Collection[str]) -> tuple[Descriptor, ...]:
+    """Return the layers of an image that an engine can take; () for an image without wasm.
+
+    Raises ContainerdError, also for a wasm image none of whose layers fit.
+    """
+    manifest = _manifest(client, _descriptor(client.image_target(image)))
+    return _fitting(client, manifest, engine_types)
 
 
 def _descriptor(target: wire_types.Descriptor) -> Descriptor:

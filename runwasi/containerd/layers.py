@@ -6,14 +6,16 @@ import os
 
 from runwasi.containerd.artefacts import kept_keys
 from runwasi.containerd.blobs import open_blob
-from runwasi.containerd.client import Containerd
-from runwasi.containerd.images import wasm_layers
+from runwasi.containerd.client import Containerd, ContainerdError
+from runwasi.containerd.images import image_of, wasm_layers
 from runwasi.engines.layers import Layer
 from runwasi.engines.module_cache import DEFAULT_ROOT, ModuleCache
 from runwasi.oci.image import TITLE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from runwasi.engines.engine import Engine
     from runwasi.oci.image import Descriptor
 
@@ -28,18 +30,27 @@ def fetch_layers(
 
     address is that of containerd's socket. The descriptors are the caller's. Raises ContainerdError.
     """
-    opened: list[Layer] = []
     with Containerd(address, namespace) as client:
-        descriptors = wasm_layers(client, container_id, engine.supported_layer_types())
-        content_root = client.content_root() if descriptors else ""
-        cache = ModuleCache(cache_root)
+        image = image_of(client, container_id)
         try:
-            for descriptor in descriptors:
-                opened.append(_opened(client, content_root, descriptor, engine.name, cache))  # noqa: PERF401
-        except BaseException:
-            for layer in opened:
-                os.close(layer.fd)
-            raise
+            descriptors = wasm_layers(client, image, engine.supported_layer_types())
+            return _all_opened(client, descriptors, engine.name, ModuleCache(cache_root))
+        except ContainerdError as error:
+            raise ContainerdError(f"image {image}: {error}", error.code) from error
+
+
+def _all_opened(
+    client: Containerd, descriptors: Sequence[Descriptor], engine: str, cache: ModuleCache
+) -> tuple[Layer, ...]:
+    content_root = client.content_root() if descriptors else ""
+    opened: list[Layer] = []
+    try:
+        for descriptor in descriptors:
+            opened.append(_opened(client, content_root, descriptor, engine, cache))  # noqa: PERF401
+    except BaseException:
+        for layer in opened:
+            os.close(layer.fd)
+        raise
     return tuple(opened)
 
 

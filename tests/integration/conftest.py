@@ -64,7 +64,7 @@ def folder(session_folder: Path) -> Iterator[Path]:
 def new_id(session_name: str, request: pytest.FixtureRequest) -> Callable[[], str]:
     """Container ids that nobody else on the machine uses."""
     numbers = itertools.count(1)
-    name = request.node.name.partition("[")[0].removeprefix("test_")[:40]
+    name = request.node.name.partition("[")[0].removeprefix("test_")[:40].rstrip("_")
     return lambda: f"{session_name}-{name}-{next(numbers)}"
 
 

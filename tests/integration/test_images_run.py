@@ -1,0 +1,231 @@
+"""Wasm straight from images: layers run, are compiled once, and go with their image."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import tempfile
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from runwasi.containerd.artefacts import PRECOMPILED
+from runwasi.oci.image import WASM_CONTENT_LAYER_TYPE
+from tests.support.containerd import HOSTS, WASMTIME, Containerd, running_containerd
+from tests.support.waiting import until
+from tests.support.wasm_images import (
+    artefact_of,
+    blobs,
+    cache_entry,
+    forget,
+    labels_of,
+    unlike_any_other,
+    wasm_image,
+)
+from tests.support.zstd_frames import stored_as_zstd
+
+IMAGE = "localhost:5000/team/wasm:v1"
+MAIN = "main.wasm"
+
+
+class Store:
+    """A containerd, and a way to bring images into it that no cache knows."""
+
+    def __init__(
+        self, containerd: Containerd, folder: Path, module: bytes, new_id: Callable[[], str]
+    ) -> None:
+        self.containerd = containerd
+        self._folder = folder
+        self._module = module
+        self._new_id = new_id
+
+    def module(self) -> bytes:
+        return unlike_any_other(self._module)
+
+    def add(self, *layers: tuple[str, str, bytes], name: str = IMAGE) -> None:
+        folder = Path(tempfile.mkdtemp(dir=self._folder))
+        self.containerd.ctr("images", "import", "--all-platforms", wasm_image(folder, name, layers))
+
+    def add_module(self, name: str = IMAGE) -> str:
+        """Add an image of one module; returns the layer's digest."""
+        module = self.module()
+        self.add((MAIN, "", module), name=name)
+        return digest_of(module)
+
+    def run(self, *arguments: str, image: str = IMAGE, fails: bool = False) -> str:
+        """Run a container of the image and return its output, or the error when it shall fail."""
+        command = ("run", "--rm", "--runtime", WASMTIME, image, self._new_id(), *arguments)
+        done = self.containerd.ctr(*command, check=not fails)
+        assert (done.returncode != 0) == fails
+        return done.stderr if fails else done.stdout
+
+
+@pytest.fixture(scope="module", params=["1.7", "2"])
+def image_containerd(
+    request: pytest.FixtureRequest, session_name: str, session_folder: Path
+) -> Iterator[Containerd]:
+    """The releases that know layers which are no part of a root file system."""
+    folder = Path(tempfile.mkdtemp(prefix="i", dir=session_folder))
+    with running_containerd(folder, HOSTS[request.param], namespace=session_name) as containerd:
+        yield containerd
+
+
+@pytest.fixture
+def store(
+    image_containerd: Containerd, folder: Path, wasi_demo_app: bytes, new_id: Callable[[], str]
+) -> Iterator[Store]:
+    yield Store(image_containerd, folder, wasi_demo_app, new_id)
+    for digest in blobs(image_containerd):
+        for label in labels_of(image_containerd, digest):
+            if label.startswith(f"{PRECOMPILED}/"):
+                forget(label.rpartition("/")[2])
+    for name in image_containerd.ctr("image", "ls", "-q").stdout.split():
+        image_containerd.ctr("image", "rm", "--sync", name)
+
+
+def digest_of(content: bytes) -> str:
+    return f"sha256:{hashlib.sha256(content).hexdigest()}"
+
+
+def test_a_wasm_layer_runs_without_a_file_in_the_rootfs(store: Store) -> None:
+    store.add_module()
+    assert store.run("/main.wasm", "echo", "hello", "world") == "hello world\nexiting\n"
+
+
+def test_the_image_itself_says_what_runs(store: Store, container_id: str) -> None:
+    store.add_module()
+    with store.containerd.task(WASMTIME, IMAGE, container_id):
+        until(lambda: store.containerd.output_of(container_id), lambda output: "sandbox" in output)
+
+
+def test_the_first_run_labels_the_layer_and_the_second_compiles_nothing(store: Store) -> None:
+    layer = store.add_module()
+    assert store.run("/main.wasm", "exit", "0") == ""
+    key, artefact = artefact_of(store.containerd, layer)
+    compiled = cache_entry(key).stat().st_ino
+    assert artefact in blobs(store.containerd)
+    store.run("/main.wasm", "exit", "0")
+    assert cache_entry(key).stat().st_ino == compiled
+    assert artefact_of(store.containerd, layer) == (key, artefact)
+
+
+def test_removing_the_image_removes_what_was_compiled_of_it(store: Store) -> None:
+    layer = store.add_module()
+    store.run("/main.wasm", "exit", "0")
+    _, artefact = artefact_of(store.containerd, layer)
+    store.containerd.ctr("image", "rm", "--sync", IMAGE)
+    assert not blobs(store.containerd) & {layer, artefact}
+
+
+def test_a_removed_artefact_is_made_again(store: Store) -> None:
+    layer = store.add_module()
+    store.run("/main.wasm", "exit", "0")
+    key, artefact = artefact_of(store.containerd, layer)
+    store.containerd.ctr("content", "rm", artefact)
+    forget(key)
+    store.run("/main.wasm", "exit", "0")
+    assert artefact_of(store.containerd, layer)[0] == key
+    assert artefact_of(store.containerd, layer)[1] in blobs(store.containerd)
+
+
+def test_a_removed_artefact_comes_back_from_the_nodes_cache(store: Store) -> None:
+    layer = store.add_module()
+    store.run("/main.wasm", "exit", "0")
+    key, artefact = artefact_of(store.containerd, layer)
+    compiled = cache_entry(key).stat().st_ino
+    store.containerd.ctr("content", "rm", artefact)
+    store.run("/main.wasm", "exit", "0")
+    assert artefact in blobs(store.containerd)
+    assert cache_entry(key).stat().st_ino == compiled
+
+
+def test_a_lost_cache_is_filled_from_the_content_store(store: Store) -> None:
+    layer = store.add_module()
+    store.run("/main.wasm", "exit", "0")
+    key, artefact = artefact_of(store.containerd, layer)
+    forget(key)
+    store.run("/main.wasm", "exit", "0")
+    assert digest_of(cache_entry(key).read_bytes()) == artefact
+
+
+def test_ten_first_runs_of_one_image_at_once_all_succeed(store: Store) -> None:
+    layer = store.add_module()
+    with ThreadPoolExecutor(10) as pool:
+        runs = [pool.submit(store.run, "/main.wasm", "echo", str(n)) for n in range(10)]
+        assert [run.result() for run in runs] == [f"{n}\nexiting\n" for n in range(10)]
+    assert artefact_of(store.containerd, layer)[1] in blobs(store.containerd)
+
+
+def test_first_runs_of_ten_images_at_once_all_succeed(store: Store) -> None:
+    names = [f"localhost:5000/team/wasm{n}:v1" for n in range(10)]
+    layers = [store.add_module(name) for name in names]
+    with ThreadPoolExecutor(10) as pool:
+        runs = [pool.submit(store.run, "/main.wasm", "echo", name, image=name) for name in names]
+        assert [run.result() for run in runs] == [f"{name}\nexiting\n" for name in names]
+    artefacts = {artefact_of(store.containerd, layer)[1] for layer in layers}
+    assert artefacts <= blobs(store.containerd)
+
+
+def test_the_command_names_one_of_several_layers(store: Store) -> None:
+    wasm = store.module()
+    other = (b"\0asm\1\0\0\0", "other.wasm")
+    store.add((MAIN, "", wasm), (other[1], "", other[0]))
+    assert store.run("/main.wasm", "echo", "named") == "named\nexiting\n"
+    error = store.run("/neither.wasm", fails=True)
+    assert "the command /neither.wasm names none of the image's wasm layers: main.wasm, other.wasm" in error
+
+
+def test_an_annotation_names_the_layer(store: Store, new_id: Callable[[], str]) -> None:
+    store.add((MAIN, "", store.module()), ("other.wasm", "", b"\0asm\1\0\0\0"))
+    command = ("run", "--rm", "--runtime", WASMTIME, "--annotation", "io.runwasi.layer=main.wasm")
+    done = store.containerd.ctr(*command, IMAGE, new_id(), "/any", "echo", "annotated", check=False)
+    if "flag provided but not defined: -annotation" in done.stderr + done.stdout:
+        pytest.skip("this ctr cannot annotate containers")
+    assert done.stdout == "annotated\nexiting\n"
+
+
+@pytest.mark.parametrize(
+    ("suffix", "compress"), [("+gzip", gzip.compress), ("+zstd", stored_as_zstd)], ids=["gzip", "zstd"]
+)
+def test_a_compressed_layer_runs(store: Store, suffix: str, compress: Callable[[bytes], bytes]) -> None:
+    packed = compress(store.module())
+    store.add((MAIN, f"{WASM_CONTENT_LAYER_TYPE}{suffix}", packed))
+    assert store.run("/main.wasm", "echo", "unpacked") == "unpacked\nexiting\n"
+    assert artefact_of(store.containerd, digest_of(packed))[1] in blobs(store.containerd)
+
+
+def test_a_missing_layer_fails_create_with_its_digest(store: Store) -> None:
+    layer = store.add_module()
+    store.containerd.ctr("content", "rm", layer)
+    error = store.run("/main.wasm", fails=True)
+    assert f"image {IMAGE}: " in error
+    assert layer in error
+    assert "not found" in error
+
+
+def test_a_damaged_layer_fails_create(store: Store) -> None:
+    layer = store.add_module()
+    root = store.containerd.folder / "root/io.containerd.content.v1.content/blobs/sha256"
+    blob = root / layer.removeprefix("sha256:")
+    blob.chmod(0o644)
+    with blob.open("ab") as file:
+        file.write(b"\0")
+    assert f"the content of {layer} is damaged" in store.run("/main.wasm", fails=True)
+
+
+def test_a_layer_of_an_unknown_type_fails_create_with_what_would_do(store: Store) -> None:
+    store.add(("notes.txt", "text/plain", b"hello"))
+    error = store.run("/main.wasm", fails=True)
+    assert "has type text/plain, which is none of application/vnd.bytecodealliance" in error
+
+
+def test_a_container_without_an_image_is_told_so(
+    store: Store, folder: Path, new_id: Callable[[], str]
+) -> None:
+    (folder / "empty").mkdir()
+    command = ("run", "--rm", "--runtime", WASMTIME, "--rootfs", str(folder / "empty"), new_id(), "/a.wasm")
+    done = store.containerd.ctr(*command, check=False)
+    assert done.returncode != 0
+    assert "no image is recorded for" in done.stderr
