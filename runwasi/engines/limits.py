@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 from runwasi.engines.engine import CannotHandle
 
 TYPE_CHECKING = False
@@ -69,14 +71,19 @@ def fuel(annotations: Mapping[str, str]) -> int | None:
 
 
 def preopens_of(ctx: Context) -> tuple[tuple[str, str], ...]:
-    """Give the folders the guest may use, as (folder, guest's name). Raises CannotHandle.
+    """Give the folders the guest may use, as (folder, guest's name), in order. Raises CannotHandle.
 
-    WASI p1 knows no working directory: wasi-libc takes a relative path as one from "/", Go as one from the
-    first folder. So when the container's is another, it comes first under its own name, which Go then starts
-    in and which changes nothing for absolute paths.
+    The root is given as "/". WASI p1 knows no working directory, so with another one than "/" a guest would
+    take a relative path as one from the root. wasi-libc (and so C, Rust, Python) strips the slash before it
+    looks for the longest matching name, and of equal ones takes the last: "." at the end makes relative paths
+    start at the working directory, and every folder of the root by its own name keeps absolute ones right.
+    Go starts in the first folder, so that is the working directory by its own name.
     """
     if PREOPENS not in ctx.annotations:
-        return (("/", "/"),) if ctx.cwd == "/" else ((ctx.cwd, ctx.cwd), ("/", "/"))
+        root = ("/", "/")
+        if ctx.cwd == "/":
+            return (root,)
+        return ((ctx.cwd, ctx.cwd), root, *((folder, folder) for folder in folders_of_root()), (ctx.cwd, "."))
     pairs = []
     for pair in filter(None, ctx.annotations[PREOPENS].split(",")):
         guest, separator, folder = pair.partition("=")
@@ -84,6 +91,13 @@ def preopens_of(ctx: Context) -> tuple[tuple[str, str], ...]:
             raise CannotHandle(f"annotation {PREOPENS}: {pair!r} is not GUEST=/FOLDER")
         pairs.append((folder, guest))
     return tuple(pairs)
+
+
+def folders_of_root() -> list[str]:
+    """List the folders in "/" that this process may enter and read, in alphabetical order."""
+    with os.scandir("/") as entries:
+        folders = [entry.path for entry in entries if entry.is_dir()]
+    return sorted(folder for folder in folders if os.access(folder, os.R_OK | os.X_OK))
 
 
 def _memory(ctx: Context) -> int | None:

@@ -2,8 +2,8 @@
 
 That library runs packages in sandboxes, so a module is wrapped into a package whose folders are the container's
 (wasmer_sandbox). What follows from it: the guest's stdio are pipes that are copied here, so it never sees a
-terminal; the folders in the container's root are live, but a file that the guest makes directly in `/` stays its
-own; modules are compiled at each start; memory is bounded by the cgroup alone.
+terminal; the folders in the container's root are live, but a file that the guest makes directly in `/` or by a
+relative path stays its own; modules are compiled at each start; memory is bounded by the cgroup alone.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ from threading import Thread
 from wasmer_sdk import ProcessExitError, Wasmer, WasmerError  # type: ignore[import-not-found, unused-ignore]
 
 from runwasi.engines.engine import EngineError, Trap
-from runwasi.engines.limits import preopens_of
+from runwasi.engines.limits import folders_of_root, preopens_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ NETWORK = "io.runwasi.network"
 SCRATCH_FOLDERS = ("/dev/shm", "/tmp", "/run", "/")
 """Where the package lies while it is loaded, the first that is writable; inside the container."""
 
-OWN_FOLDERS = frozenset(("dev",))
+OWN_FOLDERS = frozenset(("/dev",))
 """Folders of the root that every sandbox has already."""
 
 _CHUNK = 64 << 10
@@ -108,16 +108,11 @@ def _manifest(ctx: Context) -> str:
 
 def _folders(ctx: Context) -> list[tuple[str, str]]:
     """List what the guest sees, as (folder, guest's name); the root folder by folder, since whole it is not live."""
-    folders = []
-    for folder, guest in preopens_of(ctx):
-        if (folder, guest) != ("/", "/"):
-            folders.append((folder, guest))
-            continue
-        names = sorted(
-            entry.name for entry in os.scandir("/") if entry.is_dir() and entry.name not in OWN_FOLDERS
-        )
-        folders += [(f"/{name}", f"/{name}") for name in names]
-    return folders
+    wanted = dict.fromkeys(preopens_of(ctx))
+    if ("/", "/") in wanted:
+        del wanted["/", "/"]
+        wanted.update(dict.fromkeys((folder, folder) for folder in folders_of_root()))
+    return [(folder, guest) for folder, guest in wanted if guest not in OWN_FOLDERS]
 
 
 def _feed(stdin: Any, loop: asyncio.AbstractEventLoop) -> None:

@@ -67,6 +67,21 @@ def test_a_missing_file_is_the_guests_error(engine: EngineHost, guest: Path, fol
     assert "No such file or directory" in done.stderr
 
 
+def test_relative_paths_start_at_the_working_directory(
+    built_in_engine: EngineHost, guest: Path, folder: Path
+) -> None:
+    (folder / "in").write_text("relative")
+    assert built_in_engine.run(guest, "cat", "in", cwd=str(folder)).stdout == "relative"
+    assert built_in_engine.run(guest, "cat", "./in", cwd=str(folder)).stdout == "relative"
+
+
+def test_absolute_paths_are_right_in_any_working_directory(
+    engine: EngineHost, guest: Path, folder: Path
+) -> None:
+    (folder / "in").write_text("absolute")
+    assert engine.run(guest, "cat", f"{folder}/in", cwd="/usr").stdout == "absolute"
+
+
 def test_only_the_named_folders_are_there(engine: EngineHost, guest: Path, folder: Path) -> None:
     (folder / "in").write_text("text")
     annotations = {"io.runwasi.preopens": f"/here={folder}"}

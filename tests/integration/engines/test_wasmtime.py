@@ -153,6 +153,13 @@ def test_descriptors_run_out_for_the_guest_alone(wasmtime: EngineHost, guest: Pa
     assert done.stdout.startswith("opened ")
 
 
+def test_a_relative_path_is_written_in_the_working_directory(
+    wasmtime: EngineHost, guest: Path, folder: Path
+) -> None:
+    assert wasmtime.run(guest, "write", "out", "text", cwd=str(folder)).returncode == 0
+    assert (folder / "out").read_text() == "text"
+
+
 def test_a_link_out_of_a_preopened_folder_leads_nowhere(
     wasmtime: EngineHost, guest: Path, folder: Path
 ) -> None:

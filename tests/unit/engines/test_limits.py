@@ -77,8 +77,10 @@ def test_the_guest_sees_the_root() -> None:
     assert limits.preopens_of(context()) == (("/", "/"),)
 
 
-def test_a_working_directory_comes_first() -> None:
-    assert limits.preopens_of(context(cwd="/data")) == (("/data", "/data"), ("/", "/"))
+def test_a_working_directory_is_first_by_its_name_and_last_as_the_dot() -> None:
+    first, second, *folders, last = limits.preopens_of(context(cwd="/data"))
+    assert (first, second, last) == (("/data", "/data"), ("/", "/"), ("/data", "."))
+    assert ("/usr", "/usr") in folders
 
 
 def test_folders_can_be_chosen() -> None:
