@@ -1,0 +1,92 @@
+"""`make install` and `make uninstall`: an environment and launchers that need nothing else of the machine."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.integration.conftest import BundleMaker
+from tests.support.places import ROOT
+
+_BARE = {"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8"}
+
+
+@pytest.fixture(scope="module")
+def prefix(session_folder: Path) -> Iterator[Path]:
+    """A prefix with everything installed; taken away in the end."""
+    prefix = session_folder / "prefix"
+    (prefix / "bin").mkdir(parents=True)
+    _install("add", prefix)
+    yield prefix
+    _install("remove", prefix)
+    assert [path for path in prefix.rglob("*") if not path.is_dir()] == []
+
+
+def _install(action: str, prefix: Path) -> None:
+    subprocess.run([ROOT / "scripts/install", action, prefix], check=True, timeout=300)
+
+
+def _run(prefix: Path, program: str, *arguments: str) -> str:
+    done = subprocess.run(
+        [prefix / "bin" / program, *arguments], env=_BARE, cwd="/", capture_output=True, text=True, check=True
+    )
+    return done.stdout
+
+
+def test_every_program_starts_without_the_work_tree(prefix: Path) -> None:
+    assert "runwasi" in _run(prefix, "runwasi", "--version")
+    assert "Version:" in _run(prefix, "containerd-shim-wasmtime-v1", "-v")
+    assert "oci-tar-builder" in _run(prefix, "oci-tar-builder", "--help")
+    names = {path.name for path in (prefix / "bin").iterdir()}
+    assert {"containerd-shim-wasmtime-v1", "containerd-shim-wasmtimed-v1", "containerd-wasmtimed"} <= names
+
+
+def test_nothing_of_the_work_tree_is_imported(prefix: Path) -> None:
+    folder = str(prefix / "lib/runwasi/site-packages")
+    for launcher in (prefix / "bin").iterdir():
+        assert str(ROOT) not in launcher.read_text()
+        assert folder in launcher.read_text()
+
+
+def test_an_installed_runwasi_runs_a_native_and_a_wasm_container(
+    prefix: Path, bundle: BundleMaker, folder: Path, container_id: str, wasi_demo_app: bytes
+) -> None:
+    root = str(folder / "root")
+    native = bundle(["echo", "native"])
+    wasm = bundle(["/app.wasm", "echo", "wasm"], files={"/app.wasm": wasi_demo_app})
+    run = ("--root", root, "run", "--bundle")
+    assert _run(prefix, "runwasi", *run, str(native.path), container_id) == "native\n"
+    assert _run(prefix, "runwasi", *run, str(wasm.path), container_id) == "wasm\nexiting\n"
+
+
+def test_bytecode_is_there_and_is_not_checked_at_each_start(prefix: Path) -> None:
+    package = prefix / "lib/runwasi/site-packages/runwasi"
+    sources = list(package.rglob("*.py"))
+    for source in sources:
+        (compiled,) = (source.parent / "__pycache__").glob(f"{source.stem}.cpython-*.pyc")
+        # PEP 552: the flags after the magic number; 1 is "by hash", and 2 would be "to be checked"
+        assert int.from_bytes(compiled.read_bytes()[4:8], "little") == 1
+
+
+def test_nobody_but_root_may_write_what_is_installed(prefix: Path) -> None:
+    for path in [prefix / "lib/runwasi", *(prefix / "lib/runwasi").rglob("*"), *(prefix / "bin").iterdir()]:
+        status = path.lstat()
+        assert status.st_uid == os.geteuid()
+        assert not status.st_mode & 0o022 or path.is_symlink()
+
+
+def test_a_second_install_takes_the_place_of_the_first(prefix: Path) -> None:
+    (prefix / "lib/runwasi/site-packages/stale.py").touch()
+    _install("add", prefix)
+    assert not (prefix / "lib/runwasi/site-packages/stale.py").exists()
+
+
+def test_uninstall_leaves_a_program_that_is_not_ours(prefix: Path, folder: Path) -> None:
+    (folder / "bin").mkdir()
+    (folder / "bin/runwasi").write_text("#!/bin/sh\n")
+    _install("remove", folder)
+    assert (folder / "bin/runwasi").exists()
