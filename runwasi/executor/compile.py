@@ -16,6 +16,7 @@ import time
 
 from runwasi.engines.engine import CannotHandle, EngineError
 from runwasi.engines.module_cache import UntrustedCache, cache_key
+from runwasi.engines.sniff import SNIFF_SIZE, sniff
 from runwasi.linux import capabilities, mounts, namespaces, process, rlimits
 
 TYPE_CHECKING = False
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
     from runwasi.engines.engine import Engine
     from runwasi.engines.module_cache import ModuleCache
+    from runwasi.engines.sniff import Kind
 
 PATIENCE_MS = 2000
 """A compilation that takes longer is announced."""
@@ -225,7 +227,7 @@ def _compile_and_exit(
     try:
         os.dup2(complaint, 2)  # where a library's own last words go
         process.close_fds_except({2, artefact})
-        engine.load()
+        engine.load(_kind(module))
         _confine(bounds)
         _die_with_parent()
         _write_all(artefact, engine.precompile(module))
@@ -237,6 +239,11 @@ def _compile_and_exit(
     except BaseException as error:  # noqa: BLE001 - nothing may unwind into the parent's code
         os.write(2, f"compiling it failed: {error}".encode())
     os._exit(status)
+
+
+def _kind(module: bytes) -> Kind | None:
+    kind = sniff(module[:SNIFF_SIZE])
+    return kind if kind in ("core", "component", "wat") else None
 
 
 def _confine(bounds: Bounds) -> None:
