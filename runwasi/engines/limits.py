@@ -26,6 +26,8 @@ TABLES_MAX = "io.runwasi.tables.max"
 """Tables there may be."""
 PREOPENS = "io.runwasi.preopens"
 """Folders the guest sees, "GUEST=FOLDER,…" with paths of the container, instead of "/=/"; "" for none."""
+NETWORK = "io.runwasi.network"
+"""With "off" the guest can make no socket, look up no name and send no request."""
 
 ENGINE_SHARE = 12 << 20
 """Bytes of a memory limit that are left to the engine itself, so that the guest's growth fails before the

@@ -12,7 +12,7 @@ from threading import Thread
 from wasmer_sdk import ProcessExitError, Wasmer, WasmerError  # type: ignore[import-not-found, unused-ignore]
 
 from runwasi.engines.engine import EngineError, Trap
-from runwasi.engines.limits import folders_of_root, preopens_of
+from runwasi.engines.limits import NETWORK, folders_of_root, preopens_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from typing import Any
 
     from runwasi.engines.engine import Context
-
-NETWORK = "io.runwasi.network"
 
 SCRATCH_FOLDERS = ("/dev/shm", "/tmp", "/run", "/")
 """Where the package lies while it is loaded, the first that is writable; inside the container."""

@@ -12,7 +12,7 @@ import os
 
 from runwasi.engines import wasmtime_capi
 from runwasi.engines.engine import CannotHandle, EngineError, Trap
-from runwasi.engines.limits import limits_of, preopens_of
+from runwasi.engines.limits import NETWORK, limits_of, preopens_of
 from runwasi.engines.procfs import with_path
 from runwasi.engines.signals import end_on_signals
 from runwasi.engines.wasip2 import interfaces, types
@@ -29,9 +29,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from runwasi.engines.engine import Context
     from runwasi.engines.wasmtime_capi import Engine
-
-NETWORK = "io.runwasi.network"
-"""With "off" a guest can make no socket, look up no name and send no request."""
 
 RUN = "wasi:cli/run"
 HANDLER = "wasi:http/incoming-handler"
