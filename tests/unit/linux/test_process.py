@@ -1,0 +1,108 @@
+"""Forking by clone3, pidfds and what /proc tells of a process."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+
+import pytest
+
+from runwasi.linux import process
+from runwasi.linux.process import Child, fork_into
+
+
+def child_that(body: str) -> Child:
+    """Fork a child that does one of a few things and ends."""
+    child = fork_into()
+    if child is None:
+        if body == "signals itself":
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+            os.kill(os.getpid(), signal.SIGTERM)
+        if body == "waits":
+            signal.pause()
+        os._exit(7)
+    return child
+
+
+def ended(child: Child) -> int:
+    try:
+        return process.reap(child.pidfd)
+    finally:
+        os.close(child.pidfd)
+
+
+def test_the_exit_code_is_the_childs() -> None:
+    assert ended(child_that("ends")) == 7
+
+
+def test_a_signal_ends_with_128_and_its_number() -> None:
+    assert ended(child_that("signals itself")) == 128 + signal.SIGTERM
+    child = child_that("waits")
+    process.pidfd_send_signal(child.pidfd, signal.SIGKILL)
+    assert ended(child) == 128 + signal.SIGKILL
+
+
+def test_a_child_that_was_reaped_is_gone() -> None:
+    child = child_that("ends")
+    process.reap(child.pidfd)
+    with pytest.raises(ProcessLookupError):
+        process.pidfd_send_signal(child.pidfd, 0)
+    with pytest.raises(ChildProcessError):
+        process.reap(child.pidfd)
+    with pytest.raises(ProcessLookupError):
+        process.start_time(child.pid)
+    os.close(child.pidfd)
+
+
+def test_the_interpreter_works_in_the_child() -> None:
+    reading, writing = os.pipe()
+    child = fork_into()
+    if child is None:
+        # The C library must know the new thread id: signals to the main thread go by it.
+        signal.signal(signal.SIGUSR1, lambda *_: os.write(writing, b"signalled"))
+        main = threading.main_thread().ident or 0
+        thread = threading.Thread(target=signal.pthread_kill, args=(main, signal.SIGUSR1))
+        thread.start()
+        thread.join()
+        os._exit(0)
+    os.close(writing)
+    assert ended(child) == 0
+    with open(reading, "rb") as stream:
+        assert stream.read() == b"signalled"
+
+
+def test_start_time_and_state_are_the_processes() -> None:
+    child = child_that("waits")
+    try:
+        assert process.start_time(child.pid) >= process.start_time(os.getpid()) > 0
+        assert process.process_state(child.pid) in {"R", "S"}
+        process.pidfd_send_signal(child.pidfd, signal.SIGKILL)
+        os.waitid(os.P_PIDFD, child.pidfd, os.WEXITED | os.WNOWAIT)
+        assert process.process_state(child.pid) == "Z"
+    finally:
+        ended(child)
+
+
+def test_a_name_with_blanks_and_parentheses_does_not_confuse_stat() -> None:
+    child = fork_into()
+    if child is None:
+        process.set_name(") S (x")
+        os._exit(0 if process.process_state(os.getpid()) == "R" and process.start_time(os.getpid()) else 1)
+    assert ended(child) == 0
+
+
+def test_only_the_kept_descriptors_survive() -> None:
+    child = fork_into()
+    if child is None:
+        kept = os.dup2(0, 50)
+        other = os.dup2(0, 60)
+        process.close_fds_except((0, 1, 2, kept))
+        survivors = [fd for fd in (kept, other) if os.path.exists(f"/proc/self/fd/{fd}")]
+        os._exit(0 if survivors == [kept] else 1)
+    assert ended(child) == 0
+
+
+def test_a_failed_fork_says_what_was_asked() -> None:
+    with pytest.raises(OSError, match="clone3 with flags 0x800"):
+        fork_into(0x800)  # CLONE_SIGHAND without CLONE_VM
