@@ -200,9 +200,10 @@ class Creation:
         context.load_engine = self._load_engine
         context.may_fetch_layers = options.fetch_layers is not None
         context.seccomp = seccomp_profile.compiled(spec.linux.seccomp, options.cache_root)
+        # First what config.json can make fail, so that no descriptor is left open then.
+        context.mount_sources = open_mount_sources(spec, context.bundle_path, context.rootfs, context.userns)
         context.proc_fd = open_procfs()
         context.gate = sockets.listen(f"{self._folder.path}/{CLOSED_GATE}", 1)
-        context.mount_sources = open_mount_sources(spec, context.bundle_path, context.rootfs, context.userns)
         return context
 
     def _load_engine(self) -> Engine:
