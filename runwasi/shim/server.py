@@ -22,7 +22,11 @@ from runwasi.shim.ttrpc import Server
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
     from runwasi.engines.engine import Engine
+    from runwasi.shim.task_service import Handler
+    from runwasi.shim.ttrpc import Methods
 
 _LOG = 2  # the launcher put the bundle's log there
 _DRAIN = 5.0  # seconds that the last events may take
@@ -54,6 +58,7 @@ def serve(flags: Flags, engine: str | Engine, listener: int, log_fd: int) -> Non
     tasks = TaskService(pod, publisher, log, shutdown)
     for service in task_service.NAMES:
         server.register(service, TASK_METHODS, tasks.handlers())
+    server.register_late("containerd.runtime.sandbox.v1.Sandbox", lambda: _sandbox(reactor, tasks, shutdown))
     Orphans(reactor, {_signal.SIGTERM: shutdown, _signal.SIGINT: shutdown})
     gc.freeze()  # children share these pages until somebody writes to them; a collection would
     gc.enable()
@@ -62,6 +67,18 @@ def serve(flags: Flags, engine: str | Engine, listener: int, log_fd: int) -> Non
     server.close()
     publisher.close()
     _remove_socket(flags.socket, log)
+
+
+def _sandbox(
+    reactor: Reactor, tasks: TaskService, shutdown: Callable[[], None]
+) -> tuple[Methods, Mapping[str, Handler]]:
+    """Make the Sandbox service for the first call of it."""
+    from runwasi.proto.sandbox import SANDBOX_METHODS  # late: containerd 2 only, and only if configured
+    from runwasi.shim.sandbox_service import SandboxService
+
+    sandboxes = SandboxService(reactor, shutdown)
+    tasks.kept_by(lambda: sandboxes.busy)
+    return SANDBOX_METHODS, sandboxes.handlers()
 
 
 def _expect_oom_kill_before_containerd(log: Log) -> None:

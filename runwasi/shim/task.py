@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 
-from runwasi.executor.errors import WrongStatus
+from runwasi.executor.errors import WrongStatus, describe
 from runwasi.linux import process as processes
 from runwasi.proto.events import TaskExit, TaskOOM
 from runwasi.proto.task import WaitResponse
@@ -171,12 +171,21 @@ class Task:
             return
         self._reactor.unwatch(self._init_fd)
         self._init_status = self.container.wait()
-        if self.init.state == "paused":
-            self.container.cgroup.thaw()  # or what else is frozen in it could not be killed
-        if not self._own_pid_namespace():
-            self.container.kill(_SIGKILL, all_processes=True)
+        try:
+            self._end_the_rest()
+        except (
+            OSError
+        ) as error:  # its cgroup was taken away behind our back; the exit must be told all the same
+            self.container.warn(f"processes of {self.id} that its first one left: {describe(error)}")
         if not self._running_execs():
             self._report_init()
+
+    def _end_the_rest(self) -> None:
+        """Kill what does not end with the init: what is frozen with it, or shares its pid namespace."""
+        if self.init.state == "paused":
+            self.container.cgroup.thaw()
+        if not self._own_pid_namespace():
+            self.container.cgroup.kill()
 
     def _report_init(self) -> None:
         assert self._init_status is not None

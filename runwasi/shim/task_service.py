@@ -60,11 +60,16 @@ class TaskService:
         self._shutdown = shutdown
         self._tasks: dict[str, Task] = {}
         self._creating: set[str] = set()
+        self._kept: Callable[[], bool] = lambda: False
 
     @property
     def busy(self) -> bool:
         """Whether there are tasks, or some on their way."""
-        return bool(self._tasks or self._creating)
+        return bool(self._tasks or self._creating) or self._kept()
+
+    def kept_by(self, kept: Callable[[], bool]) -> None:
+        """Stay as long as kept() is true too: a sandbox needs no task."""
+        self._kept = kept
 
     def handlers(self) -> Mapping[str, Handler]:
         """Return the methods by name."""
@@ -262,7 +267,7 @@ class TaskService:
         if request.exec_id:
             self._kill_exec(process, request.signal)
         elif request.all:
-            task.container.kill(request.signal, all_processes=True)
+            self._kill_all(task, request.signal)
         elif process.state == "stopped" or task.init_exited:
             raise NotFound("process already finished")
         else:
@@ -271,6 +276,12 @@ class TaskService:
             except WrongStatus:  # it ended between the kernel's word to us and this call
                 raise NotFound("process already finished") from None
         return _OK
+
+    def _kill_all(self, task: Task, signal: int) -> None:
+        try:
+            task.container.kill(signal, all_processes=True)
+        except WrongStatus:
+            return  # none is left, which is what the caller wants
 
     def _kill_exec(self, process: Process, signal: int) -> None:
         if process.state == "created":

@@ -160,6 +160,7 @@ class Server:
         self.on_fault = on_fault
         self._listener = listener
         self._services: dict[str, tuple[Methods, Mapping[str, Handler]]] = {}
+        self._late: dict[str, Callable[[], tuple[Methods, Mapping[str, Handler]]]] = {}
         self._connections: set[Connection] = set()
         os.set_blocking(listener, False)
         reactor.watch(listener, self._accept)
@@ -170,6 +171,10 @@ class Server:
         A handler returns the answer, or None when it will answer through the call later, or raises.
         """
         self._services[service] = methods, handlers
+
+    def register_late(self, service: str, make: Callable[[], tuple[Methods, Mapping[str, Handler]]]) -> None:
+        """Serve a service that is made when it is first called."""
+        self._late[service] = make
 
     def dispatch(self, request: Request, call: Call) -> None:
         """Run the handler of a request and answer it with what comes of it."""
@@ -197,6 +202,9 @@ class Server:
         self._connections.discard(connection)
 
     def _handle(self, request: Request, call: Call) -> Message | None:
+        make = self._late.pop(request.service, None)
+        if make is not None:
+            self.register(request.service, *make())
         methods, handlers = self._services.get(request.service, ({}, {}))
         if not methods:
             raise RpcError(codes.UNIMPLEMENTED, f"service {request.service}")

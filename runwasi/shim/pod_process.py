@@ -1,0 +1,102 @@
+"""The process that holds a pod's namespaces when containerd leaves the sandbox to the shim: our pause
+container.
+
+In a pid namespace of its own it is the init, and reaps. Containers of the pod may see it, so it has an empty
+read-only root, no capabilities and cannot be traced. It ends with the server, whatever ends that.
+"""
+
+from __future__ import annotations
+
+import _signal  # type: ignore[import-not-found]  # signal itself takes 3 ms to import, for its enumerations
+import os
+
+from runwasi.linux import capabilities, mounts, namespaces, process, uts
+from runwasi.linux.namespaces import FLAGS
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import NoReturn
+
+    from runwasi.linux.process import Child
+
+_READ_ONLY = mounts.MS_RDONLY | mounts.MS_NOSUID | mounts.MS_NODEV | mounts.MS_NOEXEC
+
+
+class PodNamespaces:
+    """What the pod has of its own: kinds to make ("ipc", "uts", "pid"), a network namespace to join, its
+    settings.
+
+    sysctls are paths below /proc/sys with their values, checked to belong to those namespaces.
+    """
+
+    __slots__ = ("hostname", "kinds", "network", "sysctls")
+
+    def __init__(
+        self, kinds: tuple[str, ...], network: str, hostname: str, sysctls: Mapping[str, str]
+    ) -> None:
+        self.kinds = kinds
+        self.network = network
+        self.hostname = hostname
+        self.sysctls = sysctls
+
+
+def start(wanted: PodNamespaces, mount_point: str) -> Child:
+    """Start the process; returns when it has everything. mount_point is any folder. Raises OSError."""
+    flags = FLAGS["mnt"]
+    for kind in wanted.kinds:
+        flags |= FLAGS[kind]
+    network = namespaces.open_namespace(wanted.network, "net") if wanted.network else -1
+    report, end = os.pipe2(os.O_CLOEXEC)
+    try:
+        child = process.fork_into(flags | process.CLONE_CLEAR_SIGHAND)
+        if child is None:
+            _run(wanted, network, mount_point, end)
+    finally:
+        os.close(end)
+        if network >= 0:
+            os.close(network)
+    with open(report, "rb") as file:
+        failure = file.read().decode()
+    if failure:
+        process.reap(child.pidfd)
+        os.close(child.pidfd)
+        raise OSError(5, failure, "sandbox")
+    return child
+
+
+def _run(wanted: PodNamespaces, network: int, mount_point: str, report: int) -> NoReturn:
+    try:
+        _become(wanted, network, mount_point, report)
+        os.close(report)
+        while True:
+            _signal.pause()
+    except BaseException as error:  # noqa: BLE001  nothing of the server may run on in its child
+        os.write(report, str(error).encode())
+    finally:
+        os._exit(1)
+
+
+def _become(wanted: PodNamespaces, network: int, mount_point: str, report: int) -> None:
+    process.set_pdeathsig(_signal.SIGKILL)
+    process.set_dumpable(False)
+    process.set_name("pause")
+    _signal.set_wakeup_fd(-1)
+    _signal.signal(_signal.SIGCHLD, _signal.SIG_IGN)  # the kernel reaps then: man 2 sigaction, SA_NOCLDWAIT
+    for number in (_signal.SIGTERM, _signal.SIGINT):
+        _signal.signal(number, lambda *_: os._exit(0))  # an init gets no signal it does not handle
+    if network >= 0:
+        namespaces.setns(network, FLAGS["net"])
+    if "uts" in wanted.kinds and wanted.hostname:
+        uts.set_hostname(wanted.hostname)
+    for path, value in wanted.sysctls.items():
+        with open(f"/proc/sys/{path}", "wb", 0) as file:
+            file.write(value.encode())
+    mounts.mount(None, "/", None, mounts.MS_REC | mounts.MS_PRIVATE)
+    mounts.mount("tmpfs", mount_point, "tmpfs", _READ_ONLY, "size=0,mode=555")
+    mounts.pivot_root(mount_point)
+    process.close_fds_except({report})
+    process.set_no_new_privs()
+    capabilities.apply_bounding(0)
+    capabilities.apply(capabilities.CapSets(0, 0, 0, 0, 0))
+    os.setsid()

@@ -1,0 +1,222 @@
+"""The Sandbox service of containerd 2: the shim keeps the pod itself, without a pause image.
+
+containerd asks for it when a runtime's `sandboxer` is "shim"; with the default it creates a pause container
+by the Task service instead. Source: containerd docs/sandbox, core/sandbox/controller.go; observed on 2.3.4.
+"""
+
+from __future__ import annotations
+
+import os
+
+from runwasi.executor.errors import AlreadyExists, NotFound, WrongStatus, describe
+from runwasi.executor.steps.system import sysctl_path
+from runwasi.linux import process as processes
+from runwasi.oci.decode import decode
+from runwasi.oci.linux import Linux
+from runwasi.proto import pod_sandbox
+from runwasi.proto import sandbox as api
+from runwasi.proto.types import Metric, Platform
+from runwasi.shim.events import now
+from runwasi.shim.pod_process import PodNamespaces, start
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from runwasi.proto.well_known import Any, Timestamp
+    from runwasi.proto.wire import Message
+    from runwasi.shim.reactor import Reactor
+    from runwasi.shim.task_service import Handler
+    from runwasi.shim.ttrpc import Call
+
+NAME = "containerd.runtime.sandbox.v1.Sandbox"
+
+_READY, _NOT_READY = "SANDBOX_READY", "SANDBOX_NOTREADY"
+_ARCHITECTURES = {"x86_64": ("amd64", ""), "aarch64": ("arm64", "v8"), "armv7l": ("arm", "v7")}
+_SIGKILL = 9
+
+
+class SandboxService:
+    """One sandbox; shutdown ends the server."""
+
+    def __init__(self, reactor: Reactor, shutdown: Callable[[], None]) -> None:
+        self._reactor = reactor
+        self._shutdown = shutdown
+        self._sandbox: Sandbox | None = None
+
+    @property
+    def busy(self) -> bool:
+        """Whether a sandbox is there that has not been stopped."""
+        return self._sandbox is not None and not self._sandbox.stopped
+
+    def handlers(self) -> Mapping[str, Handler]:
+        """Return the methods by name."""
+        return {
+            "CreateSandbox": self._create,
+            "StartSandbox": self._start,
+            "Platform": self._platform,
+            "StopSandbox": self._stop,
+            "WaitSandbox": self._wait,
+            "SandboxStatus": self._status,
+            "PingSandbox": self._ping,
+            "ShutdownSandbox": self._shut_down,
+            "SandboxMetrics": self._metrics,
+        }
+
+    def _create(self, request: api.CreateSandboxRequest, _call: Call) -> Message:
+        if self._sandbox is not None:
+            raise AlreadyExists(f"sandbox {self._sandbox.id}")
+        self._sandbox = Sandbox(self._reactor, request)
+        return api.CreateSandboxResponse()
+
+    def _start(self, request: api.StartSandboxRequest, _call: Call) -> Message:
+        sandbox = self._find(request.sandbox_id)
+        sandbox.start()
+        return api.StartSandboxResponse(pid=sandbox.pid, created_at=sandbox.created_at)
+
+    def _platform(self, request: api.PlatformRequest, _call: Call) -> Message:
+        self._find(request.sandbox_id)
+        machine = os.uname().machine
+        architecture, variant = _ARCHITECTURES.get(machine, (machine, ""))
+        platform = Platform(os="linux", architecture=architecture, variant=variant)
+        return api.PlatformResponse(platform=platform)
+
+    def _stop(self, request: api.StopSandboxRequest, _call: Call) -> Message:
+        self._find(request.sandbox_id).stop()
+        return api.StopSandboxResponse()
+
+    def _wait(self, request: api.WaitSandboxRequest, call: Call) -> Message | None:
+        return self._find(request.sandbox_id).wait(call)
+
+    def _status(self, request: api.SandboxStatusRequest, _call: Call) -> Message:
+        sandbox = self._find(request.sandbox_id)
+        return api.SandboxStatusResponse(
+            sandbox_id=sandbox.id,
+            pid=sandbox.pid,
+            state=_READY if sandbox.running else _NOT_READY,
+            created_at=sandbox.created_at,
+            exited_at=sandbox.exited_at,
+        )
+
+    def _ping(self, request: api.PingRequest, _call: Call) -> Message:
+        self._find(request.sandbox_id)
+        return api.PingResponse()
+
+    def _shut_down(self, request: api.ShutdownSandboxRequest, _call: Call) -> Message:
+        if self._sandbox is not None and self._sandbox.id == request.sandbox_id:
+            self._sandbox.stop()
+        self._shutdown()
+        return api.ShutdownSandboxResponse()
+
+    def _metrics(self, request: api.SandboxMetricsRequest, _call: Call) -> Message:
+        sandbox = self._find(request.sandbox_id)
+        data = sandbox.usage()
+        return api.SandboxMetricsResponse(metrics=Metric(timestamp=now(), id=sandbox.id, data=data))
+
+    def _find(self, sandbox_id: str) -> Sandbox:
+        if self._sandbox is None or self._sandbox.id != sandbox_id:
+            raise NotFound(f"sandbox {sandbox_id}")
+        return self._sandbox
+
+
+class Sandbox:
+    """A pod's namespaces with the process that holds them."""
+
+    def __init__(self, reactor: Reactor, request: api.CreateSandboxRequest) -> None:
+        self._reactor = reactor
+        self._bundle = request.bundle_path
+        self._config = _pod_config(request.options)
+        self._namespaces = _namespaces(self._config, request.netns_path)
+        self._pidfd = -1
+        self._waiters: list[Call] = []
+        self.id = request.sandbox_id
+        self.pid = 0
+        self.stopped = False
+        self.exit_status = 0
+        self.created_at: Timestamp | None = None
+        self.exited_at: Timestamp | None = None
+
+    @property
+    def running(self) -> bool:
+        """Whether its process runs."""
+        return self._pidfd >= 0
+
+    def start(self) -> None:
+        """Make the namespaces. Raises WrongStatus, OSError."""
+        if self.pid:
+            raise WrongStatus(f"sandbox {self.id} was started already")
+        child = start(self._namespaces, self._bundle)
+        self.pid, self._pidfd = child.pid, child.pidfd
+        self.created_at = now()
+        self._reactor.watch(self._pidfd, self._ended)
+
+    def stop(self) -> None:
+        """End its process; with a pid namespace of its own all of the pod's processes end with it."""
+        if self.running:
+            processes.pidfd_send_signal(self._pidfd, _SIGKILL)
+            self._ended(0)
+        self._over()
+
+    def wait(self, call: Call) -> api.WaitSandboxResponse | None:
+        """Return how it ended, or keep the call until it has."""
+        if self.stopped:
+            return self._end()
+        self._waiters = [waiter for waiter in self._waiters if not waiter.done]
+        self._waiters.append(call)
+        return None
+
+    def usage(self) -> Any | None:
+        """Return what the pod's cgroup has used, if containerd gave it one."""
+        from runwasi.executor.usage import read_usage  # late: few ask
+        from runwasi.linux import cgroups
+        from runwasi.shim.stats import metrics
+
+        parent = self._config.linux.cgroup_parent if self._config.linux else ""
+        if not parent:
+            return None
+        try:
+            return metrics(read_usage(cgroups.cgroup_at(parent)))
+        except OSError as error:
+            raise NotFound(f"cgroup {parent}: {describe(error)}") from None
+
+    def _ended(self, _events: int) -> None:
+        if not self.running:
+            return
+        self._reactor.unwatch(self._pidfd)
+        self.exit_status = processes.reap(self._pidfd)
+        os.close(self._pidfd)
+        self._pidfd = -1
+        self._over()
+
+    def _over(self) -> None:
+        if self.stopped:
+            return
+        self.stopped = True
+        self.exited_at = now()
+        for call in self._waiters:
+            call.reply(self._end())
+        self._waiters.clear()
+
+    def _end(self) -> api.WaitSandboxResponse:
+        return api.WaitSandboxResponse(exit_status=self.exit_status, exited_at=self.exited_at)
+
+
+def _pod_config(options: Any | None) -> pod_sandbox.PodSandboxConfig:
+    """Return what CRI says about the pod; another client may say nothing, or something of its own."""
+    if options is None or options.type_url.rpartition("/")[2] != "runtime.v1.PodSandboxConfig":
+        return pod_sandbox.PodSandboxConfig()
+    return pod_sandbox.PodSandboxConfig.decode(options.value)
+
+
+def _namespaces(config: pod_sandbox.PodSandboxConfig, network: str) -> PodNamespaces:
+    """Decide what the pod has of its own. Raises SpecError for a sysctl that would be the host's."""
+    linux = config.linux or pod_sandbox.LinuxPodSandboxConfig()
+    security = linux.security_context or pod_sandbox.LinuxSandboxSecurityContext()
+    modes = security.namespace_options or pod_sandbox.NamespaceOption()
+    kinds = [kind for kind in ("ipc", "pid") if getattr(modes, kind) == pod_sandbox.POD]
+    if network or modes.network == pod_sandbox.POD:
+        kinds.append("uts")  # a pod in the host's network has the host's name too
+    known = [{"type": kind} for kind in kinds] + ([{"type": "network", "path": network}] if network else [])
+    checked = decode(Linux, {"namespaces": known, "sysctl": dict(linux.sysctls)}, "linux")
+    sysctls = {sysctl_path(name): value for name, value in checked.sysctl.items()}
+    return PodNamespaces(tuple(kinds), network, config.hostname, sysctls)
