@@ -9,6 +9,7 @@ import os
 import shlex
 import sys
 
+from runwasi.cli.options import Command
 from runwasi.images.errors import ImageError
 from runwasi.images.names import ImageName, image_name
 from runwasi.images.tar_builder import (
@@ -26,7 +27,24 @@ if TYPE_CHECKING:
     from runwasi.images.archive import Progress
     from runwasi.images.reader import ImageSummary
 
-    Command = Callable[[argparse.Namespace], int]
+    Action = Callable[[argparse.Namespace], int]
+
+COMMANDS = {
+    "image": Command(
+        "image",
+        "build and look into images of WebAssembly and of root file systems",
+        lambda given, _settings: main(given.arguments),
+        arguments="build|inspect ...",
+        description="""\
+An image is written as an OCI archive, which `ctr image import`, skopeo and podman read.
+
+    runwasi image build --repo localhost --name hello --tag v1 --module hello.wasm
+    runwasi image inspect hello.tar""",
+        least=1,
+        most=None,
+        stop_at_first=True,
+    )
+}
 
 _BIG = 16 << 20
 """Bytes from which on a person should see that something is happening."""
@@ -228,11 +246,11 @@ def _as_text(image: ImageSummary) -> str:
     return "\n".join(lines)
 
 
-def _reported(parser: argparse.ArgumentParser, command: Command, argv: Sequence[str] | None) -> int:
-    """Run a command and turn what a person can mend into one line."""
+def _reported(parser: argparse.ArgumentParser, action: Action, argv: Sequence[str] | None) -> int:
+    """Do what is asked and turn what a person can mend into one line."""
     arguments = parser.parse_args(argv)
     try:
-        return command(arguments)
+        return action(arguments)
     except ImageError as error:
         print(f"{parser.prog}: {error}", file=sys.stderr)
     except OSError as error:

@@ -26,6 +26,7 @@ _COMMANDS = {
     "events": ("events", "show what a container uses, and when it runs out of memory"),
     "exec": ("exec", "run another program in a running container"),
     "features": ("features", "show what this runtime can do, as JSON"),
+    "image": ("image", "build and look into images of WebAssembly and of root file systems"),
     "kill": ("lifecycle", "send a signal to a container's first process (default: SIGTERM)"),
     "list": ("inspect", "list the containers below the state root"),
     "pause": ("resources", "suspend all processes of a container"),

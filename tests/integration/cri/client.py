@@ -12,6 +12,7 @@ from typing import Any, Self
 import grpc
 import websocket
 
+from tests.support.containerd import Containerd
 from tests.support.folders import remove_cgroup
 from tests.support.places import ROOT
 from tests.support.waiting import until
@@ -28,8 +29,9 @@ api, _services = grpc.protos_and_services(_PROTO)
 class Cri:
     """The two services of one containerd, and a pod's usual configuration."""
 
-    def __init__(self, address: Path, *, cgroup_parent: str, logs: Path) -> None:
-        self._channel = grpc.insecure_channel(f"unix://{address}")
+    def __init__(self, containerd: Containerd, *, cgroup_parent: str, logs: Path) -> None:
+        self.containerd = containerd
+        self._channel = grpc.insecure_channel(f"unix://{containerd.address}")
         self.runtime = _services.RuntimeServiceStub(self._channel)
         self.images = _services.ImageServiceStub(self._channel)
         self._cgroup_parent = cgroup_parent

@@ -67,7 +67,7 @@ def cri(
         folder, HOSTS[request.param], namespace="k8s.io", images=images, cri_config=config
     ) as containerd:
         (folder / "logs").mkdir()
-        client = Cri(containerd.address, cgroup_parent=f"/{session_name}", logs=folder / "logs")
+        client = Cri(containerd, cgroup_parent=f"/{session_name}", logs=folder / "logs")
         for image in (PAUSE_IMAGE, "localhost/busybox:latest", "localhost/wasi-demo-app:latest"):
             client.wait_for_image(image)
         yield client

@@ -1,0 +1,69 @@
+"""Wasm images and artifacts in pods, as kubelet runs them."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.integration.cri.client import Cri
+from tests.support.wasm_images import artefact_of, forget, unlike_any_other, wasm_artifact, wasm_image
+
+NAME = "localhost:5000/team/wasm:v1"
+
+
+@pytest.fixture
+def modern_cri(cri: Cri) -> Cri:
+    """A containerd that takes images whose layers are no part of a root file system."""
+    if cri.containerd.host.name == "1.6":
+        pytest.skip("containerd 1.6.20 does not unpack images without diff_ids; 1.6.25 does")
+    return cri
+
+
+@pytest.fixture
+def module(wasi_demo_app: bytes) -> bytes:
+    return unlike_any_other(wasi_demo_app)
+
+
+@pytest.fixture
+def _clean(modern_cri: Cri, module: bytes) -> Iterator[None]:
+    yield
+    key, _ = artefact_of(modern_cri.containerd, f"sha256:{hashlib.sha256(module).hexdigest()}")
+    forget(key)
+    modern_cri.containerd.ctr("image", "rm", "--sync", NAME)
+
+
+def bring(cri: Cri, archive: Path) -> None:
+    cri.containerd.ctr("images", "import", "--all-platforms", archive)
+    cri.wait_for_image(NAME)
+
+
+@pytest.mark.usefixtures("_clean")
+def test_a_wasm_image_runs_in_a_pod(modern_cri: Cri, module: bytes, folder: Path) -> None:
+    bring(modern_cri, wasm_image(folder, NAME, [("main.wasm", "", module)]))
+    with modern_cri.pod("runwasi") as pod:
+        container = pod.run(NAME, [], ["echo", "from", "a", "layer"])
+        assert container.wait() == 0
+        assert container.log_lines(1)[0] == "from a layer"
+
+
+@pytest.mark.usefixtures("_clean")
+def test_a_wasm_artifact_runs_in_a_pod(modern_cri: Cri, module: bytes, folder: Path) -> None:
+    bring(modern_cri, wasm_artifact(folder, NAME, [("main.wasm", module)]))
+    with modern_cri.pod("runwasi") as pod:
+        container = pod.run(NAME, ["/main.wasm"], ["echo", "from", "an", "artifact"])
+        assert container.wait() == 0
+        assert container.log_lines(1)[0] == "from an artifact"
+
+
+@pytest.mark.usefixtures("_clean")
+def test_the_pods_command_names_one_of_an_artifacts_layers(
+    modern_cri: Cri, module: bytes, folder: Path
+) -> None:
+    modules = [("other.wasm", b"\0asm\1\0\0\0"), ("main.wasm", module)]
+    bring(modern_cri, wasm_artifact(folder, NAME, modules))
+    with modern_cri.pod("runwasi") as pod:
+        container = pod.run(NAME, ["main.wasm"], ["exit", "7"])
+        assert container.wait() == 7
