@@ -3,11 +3,13 @@
 PREFIX ?= /usr/local
 PYTHON = $(shell scripts/find-python)
 VENV = .venv/bin
+IMAGE_REPO ?= localhost
+CTR ?= ctr
 SITE_PACKAGES = $(shell $(VENV)/python -c 'import sysconfig; print(sysconfig.get_path("platlib"))')
 
 .DELETE_ON_ERROR:
 .PHONY: help demo test lint test-unit test-integration test-vm bench install uninstall clean \
-    packages-build packages-demo packages-test newer-containerds
+    test-image test-image/oci load load/oci packages-build packages-demo packages-test newer-containerds
 
 help: ## Print this list
 	@grep -hE '^[a-z/-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
@@ -22,6 +24,16 @@ install: packages-build ## Install under PREFIX (/usr/local), isolated from the 
 
 uninstall: ## Remove what `make install` wrote
 	scripts/install remove $(PREFIX)
+
+test-image: dist/img.tar ## Make the demo's image, the module a file in it
+
+test-image/oci: dist/img-oci.tar dist/img-oci-artifact.tar ## Make the demo's image of wasm layers, and its artifact
+
+load: dist/img.tar ## Import the demo's image into the system's containerd
+	$(CTR) image import $<
+
+load/oci: dist/img-oci.tar dist/img-oci-artifact.tar ## Import the image of wasm layers and the artifact too
+	for archive in $^; do $(CTR) image import --all-platforms $$archive || exit; done
 
 # --- what a developer asks for --------------------------------------------------------------------------------
 
@@ -67,6 +79,13 @@ packages-test:
 build/bin: scripts/launchers.py .venv/ready
 	$(PYTHON) -IS scripts/launchers.py write --python $(PYTHON) --bin $@ --path $(CURDIR) --path $(SITE_PACKAGES)
 	touch $@
+
+dist/img.tar: FORM = --name wasi-demo-app --as-files
+dist/img-oci.tar: FORM = --name wasi-demo-oci
+dist/img-oci-artifact.tar: FORM = --name wasi-demo-oci-artifact --as-artifact
+dist/img.tar dist/img-oci.tar dist/img-oci-artifact.tar: build/wasi-demo-app.wasm build/bin
+	mkdir -p $(@D)
+	build/bin/oci-tar-builder --repo $(IMAGE_REPO) --tag latest --module $< --out-path $@ $(FORM)
 
 # Releases newer than this system's, unpacked beside it and not installed.
 newer-containerds: build/cache/containerd-trixie build/cache/containerd-sid

@@ -16,6 +16,7 @@ from runwasi.images.tar_builder import (
     LayerFile,
     RunConfig,
     build_artifact,
+    build_files_image,
     build_rootfs_image,
     build_wasm_image,
 )
@@ -103,7 +104,13 @@ def add_build_arguments(parser: argparse.ArgumentParser) -> None:
     content.add_argument(
         "--rootfs", metavar="DIR", help="a folder as root file system, for an ordinary image"
     )
-    parser.add_argument("-a", "--as-artifact", action="store_true", help="a wasm OCI artifact, not an image")
+    form = parser.add_mutually_exclusive_group()
+    form.add_argument("-a", "--as-artifact", action="store_true", help="a wasm OCI artifact, not an image")
+    form.add_argument(
+        "--as-files",
+        action="store_true",
+        help="an ordinary image with the modules as files, for tools that know no wasm layers",
+    )
     parser.add_argument("-o", "--out-path", metavar="FILE", help="default: NAME.tar; a folder takes NAME.tar")
     defaults = parser.add_argument_group("what containers of the image run; not for artifacts")
     defaults.add_argument("--entrypoint", metavar="WORDS", default="", help="default: the only module")
@@ -137,8 +144,10 @@ def build(arguments: argparse.Namespace) -> int:
 def _build(arguments: argparse.Namespace, target: str, name: ImageName, settings: RunConfig) -> str:
     sources = _sources(arguments)
     if arguments.rootfs:
-        if sources or arguments.as_artifact:
-            raise ImageError("--rootfs makes an ordinary image: it goes with no module, layer or -a")
+        if sources or arguments.as_artifact or arguments.as_files:
+            raise ImageError(
+                "--rootfs makes an ordinary image: it goes with no module, layer, -a or --as-files"
+            )
         with _progress("Packing", _size_of_tree(arguments.rootfs)) as progress:
             return build_rootfs_image(target, name, arguments.rootfs, settings, progress)
     if arguments.as_artifact and settings.members():
@@ -147,6 +156,8 @@ def _build(arguments: argparse.Namespace, target: str, name: ImageName, settings
         layers = [LayerFile(path, media_type, progress) for media_type, path in sources]
         if arguments.as_artifact:
             return build_artifact(target, name, layers, progress)
+        if arguments.as_files:
+            return build_files_image(target, name, layers, settings, progress)
         return build_wasm_image(target, name, layers, settings, progress)
 
 

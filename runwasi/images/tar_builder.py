@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import platform
+import shutil
 import tempfile
 import time
 
@@ -23,7 +24,7 @@ from runwasi.oci.image import (
     WASM_TYPE,
     is_rootfs_layer,
 )
-from runwasi.oci.record import Record
+from runwasi.oci.record import Record, replaced
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -167,6 +168,30 @@ def build_rootfs_image(
         }
         blob = Blob(LAYER_GZIP_TYPE, layer.name)
         return write_archive(target, name, json_blob(CONFIG_TYPE, config), [blob], host)
+
+
+def build_files_image(
+    target: str,
+    name: ImageName,
+    layers: Sequence[LayerFile],
+    run: RunConfig | None = None,
+    progress: Progress | None = None,
+) -> str:
+    """Write an ordinary image whose root file system is these files; returns the manifest's digest.
+
+    Every tool and every containerd takes it, also those that know nothing of wasm layers. Raises ImageError,
+    OSError.
+    """
+    _check(layers)
+    run = run or RunConfig()
+    if not run.entrypoint and len(layers) == 1:
+        run = replaced(run, entrypoint=(f"/{layers[0].title}",))
+    with tempfile.TemporaryDirectory(dir=os.path.dirname(target) or ".") as folder:
+        for layer in layers:
+            copy = os.path.join(folder, layer.title)
+            shutil.copyfile(layer.path, copy)
+            os.chmod(copy, 0o755)
+        return build_rootfs_image(target, name, folder, run, progress)
 
 
 def _check(layers: Sequence[LayerFile]) -> None:
