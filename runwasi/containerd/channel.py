@@ -2,7 +2,7 @@
 
 containerd's API is only gRPC, and a container whose module lies in its image must ask it during `create`.
 Importing grpcio costs 35 ms and 20 MiB there, ten times what the questions themselves cost; the part of
-HTTP/2 that one sequential client needs is this file (docs/decisions/0600-own-grpc-client.md).
+HTTP/2 that one sequential client needs is this file (docs/decisions/0008-own-wire-formats.md).
 Sources: RFC 9113 (HTTP/2), grpc/doc/PROTOCOL-HTTP2.md.
 """
 
