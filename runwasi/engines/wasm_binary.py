@@ -12,6 +12,10 @@ import os
 from runwasi.engines.engine import CannotHandle
 from runwasi.engines.sniff import CORE, WASM_MAGIC
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 TYPE_SECTION, IMPORT_SECTION, FUNCTION_SECTION, EXPORT_SECTION = 1, 2, 3, 7
 LAST_SECTION = 13  # tags; custom sections are 0
 KINDS = ("function", "table", "memory", "global", "tag")
@@ -60,7 +64,15 @@ class Interface:
 
 def read_interface(fd: int) -> Interface:
     """Read a core module's interface from an open file. Raises CannotHandle if it is no whole module."""
-    return Interface(_sections(fd))
+    return Interface(_sections(lambda size, at: os.pread(fd, size, at), os.fstat(fd).st_size))
+
+
+def check_whole(module: bytes) -> None:
+    """Refuse a core module that is cut short or of another version, in clearer words than compilers have.
+
+    Raises CannotHandle.
+    """
+    _sections(lambda size, at: module[at : at + size], len(module))
 
 
 def with_start(module: bytes, function: str) -> bytes:
@@ -152,18 +164,21 @@ class _Reader:
             self.number()
 
 
-def _sections(fd: int) -> dict[int, _Reader]:
-    """Find the sections we care for, having checked that the whole file is made of sections."""
-    header = os.pread(fd, 8, 0)
+def _sections(read: Callable[[int, int], bytes], size: int) -> dict[int, _Reader]:
+    """Find the sections we care for, having checked that the whole file is made of sections.
+
+    `read` gives that many bytes from an offset on, or fewer at the end.
+    """
+    header = read(8, 0)
     if len(header) < 8 or not header.startswith(WASM_MAGIC):
         raise CannotHandle(f"the module is truncated: {len(header)} bytes, and its header alone has 8")
     if header[4:] != CORE:
         version = int.from_bytes(header[4:8], "little")
         raise CannotHandle(f"the module has version {version:#x}; version 1 is the only one there is")
     found: dict[int, _Reader] = {}
-    size, at = os.fstat(fd).st_size, 8
+    at = 8
     while at < size:
-        reader = _Reader(os.pread(fd, 11, at))
+        reader = _Reader(read(11, at))
         number, length = reader.byte(), reader.number()
         at += reader.at
         if number > LAST_SECTION:
@@ -175,7 +190,7 @@ def _sections(fd: int) -> dict[int, _Reader]:
             number in (TYPE_SECTION, IMPORT_SECTION, FUNCTION_SECTION, EXPORT_SECTION)
             and length <= MAX_SECTION
         ):
-            found[number] = _Reader(os.pread(fd, length, at))
+            found[number] = _Reader(read(length, at))
         at += length
     return found
 

@@ -10,7 +10,7 @@ from runwasi.engines.limits import fuel, limits_of, preopens_of
 from runwasi.engines.signals import end_on_signals
 from runwasi.engines.sniff import sniff
 from runwasi.engines.wasip1 import check_interface
-from runwasi.engines.wasm_binary import read_interface
+from runwasi.engines.wasm_binary import check_whole, read_interface
 from runwasi.engines.wat import binary_fd, to_binary
 
 TYPE_CHECKING = False
@@ -112,6 +112,8 @@ class WasmedgeEngine(Engine):
     def precompile(self, module: bytes) -> bytes:
         """Compile a core module with LLVM, through a file of the helper's own. Raises CannotHandle."""
         binary, path = to_binary(module), "artefact.wasm"
+        _refuse_component(binary)
+        check_whole(binary)
         compiler = self._api().WasmEdge_CompilerCreate(self._configuration(None))
         self._accept(
             self._api().WasmEdge_CompilerCompileFromBuffer(compiler, binary, len(binary), path.encode())
@@ -126,10 +128,7 @@ class WasmedgeEngine(Engine):
         """
         limits, fd = limits_of(ctx), binary_fd(ctx.module)
         preopens_of(ctx)
-        if sniff(os.pread(fd, 8, 0)) == "component":
-            raise CannotHandle(
-                "it is a component; wasmedge takes core modules, the wasmtime engine takes both"
-            )
+        _refuse_component(os.pread(fd, 8, 0))
         interface = read_interface(fd)
         check_interface(interface, ctx.function, also_provided=SOCKET_EXTENSION)
         self._initialize = ctx.function != "_start" and interface.exports.get("_initialize") == "function"
@@ -196,6 +195,11 @@ class WasmedgeEngine(Engine):
 
     def _message(self, result: Result) -> str:
         return str(self._api().WasmEdge_ResultGetMessage(result).decode(errors="replace"))
+
+
+def _refuse_component(head: bytes) -> None:
+    if sniff(head) == "component":
+        raise CannotHandle("it is a component; wasmedge takes core modules, the wasmtime engine takes both")
 
 
 def _strings(values: Sequence[str]) -> Any:

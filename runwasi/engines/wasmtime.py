@@ -10,7 +10,7 @@ from runwasi.engines.limits import fuel, limits_of, preopens_of
 from runwasi.engines.signals import end_on_signals
 from runwasi.engines.sniff import sniff
 from runwasi.engines.wasip1 import check_interface
-from runwasi.engines.wasm_binary import read_interface
+from runwasi.engines.wasm_binary import check_whole, read_interface
 from runwasi.engines.wat import binary_fd, to_binary
 
 TYPE_CHECKING = False
@@ -86,6 +86,7 @@ class WasmtimeEngine(Engine):
         try:
             if sniff(binary) == "component":
                 return engine.component_artefact(binary)
+            check_whole(binary)
             return engine.artefact(binary)
         except capi.WasmtimeError as error:
             raise CannotHandle(reason(error)) from None

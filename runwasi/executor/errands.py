@@ -6,9 +6,13 @@ forked for it does, answers on the server's end of the channel, and ends.
 
 from __future__ import annotations
 
+import errno
 import os
+from _signal import set_wakeup_fd  # type: ignore[import-not-found]  # the module signal adds enumerations, 3 ms
 
+from runwasi.engines.engine import CannotHandle
 from runwasi.engines.module_cache import ModuleCache
+from runwasi.executor.errors import ContainerError
 from runwasi.executor.protocol import ANSWER, Channel, Message
 from runwasi.linux import process, sockets
 
@@ -47,7 +51,10 @@ def answer_compile(
         from runwasi.executor import compile as compiler  # late: only where a module is new to this node
 
         engine = load_engine()
-        made = compiler.compile_module(engine, module, cache, name)
+        try:
+            made = compiler.compile_module(engine, module, cache, name)
+        except CannotHandle as refusal:
+            raise ContainerError(f"cannot execute {name}: {refusal}", errno=errno.ENOEXEC) from None
         if keep is not None:
             keep(blob, key, made)
         return (), (made,)
@@ -82,6 +89,7 @@ def _fork(channel: Channel, answer: Callable[[], Answer], fds: tuple[int, ...]) 
 def _answer(channel: Channel, answer: Callable[[], Answer], fds: tuple[int, ...]) -> NoReturn:
     """In the new process: whatever happens, the child that waits gets an answer."""
     try:
+        set_wakeup_fd(-1)  # the creator's, closed with the rest
         process.close_fds_except({0, 1, 2, channel.fileno(), *fds})
         fields, descriptors = answer()
         channel.send(ANSWER, *fields, fds=descriptors)

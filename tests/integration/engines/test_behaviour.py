@@ -175,3 +175,12 @@ def test_an_annotation_that_makes_no_sense_is_refused(engine: EngineHost, guest:
     done = engine.run(guest, annotations={"io.runwasi.timeout": "soon"})
     assert done.returncode == 126
     assert "annotation io.runwasi.timeout: 'soon' is not a number of seconds" in done.stderr
+
+
+def test_a_component_without_a_function_is_refused_by_all(engine: EngineHost, folder: Path) -> None:
+    module = folder / "component.wat"
+    module.write_text("(component)")
+    done = engine.run(module)
+    assert done.returncode == 126
+    reason = "exports neither" if engine.name == "wasmtime" else "it is a component; "
+    assert reason in done.stderr
