@@ -16,7 +16,7 @@ help: ## Print this list
 
 # --- what a user asks for -------------------------------------------------------------------------------------
 
-demo: packages-demo build/bin build/wasi-demo-app.wasm ## Run a wasm and a native container under a private containerd
+demo: packages-demo build/bin build/wasi-demo-app.wasm build/cache/containerd-sid ## Run a wasm and a native container under a private containerd
 	$(VENV)/python -m scripts.demo
 
 install: packages-build ## Install under PREFIX (/usr/local), isolated from the system's Python

@@ -15,6 +15,7 @@ import uuid
 from collections.abc import Sequence
 from pathlib import Path
 
+from runwasi.cli.image import tar_builder_main
 from tests.support import leaks
 from tests.support.containerd import HOSTS, RUNC, WASMTIME, Containerd, running_containerd
 from tests.support.folders import remove_folder
@@ -23,6 +24,7 @@ from tests.support.places import SESSION_VARIABLE, WASI_DEMO_APP
 
 _WASM_IMAGE = "localhost/wasi-demo-app:latest"
 _NATIVE_IMAGE = "localhost/busybox:latest"
+_LAYER_IMAGE = "localhost/wasi-demo-oci:latest"
 _TIMED_RUNS = 7
 
 
@@ -39,6 +41,8 @@ def main() -> None:
         ) as containerd:
             _show(containerd)
             _time(containerd)
+        with running_containerd(folder, HOSTS["2"], namespace=session) as containerd:
+            _show_layers(containerd, folder)
     finally:
         remove_folder(folder)
     left = leaks.since(before, session)
@@ -63,6 +67,21 @@ def _show(containerd: Containerd) -> None:
     _say("and anything else is executed as usual.", gap=False)
     _run(containerd, WASMTIME, _WASM_IMAGE, ["/wasi-demo-app.wasm", "echo", "hello"])
     _run(containerd, WASMTIME, _NATIVE_IMAGE, ["sh", "-c", "echo hello from $(uname) as process $$"])
+
+
+def _show_layers(containerd: Containerd, folder: Path) -> None:
+    _say("On a newer containerd, an image whose only layer is the module: no root file system at all.")
+    archive = folder / "layers.tar"
+    words = ["--repo", "localhost", "--name", "wasi-demo-oci", "--tag", "latest"]
+    print(f"\n$ oci-tar-builder {shlex.join(words)} --module wasi-demo-app.wasm", flush=True)
+    if tar_builder_main([*words, "--module", str(WASI_DEMO_APP), "--out-path", str(archive)]) != 0:
+        sys.exit("the image was not built")
+    containerd.ctr("image", "import", "--all-platforms", archive)
+    _run(containerd, WASMTIME, _LAYER_IMAGE, ["/wasi-demo-app.wasm", "echo", "hello from a layer"])
+    _say("It was compiled once, and the result lies beside its layer for as long as the image does:")
+    for line in containerd.ctr("content", "ls").stdout.splitlines():
+        if "\trunwasi.io/precompiled=" in line:
+            print(f"  {line.expandtabs(2)}")
 
 
 def _run(containerd: Containerd, runtime: str, image: str, command: Sequence[str]) -> None:
