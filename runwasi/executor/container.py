@@ -49,12 +49,14 @@ class Container:
         saved: Saved,
         warn: Callable[[str], None] = _ignore,
         spec: Spec | None = None,
+        cgroup: Cgroup | None = None,
     ) -> None:
         self.folder = folder
         self.saved = saved
         self.pidfd = -1
         self.warn = warn
         self._spec = spec
+        self._cgroup = cgroup
 
     @classmethod
     def load(cls, root: str, container_id: str, warn: Callable[[str], None] = _ignore) -> Container:
@@ -92,9 +94,11 @@ class Container:
     @property
     def cgroup(self) -> Cgroup:
         """Its cgroup."""
-        return cgroups.cgroup_from(
-            dict(self.saved.cgroup_paths), systemd=self.saved.systemd, rootless=self.saved.rootless
-        )
+        if self._cgroup is None:
+            self._cgroup = cgroups.cgroup_from(
+                dict(self.saved.cgroup_paths), systemd=self.saved.systemd, rootless=self.saved.rootless
+            )
+        return self._cgroup
 
     def status(self) -> Status:
         """Find out its status from the kernel, whatever became of those who made it."""
@@ -170,6 +174,11 @@ class Container:
         if self.spec.hooks.poststart:
             state = self.oci_state("running").to_json().encode()
             hooks.run_all("poststart", self.spec.hooks.poststart, state)
+
+    def save(self, saved: Saved) -> None:
+        """Note down what has become of it."""
+        self.folder.save(saved)
+        self.saved = saved
 
     def open_pidfd(self) -> int:
         """Return the pidfd of its first process, opening it when needed. Raises WrongStatus once that is gone."""

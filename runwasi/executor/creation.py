@@ -8,36 +8,32 @@ from __future__ import annotations
 
 import os
 import select
-import time
 from _signal import SIGKILL  # type: ignore[import-not-found]  # the module signal adds enumerations, 3 ms
-from errno import EPERM
 
 from runwasi.executor import hooks, limits, seccomp_profile
+from runwasi.executor.claim import claim
 from runwasi.executor.container import Container
 from runwasi.executor.context import InitContext
 from runwasi.executor.conversation import END, Conversation, end_child, engine_of
-from runwasi.executor.errors import ContainerError, describe
+from runwasi.executor.errors import ContainerError
 from runwasi.executor.init import INIT_STEPS, run_steps
 from runwasi.executor.protocol import CREATE_RUNTIME, READY, Channel, Message
+from runwasi.executor.settle import set_oom_score_adj, set_rlimits, write_pid_file
 from runwasi.executor.spawning import Plan, open_doors, spawn
 from runwasi.executor.steps.mount_sources import open_mount_sources
-from runwasi.executor.store import CLOSED_GATE, CONFIG, Folder, Saved
+from runwasi.executor.store import CLOSED_GATE
 from runwasi.executor.undo import Undo
-from runwasi.linux import cgroups, idmap, process, rlimits, scheduling, sockets
+from runwasi.linux import idmap, process, scheduling, sockets
 from runwasi.linux.filesystems import open_procfs
 from runwasi.oci.record import replaced
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from runwasi.engines.engine import Engine
     from runwasi.executor.bundle import Bundle
     from runwasi.executor.options import CreateOptions
-    from runwasi.linux.cgroups import Cgroup
     from runwasi.linux.process import Child
     from runwasi.oci.linux import IdMapping, IntelRdt
-    from runwasi.oci.process import Rlimit
 
 
 def begin_create(root: str, container_id: str, bundle: Bundle, options: CreateOptions) -> Creation:
@@ -47,11 +43,8 @@ def begin_create(root: str, container_id: str, bundle: Bundle, options: CreateOp
     """
     bundle.check()
     _check_privilege(bundle)
-    folder = Folder(root, container_id)
-    folder.claim()
     with Undo() as undo:
-        undo.add(folder.remove)
-        creation = Creation(folder, bundle, options, undo)
+        creation = Creation(claim(root, container_id, bundle, options, undo), bundle, options, undo)
         creation.begin()
         return creation
     raise AssertionError("unreachable")  # the block returns or raises
@@ -82,16 +75,14 @@ def _check_privilege(bundle: Bundle) -> None:
 class Creation:
     """A container on its way from claimed to created."""
 
-    def __init__(self, folder: Folder, bundle: Bundle, options: CreateOptions, undo: Undo) -> None:
-        self._folder = folder
+    def __init__(self, container: Container, bundle: Bundle, options: CreateOptions, undo: Undo) -> None:
+        self.container = container
+        """The container; its pid is known from begin on, and it is created once advance has returned True."""
         self._bundle = bundle
         self._options = options
         self._undo = undo
         self._conversation: Conversation
         self._enters_by_itself = False
-        self._cgroup: Cgroup
-        self.container: Container
-        """The container; its pid is known from begin on, and it is created once advance has returned True."""
 
     def fileno(self) -> int:
         """Return the descriptor that is readable when advance has something to do."""
@@ -99,11 +90,6 @@ class Creation:
 
     def begin(self) -> None:
         """Prepare everything outside the container, fork, and let the child go."""
-        self._folder.write(CONFIG, self._bundle.raw)
-        self.container = Container(self._folder, self._first_record(), spec=self._bundle.spec)
-        self._save(self.container.saved)
-        self._cgroup.create()
-        self._undo.add(self._cgroup.remove)
         plan = Plan.of(self._bundle.spec.linux)
         try:
             child = self._fork(plan)
@@ -133,40 +119,13 @@ class Creation:
 
     # before the fork
 
-    def _first_record(self) -> Saved:
-        """Note down all that is going to be made, so that delete finds it even if we are killed now."""
-        spec, options = self._bundle.spec, self._options
-        rootless = os.geteuid() != 0
-        path = spec.linux.cgroups_path
-        if not path:
-            path = f":runwasi:{self._folder.id}" if options.systemd_cgroup else self._folder.id
-        self._cgroup = _cgroup_at(path, options.systemd_cgroup, rootless, spec.annotations)
-        return Saved(
-            id=self._folder.id,
-            bundle=self._bundle.path,
-            rootfs=self._bundle.rootfs,
-            created=_now(),
-            owner=os.geteuid(),
-            creator_pid=os.getpid(),
-            creator_start_time=process.start_time(os.getpid()),
-            cgroup_paths=self._cgroup.paths(),
-            systemd=options.systemd_cgroup,
-            rootless=rootless,
-            engine=options.engine if isinstance(options.engine, str) else options.engine.name,
-            resctrl=_resctrl_group(spec.linux.intel_rdt, self._folder.id),
-        )
-
-    def _save(self, saved: Saved) -> None:
-        self._folder.save(saved)
-        self.container.saved = saved
-
     def _fork(self, plan: Plan) -> Child:
         """Fork the child; in it, never return."""
         channel, child_channel = Channel.pair()
         self._conversation = Conversation(channel, self._options, self._load_engine, self._forward_listener)
         self._undo.add(self._conversation.close)
         context = self._context(plan, child_channel)
-        doors = open_doors(plan, self._cgroup)
+        doors = open_doors(plan, self.container.cgroup)
         try:
             if doors:
                 context.cgroup_tasks = doors.tasks
@@ -183,7 +142,7 @@ class Creation:
 
     def _context(self, plan: Plan, channel: Channel) -> InitContext:
         spec, options = self._bundle.spec, self._options
-        context = InitContext(self._folder.id, spec, self._bundle.process, channel)
+        context = InitContext(self.container.id, spec, self._bundle.process, channel)
         context.stdio = options.stdio
         context.console_socket = options.console_socket
         context.preserve_fds = options.preserve_fds
@@ -196,14 +155,14 @@ class Creation:
         context.new_userns = plan.makes("user")
         context.new_netns = plan.makes("net")
         context.new_mountns = plan.makes("mnt")
-        context.cgroup_paths = self._cgroup.paths()
+        context.cgroup_paths = self.container.cgroup.paths()
         context.load_engine = self._load_engine
         context.may_fetch_layers = options.fetch_layers is not None
         context.seccomp = seccomp_profile.compiled(spec.linux.seccomp, options.cache_root)
         # First what config.json can make fail, so that no descriptor is left open then.
         context.mount_sources = open_mount_sources(spec, context.bundle_path, context.rootfs, context.userns)
         context.proc_fd = open_procfs()
-        context.gate = sockets.listen(f"{self._folder.path}/{CLOSED_GATE}", 1)
+        context.gate = sockets.listen(f"{self.container.folder.path}/{CLOSED_GATE}", 1)
         return context
 
     def _load_engine(self) -> Engine:
@@ -215,19 +174,19 @@ class Creation:
         """Give the waiting child its ids, its cgroup with limits, and its devices."""
         linux = self._bundle.spec.linux
         saved = replaced(self.container.saved, pid=child.pid, start_time=process.start_time(child.pid))
-        self._save(saved)
+        self.container.save(saved)
         self.container.pidfd = child.pidfd
         if plan.makes("user"):
             idmap.write_maps(
                 child.pid, _maps(linux.uid_mappings), _maps(linux.gid_mappings), rootless=saved.rootless
             )
         if not self._enters_by_itself:
-            self._cgroup.enter(child.pid)
-        limits.apply(self._cgroup, linux.resources)
+            self.container.cgroup.enter(child.pid)
+        limits.apply(self.container.cgroup, linux.resources)
         scheduling.reset_affinity(child.pid)
         set_oom_score_adj(child.pid, self._bundle.process.oom_score_adj)
         if saved.resctrl:
-            _join_resctrl(saved.resctrl, child.pid, linux.intel_rdt, self._folder.id)
+            _join_resctrl(saved.resctrl, child.pid, linux.intel_rdt, self.container.id)
         if linux.net_devices:
             from runwasi.linux.netdevices import move  # late: pyroute2, 100 ms
 
@@ -260,7 +219,7 @@ class Creation:
     def _ready(self) -> None:
         """Finish: limits that would have hindered the child, the pid file, and nothing to undo any more."""
         set_rlimits(self.container.pid, self._bundle.process.rlimits)
-        self._folder.show_gate()
+        self.container.folder.show_gate()
         if self._options.pid_file:
             write_pid_file(self._options.pid_file, self.container.pid)
         self._undo.commit()
@@ -276,64 +235,8 @@ class Creation:
         return ContainerError(f"the container's first process is gone before it was ready: {why}")
 
 
-def _cgroup_at(path: str, systemd: bool, rootless: bool, annotations: Mapping[str, str]) -> Cgroup:
-    properties = []
-    if systemd:
-        from runwasi.executor.limits_systemd import annotated  # late: only with this driver
-
-        properties = annotated(annotations)
-    try:
-        return cgroups.cgroup_at(path, systemd=systemd, rootless=rootless, properties=properties)
-    except OSError as error:
-        raise ContainerError(f"{describe(error)} ($.linux.cgroupsPath)", errno=error.errno or 0) from None
-
-
-def write_pid_file(path: str, pid: int) -> None:
-    """Write a pid in decimal; whoever watches the file finds it whole or not at all."""
-    folder, name = os.path.split(path)
-    temporary = os.path.join(folder, f".{name}")
-    with open(temporary, "wb", 0) as file:
-        file.write(str(pid).encode())
-    os.rename(temporary, path)
-
-
-def set_rlimits(pid: int, wanted: tuple[Rlimit, ...]) -> None:
-    """Set the resource limits of process pid. Raises ContainerError naming the one that was refused.
-
-    Without CAP_SYS_RESOURCE another user's process has to lower its own: the step lower_rlimits does.
-    """
-    for index, limit in enumerate(wanted):
-        try:
-            rlimits.set_rlimit(limit.type, limit.soft, limit.hard, pid)
-        except OSError as error:
-            if error.errno == EPERM and limit.hard <= rlimits.get_rlimit(limit.type)[1]:
-                continue
-            raise ContainerError(
-                f"{limit.type} {limit.soft}:{limit.hard}: {error.strerror} ($.process.rlimits[{index}])",
-                errno=error.errno or 0,
-            ) from None
-
-
-def set_oom_score_adj(pid: int, score: int | None) -> None:
-    """Set how soon the kernel kills process pid for want of memory. Raises ContainerError naming the member."""
-    if score is None:
-        return
-    try:
-        with open(f"/proc/{pid}/oom_score_adj", "wb", 0) as file:
-            file.write(str(score).encode())
-    except OSError as error:
-        raise ContainerError(
-            f"oom_score_adj {score}: {error.strerror} ($.process.oomScoreAdj)", errno=error.errno or 0
-        ) from None
-
-
 def _maps(mappings: tuple[IdMapping, ...]) -> list[idmap.IdMap]:
     return [idmap.IdMap(item.container_id, item.host_id, item.size) for item in mappings]
-
-
-def _resctrl_group(rdt: IntelRdt | None, container_id: str) -> str:
-    """Return the resctrl group of the container, "" for none: the closID, or a group of its own."""
-    return "" if rdt is None else rdt.clos_id or container_id
 
 
 def _join_resctrl(group: str, pid: int, rdt: IntelRdt | None, container_id: str) -> None:
@@ -342,10 +245,3 @@ def _join_resctrl(group: str, pid: int, rdt: IntelRdt | None, container_id: str)
     assert rdt is not None
     schemata = (*filter(None, (rdt.l3_cache_schema, rdt.mem_bw_schema)), *rdt.schemata)
     resctrl.join(group, pid, schemata, container_id if rdt.enable_monitoring else "")
-
-
-def _now() -> str:
-    """Return the time as RFC 3339 with nanoseconds, in UTC."""
-    nanoseconds = time.time_ns()
-    seconds, rest = divmod(nanoseconds, 1_000_000_000)
-    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds)) + f".{rest:09d}Z"

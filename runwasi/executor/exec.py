@@ -11,11 +11,11 @@ import os
 from runwasi.executor import seccomp_profile
 from runwasi.executor.context import ChildContext
 from runwasi.executor.conversation import END, Conversation, end_child, engine_of
-from runwasi.executor.creation import set_oom_score_adj, set_rlimits, write_pid_file
 from runwasi.executor.errors import ContainerError, Invalid, describe
 from runwasi.executor.init import EXEC_STEPS, run_steps
 from runwasi.executor.options import CreateOptions
 from runwasi.executor.protocol import READY, Channel
+from runwasi.executor.settle import set_oom_score_adj, set_rlimits, write_pid_file
 from runwasi.executor.spawning import Plan, open_doors, spawn
 from runwasi.executor.status import require
 from runwasi.executor.undo import Undo

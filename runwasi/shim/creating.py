@@ -11,9 +11,10 @@ from __future__ import annotations
 import os
 
 from runwasi.executor.bundle import Bundle
-from runwasi.executor.creation import begin_create, write_pid_file
+from runwasi.executor.creation import begin_create
 from runwasi.executor.errors import Invalid
 from runwasi.executor.options import CreateOptions
+from runwasi.executor.settle import write_pid_file
 from runwasi.oci.record import replaced
 from runwasi.shim.image_layers import ImageLayers
 from runwasi.shim.options import runtime_options

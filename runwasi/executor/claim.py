@@ -1,0 +1,89 @@
+"""The first thing done for a container: its id is taken, and all that will be made for it is noted down.
+
+So delete finds everything, whenever the creator is killed.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+
+from runwasi.executor.container import Container
+from runwasi.executor.errors import ContainerError, describe
+from runwasi.executor.store import CONFIG, Folder, Saved
+from runwasi.linux import cgroups, process
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from runwasi.executor.bundle import Bundle
+    from runwasi.executor.options import CreateOptions
+    from runwasi.executor.undo import Undo
+    from runwasi.linux.cgroups import Cgroup
+    from runwasi.oci.linux import IntelRdt
+
+
+def claim(root: str, container_id: str, bundle: Bundle, options: CreateOptions, undo: Undo) -> Container:
+    """Take the id below the state root, and make the container's cgroup.
+
+    Raises AlreadyExists, Invalid or ContainerError.
+    """
+    folder = Folder(root, container_id)
+    folder.claim()
+    undo.add(folder.remove)
+    cgroup = _cgroup(folder, bundle, options)
+    folder.write(CONFIG, bundle.raw)
+    saved = _first_record(folder, bundle, options, cgroup)
+    folder.save(saved)
+    undo.add(cgroup.remove)
+    cgroup.create()
+    return Container(folder, saved, spec=bundle.spec, cgroup=cgroup)
+
+
+def _first_record(folder: Folder, bundle: Bundle, options: CreateOptions, cgroup: Cgroup) -> Saved:
+    return Saved(
+        id=folder.id,
+        bundle=bundle.path,
+        rootfs=bundle.rootfs,
+        created=_now(),
+        owner=os.geteuid(),
+        creator_pid=os.getpid(),
+        creator_start_time=process.start_time(os.getpid()),
+        cgroup_paths=cgroup.paths(),
+        systemd=options.systemd_cgroup,
+        rootless=os.geteuid() != 0,
+        engine=options.engine if isinstance(options.engine, str) else options.engine.name,
+        resctrl=_resctrl_group(bundle.spec.linux.intel_rdt, folder.id),
+    )
+
+
+def _cgroup(folder: Folder, bundle: Bundle, options: CreateOptions) -> Cgroup:
+    path = bundle.spec.linux.cgroups_path
+    if not path:
+        path = f":runwasi:{folder.id}" if options.systemd_cgroup else folder.id
+    return _cgroup_at(path, options.systemd_cgroup, os.geteuid() != 0, bundle.spec.annotations)
+
+
+def _cgroup_at(path: str, systemd: bool, rootless: bool, annotations: Mapping[str, str]) -> Cgroup:
+    properties = []
+    if systemd:
+        from runwasi.executor.limits_systemd import annotated  # late: only with this driver
+
+        properties = annotated(annotations)
+    try:
+        return cgroups.cgroup_at(path, systemd=systemd, rootless=rootless, properties=properties)
+    except OSError as error:
+        raise ContainerError(f"{describe(error)} ($.linux.cgroupsPath)", errno=error.errno or 0) from None
+
+
+def _resctrl_group(rdt: IntelRdt | None, container_id: str) -> str:
+    """Return the resctrl group of the container, "" for none: the closID, or a group of its own."""
+    return "" if rdt is None else rdt.clos_id or container_id
+
+
+def _now() -> str:
+    """Return the time as RFC 3339 with nanoseconds, in UTC."""
+    nanoseconds = time.time_ns()
+    seconds, rest = divmod(nanoseconds, 1_000_000_000)
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds)) + f".{rest:09d}Z"

@@ -1,0 +1,52 @@
+"""What a new process of a container gets from outside: limits, its oom score, and its pid told to others."""
+
+from __future__ import annotations
+
+import os
+from errno import EPERM
+
+from runwasi.executor.errors import ContainerError
+from runwasi.linux import rlimits
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from runwasi.oci.process import Rlimit
+
+
+def write_pid_file(path: str, pid: int) -> None:
+    """Write a pid in decimal; whoever watches the file finds it whole or not at all."""
+    folder, name = os.path.split(path)
+    temporary = os.path.join(folder, f".{name}")
+    with open(temporary, "wb", 0) as file:
+        file.write(str(pid).encode())
+    os.rename(temporary, path)
+
+
+def set_rlimits(pid: int, wanted: tuple[Rlimit, ...]) -> None:
+    """Set the resource limits of process pid. Raises ContainerError naming the one that was refused.
+
+    Without CAP_SYS_RESOURCE another user's process has to lower its own: the step lower_rlimits does.
+    """
+    for index, limit in enumerate(wanted):
+        try:
+            rlimits.set_rlimit(limit.type, limit.soft, limit.hard, pid)
+        except OSError as error:
+            if error.errno == EPERM and limit.hard <= rlimits.get_rlimit(limit.type)[1]:
+                continue
+            raise ContainerError(
+                f"{limit.type} {limit.soft}:{limit.hard}: {error.strerror} ($.process.rlimits[{index}])",
+                errno=error.errno or 0,
+            ) from None
+
+
+def set_oom_score_adj(pid: int, score: int | None) -> None:
+    """Set how soon the kernel kills process pid for want of memory. Raises ContainerError naming the member."""
+    if score is None:
+        return
+    try:
+        with open(f"/proc/{pid}/oom_score_adj", "wb", 0) as file:
+            file.write(str(score).encode())
+    except OSError as error:
+        raise ContainerError(
+            f"oom_score_adj {score}: {error.strerror} ($.process.oomScoreAdj)", errno=error.errno or 0
+        ) from None
