@@ -1,0 +1,115 @@
+"""checkpoint and restore, with runc's options; CRIU does the work."""
+
+from __future__ import annotations
+
+import os
+
+from runwasi.cli.bundles import DETACH, PID_FILE, absolute, load_bundle
+from runwasi.cli.options import FLAG, Command, Option, UsageError
+from runwasi.executor import checkpoint
+from runwasi.executor.checkpoint import CheckpointOptions
+from runwasi.executor.container import Container
+from runwasi.executor.options import CreateOptions
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from runwasi.cli.options import Given
+    from runwasi.cli.settings import Settings
+
+_IMAGE_OPTIONS = (
+    Option("image-path", "folder of the checkpoint (default: checkpoint in the current one)", value="FOLDER"),
+    Option("work-path", "folder for CRIU's log and temporary files", value="FOLDER"),
+    Option("tcp-established", "allow open TCP connections", kind=FLAG),
+    Option("ext-unix-sk", "allow external unix sockets", kind=FLAG),
+    Option("shell-job", "allow a terminal that others use", kind=FLAG),
+    Option("file-locks", "handle file locks", kind=FLAG),
+    Option(
+        "manage-cgroups-mode",
+        "accepted as runc has it; the container's cgroup is always made by us",
+        value="MODE",
+        hidden=True,
+    ),
+    Option("empty-ns", "create a namespace, but do not restore what is in it", value="network"),
+)
+
+_SWITCHES = ("tcp-established", "ext-unix-sk", "shell-job", "file-locks")  # CRIU calls them the same
+
+
+def _images(given: Given, **more: str | bool) -> CheckpointOptions:
+    namespace = given.text("empty-ns")
+    if namespace not in ("", "network"):
+        raise UsageError(f"--empty-ns takes network, not {namespace}")
+    flags = [name for name in _SWITCHES if given.flag(name)]
+    if namespace:
+        flags.append("empty-ns=net")
+    return CheckpointOptions(
+        given.text("image-path") or os.path.join(os.getcwd(), "checkpoint"),
+        work_path=given.text("work-path"),
+        flags=flags,
+        **more,  # type: ignore[arg-type]
+    )
+
+
+def _checkpoint(given: Given, settings: Settings) -> int:
+    container = Container.load(settings.root, given.arguments[0], settings.log.warning)
+    options = _images(
+        given,
+        parent_path=given.text("parent-path"),
+        leave_running=given.flag("leave-running"),
+        pre_dump=given.flag("pre-dump"),
+    )
+    checkpoint.checkpoint(container, options)
+    if not (options.leave_running or options.pre_dump):
+        container.delete(force=True)
+    return 0
+
+
+def _restore(given: Given, settings: Settings) -> int:
+    container = checkpoint.restore(
+        settings.root,
+        given.arguments[0],
+        load_bundle(given),
+        CreateOptions(pid_file=absolute(given.text("pid-file")), systemd_cgroup=settings.systemd_cgroup),
+        _images(given),
+    )
+    if given.flag("detach"):
+        container.close()
+        return 0
+    try:
+        return container.wait()
+    finally:
+        container.delete(force=True)
+
+
+COMMANDS = {
+    "checkpoint": Command(
+        "checkpoint",
+        "save a running container to files, through criu",
+        _checkpoint,
+        arguments="ID",
+        least=1,
+        most=1,
+        description="The container stops and is deleted, unless it is left running. WebAssembly cannot be saved.",
+        options=(
+            *_IMAGE_OPTIONS,
+            Option("parent-path", "folder of an earlier --pre-dump, relative to the image's", value="FOLDER"),
+            Option("leave-running", "let the container go on", kind=FLAG),
+            Option("pre-dump", "save only memory, and let the container go on", kind=FLAG),
+        ),
+    ),
+    "restore": Command(
+        "restore",
+        "bring a container back from a checkpoint",
+        _restore,
+        arguments="ID",
+        least=1,
+        most=1,
+        description="The bundle must be that of the container that was saved.",
+        options=(
+            Option("bundle", "path of the bundle (default: the current folder)", short="b", value="FOLDER"),
+            *_IMAGE_OPTIONS,
+            DETACH,
+            PID_FILE,
+        ),
+    ),
+}
