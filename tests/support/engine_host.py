@@ -7,7 +7,6 @@ so that an artefact is used).
 
 from __future__ import annotations
 
-import importlib
 import json
 import os
 import resource
@@ -15,7 +14,7 @@ import sys
 from typing import Any
 
 from runwasi.engines import registry
-from runwasi.engines.engine import EXIT_REFUSED, EXIT_TRAP, Context, Engine, EngineError, Module, Stdio, Trap
+from runwasi.engines.engine import EXIT_REFUSED, EXIT_TRAP, Context, EngineError, Module, Stdio, Trap
 from runwasi.engines.module_cache import ModuleCache
 from runwasi.engines.sniff import SNIFF_SIZE, sniff
 from runwasi.executor.compile import compile_module
@@ -35,16 +34,8 @@ def main() -> None:
     os._exit(status)
 
 
-def _engine(name: str) -> Engine:
-    if name != "pywasm":
-        return registry.load(name)
-    example = importlib.import_module("runwasi_pywasm.engine")  # it need not be installed to be tested
-    engine: Engine = example.PywasmEngine()
-    return engine
-
-
 def _run(job: dict[str, Any]) -> int:
-    engine = _engine(job["engine"])
+    engine = registry.load(job["engine"])
     annotations = job.get("annotations", {})
     engine.configure(annotations, job.get("address_space"))
     fd = os.open(job["module"], os.O_RDONLY)
