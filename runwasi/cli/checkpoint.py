@@ -5,14 +5,17 @@ from __future__ import annotations
 import os
 
 from runwasi.cli.bundles import DETACH, PID_FILE, absolute, load_bundle
-from runwasi.cli.options import FLAG, Command, Option, UsageError
+from runwasi.cli.options import FLAG, NUMBER, Command, Option, UsageError
 from runwasi.executor import checkpoint
 from runwasi.executor.checkpoint import CheckpointOptions
 from runwasi.executor.container import Container
+from runwasi.executor.errors import WrongStatus
 from runwasi.executor.options import CreateOptions
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from runwasi.cli.options import Given
     from runwasi.cli.settings import Settings
 
@@ -23,6 +26,8 @@ _IMAGE_OPTIONS = (
     Option("ext-unix-sk", "allow external unix sockets", kind=FLAG),
     Option("shell-job", "allow a terminal that others use", kind=FLAG),
     Option("file-locks", "handle file locks", kind=FLAG),
+    Option("auto-dedup", "remove memory pages from an image once a later one has them", kind=FLAG),
+    Option("lazy-pages", "leave memory pages to be fetched when they are touched", kind=FLAG),
     Option(
         "manage-cgroups-mode",
         "accepted as runc has it; the container's cgroup is always made by us",
@@ -32,14 +37,31 @@ _IMAGE_OPTIONS = (
     Option("empty-ns", "create a namespace, but do not restore what is in it", value="network"),
 )
 
-_SWITCHES = ("tcp-established", "ext-unix-sk", "shell-job", "file-locks")  # CRIU calls them the same
+_SWITCHES = (  # CRIU calls them the same
+    *("tcp-established", "ext-unix-sk", "shell-job", "file-locks", "auto-dedup", "lazy-pages"),
+)
 
 
-def _images(given: Given, **more: str | bool) -> CheckpointOptions:
+def _dump_flags(given: Given) -> list[str]:
+    """Return CRIU's switches that only a dump has."""
+    flags = [name for name in ("link-remap",) if given.flag(name)]
+    if given.flag("tcp-skip-in-flight"):
+        flags.append("skip-in-flight")
+    if given.text("page-server"):
+        address, colon, port = given.text("page-server").rpartition(":")
+        if not (colon and address and port.isdigit()):
+            raise UsageError("Use --page-server ADDRESS:PORT to specify page server")
+        flags += ["page-server", f"address={address}", f"port={port}"]
+    if given.number("status-fd") >= 0:
+        flags.append(f"status-fd={given.number('status-fd')}")
+    return flags
+
+
+def _images(given: Given, dump_flags: Sequence[str] = (), **more: str | bool) -> CheckpointOptions:
     namespace = given.text("empty-ns")
     if namespace not in ("", "network"):
-        raise UsageError(f"--empty-ns takes network, not {namespace}")
-    flags = [name for name in _SWITCHES if given.flag(name)]
+        raise UsageError(f'--empty-ns: namespace "{namespace}" is not supported, only network')
+    flags = [*(name for name in _SWITCHES if given.flag(name)), *dump_flags]
     if namespace:
         flags.append("empty-ns=net")
     return CheckpointOptions(
@@ -50,10 +72,16 @@ def _images(given: Given, **more: str | bool) -> CheckpointOptions:
     )
 
 
+_LABELS = ("lsm-profile", "lsm-mount-context")
+
+
 def _checkpoint(given: Given, settings: Settings) -> int:
     container = Container.load(settings.root, given.arguments[0], settings.log.warning)
+    if container.status() in {"created", "stopped"}:
+        raise WrongStatus(f"Container cannot be checkpointed in {container.status()} state")
     options = _images(
         given,
+        _dump_flags(given),
         parent_path=given.text("parent-path"),
         leave_running=given.flag("leave-running"),
         pre_dump=given.flag("pre-dump"),
@@ -70,7 +98,7 @@ def _restore(given: Given, settings: Settings) -> int:
         given.arguments[0],
         load_bundle(given),
         CreateOptions(pid_file=absolute(given.text("pid-file")), systemd_cgroup=settings.systemd_cgroup),
-        _images(given),
+        _images(given, [f"{name}={given.text(name)}" for name in _LABELS if given.text(name)]),
     )
     if given.flag("detach"):
         container.close()
@@ -94,6 +122,10 @@ COMMANDS = {
             *_IMAGE_OPTIONS,
             Option("parent-path", "folder of an earlier --pre-dump, relative to the image's", value="FOLDER"),
             Option("leave-running", "let the container go on", kind=FLAG),
+            Option("link-remap", "link deleted files that are open back while they are saved", kind=FLAG),
+            Option("tcp-skip-in-flight", "skip TCP connections that are being made", kind=FLAG),
+            Option("page-server", "send memory pages to a server", value="ADDRESS:PORT"),
+            Option("status-fd", "descriptor that is told when lazy pages are ready", kind=NUMBER, default=-1),
             Option("pre-dump", "save only memory, and let the container go on", kind=FLAG),
         ),
     ),
@@ -110,6 +142,10 @@ COMMANDS = {
             *_IMAGE_OPTIONS,
             DETACH,
             PID_FILE,
+            Option("lsm-profile", "label of the restored processes, TYPE:NAME", value="PROFILE"),
+            Option("lsm-mount-context", "SELinux context of the restored mounts", value="LABEL"),
+            Option("no-subreaper", "accepted as runc has it: we are the parent", kind=FLAG, hidden=True),
+            Option("no-pivot", "accepted as runc has it: CRIU makes the root", kind=FLAG, hidden=True),
         ),
     ),
 }

@@ -101,7 +101,12 @@ def _fork(
     context = ChildContext(container.id, container.spec, process, child_channel)
     context.load_engine = load_engine
     # the process must be on its initial CPUs before it enters: then it is moved
-    doors = None if process.exec_cpu_affinity else open_doors(plan, cgroup)
+    try:
+        doors = None if process.exec_cpu_affinity else open_doors(plan, cgroup)
+    except OSError as error:
+        raise ContainerError(
+            f"error adding pid to cgroup {describe(error)}", errno=error.errno or 0
+        ) from None
     try:
         _prepare(context, container, plan, options)
         context.cgroup_tasks = doors.tasks if doors else ()

@@ -126,7 +126,9 @@ def _set_all(cgroup: Cgroup, resources: Resources) -> None:
         from runwasi.executor.limits_v1 import PARTS  # late: a host has one version
 
         if resources.unified:
-            raise SpecError(f"{ROOT}.unified", "needs cgroup v2, and this host has v1")
+            raise SpecError(
+                f"{ROOT}.unified", "invalid configuration: it needs cgroup v2, and this host has v1"
+            )
     else:
         from runwasi.executor.limits_v2 import PARTS
     for name, controller, asked, setter in PARTS:
