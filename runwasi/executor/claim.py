@@ -33,6 +33,7 @@ def claim(root: str, container_id: str, bundle: Bundle, options: CreateOptions, 
     folder.claim()
     undo.add(folder.remove)
     cgroup = _cgroup(folder, bundle, options)
+    _refuse_inhabited(cgroup)
     folder.write(CONFIG, bundle.raw)
     saved = _first_record(folder, bundle, options, cgroup)
     folder.save(saved)
@@ -63,6 +64,16 @@ def _cgroup(folder: Folder, bundle: Bundle, options: CreateOptions) -> Cgroup:
     if not path:
         path = f":runwasi:{folder.id}" if options.systemd_cgroup else folder.id
     return _cgroup_at(path, options.systemd_cgroup, os.geteuid() != 0, bundle.spec.annotations)
+
+
+def _refuse_inhabited(cgroup: Cgroup) -> None:
+    """Refuse a cgroup that others live in, or that is frozen: they would share its limits and its end."""
+    if others := cgroup.pids():
+        raise ContainerError(
+            f"container's cgroup is not empty: {len(others)} process(es) found ($.linux.cgroupsPath)"
+        )
+    if cgroup.frozen():
+        raise ContainerError("container's cgroup unexpectedly frozen ($.linux.cgroupsPath)")
 
 
 def _cgroup_at(path: str, systemd: bool, rootless: bool, annotations: Mapping[str, str]) -> Cgroup:

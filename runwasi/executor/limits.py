@@ -73,7 +73,7 @@ def device_rules(resources: Resources | None) -> list[DeviceRule]:
             "c" if rule.type == "u" else rule.type or "a",
             _ANY if rule.major is None else rule.major,
             _ANY if rule.minor is None else rule.minor,
-            rule.access or "rwm",
+            "".join(sorted(set(rule.access or "rwm") & set("rwm"))),
         )
         for rule in (resources.devices if resources is not None else ())
     ]

@@ -18,7 +18,7 @@ _SWAP = "memory.memsw.limit_in_bytes"
 
 
 def set_memory(cgroup: Cgroup, resources: Resources) -> None:
-    """Set memory limits; kernel and kernelTCP are ignored, as current kernels ignore them."""
+    """Set memory limits; that of the kernel's own memory is ignored, as kernels do since 5.16."""
     memory = resources.memory
     assert memory is not None
     if memory.check_before_update:
@@ -28,6 +28,8 @@ def set_memory(cgroup: Cgroup, resources: Resources) -> None:
     _set_memory_and_swap(cgroup, memory)
     if memory.reservation:
         write(cgroup, "memory", "memory.soft_limit_in_bytes", memory.reservation)
+    if memory.kernel_tcp:
+        write_if_there(cgroup, "memory", "memory.kmem.tcp.limit_in_bytes", memory.kernel_tcp)
     if memory.disable_oom_killer is not None:
         _disable_oom_killer(cgroup, memory.disable_oom_killer)
     if memory.swappiness is not None:
@@ -231,7 +233,7 @@ def asks_memory(resources: Resources) -> bool:
     """Whether a memory setting that still means something is given."""
     memory = resources.memory
     return memory is not None and (
-        bool(memory.limit or memory.reservation or memory.swap or memory.disable_oom_killer)
+        any((memory.limit, memory.reservation, memory.swap, memory.kernel_tcp, memory.disable_oom_killer))
         or memory.swappiness is not None
         or memory.use_hierarchy is not None
     )

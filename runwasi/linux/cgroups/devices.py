@@ -83,10 +83,10 @@ class Exceptions:
             if not self.accesses[key]:
                 del self.accesses[key]
 
-    def entries(self) -> set[tuple[Key, int]]:
-        """Return the exceptions, one access bit each."""
-        bits = (_MKNOD, _READ, _WRITE)
-        return {(key, bit) for key, access in self.accesses.items() for bit in bits if access & bit}
+    def beyond(self, other: Exceptions) -> list[tuple[Key, int]]:
+        """Return the exceptions that other does not have, in the order in which the rules brought them."""
+        differences = ((key, access & ~other.accesses.get(key, 0)) for key, access in self.accesses.items())
+        return [(key, access) for key, access in differences if access]
 
 
 def transition(current: str, rules: list[DeviceRule]) -> Iterator[tuple[str, str]]:
@@ -102,9 +102,9 @@ def transition(current: str, rules: list[DeviceRule]) -> Iterator[tuple[str, str
     if now.allow != wanted.allow:
         yield take, "a"
         now = Exceptions()
-    for key, access in _merged(wanted.entries() - now.entries()):
+    for key, access in wanted.beyond(now):
         yield add, _entry(key, access)
-    for key, access in _merged(now.entries() - wanted.entries()):
+    for key, access in now.beyond(wanted):
         yield take, _entry(key, access)
 
 
@@ -175,13 +175,6 @@ def _parse(listing: str) -> Exceptions:
         major, minor = (ANY if number == "*" else int(number) for number in numbers.split(":"))
         found.apply(DeviceRule(True, kind, major, minor, access))
     return found
-
-
-def _merged(entries: set[tuple[Key, int]]) -> list[tuple[Key, int]]:
-    merged: dict[Key, int] = {}
-    for key, bit in sorted(entries):
-        merged[key] = merged.get(key, 0) | bit
-    return list(merged.items())
 
 
 def _overlap(one: Key, other: Key) -> bool:
