@@ -1,117 +1,126 @@
-"""Podman and Docker of this system's release, with storage of their own and a runtime of our choice."""
+"""Every engine, each with what it needs: installed beside the work tree, run in a process as a container would be."""
 
 from __future__ import annotations
 
-import contextlib
+import ctypes
+import functools
+import json
 import os
+import signal
 import subprocess
-from collections.abc import Iterator
+import sys
+import sysconfig
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
-from tests.support.containerd import HOSTS, readiness_socket, running_containerd, wait_until_ready
-from tests.support.places import CACHE
-from tests.support.runtime import PROGRAMS
+from tests.support.places import CACHE, ROOT
 
-_DOCKER = CACHE / "docker/usr"
-_STOP_SECONDS = 30
+BUILT_IN = ("wasmtime", "wasmedge", "wasmer")
+ALL = (*BUILT_IN, "pywasm")
+EXAMPLE = ROOT / "examples" / "runwasi-pywasm"
 
-_PODMAN_CONFIG = """\
-[containers]
-# Where hard limits cannot be raised, not even root's.
-default_ulimits = ["nofile=1024:1024", "nproc=1024:1024"]
-[engine]
-cgroup_manager = "cgroupfs"
-events_logger = "file"
-"""
+Completed = subprocess.CompletedProcess[str]
 
 
-class ContainerEngine:
-    """A command line like Docker's; calling it runs one command."""
+class EngineHost:
+    """An engine and the interpreter that can load it."""
 
-    def __init__(
-        self, command: list[str | Path], environment: dict[str, str], run_options: list[str]
-    ) -> None:
-        self._command = command
-        self.environment = environment
-        self.run_options = run_options
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.python = _python_for(name)
+        paths = [ROOT, EXAMPLE, sysconfig.get_path("platlib"), *_packages_for(name)]
+        self._environment = {
+            **os.environ,
+            "PYTHONPATH": ":".join(map(str, paths)),
+            "PYTHONDONTWRITEBYTECODE": "1",
+        }
 
-    def __call__(
-        self, *arguments: str | Path, check: bool = True, stdin: str = ""
-    ) -> subprocess.CompletedProcess[str]:
-        """Run one command and capture what it prints."""
-        done = subprocess.run(
-            [*self._command, *arguments],
-            env=self.environment,
+    def run(self, module: Path, *args: str, stdin: str = "", **job: object) -> Completed:
+        """Run a module to its end. `job` is what tests.support.engine_host takes."""
+        return subprocess.run(
+            self._command(module, args, job),
+            check=False,
             input=stdin,
+            env=self._environment,
             capture_output=True,
             text=True,
-            timeout=120,
-            check=False,
+            timeout=60,
         )
-        if check and done.returncode != 0:
-            raise AssertionError(f"{arguments}: {done.returncode}\n{done.stdout}\n{done.stderr}")
-        return done
 
-    def run(self, *arguments: str, check: bool = True, stdin: str = "") -> subprocess.CompletedProcess[str]:
-        """`run` with the runtime and without a network."""
-        return self("run", "--network", "none", *self.run_options, *arguments, check=check, stdin=stdin)
-
-    def command(self, *arguments: str) -> list[str | Path]:
-        """A command line, for those who start it in their own way."""
-        return [*self._command, *arguments]
-
-
-@contextlib.contextmanager
-def podman(folder: Path, runtime: str) -> Iterator[ContainerEngine]:
-    """Podman with an OCI runtime by its name in PROGRAMS."""
-    (folder / "containers.conf").write_text(_PODMAN_CONFIG)
-    command = ["podman", "--root", folder / "root", "--runroot", folder / "run", "--tmpdir", folder / "tmp"]
-    environment = dict(os.environ, CONTAINERS_CONF=str(folder / "containers.conf"))
-    engine = ContainerEngine([*command, "--runtime", PROGRAMS[runtime]], environment, [])
-    try:
-        yield engine
-    finally:
-        engine("rm", "--all", "--force", "--time", "0")
-
-
-@contextlib.contextmanager
-def docker(folder: Path, runtime: str) -> Iterator[ContainerEngine]:
-    """Docker over a containerd of its own, with an OCI runtime by its name in PROGRAMS."""
-    (folder / "daemon.json").write_text("{}")
-    address = f"unix://{folder}/docker.sock"
-    environment = dict(os.environ, PATH=f"{_DOCKER}/bin:{_DOCKER}/sbin:/usr/sbin:/usr/bin:/sbin:/bin")
-    engine = ContainerEngine(
-        [_DOCKER / "bin/docker", "--host", address], environment, ["--runtime", f"tested-{runtime}"]
-    )
-    with running_containerd(folder / "containerd", HOSTS["1.6"], namespace="moby") as containerd:
-        command = [
-            *(_DOCKER / "sbin/dockerd", "--config-file", folder / "daemon.json", "--host", address),
-            *("--data-root", folder / "data", "--exec-root", folder / "exec", "--pidfile", folder / "pid"),
-            *("--containerd", containerd.address, "--oom-score-adjust", "0"),
-            *("--bridge", "none", "--iptables=false", "--ip-forward=false"),
-            *("--add-runtime", f"tested-{runtime}={PROGRAMS[runtime]}"),
-        ]
-        with _daemon(command, environment, folder):
-            yield engine
-            left = engine("ps", "--all", "--quiet").stdout.split()
-            if left:
-                engine("rm", "--force", *left)
-
-
-@contextlib.contextmanager
-def _daemon(command: list[str | Path], environment: dict[str, str], folder: Path) -> Iterator[None]:
-    notify = folder / "notify.sock"
-    with readiness_socket(notify) as ready, (folder / "log").open("wb") as log:
+    @contextmanager
+    def running_as_pid_1(self, module: Path, *args: str) -> Iterator[PidOne]:
+        """Run a module as the first process of a pid namespace; it has said "ready" when the block begins."""
+        command = ["unshare", "--pid", "--fork", "--kill-child", *self._command(module, args, {})]
         process = subprocess.Popen(
-            command,
-            env=environment | {"NOTIFY_SOCKET": str(notify)},
-            stdout=log,
-            stderr=log,
-            start_new_session=True,
+            command, env=self._environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
+        assert process.stdin
+        assert process.stdout
         try:
-            wait_until_ready(ready)
-            yield
+            assert process.stdout.readline() == "ready\n"
+            yield PidOne(process)
         finally:
-            process.terminate()
-            process.wait(_STOP_SECONDS)
+            process.kill()
+            process.wait()
+            process.stdin.close()
+            process.stdout.close()
+
+    def _command(self, module: Path, args: Sequence[str], job: Mapping[str, object]) -> list[str]:
+        described = {"engine": self.name, "module": str(module), "args": [str(module), *args], **job}
+        return [*self.python, "-m", "tests.support.engine_host", json.dumps(described)]
+
+
+class PidOne:
+    """A module that is process 1 of its namespace."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self._process = process
+
+    def end_by(self, number: signal.Signals, within: float) -> int:
+        """Send it a signal and return its exit status. Raises TimeoutExpired."""
+        children = Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children").read_text()
+        os.kill(int(children.split()[0]), number)
+        return self._process.wait(within)
+
+
+@functools.cache
+def engine_host(name: str) -> EngineHost:
+    """The engine of this name, its library installed if need be."""
+    return EngineHost(name)
+
+
+def _python_for(engine: str) -> list[str]:
+    """WasmEdge is in Debian 13; its library runs on older systems together with the C library it was built for."""
+    if engine != "wasmedge" or _loads("libwasmedge.so.0"):
+        return [sys.executable]
+    release = CACHE / "libwasmedge-trixie"
+    if not release.exists():
+        script = ROOT / "scripts" / "debian-package"
+        subprocess.run([script, "trixie", "libwasmedge0", release, "--with-dependencies"], check=True)
+    (loader,) = release.glob("usr/lib/*/ld-linux-*.so.*")
+    return [str(loader), "--library-path", str(loader.parent), os.path.realpath(sys.executable)]
+
+
+def _loads(library: str) -> bool:
+    try:
+        ctypes.CDLL(library)
+    except OSError:
+        return False
+    return True
+
+
+def _packages_for(engine: str) -> list[Path]:
+    package = {"wasmer": "wasmer-sdk==0.5.0", "pywasm": "pywasm==2.2.3"}.get(engine)
+    return [python_package(package)] if package else []
+
+
+def python_package(requirement: str) -> Path:
+    """The folder of a package from PyPI, without its dependencies; downloaded once, kept out of the environment."""
+    folder = CACHE / "pypi" / requirement
+    if not folder.exists():
+        partial = folder.with_name(f"{folder.name}.{os.getpid()}")
+        command = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+        subprocess.run([*command, "--no-deps", "--target", partial, requirement], check=True)
+        partial.rename(folder)
+    return folder
