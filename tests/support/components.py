@@ -1,0 +1,131 @@
+"""Test components, run as a container's process would run them, and served to HTTP clients."""
+
+from __future__ import annotations
+
+import base64
+import http.client
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from tests.fixtures.components.build import component
+from tests.support.engines import Completed, engine_host
+from tests.support.places import CACHE, ROOT
+from tests.support.waiting import until
+
+ARTEFACTS = CACHE / "artefacts"
+"""A module cache of the tests' own: the components in Python take seconds to compile."""
+
+
+def run(name: str, *args: str, stdin: str = "", **job: object) -> Completed:
+    """Run a component to its end. `job` is what tests.support.engine_host takes."""
+    return engine_host("wasmtime").run(component(name), *args, stdin=stdin, cache=str(ARTEFACTS), **job)
+
+
+def shell(script: str, **job: object) -> str:
+    """Run Python inside the component "shell", on our own WASI, and return what it prints."""
+    result = run("shell", stdin=textwrap.dedent(script), **job)
+    assert result.returncode == 0, result.stderr
+    return result.stdout
+
+
+class Serving:
+    """A component that serves HTTP on a port of 127.0.0.1."""
+
+    def __init__(self, process: subprocess.Popen[str], port: int) -> None:
+        self.process = process
+        self.port = port
+
+    def connect(self) -> socket.socket:
+        """Open a connection."""
+        return socket.create_connection(("127.0.0.1", self.port), timeout=20)
+
+    def client(self) -> http.client.HTTPConnection:
+        """Give a client of the standard library's, so that somebody else judges our HTTP."""
+        return http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
+
+    def workers(self) -> list[int]:
+        """Give the worker processes."""
+        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
+        return [int(pid) for pid in children.read_text().split()]
+
+    def end(self, number: signal.Signals = signal.SIGTERM, within: float = 10) -> int:
+        """Send a signal and give the exit status."""
+        self.process.send_signal(number)
+        return self.process.wait(within)
+
+
+@contextmanager
+def serving(
+    name: str,
+    *,
+    env: Mapping[str, str] | None = None,
+    workers: int = 1,
+    stderr: int = subprocess.DEVNULL,
+    **annotations: str,
+) -> Iterator[Serving]:
+    """Serve a component for as long as the block runs."""
+    port = free_port()
+    variables = {"WASMTIME_HTTP_PROXY_SOCKET_ADDR": f"127.0.0.1:{port}", **(env or {})}
+    job = {
+        "engine": "wasmtime",
+        "module": str(component(name)),
+        "args": [name],
+        "env": [f"{key}={value}" for key, value in variables.items()],
+        "annotations": {"io.runwasi.http.workers": str(workers), **annotations},
+        "cache": str(ARTEFACTS),
+    }
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tests.support.engine_host", json.dumps(job)],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdout=subprocess.DEVNULL,
+        stderr=stderr,
+        text=True,
+    )
+    server = Serving(process, port)
+    try:
+        until(lambda: process.poll() is not None or _answers(port), bool)
+        yield server
+    finally:
+        process.kill()  # its workers go with it
+        process.wait()
+        if process.stderr:
+            process.stderr.close()
+
+
+def _answers(port: int) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=1).close()
+    except ConnectionRefusedError:
+        return False
+    return True
+
+
+def script(code: str) -> dict[str, str]:
+    """Give the fields that make the component "server" run this Python for a request."""
+    return {"x-script": base64.b64encode(textwrap.dedent(code).encode()).decode()}
+
+
+def free_port() -> int:
+    """Give a port nobody listens on, for a server that must be told one."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+@contextmanager
+def taking_at_most(seconds: float) -> Iterator[None]:
+    """Fail if the block takes longer."""
+    begin = time.monotonic()
+    yield
+    assert time.monotonic() - begin < seconds
