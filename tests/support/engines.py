@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import functools
+import hashlib
 import json
 import os
 import signal
@@ -29,7 +30,7 @@ class EngineHost:
     def __init__(self, name: str) -> None:
         self.name = name
         self.python = _python_for(name)
-        paths = [ROOT, EXAMPLE, sysconfig.get_path("platlib"), *_packages_for(name)]
+        paths = [ROOT, sysconfig.get_path("platlib"), *_packages_for(name)]
         self._environment = {
             **os.environ,
             "PYTHONPATH": ":".join(map(str, paths)),
@@ -46,6 +47,20 @@ class EngineHost:
             capture_output=True,
             text=True,
             timeout=60,
+        )
+
+    def runwasi(self, *arguments: str) -> Completed:
+        """Run our command line in the interpreter that has this engine."""
+        program = "import sys; from runwasi.cli.main import main; sys.exit(main())"
+        command = [*self.python, "-c", program, *arguments]
+        return subprocess.run(
+            command,
+            env=self._environment,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
         )
 
     @contextmanager
@@ -111,16 +126,39 @@ def _loads(library: str) -> bool:
 
 
 def _packages_for(engine: str) -> list[Path]:
-    package = {"wasmer": "wasmer-sdk==0.5.0", "pywasm": "pywasm==2.2.3"}.get(engine)
-    return [python_package(package)] if package else []
+    if engine == "wasmer":
+        return [python_package("wasmer-sdk==0.5.0")]
+    if engine == "pywasm":
+        return [python_package("pywasm==2.2.3"), _installed_example()]
+    return []
 
 
 def python_package(requirement: str) -> Path:
     """The folder of a package from PyPI, without its dependencies; downloaded once, kept out of the environment."""
-    folder = CACHE / "pypi" / requirement
+    return _installed(requirement, CACHE / "pypi" / requirement)
+
+
+def _installed_example() -> Path:
+    """The example engine as users get it, with the metadata by which it is found; anew when it has changed."""
+    content = hashlib.sha256()
+    for file in sorted(EXAMPLE.rglob("*")):
+        if file.suffix in (".py", ".toml", ".md"):
+            content.update(file.read_bytes())
+    return _installed(str(EXAMPLE), CACHE / "examples" / content.hexdigest())
+
+
+def _installed(what: str, folder: Path) -> Path:
     if not folder.exists():
         partial = folder.with_name(f"{folder.name}.{os.getpid()}")
-        command = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-        subprocess.run([*command, "--no-deps", "--target", partial, requirement], check=True)
+        command = [
+            sys.executable,
+            "-m",
+            "pip",
+            "install",
+            "--quiet",
+            "--disable-pip-version-check",
+            "--no-deps",
+        ]
+        subprocess.run([*command, "--target", partial, what], check=True)
         partial.rename(folder)
     return folder
