@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+from errno import ENOTDIR
 
 from runwasi.executor.errors import ContainerError, describe
 from runwasi.linux import capabilities, process
@@ -19,7 +20,13 @@ _DEFAULT_UMASK = 0o022
 
 def make_cwd(ctx: InitContext) -> None:
     """Make process.cwd where the image lacks it, as runc does; we are inside the root already."""
-    os.makedirs(ctx.process.cwd, 0o755, exist_ok=True)
+    try:
+        os.makedirs(ctx.process.cwd, 0o755, exist_ok=True)
+    except (FileExistsError, NotADirectoryError):
+        raise ContainerError(
+            f"chdir to cwd ({ctx.process.cwd!r}) set in config.json failed: not a directory ($.process.cwd)",
+            errno=ENOTDIR,
+        ) from None
 
 
 def own_stdio(ctx: ChildContext) -> None:
