@@ -20,8 +20,9 @@ def listen_fds() -> int:
     return int(count) if count.isascii() and count.isdigit() else 0
 
 
-def announced(bundle: Bundle, listened: int) -> Bundle:
+def announced(bundle: Bundle) -> Bundle:
     """Return the bundle with the passed sockets announced in its environment: its program is process 1."""
+    listened = listen_fds()
     if not listened:
         return bundle
     return with_environment(bundle, f"LISTEN_FDS={listened}", "LISTEN_PID=1")

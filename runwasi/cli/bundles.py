@@ -60,21 +60,20 @@ def load_bundle(given: Given) -> Bundle:
 
 
 def create_container(
-    given: Given, settings: Settings, bundle: Bundle, *, console_socket: int = -1
+    given: Given, settings: Settings, bundle: Bundle, preserved: int, *, console_socket: int = -1
 ) -> Container:
-    """Create the container a command line describes, with descriptors passed on as it says."""
-    listened = activation.listen_fds()
+    """Create the container a command line describes, with descriptors passed on as preserved_fds said."""
     container = create(
         settings.root,
         given.arguments[0],
-        activation.announced(bundle, listened),
+        activation.announced(bundle),
         CreateOptions(
             console_socket=console_socket,
             pid_file=absolute(given.text("pid-file")),
             systemd_cgroup=settings.systemd_cgroup,
             no_pivot=given.flag("no-pivot"),
             no_new_keyring=given.flag("no-new-keyring"),
-            preserve_fds=preserved_fds(given, listened),
+            preserve_fds=preserved,
             engine=given.text("engine"),
         ),
     )
@@ -99,8 +98,11 @@ def absolute(path: str) -> str:
     return os.path.abspath(path) if path else ""
 
 
-def preserved_fds(given: Given, listened: int = 0) -> int:
-    """Return how many descriptors from 3 on are passed on. Raises UsageError for one that is not open."""
+def preserved_fds(given: Given, *, listened: int) -> int:
+    """Return how many descriptors from 3 on are passed on. Raises UsageError for one that is not open.
+
+    To be asked before we open any of our own, which would be taken for the caller's.
+    """
     wanted = given.number("preserve-fds")
     if wanted < 0:
         raise UsageError("--preserve-fds must not be negative")

@@ -39,6 +39,7 @@ _FAILED = 255  # runc's exit status when exec itself fails, which callers tell f
 
 
 def _exec(given: Given, settings: Settings) -> int:
+    preserved = preserved_fds(given, listened=0)
     container = Container.load(settings.root, given.arguments[0], settings.log.warning)
     process = described_process(given, container)
     detached = given.flag("detach")
@@ -46,7 +47,7 @@ def _exec(given: Given, settings: Settings) -> int:
     if detached:
         socket = open_console_socket(given)
         try:
-            _start(given, container, process, socket)
+            _start(given, container, process, preserved, socket)
         finally:
             if socket >= 0:
                 os.close(socket)
@@ -54,23 +55,25 @@ def _exec(given: Given, settings: Settings) -> int:
     with Caught() as caught:
         if not process.terminal:
             caught.pass_on = True
-            started = _start(given, container, process, -1)
+            started = _start(given, container, process, preserved, -1)
             return follow(started.pid, started.pidfd, caught)
         with Console() as console:
             caught.pass_on = True
-            started = _start(given, container, process, console.socket)
+            started = _start(given, container, process, preserved, console.socket)
             console.connect()
             return follow(started.pid, started.pidfd, caught, console)
 
 
-def _start(given: Given, container: Container, process: Process, console_socket: int) -> Child:
+def _start(
+    given: Given, container: Container, process: Process, preserved: int, console_socket: int
+) -> Child:
     started = execute(
         container,
         process,
         ExecOptions(
             console_socket=console_socket,
             pid_file=absolute(given.text("pid-file")),
-            preserve_fds=preserved_fds(given),
+            preserve_fds=preserved,
             cgroups=sub_cgroups(given.list("cgroup")),
             ignore_paused=given.flag("ignore-paused"),
         ),

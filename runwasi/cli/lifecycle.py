@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 from runwasi.cli import notify
+from runwasi.cli.activation import listen_fds
 from runwasi.cli.bundles import (
     CREATE_DESCRIPTION,
     CREATE_OPTIONS,
@@ -12,6 +13,7 @@ from runwasi.cli.bundles import (
     create_container,
     load_bundle,
     open_console_socket,
+    preserved_fds,
 )
 from runwasi.cli.options import FLAG, Command, Option
 from runwasi.cli.signals import signal_number
@@ -25,12 +27,13 @@ if TYPE_CHECKING:
 
 
 def _create(given: Given, settings: Settings) -> int:
+    preserved = preserved_fds(given, listened=listen_fds())
     bundle = load_bundle(given)
     check_terminal(given, terminal=bundle.process.terminal, detached=True)
     bundle = notify.prepared(bundle, settings.root, given.arguments[0])
     socket = open_console_socket(given)
     try:
-        create_container(given, settings, bundle, console_socket=socket).close()
+        create_container(given, settings, bundle, preserved, console_socket=socket).close()
     finally:
         if socket >= 0:
             os.close(socket)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 from runwasi.cli import notify
+from runwasi.cli.activation import listen_fds
 from runwasi.cli.attach import Console, follow
 from runwasi.cli.bundles import (
     CREATE_DESCRIPTION,
@@ -14,6 +15,7 @@ from runwasi.cli.bundles import (
     create_container,
     load_bundle,
     open_console_socket,
+    preserved_fds,
 )
 from runwasi.cli.options import FLAG, Command, Option
 from runwasi.cli.signals import Caught
@@ -29,19 +31,20 @@ if TYPE_CHECKING:
 
 
 def _run(given: Given, settings: Settings) -> int:
+    preserved = preserved_fds(given, listened=listen_fds())
     bundle = load_bundle(given)
     detached = given.flag("detach")
     check_terminal(given, terminal=bundle.process.terminal, detached=detached)
     bundle = notify.prepared(bundle, settings.root, given.arguments[0])
     run = _detached if detached else _attached
-    return run(given, settings, bundle)
+    return run(given, settings, bundle, preserved)
 
 
-def _detached(given: Given, settings: Settings, bundle: Bundle) -> int:
+def _detached(given: Given, settings: Settings, bundle: Bundle, preserved: int) -> int:
     socket = open_console_socket(given)
     with Undo() as undo:
         try:
-            container = create_container(given, settings, bundle, console_socket=socket)
+            container = create_container(given, settings, bundle, preserved, console_socket=socket)
         finally:
             if socket >= 0:
                 os.close(socket)
@@ -57,21 +60,26 @@ def _start(container: Container, relay: notify.Relay | None) -> None:
         relay.wait(container)
 
 
-def _attached(given: Given, settings: Settings, bundle: Bundle) -> int:
+def _attached(given: Given, settings: Settings, bundle: Bundle, preserved: int) -> int:
     if not given.flag("no-subreaper"):
         set_child_subreaper()
     with Caught() as caught:
         if not bundle.process.terminal:
-            return _followed(given, settings, bundle, caught, None)
+            return _followed(given, settings, bundle, preserved, caught, None)
         with Console() as console:
-            return _followed(given, settings, bundle, caught, console)
+            return _followed(given, settings, bundle, preserved, caught, console)
 
 
 def _followed(
-    given: Given, settings: Settings, bundle: Bundle, caught: Caught, console: Console | None
+    given: Given,
+    settings: Settings,
+    bundle: Bundle,
+    preserved: int,
+    caught: Caught,
+    console: Console | None,
 ) -> int:
     socket = -1 if console is None else console.socket
-    container = create_container(given, settings, bundle, console_socket=socket)
+    container = create_container(given, settings, bundle, preserved, console_socket=socket)
     try:
         relay = notify.relay(settings.root, container.id)
         if console is not None:
