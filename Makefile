@@ -9,7 +9,7 @@ SITE_PACKAGES = $(shell $(VENV)/python -c 'import sysconfig; print(sysconfig.get
 
 .DELETE_ON_ERROR:
 .PHONY: help demo test lint test-unit test-integration test-vm bench install uninstall clean \
-    test-image test-image/oci load load/oci packages-build packages-demo packages-test newer-containerds
+    test-image test-image/oci load load/oci packages-build packages-demo packages-test peers
 
 help: ## Print this list
 	@grep -hE '^[a-z/-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
@@ -47,7 +47,7 @@ lint: .venv/ready ## Format, lint and types
 test-unit: packages-test .venv/ready build/wasi-demo-app.wasm ## Unit tests, and every call of WASI preview 1
 	$(VENV)/python -m pytest tests/unit tests/wasi
 
-test-integration: packages-test build/bin build/wasi-demo-app.wasm newer-containerds ## Tests on the real kernel and containerd, as root
+test-integration: packages-test build/bin build/wasi-demo-app.wasm peers ## Tests on the real kernel and containerd, as root
 	@test "$$(id -u)" = 0 || { echo "the integration tests make namespaces and cgroups: run them as root" >&2; exit 1; }
 	$(VENV)/python -m pytest tests/integration
 
@@ -87,8 +87,11 @@ dist/img.tar dist/img-oci.tar dist/img-oci-artifact.tar: build/wasi-demo-app.was
 	mkdir -p $(@D)
 	build/bin/oci-tar-builder --repo $(IMAGE_REPO) --tag latest --module $< --out-path $@ $(FORM)
 
-# Releases newer than this system's, unpacked beside it and not installed.
-newer-containerds: build/cache/containerd-trixie build/cache/containerd-sid
+# Releases newer than this system's, and Docker, unpacked beside it and not installed.
+peers: build/cache/containerd-trixie build/cache/containerd-sid build/cache/docker
+
+build/cache/docker:
+	. /etc/os-release; scripts/debian-package $$VERSION_CODENAME docker.io $@
 
 build/cache/containerd-%:
 	scripts/debian-package $* containerd $@

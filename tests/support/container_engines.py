@@ -65,7 +65,15 @@ class ContainerEngine:
 def podman(folder: Path, runtime: str) -> Iterator[ContainerEngine]:
     """Podman with an OCI runtime by its name in PROGRAMS."""
     (folder / "containers.conf").write_text(_PODMAN_CONFIG)
-    command = ["podman", "--root", folder / "root", "--runroot", folder / "run", "--tmpdir", folder / "tmp"]
+    command: list[str | Path] = [
+        "podman",
+        "--root",
+        folder / "root",
+        "--runroot",
+        folder / "run",
+        "--tmpdir",
+        folder / "tmp",
+    ]
     environment = dict(os.environ, CONTAINERS_CONF=str(folder / "containers.conf"))
     engine = ContainerEngine([*command, "--runtime", PROGRAMS[runtime]], environment, [])
     try:
@@ -84,7 +92,7 @@ def docker(folder: Path, runtime: str) -> Iterator[ContainerEngine]:
         [_DOCKER / "bin/docker", "--host", address], environment, ["--runtime", f"tested-{runtime}"]
     )
     with running_containerd(folder / "containerd", HOSTS["1.6"], namespace="moby") as containerd:
-        command = [
+        command: list[str | Path] = [
             *(_DOCKER / "sbin/dockerd", "--config-file", folder / "daemon.json", "--host", address),
             *("--data-root", folder / "data", "--exec-root", folder / "exec", "--pidfile", folder / "pid"),
             *("--containerd", containerd.address, "--oom-score-adjust", "0"),

@@ -76,7 +76,7 @@ class Containerd:
         config = self.folder / "config.toml"
         disabled = "" if self._cri_config else f'"{_CRI}"'
         config.write_text(_CONFIG.format(folder=self.folder, disabled=disabled) + (self._cri_config or ""))
-        with _readiness_socket(self.folder / "notify.sock") as ready, self.log.open("ab") as log:
+        with readiness_socket(self.folder / "notify.sock") as ready, self.log.open("ab") as log:
             self._process = subprocess.Popen(
                 [self.host.programs / "containerd", "--config", config],
                 env=self._environment() | {"NOTIFY_SOCKET": str(self.folder / "notify.sock")},
@@ -89,10 +89,8 @@ class Containerd:
             self._wait_until(ready)
 
     def _wait_until(self, ready: socket.socket) -> None:
-        ready.settimeout(_START_SECONDS)
         try:
-            while b"READY=1" not in ready.recv(4096):
-                pass
+            wait_until_ready(ready)
         except TimeoutError:
             self.stop()
             raise RuntimeError(
@@ -180,14 +178,21 @@ class Containerd:
 
 
 @contextlib.contextmanager
-def _readiness_socket(path: Path) -> Iterator[socket.socket]:
-    """The socket on which containerd says that it is ready, as it does to systemd (man 3 sd_notify)."""
+def readiness_socket(path: Path) -> Iterator[socket.socket]:
+    """The socket on which a daemon says that it is ready, as it does to systemd (man 3 sd_notify)."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as ready:
         ready.bind(str(path))
         try:
             yield ready
         finally:
             path.unlink()
+
+
+def wait_until_ready(ready: socket.socket) -> None:
+    """Wait for READY=1 on a readiness socket. Raises TimeoutError."""
+    ready.settimeout(_START_SECONDS)
+    while b"READY=1" not in ready.recv(4096):
+        pass
 
 
 @contextlib.contextmanager

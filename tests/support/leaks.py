@@ -44,7 +44,7 @@ def take(session: str) -> Snapshot:
     )
 
 
-def since(before: Snapshot, session: str, *, but: str | None = None) -> list[str]:
+def since(before: Snapshot, session: str, *, but: tuple[str, ...] = ()) -> list[str]:
     """What is there now and was not before, once it has had a moment to go; a line each."""
     deadline = time.monotonic() + _SETTLE_SECONDS
     while True:
@@ -53,7 +53,7 @@ def since(before: Snapshot, session: str, *, but: str | None = None) -> list[str
             f"{kind}: {thing}"
             for kind, new, old in zip(Snapshot._fields, now, before, strict=True)
             for thing in sorted(new - old)
-            if but is None or but not in thing
+            if not any(part in thing for part in but)
         ]
         if not leaked or time.monotonic() > deadline:
             return leaked

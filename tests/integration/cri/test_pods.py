@@ -12,6 +12,7 @@ import pytest
 
 from tests.integration.conftest import BUSYBOX_IMAGE, DEMO_IMAGE
 from tests.integration.cri.client import Container, Cri, Pod, api
+from tests.support.memory import memory_limit
 from tests.support.waiting import until
 
 FOREVER = ("sh", "-c", "trap 'exit 0' TERM; echo ready; while true; do sleep 1000 & wait; done")
@@ -172,17 +173,9 @@ def test_limits_are_set_and_changed(cri: Cri, handler: str) -> None:
     with cri.pod(handler) as pod:
         limits = api.LinuxContainerResources(memory_limit_in_bytes=64 << 20, cpu_shares=512)
         container = pod.run(BUSYBOX_IMAGE, FOREVER, resources=limits)
-        assert _memory_limit(container) == 64 << 20
+        assert memory_limit(container.pid()) == 64 << 20
         container.update(memory_limit_in_bytes=96 << 20)
-        assert _memory_limit(container) == 96 << 20
-
-
-def _memory_limit(container: Container) -> int:
-    lines = Path(f"/proc/{container.pid()}/cgroup").read_text().splitlines()
-    groups = {controllers: path for _, controllers, path in (line.split(":") for line in lines)}
-    if "memory" in groups:
-        return int(Path(f"/sys/fs/cgroup/memory{groups['memory']}/memory.limit_in_bytes").read_text())
-    return int(Path(f"/sys/fs/cgroup{groups['']}/memory.max").read_text())
+        assert memory_limit(container.pid()) == 96 << 20
 
 
 def test_the_security_context_is_kept(cri: Cri, handler: str) -> None:
