@@ -48,8 +48,8 @@ def image_of(client: Containerd, container_id: str) -> str:
     name = client.image_name(container_id)
     if not name:
         raise ContainerdError(
-            f"no such file or directory in the container, and no image is recorded for {container_id}"
-            " in containerd (Docker and `ctr run --rootfs` record none), so there are no wasm layers to run"
+            f"no image is recorded for {container_id} in containerd (Docker and `ctr run --rootfs` record none),"
+            " so there are no wasm layers to run"
         )
     return name
 

@@ -8,6 +8,7 @@ if TYPE_CHECKING:
 
     from runwasi.engines.engine import Engine
     from runwasi.engines.layers import Layer
+    from runwasi.executor.errors import ContainerError
     from runwasi.executor.protocol import Channel
     from runwasi.executor.seccomp_profile import Filter
     from runwasi.executor.workload import Native, Wasm
@@ -63,6 +64,8 @@ class ChildContext:
         self.may_fetch_layers = False
         self.layers: tuple[Layer, ...] = ()
         """The wasm layers of the container's image, when no file of its root is the program."""
+        self.layers_failure: ContainerError | None = None
+        """Why they could not be had."""
         self.workload: Native | Wasm
         self.env: tuple[str, ...] = process.env
         self.verdict = channel

@@ -33,7 +33,10 @@ if TYPE_CHECKING:
             """Return the engine, configured and loaded. Raises EngineError when its library is missing."""
 
         def fetch_layers(self) -> tuple[Layer, ...]:
-            """Return the wasm layers of the container's image; () when it has none or there is nobody to ask."""
+            """Return the wasm layers of the container's image; () when it has none or there is nobody to ask.
+
+            Raises ContainerError when they could not be had.
+            """
 
         def compiled(self, module: Module, layer: Layer | None = None) -> Module:
             """Return the module with its artefact; layer is the one it came from, None for a file."""
@@ -246,7 +249,10 @@ def _from_file(request: Request, parent: Parent, found: _Found) -> Wasm:
 
 
 def _from_layers(request: Request, parent: Parent) -> Wasm:
-    layers = parent.fetch_layers()
+    try:
+        layers = parent.fetch_layers()
+    except ContainerError as error:
+        raise _not_found(request, f"; {error}") from None
     if not layers:
         raise _not_found(request)
     engine = parent.engine()
@@ -257,11 +263,11 @@ def _from_layers(request: Request, parent: Parent) -> Wasm:
     return _accepted(engine, _context(request, module, choice.function, others))
 
 
-def _not_found(request: Request) -> ContainerError:
+def _not_found(request: Request, more: str = "") -> ContainerError:
     name = request.args[0]
     if "/" in name:
-        return _exec_error(name, f"stat {name}: no such file or directory", errno.ENOENT)
-    return _exec_error(name, "executable file not found in $PATH", errno.ENOENT)
+        return _exec_error(name, f"stat {name}: no such file or directory{more}", errno.ENOENT)
+    return _exec_error(name, f"executable file not found in $PATH{more}", errno.ENOENT)
 
 
 def _context(request: Request, module: Module, function: str, layers: Sequence[Module] = ()) -> Context:

@@ -80,7 +80,10 @@ def anticipate_engine(ctx: ChildContext) -> None:
     """Load the engine while the host's files are in sight, when what args[0] names may need one."""
     kind = workload.foresee(_request(ctx), ctx.root_fd)
     if kind is None and ctx.may_fetch_layers:  # asked for now, as their kind says what of the engine to load
-        ctx.layers = _fetch_layers(ctx.channel)
+        try:
+            ctx.layers = _fetch_layers(ctx.channel)
+        except ContainerError as failure:
+            ctx.layers_failure = failure  # which choose_workload tells, after what it looked for itself
         kinds = {sniff(os.pread(layer.fd, SNIFF_SIZE, 0)) for layer in ctx.layers}
         kind = kinds.pop() if len(kinds) == 1 else None
     if kind in workload.WASM_KINDS or ctx.layers:
@@ -130,6 +133,8 @@ class _Parent:
 
     def fetch_layers(self) -> tuple[Layer, ...]:
         """Return the wasm layers of the container's image, which anticipate_engine asked for."""
+        if self._ctx.layers_failure is not None:
+            raise self._ctx.layers_failure
         return self._ctx.layers
 
     def compiled(self, module: Module, layer: Layer | None = None) -> Module:

@@ -179,7 +179,7 @@ def test_too_many_layers_are_an_error(store: MemoryStore) -> None:
 def test_a_container_without_a_recorded_image_is_told_so(store: MemoryStore) -> None:
     store.containers["docker"] = ""
     assert image_of(store, "c") == NAME
-    with pytest.raises(ContainerdError, match=r"no such file or directory .*Docker"):
+    with pytest.raises(ContainerdError, match=r"no image is recorded for docker .*Docker"):
         image_of(store, "docker")
 
 
