@@ -14,12 +14,8 @@ from tests.support.wasm_images import artefact_of, forget, unlike_any_other, was
 NAME = "localhost:5000/team/wasm:v1"
 
 
-@pytest.fixture
-def modern_cri(cri: Cri) -> Cri:
-    """A containerd that takes images whose layers are no part of a root file system."""
-    if cri.containerd.host.name == "1.6":
-        pytest.skip("containerd 1.6.20 does not unpack images without diff_ids; 1.6.25 does")
-    return cri
+# Releases that take images whose layers are no part of a root file system; 1.6.20 does not, 1.6.25 does.
+pytestmark = pytest.mark.parametrize("cri", ["1.7", "2"], indirect=True)
 
 
 @pytest.fixture
@@ -28,11 +24,11 @@ def module(wasi_demo_app: bytes) -> bytes:
 
 
 @pytest.fixture
-def _clean(modern_cri: Cri, module: bytes) -> Iterator[None]:
+def _clean(cri: Cri, module: bytes) -> Iterator[None]:
     yield
-    key, _ = artefact_of(modern_cri.containerd, f"sha256:{hashlib.sha256(module).hexdigest()}")
+    key, _ = artefact_of(cri.containerd, f"sha256:{hashlib.sha256(module).hexdigest()}")
     forget(key)
-    modern_cri.containerd.ctr("image", "rm", "--sync", NAME)
+    cri.containerd.ctr("image", "rm", "--sync", NAME)
 
 
 def bring(cri: Cri, archive: Path) -> None:
@@ -41,29 +37,27 @@ def bring(cri: Cri, archive: Path) -> None:
 
 
 @pytest.mark.usefixtures("_clean")
-def test_a_wasm_image_runs_in_a_pod(modern_cri: Cri, module: bytes, folder: Path) -> None:
-    bring(modern_cri, wasm_image(folder, NAME, [("main.wasm", "", module)]))
-    with modern_cri.pod("runwasi") as pod:
+def test_a_wasm_image_runs_in_a_pod(cri: Cri, module: bytes, folder: Path) -> None:
+    bring(cri, wasm_image(folder, NAME, [("main.wasm", "", module)]))
+    with cri.pod("runwasi") as pod:
         container = pod.run(NAME, [], ["echo", "from", "a", "layer"])
         assert container.wait() == 0
         assert container.log_lines(1)[0] == "from a layer"
 
 
 @pytest.mark.usefixtures("_clean")
-def test_a_wasm_artifact_runs_in_a_pod(modern_cri: Cri, module: bytes, folder: Path) -> None:
-    bring(modern_cri, wasm_artifact(folder, NAME, [("main.wasm", module)]))
-    with modern_cri.pod("runwasi") as pod:
+def test_a_wasm_artifact_runs_in_a_pod(cri: Cri, module: bytes, folder: Path) -> None:
+    bring(cri, wasm_artifact(folder, NAME, [("main.wasm", module)]))
+    with cri.pod("runwasi") as pod:
         container = pod.run(NAME, ["/main.wasm"], ["echo", "from", "an", "artifact"])
         assert container.wait() == 0
         assert container.log_lines(1)[0] == "from an artifact"
 
 
 @pytest.mark.usefixtures("_clean")
-def test_the_pods_command_names_one_of_an_artifacts_layers(
-    modern_cri: Cri, module: bytes, folder: Path
-) -> None:
+def test_the_pods_command_names_one_of_an_artifacts_layers(cri: Cri, module: bytes, folder: Path) -> None:
     modules = [("other.wasm", b"\0asm\1\0\0\0"), ("main.wasm", module)]
-    bring(modern_cri, wasm_artifact(folder, NAME, modules))
-    with modern_cri.pod("runwasi") as pod:
+    bring(cri, wasm_artifact(folder, NAME, modules))
+    with cri.pod("runwasi") as pod:
         container = pod.run(NAME, ["main.wasm"], ["exit", "7"])
         assert container.wait() == 7
