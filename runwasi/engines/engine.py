@@ -108,9 +108,20 @@ class Context:
     layers       the image's other wasm layers, for engines that link them
     annotations  the container's annotations; ours are called io.runwasi.*
     memory_limit bytes the container may use, None when it is not limited
+    task_limit   processes and threads the container may have, None when it is not limited
     """
 
-    __slots__ = ("annotations", "args", "cwd", "env", "function", "layers", "memory_limit", "module")
+    __slots__ = (
+        "annotations",
+        "args",
+        "cwd",
+        "env",
+        "function",
+        "layers",
+        "memory_limit",
+        "module",
+        "task_limit",
+    )
 
     def __init__(
         self,
@@ -123,6 +134,7 @@ class Context:
         layers: Sequence[Module] = (),
         annotations: Mapping[str, str] | None = None,
         memory_limit: int | None = None,
+        task_limit: int | None = None,
     ) -> None:
         self.args = tuple(args)
         self.env = tuple(env)
@@ -132,6 +144,7 @@ class Context:
         self.layers = tuple(layers)
         self.annotations: Mapping[str, str] = annotations or {}
         self.memory_limit = memory_limit
+        self.task_limit = task_limit
 
 
 class Engine(ABC):

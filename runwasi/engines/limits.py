@@ -67,6 +67,17 @@ def limits_of(ctx: Context) -> Limits:
     )
 
 
+def check_tasks(ctx: Context, needed: int) -> None:
+    """Refuse a container that may not have the threads its engine needs: it would hang or crash later.
+
+    Raises CannotHandle.
+    """
+    if ctx.task_limit is not None and ctx.task_limit < needed:
+        raise CannotHandle(
+            f"the container may have {ctx.task_limit} processes (pids limit), and its engine needs {needed} threads"
+        )
+
+
 def fuel(annotations: Mapping[str, str]) -> int | None:
     """Read the fuel, which also decides how a module is compiled. Raises CannotHandle."""
     return _number(annotations, FUEL)

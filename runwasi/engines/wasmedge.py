@@ -6,7 +6,7 @@ import os
 from ctypes import CDLL, POINTER, Structure, c_bool, c_char_p, c_int, c_uint32, c_uint64, c_void_p
 
 from runwasi.engines.engine import CannotHandle, Engine, EngineError, EngineMissing, Trap
-from runwasi.engines.limits import fuel, limits_of, preopens_of
+from runwasi.engines.limits import check_tasks, fuel, limits_of, preopens_of
 from runwasi.engines.signals import end_on_signals
 from runwasi.engines.sniff import sniff
 from runwasi.engines.wasip1 import check_interface
@@ -31,6 +31,9 @@ SOCKET_EXTENSION = frozenset((
 ))
 # fmt: on
 """What WasmEdge offers in wasi_snapshot_preview1 beyond the standard. Source: lib/host/wasi/wasimodule.cpp."""
+
+THREADS = 2
+"""The guest's, and the one that waits for signals."""
 
 PAGE = 64 << 10
 TERMINATED = 1  # WasmEdge_ErrCode_Terminated: proc_exit, which is no failure
@@ -128,6 +131,7 @@ class WasmedgeEngine(Engine):
         """
         limits, fd = limits_of(ctx), binary_fd(ctx.module)
         preopens_of(ctx)
+        check_tasks(ctx, THREADS)
         _refuse_component(os.pread(fd, 8, 0))
         interface = read_interface(fd)
         check_interface(interface, ctx.function, also_provided=SOCKET_EXTENSION)

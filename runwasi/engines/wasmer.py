@@ -29,6 +29,10 @@ WASIX = frozenset(("wasi_unstable", "wasix_32v1", "wasix_64v1", "env.memory"))
 """What Wasmer provides beyond WASI preview 1; a threaded module imports its memory."""
 
 
+THREADS = 16
+"""What the library starts, as tried: fewer hang it or end it."""
+
+
 class WasmerEngine(Engine):
     """Runs modules with the Python package wasmer-sdk."""
 
@@ -59,6 +63,7 @@ class WasmerEngine(Engine):
         """Check its interface; whether it is valid Wasmer says at its start. Raises CannotHandle."""
         limits.limits_of(ctx)
         limits.preopens_of(ctx)
+        limits.check_tasks(ctx, THREADS)
         fd = binary_fd(ctx.module)
         if sniff(os.pread(fd, 8, 0)) == "component":
             raise CannotHandle("it is a component; wasmer takes core modules, the wasmtime engine takes both")

@@ -6,7 +6,7 @@ import os
 
 from runwasi.engines import wasmtime_capi as capi
 from runwasi.engines.engine import CannotHandle, Engine, EngineError, Module, Trap
-from runwasi.engines.limits import fuel, limits_of, preopens_of
+from runwasi.engines.limits import check_tasks, fuel, limits_of, preopens_of
 from runwasi.engines.signals import end_on_signals
 from runwasi.engines.sniff import sniff
 from runwasi.engines.wasip1 import check_interface
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from runwasi.engines.sniff import Kind
     from runwasi.engines.wasmtime_component import Component
 
+
+THREADS = 4
+"""The guest's, one that waits for signals, and two of the library's for files."""
 
 TRAP_PREFIX = "wasm trap: "  # libwasmtime's own, which would be said twice
 
@@ -95,6 +98,7 @@ class WasmtimeEngine(Engine):
         """Check its interface, load its artefact or compile it here if there is none. Raises CannotHandle."""
         limits_of(ctx)
         preopens_of(ctx)
+        check_tasks(ctx, THREADS)
         fd = binary_fd(ctx.module)
         if sniff(os.pread(fd, 8, 0)) == "component":
             from runwasi.engines import wasmtime_component  # late: 40 ms, and most modules are none

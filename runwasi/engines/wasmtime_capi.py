@@ -256,6 +256,7 @@ class Store:
     """wasmtime_store_t with its WASI: one guest, its limits and what it may see of the world."""
 
     def __init__(self, engine: Engine) -> None:
+        os.environ["TOKIO_WORKER_THREADS"] = "1"  # WASI's; else a thread for each of the node's CPUs
         self._engine = engine
         self._store = library().wasmtime_store_new(engine.pointer, None, None)
         self._context: int = library().wasmtime_store_context(self._store)

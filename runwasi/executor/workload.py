@@ -71,10 +71,10 @@ class Wasm:
 class Request:
     """What is asked to run: process.args, process.env and the container's annotations, cwd already entered.
 
-    memory_limit is in bytes, None for no limit.
+    memory_limit is in bytes, task_limit in processes and threads; None for no limit.
     """
 
-    __slots__ = ("annotations", "args", "cwd", "env", "memory_limit")
+    __slots__ = ("annotations", "args", "cwd", "env", "memory_limit", "task_limit")
 
     def __init__(
         self,
@@ -82,13 +82,15 @@ class Request:
         env: Sequence[str],
         cwd: str,
         annotations: Mapping[str, str],
-        memory_limit: int | None,
+        memory_limit: int | None = None,
+        task_limit: int | None = None,
     ) -> None:
         self.args = tuple(args)
         self.env = tuple(env)
         self.cwd = cwd
         self.annotations = annotations
         self.memory_limit = memory_limit
+        self.task_limit = task_limit
 
 
 def foresee(request: Request, root_fd: int) -> Kind | None:
@@ -280,6 +282,7 @@ def _context(request: Request, module: Module, function: str, layers: Sequence[M
         layers=layers,
         annotations=request.annotations,
         memory_limit=request.memory_limit,
+        task_limit=request.task_limit,
     )
 
 

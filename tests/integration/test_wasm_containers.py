@@ -126,6 +126,24 @@ def test_fuel_runs_out_also_of_a_module_that_is_new(
     assert "all fuel consumed" in done.stderr
 
 
+def test_a_pids_limit_that_leaves_enough_threads_is_kept(
+    runwasi: Runtime, bundle: BundleMaker, guest: bytes, container_id: str
+) -> None:
+    made = bundle(["/app.wasm", "cat", "/in"], files={"/app.wasm": guest, "/in": b"read by a thread"})
+    made.linux.setdefault("resources", {})["pids"] = {"limit": 4}
+    assert runwasi("run", "--bundle", made.write().path, container_id).stdout == "read by a thread"
+
+
+def test_a_pids_limit_that_leaves_too_few_is_refused(
+    runwasi: Runtime, bundle: BundleMaker, guest: bytes, container_id: str
+) -> None:
+    made = containing(bundle, guest, "hello")
+    made.linux.setdefault("resources", {})["pids"] = {"limit": 3}
+    done = runwasi("create", "--bundle", made.write().path, container_id, check=False)
+    assert done.returncode != 0
+    assert "may have 3 processes (pids limit), and its engine needs 4 threads" in done.stderr
+
+
 def test_an_address_space_limit_is_kept(
     runwasi: Runtime, bundle: BundleMaker, guest: bytes, container_id: str
 ) -> None:
