@@ -29,7 +29,7 @@ KINDS = {"mount": "mnt", "network": "net"}
 """The spec's names of namespaces where the kernel's differ."""
 
 _NOT_LET_IN = (EACCES, EBUSY, ENOENT, EOPNOTSUPP)  # of clone3 with CLONE_INTO_CGROUP
-_ENTERED_BY_INTERMEDIATE = ("user", "pid", "time")
+_ENTERED_BY_INTERMEDIATE = ("user", "ipc", "uts", "net", "pid", "time")
 _JOIN_ORDER = ("user", "ipc", "uts", "net", "pid", "time", "cgroup", "mnt")
 
 
@@ -209,9 +209,7 @@ def _spawn_inside_user_namespace(plan: Plan) -> Child | None:
 def _clone_as_sibling(plan: Plan, answer: int) -> None:
     """In the intermediate process: join, clone, tell the parent the pid and end; only the clone returns."""
     try:
-        for kind, fd in plan.joined:  # the user namespace is the first
-            if kind in _ENTERED_BY_INTERMEDIATE:
-                namespaces.setns(fd, FLAGS[kind])
+        namespaces.join((kind, fd) for kind, fd in plan.joined if kind in _ENTERED_BY_INTERMEDIATE)
         os.setresgid(0, 0, 0)
         os.setresuid(0, 0, 0)
         sibling = fork_into(plan.clone_flags() | CLONE_PARENT | CLONE_CLEAR_SIGHAND)

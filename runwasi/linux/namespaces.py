@@ -9,6 +9,7 @@ from runwasi.linux.libc import check, libc
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from types import TracebackType
 
 # linux/sched.h
@@ -56,6 +57,25 @@ def open_namespace(path: str, kind: str) -> int:
 def unshare(flags: int) -> None:
     """Leave the namespaces of flags (CLONE_NEW*) for new ones; of pid and time only children do."""
     check(libc.unshare(flags), "unshare", f"{flags:#x}")
+
+
+def join(joined: Iterable[tuple[str, int]]) -> None:
+    """Enter namespaces given as (kind, descriptor), a user namespace among them at the right moment.
+
+    What others own has to be entered with our own rights, before it; what it owns may need its rights, after it.
+    Raises OSError.
+    """
+    later: list[tuple[str, int]] = []
+    for kind, fd in joined:
+        if kind == "user":
+            later.insert(0, (kind, fd))
+            continue
+        try:
+            setns(fd, FLAGS[kind])
+        except PermissionError:
+            later.append((kind, fd))
+    for kind, fd in later:
+        setns(fd, FLAGS[kind])
 
 
 def setns(fd: int, flags: int = 0) -> None:

@@ -44,9 +44,9 @@ def wait_for_parent(ctx: ChildContext) -> None:
 
 
 def join_namespaces(ctx: ChildContext) -> None:
-    """Enter the namespaces given by path; a user namespace first, as it owns the others."""
-    for kind, fd in ctx.namespaces:
-        namespaces.setns(fd, namespaces.FLAGS[kind])
+    """Enter the namespaces given by path."""
+    namespaces.join(ctx.namespaces)
+    for _, fd in ctx.namespaces:
         os.close(fd)
     ctx.namespaces.clear()
 
