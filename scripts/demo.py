@@ -43,6 +43,7 @@ def main() -> None:
             _time(containerd)
         with running_containerd(folder, HOSTS["2"], namespace=session) as containerd:
             _show_layers(containerd, folder)
+        _show_artifact(folder, session)
     finally:
         remove_folder(folder)
     left = leaks.since(before, session)
@@ -71,17 +72,33 @@ def _show(containerd: Containerd) -> None:
 
 def _show_layers(containerd: Containerd, folder: Path) -> None:
     _say("On a newer containerd, an image whose only layer is the module: no root file system at all.")
-    archive = folder / "layers.tar"
-    words = ["--repo", "localhost", "--name", "wasi-demo-oci", "--tag", "latest"]
-    print(f"\n$ oci-tar-builder {shlex.join(words)} --module wasi-demo-app.wasm", flush=True)
-    if tar_builder_main([*words, "--module", str(WASI_DEMO_APP), "--out-path", str(archive)]) != 0:
-        sys.exit("the image was not built")
+    archive = _build(folder, "--name", "wasi-demo-oci")
     containerd.ctr("image", "import", "--all-platforms", archive)
     _run(containerd, WASMTIME, _LAYER_IMAGE, ["/wasi-demo-app.wasm", "echo", "hello from a layer"])
     _say("It was compiled once, and the result lies beside its layer for as long as the image does:")
     for line in containerd.ctr("content", "ls").stdout.splitlines():
         if "\trunwasi.io/precompiled=" in line:
             print(f"  {line.expandtabs(2)}")
+
+
+def _show_artifact(folder: Path, session: str) -> None:
+    from scripts.demo_pod import run_in_pod  # late: grpc and CRI's messages
+
+    _say("A wasm OCI artifact, in a pod, whose command names the module:")
+    archive = _build(folder, "--name", "wasi-demo-oci-artifact", "--as-artifact")
+    command = ["/wasi-demo-app.wasm", "echo", "hello from an artifact"]
+    print(f"\ncommand: {command}", flush=True)
+    for line in run_in_pod(folder, session, archive, "localhost/wasi-demo-oci-artifact:latest", command):
+        print(line)
+
+
+def _build(folder: Path, *form: str) -> Path:
+    archive = folder / f"{form[1]}.tar"
+    words = ["--repo", "localhost", "--tag", "latest", *form]
+    print(f"\n$ oci-tar-builder {shlex.join(words)} --module wasi-demo-app.wasm", flush=True)
+    if tar_builder_main([*words, "--module", str(WASI_DEMO_APP), "--out-path", str(archive)]) != 0:
+        sys.exit("the image was not built")
+    return archive
 
 
 def _run(containerd: Containerd, runtime: str, image: str, command: Sequence[str]) -> None:
