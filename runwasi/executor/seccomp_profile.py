@@ -124,7 +124,7 @@ def send_listener(path: str, state: ContainerProcessState, listener: int) -> Non
         finally:
             os.close(agent)
     except OSError as error:
-        why = f"{ROOT}.listenerPath: {path}: {error.strerror}"
+        why = f"failed to connect with seccomp agent {path}: {error.strerror} ({ROOT}.listenerPath)"
         raise ContainerError(why, step="send_listener", errno=error.errno or 0) from error
 
 
