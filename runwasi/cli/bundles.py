@@ -10,6 +10,7 @@ from runwasi.executor.bundle import Bundle
 from runwasi.executor.creation import create
 from runwasi.executor.options import CreateOptions
 from runwasi.executor.seccomp_profile import filter_flags
+from runwasi.linux.capabilities import CAPABILITIES
 from runwasi.linux.sockets import connect
 
 TYPE_CHECKING = False
@@ -17,6 +18,10 @@ if TYPE_CHECKING:
     from runwasi.cli.options import Given
     from runwasi.cli.settings import Settings
     from runwasi.executor.container import Container
+    from runwasi.oci.process import Capabilities
+
+KINDS = ("bounding", "effective", "inheritable", "permitted", "ambient")
+"""The sets of capabilities a process has."""
 
 PID_FILE = Option("pid-file", "file to write the process id to", value="FILE")
 CONSOLE_SOCKET = Option(
@@ -63,6 +68,7 @@ def create_container(
     given: Given, settings: Settings, bundle: Bundle, preserved: int, *, console_socket: int = -1
 ) -> Container:
     """Create the container a command line describes, with descriptors passed on as preserved_fds said."""
+    warn_of_capabilities(settings, bundle.process.capabilities)
     container = create(
         settings.root,
         given.arguments[0],
@@ -91,6 +97,20 @@ def _tell_details(settings: Settings, bundle: Bundle, container: Container) -> N
     settings.log.debug(f"container {container.id} is created, its process is {container.pid}")
     if bundle.spec.linux.seccomp is not None:
         settings.log.debug(f"seccomp filter flags: {filter_flags(bundle.spec.linux.seccomp)}")
+
+
+def warn_of_capabilities(settings: Settings, wanted: Capabilities | None) -> None:
+    """Log what cannot be granted, which is a warning and no error: runtime-spec config.md#linux-process."""
+    if wanted is None:
+        return
+    named = {name for kind in KINDS for name in getattr(wanted, kind)}
+    unknown = sorted(named - CAPABILITIES.keys())
+    if unknown:
+        settings.log.warning(f"ignoring unknown or unavailable capabilities: [{' '.join(unknown)}]")
+    for name in wanted.ambient:
+        if name not in wanted.permitted or name not in wanted.inheritable:
+            why = "it is not both permitted and inheritable"
+            settings.log.warning(f"can't raise ambient capability {name}: {why}")
 
 
 def absolute(path: str) -> str:

@@ -16,6 +16,7 @@ from runwasi.cli.bundles import (
     check_terminal,
     open_console_socket,
     preserved_fds,
+    warn_of_capabilities,
 )
 from runwasi.cli.options import FLAG, LIST, Command, Option, UsageError
 from runwasi.cli.signals import Caught
@@ -42,6 +43,7 @@ def _exec(given: Given, settings: Settings) -> int:
     preserved = preserved_fds(given, listened=0)
     container = Container.load(settings.root, given.arguments[0], settings.log.warning)
     process = described_process(given, container)
+    warn_of_capabilities(settings, process.capabilities)
     detached = given.flag("detach")
     check_terminal(given, terminal=process.terminal, detached=detached)
     if detached:

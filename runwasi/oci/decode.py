@@ -149,10 +149,11 @@ def _record(record_type: type[R], value: Any) -> R:
             if step is not None and item is not None and not (item == "" and step[2]):
                 members[step[0]] = step[1](item)
     except SpecError as error:
-        raise SpecError(f".{key}{error.path}", error.why) from None
+        raise SpecError(f".{key}{error.path}", plan.words(key) + error.why) from None
     for name in plan.required:
         if name not in members:
-            raise SpecError(f".{json_name(record_type, name)}", "is required")
+            key = json_name(record_type, name)
+            raise SpecError(f".{key}", f"{plan.words(key)}is required")
     record = object.__new__(record_type)
     object.__setattr__(record, "__dict__", members)
     if plan.check is not None:
@@ -163,7 +164,7 @@ def _record(record_type: type[R], value: Any) -> R:
 class _Plan:
     """How one record type is decoded: (member, converter, whether "" means absent) by JSON name."""
 
-    __slots__ = ("check", "required", "steps")
+    __slots__ = ("check", "noun", "required", "steps")
 
     def __init__(self, record_type: type[Record]) -> None:
         self.steps: dict[str, tuple[str, Converter, bool]] = {}
@@ -176,6 +177,11 @@ class _Plan:
             empty_is_absent = name not in self.required and convert.__name__ in {"choice", "prefixed"}
             self.steps[json_name(record_type, name)] = (name, convert, empty_is_absent)
         self.check: Callable[[Any], None] | None = getattr(record_type, "check", None)
+        self.noun = record_type.noun
+
+    def words(self, key: str) -> str:
+        """Return what an error about a member begins with, for the few types whose errors callers search."""
+        return f"invalid {self.noun} {key}: " if self.noun else ""
 
 
 _plans: dict[type[Record], _Plan] = {}

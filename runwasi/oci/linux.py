@@ -11,7 +11,7 @@ from runwasi.oci.seccomp import Seccomp
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from typing import Annotated, Literal, TypeAlias
+    from typing import Annotated, ClassVar, Literal, TypeAlias
 
 NamespaceType: TypeAlias = "Literal['mount', 'pid', 'network', 'uts', 'ipc', 'user', 'cgroup', 'time']"
 DeviceType: TypeAlias = "Literal['c', 'b', 'u', 'p']"
@@ -108,14 +108,21 @@ class IntelRdt(Record):
 class MemoryPolicy(Record):
     """The NUMA policy: man 2 set_mempolicy."""
 
+    noun: ClassVar[str] = "memory policy"
+
     mode: MemoryPolicyMode
     nodes: str | None = None
     flags: tuple[MemoryPolicyFlag, ...] = ()
 
     def check(self) -> None:
-        """Refuse what the kernel would: a node list that is none."""
+        """Refuse what the kernel would: a node list that is none, or one for a policy without nodes."""
         if self.nodes:
-            check_number_list(".nodes", self.nodes)
+            try:
+                check_number_list(".nodes", self.nodes)
+            except SpecError as error:
+                raise SpecError(error.path, f"invalid memory policy nodes: {error.why}") from None
+        if self.nodes and self.mode in {"MPOL_DEFAULT", "MPOL_LOCAL"}:
+            raise SpecError(".nodes", f"memory policy {self.mode} takes no nodes: {quoted(self.nodes)}")
 
 
 class Personality(Record):

@@ -42,6 +42,9 @@ class Record:  # noqa: PLW1641  (a record with a map in it has no hash)
     json_names: ClassVar[Mapping[str, str]] = EMPTY
     """JSON names of members whose name does not follow the rule of `json_name`."""
 
+    noun: ClassVar[str] = ""
+    """What errors call the record, where other runtimes' words for it are searched for: "memory policy"."""
+
     def __init__(self, **members: object) -> None:
         given = members.keys()
         unknown = given - members_of(type(self)).keys()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -116,6 +117,50 @@ def test_a_folder_made_by_spec_runs_its_module(
     (folder / "b/rootfs/demo.wasm").write_bytes(wasi_demo_app)
     runwasi("spec", "--wasm", "--bundle", folder / "b", "/demo.wasm", "echo", "made by spec")
     assert "made by spec" in runwasi("run", "--bundle", folder / "b", container_id).stdout
+
+
+def test_capabilities_that_cannot_be_granted_are_warned_of(
+    runwasi: Runtime, bundle: BundleMaker, container_id: str
+) -> None:
+    made = bundle(["true"])
+    made.process["capabilities"] = {"bounding": ["CAP_NONE", "CAP_KILL"], "ambient": ["CAP_KILL"]}
+    made.write()
+    warned = runwasi("run", "--bundle", made.path, container_id).stderr
+    assert "level=warning" in warned
+    assert "ignoring unknown or unavailable capabilities: [CAP_NONE]" in warned
+    assert "can't raise ambient capability CAP_KILL: " in warned
+
+
+def test_a_container_may_be_in_all_of_anothers_namespaces(
+    runwasi: Runtime, bundle: BundleMaker, new_id: Callable[[], str]
+) -> None:
+    made = bundle(["sleep", "100"])
+    for path in (made.rootfs, *made.rootfs.rglob("*")):
+        os.chown(path, 100000, 100000, follow_symlinks=False)
+    made.linux["namespaces"] += [{"type": kind} for kind in ("user", "time", "cgroup")]
+    mapping = [{"containerID": 0, "hostID": 100000, "size": 1000}]
+    offsets = {"boottime": {"secs": 1000000}}
+    made.linux.update(uidMappings=mapping, gidMappings=mapping, timeOffsets=offsets)
+    first, second = Detached(runwasi, made.write(), new_id()), new_id()
+    first.run()
+    for namespace in made.linux["namespaces"]:
+        if namespace["type"] != "mount":
+            kind = {"network": "net"}.get(namespace["type"], namespace["type"])
+            namespace["path"] = f"/proc/{first.pid}/ns/{kind}"
+    for name in ("uidMappings", "gidMappings", "timeOffsets"):
+        del made.linux[name]
+    made.config.pop("hostname")
+    made.process["args"] = [
+        "sh",
+        "-c",
+        "cat /proc/1/cmdline /proc/self/uid_map; hostname; cut -d. -f1 /proc/uptime",
+    ]
+    made.write()
+    output = runwasi("run", "--bundle", made.path, second).stdout
+    assert output.startswith("sleep")
+    assert "100000" in output
+    assert "bundle" in output
+    assert int(output.split()[-1]) > 1000000
 
 
 def test_an_interrupt_during_creation_leaves_nothing(
