@@ -259,9 +259,8 @@ def _from_layers(request: Request, parent: Parent) -> Wasm:
         raise _not_found(request)
     engine = parent.engine()
     choice = image_layers.choose(layers, request.args[0], request.annotations)
-    module, *others = (
-        parent.compiled(Module(layer.name, layer.fd), layer) for layer in (choice.program, *choice.others)
-    )
+    module = parent.compiled(Module(choice.program.name, choice.program.fd), choice.program)
+    others = [Module(layer.name, layer.fd) for layer in choice.others]
     return _accepted(engine, _context(request, module, choice.function, others))
 
 
