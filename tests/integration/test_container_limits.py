@@ -108,12 +108,13 @@ def test_a_paused_container_says_so_and_goes_on_when_resumed(
 
 
 def test_every_process_of_a_container_goes_with_it(
-    oci_runtime: Runtime, limited: Callable[..., Bundle], container_id: str
+    runwasi: Runtime, limited: Callable[..., Bundle], container_id: str
 ) -> None:
+    # runc 1.1 does not wait for the others and so may leave the cgroup.
     made = limited(["sh", "-c", "sleep 100 & setsid sleep 100 & sleep 100"])
     made.linux["namespaces"] = [kind for kind in made.linux["namespaces"] if kind["type"] != "pid"]
-    with running(oci_runtime, made.write(), container_id):
-        listed = json.loads(oci_runtime("ps", "--format", "json", container_id).stdout)
+    with running(runwasi, made.write(), container_id):
+        listed = json.loads(runwasi("ps", "--format", "json", container_id).stdout)
         assert len(listed) == 3
 
 
