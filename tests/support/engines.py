@@ -30,12 +30,9 @@ class EngineHost:
     def __init__(self, name: str) -> None:
         self.name = name
         self.python = _python_for(name)
-        paths = [ROOT, sysconfig.get_path("platlib"), *_packages_for(name)]
-        self._environment = {
-            **os.environ,
-            "PYTHONPATH": ":".join(map(str, paths)),
-            "PYTHONDONTWRITEBYTECODE": "1",
-        }
+        self.paths = [str(path) for path in (ROOT, sysconfig.get_path("platlib"), *_packages_for(name))]
+        python_path = {"PYTHONPATH": ":".join(self.paths), "PYTHONDONTWRITEBYTECODE": "1"}
+        self._environment = {**os.environ, **python_path}
 
     def run(self, module: Path, *args: str, stdin: str = "", **job: object) -> Completed:
         """Run a module to its end. `job` is what tests.support.engine_host takes."""
