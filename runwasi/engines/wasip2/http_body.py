@@ -87,6 +87,8 @@ class Arriving:
 
     def take(self, length: int) -> bytes:
         """Remove up to so many bytes."""
+        if not self.held and self.transport is not None:
+            self.transport.pump()
         if not self.held:
             return b""
         chunk = self._chunks.popleft()
@@ -233,8 +235,11 @@ class OutgoingBody(Resource):
         return chunks
 
     def waiting(self) -> int:
-        """Count the bytes the guest wrote and the peer's socket has not taken."""
-        return self.held + (self.transport.backlog() if self.transport is not None else 0)
+        """Count the bytes the guest wrote and the peer's socket has not taken, after it took what it could."""
+        if self.transport is None:
+            return self.held
+        self.transport.pump()
+        return self.held + self.transport.backlog()
 
 
 class BodyWriter(OutputStream):
