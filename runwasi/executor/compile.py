@@ -92,7 +92,7 @@ def compile_module(
     Raises CannotHandle for an invalid module or one beyond bounds, EngineMissing, OSError.
     """
     module = _read(module_fd, name, bounds)
-    key = cache_key(module, engine.compatibility_key())
+    key = _key(engine, module)
     announce = announce or _tell_stderr
     try:
         lock = cache.lock(key)
@@ -119,7 +119,7 @@ def compile_files(
         started = time.monotonic()
         module_fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         try:
-            key = cache_key(_read(module_fd, path, bounds), engine.compatibility_key())
+            key = _key(engine, _read(module_fd, path, bounds))
             artefact = cache.lookup(key)
             cached = artefact is not None
             if artefact is None:
@@ -129,6 +129,13 @@ def compile_files(
         size = os.fstat(artefact).st_size
         os.close(artefact)
         yield Compiled(path, key, size, time.monotonic() - started, cached)
+
+
+def _key(engine: Engine, module: bytes) -> str:
+    compatibility = engine.compatibility_key()
+    if not compatibility:
+        raise CannotHandle(f"the {engine.name} engine compiles nothing ahead of a start")
+    return cache_key(module, compatibility)
 
 
 def _tell_stderr(line: str) -> None:

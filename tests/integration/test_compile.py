@@ -140,6 +140,12 @@ def test_files_are_compiled_ahead_of_their_start(cache: ModuleCache, folder: Pat
     ]
 
 
+def test_an_engine_without_a_compiler_says_so(cache: ModuleCache, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(SpyEngine, "compatibility_key", lambda _: "")
+    with pytest.raises(CannotHandle, match="the spy engine compiles nothing ahead of a start"):
+        compiled(b"plain", cache)
+
+
 def test_the_helper_goes_with_its_parent(cache: ModuleCache) -> None:
     pid = os.fork()
     if pid == 0:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.engines import EngineHost
+from tests.support.engines import EngineHost, engine_host
 
 PROMPTLY = 2.0  # seconds; it takes milliseconds, and the machine may be busy
 
@@ -184,3 +184,13 @@ def test_a_component_without_a_function_is_refused_by_all(engine: EngineHost, fo
     assert done.returncode == 126
     reason = "exports neither" if engine.name == "wasmtime" else "it is a component; "
     assert reason in done.stderr
+
+
+@pytest.mark.parametrize("name", ["wasmtime", "wasmedge"])
+def test_artefacts_behave_as_their_modules(name: str, guest: Path, folder: Path) -> None:
+    compiling, cache = engine_host(name), str(folder / "cache")
+    for _ in range(2):  # the second from the cache
+        assert compiling.run(guest, "exit", "200", cache=cache).returncode == 200
+    assert compiling.run(guest, "args", "x", cache=cache).stdout.splitlines()[1:] == ["args", "x"]
+    assert compiling.run(guest, "trap", cache=cache).returncode == 134
+    assert compiling.run(guest, function="other", cache=cache).stdout == "other was called\n"
