@@ -11,6 +11,7 @@ import time
 
 from runwasi.images import rootfs
 from runwasi.images.archive import Blob, json_blob, source_date, write_archive
+from runwasi.images.component import interface_of_file
 from runwasi.images.errors import ImageError
 from runwasi.images.wasm_file import wasm_kind
 from runwasi.oci.image import (
@@ -144,6 +145,9 @@ def build_artifact(
         "os": system,
         "layerDigests": [layer.blob.digest for layer in layers],
     }
+    if system == "wasip2" and len(layers) == 1:
+        interface = interface_of_file(layers[0].path)
+        config["component"] = {"exports": interface.exports, "imports": interface.imports, "target": None}
     blobs = [layer.blob for layer in layers]
     wasm_platform = {"architecture": "wasm", "os": system}
     return write_archive(target, name, json_blob(WASM_CONFIG_TYPE, config), blobs, wasm_platform, progress)

@@ -15,6 +15,7 @@ from runwasi.images.errors import ImageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from typing import Literal
 
     WasmKind = Literal["core", "component"]
@@ -51,19 +52,24 @@ def _kind(content: Bytes) -> WasmKind:
 
 
 def _check_sections(content: Bytes, kind: WasmKind) -> None:
-    """Go from section to section; the last must end where the file does."""
+    for section, start, _ in sections(content):
+        if section > _LAST_SECTION[kind]:
+            raise ImageError(f"damaged WebAssembly: section {section} at byte {start} is none of a {kind}'s")
+
+
+def sections(content: Bytes) -> Iterator[tuple[int, int, int]]:
+    """Go from section to section: number, start and end of its body. The last must end where the file does."""
     at = 8
     while at < len(content):
         section = content[at]
-        size, body = _leb128(content, at + 1)
-        if section > _LAST_SECTION[kind]:
-            raise ImageError(f"damaged WebAssembly: section {section} at byte {at} is none of a {kind}'s")
+        size, body = leb128(content, at + 1)
         if body + size > len(content):
-            raise ImageError(f"damaged WebAssembly: section {section} at byte {at} is cut short")
+            raise ImageError(f"damaged WebAssembly: section {section} at byte {body} is cut short")
+        yield section, body, body + size
         at = body + size
 
 
-def _leb128(content: Bytes, at: int) -> tuple[int, int]:
+def leb128(content: Bytes, at: int) -> tuple[int, int]:
     """Decode an unsigned 32-bit number: its value and where the next byte is."""
     value = 0
     for shift in range(0, 35, 7):
