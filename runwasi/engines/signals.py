@@ -12,7 +12,7 @@ import _signal  # type: ignore[import-not-found]  # the C half; `signal` costs 3
 import _thread
 import os
 
-from runwasi.engines.engine import EXIT_TRAP, Trap
+from runwasi.engines.engine import EXIT_TRAP, EngineError, Trap
 
 ENDING = (_signal.SIGHUP, _signal.SIGINT, _signal.SIGQUIT, _signal.SIGTERM)
 """The signals that ask a container to end: docker's and Kubernetes's TERM, ^C, ^\\, a lost terminal."""
@@ -24,15 +24,17 @@ def end_on_signals(timeout: float | None = None) -> None:
     """From now on, end this process with status 128 + n at once when one of these signals comes.
 
     With `timeout` in seconds it also ends when that has passed, as by a trap. Call it in the process that runs
-    the guest, before it has other threads, so that they inherit the mask. Where no thread may be made (a limit
-    of one process), only SIGKILL ends the guest; it still runs.
+    the guest, before it has other threads, so that they inherit the mask. Raises EngineError where no thread
+    may be started: a guest that only SIGKILL ends would be no kindness.
     """
     _signal.pthread_sigmask(_signal.SIG_BLOCK, ENDING)
     before = _thread.stack_size(_STACK)
     try:
         _thread.start_new_thread(_wait, (timeout,))
     except RuntimeError:
-        _signal.pthread_sigmask(_signal.SIG_UNBLOCK, ENDING)
+        raise EngineError(
+            "no thread can be started: the container's limit of processes (RLIMIT_NPROC) is too low"
+        ) from None
     finally:
         _thread.stack_size(before)
 

@@ -144,6 +144,17 @@ def test_a_pids_limit_that_leaves_too_few_is_refused(
     assert "may have 3 processes (pids limit), and its engine needs 4 threads" in done.stderr
 
 
+def test_a_user_without_processes_left_is_told_so(
+    runwasi: Runtime, bundle: BundleMaker, guest: bytes, container_id: str
+) -> None:
+    made = containing(bundle, guest, "hello")
+    made.process["user"] = {"uid": 54321, "gid": 54321}
+    made.process["rlimits"] = [{"type": "RLIMIT_NPROC", "soft": 1, "hard": 1}]
+    done = runwasi("run", "--bundle", made.write().path, container_id, check=False)
+    assert (done.returncode, done.stdout) == (126, "")
+    assert "no thread can be started" in done.stderr
+
+
 def test_an_address_space_limit_is_kept(
     runwasi: Runtime, bundle: BundleMaker, guest: bytes, container_id: str
 ) -> None:
