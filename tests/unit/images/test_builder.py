@@ -124,7 +124,9 @@ def test_an_artifact_lists_its_layers(tmp_path: Path, content: bytes, system: st
     assert [layer["mediaType"] for layer in manifest["layers"]] == ["application/wasm"]
     assert config["layerDigests"] == [layer["digest"] for layer in manifest["layers"]]
     assert (config["os"], config["architecture"]) == (system, "wasm")
-    component = {"exports": [], "imports": [], "target": None} if system == "wasip2" else None
+    component: dict[str, object] | None = (
+        {"exports": [], "imports": [], "target": None} if system == "wasip2" else None
+    )
     assert config.get("component") == component
 
 
