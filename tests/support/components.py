@@ -53,9 +53,12 @@ class Serving:
         return http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
 
     def workers(self) -> list[int]:
-        """Give the worker processes."""
-        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
-        return [int(pid) for pid in children.read_text().split()]
+        """Give the worker processes; there are none before it listens."""
+        try:
+            children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text()
+        except FileNotFoundError:
+            return []
+        return [int(pid) for pid in children.split()]
 
     def end(self, number: signal.Signals = signal.SIGTERM, within: float = 10) -> int:
         """Send a signal and give the exit status."""
@@ -93,21 +96,13 @@ def serving(
     )
     server = Serving(process, port)
     try:
-        until(lambda: process.poll() is not None or _answers(port), bool)
+        until(lambda: process.poll() is not None or len(server.workers()) == workers, bool)
         yield server
     finally:
         process.kill()  # its workers go with it
         process.wait()
         if process.stderr:
             process.stderr.close()
-
-
-def _answers(port: int) -> bool:
-    try:
-        socket.create_connection(("127.0.0.1", port), timeout=1).close()
-    except ConnectionRefusedError:
-        return False
-    return True
 
 
 def script(code: str) -> dict[str, str]:

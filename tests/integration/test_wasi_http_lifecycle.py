@@ -1,0 +1,139 @@
+"""The HTTP server's processes: how many, how they end, what they listen on."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import threading
+import time
+
+import pytest
+
+from tests.support.components import Serving, run, script, serving, taking_at_most
+
+SLOW = "monotonic_clock.subscribe_duration(700_000_000).block(); answer(out, b'done')"
+ENDLESS = "monotonic_clock.subscribe_duration(3600 * 10**9).block()"
+
+
+def _get(server: Serving, code: str, into: list[bytes]) -> threading.Thread:
+    """Begin a request; its response's body is added to `into`."""
+
+    def fetch() -> None:
+        client = server.client()
+        try:
+            client.request("GET", "/", headers=script(code))
+            into.append(client.getresponse().read())
+        except OSError:
+            into.append(b"cut off")
+        finally:
+            client.close()
+
+    thread = threading.Thread(target=fetch)
+    thread.start()
+    time.sleep(0.3)
+    return thread
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_an_idle_server_ends_at_once_with_0(number: signal.Signals) -> None:
+    with serving("hello", workers=2) as server, server.connect() as idle:
+        idle.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        idle.recv(1000)
+        with taking_at_most(0.5):
+            assert server.end(number) == 0
+
+
+def test_requests_in_work_are_finished_before_the_end() -> None:
+    bodies: list[bytes] = []
+    with serving("server") as server:
+        thread = _get(server, SLOW, bodies)
+        assert server.end(within=5) == 0
+        thread.join()
+    assert bodies == [b"done"]
+
+
+def test_no_new_connection_is_taken_while_ending() -> None:
+    bodies: list[bytes] = []
+    with serving("server") as server:
+        thread = _get(server, SLOW, bodies)
+        server.process.send_signal(signal.SIGTERM)
+        time.sleep(0.1)
+        with server.connect() as late:
+            late.settimeout(0.2)
+            late.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+            with pytest.raises(OSError, match="timed out"):
+                late.recv(1)
+        thread.join()
+        assert server.process.wait(5) == 0
+    assert bodies == [b"done"]
+
+
+def test_a_second_signal_ends_it_at_once() -> None:
+    bodies: list[bytes] = []
+    with serving("server") as server:
+        thread = _get(server, ENDLESS, bodies)
+        server.process.send_signal(signal.SIGTERM)
+        time.sleep(0.2)
+        with taking_at_most(0.5):
+            assert server.end() == 128 + signal.SIGTERM
+        thread.join()
+    assert bodies == [b"cut off"]
+
+
+def test_the_annotation_sets_the_number_of_workers() -> None:
+    with serving("hello", workers=3) as server:
+        assert len(server.workers()) == 3
+
+
+def test_busy_workers_leave_connections_to_the_others() -> None:
+    """One worker computes; all that comes meanwhile is answered by the other."""
+    busy = "begin = time.time()\nwhile time.time() < begin + 2: pass\nanswer(out, b'computed')"
+    with serving("server", workers=2) as server:
+        bodies: list[bytes] = []
+        threads = [_get(server, busy, bodies)]
+        threads += [_get(server, "answer(out, b'at once')", bodies) for _ in range(3)]
+        for thread in threads:
+            thread.join()
+    assert bodies == [b"at once"] * 3 + [b"computed"]
+
+
+def test_a_worker_that_dies_ends_the_server() -> None:
+    with serving("hello", workers=2) as server:
+        os.kill(server.workers()[0], signal.SIGKILL)
+        assert server.process.wait(5) == 128 + signal.SIGKILL
+
+
+def test_an_address_in_use_is_said_to_be() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        result = run("hello", env=[f"WASMTIME_HTTP_PROXY_SOCKET_ADDR={address}"])
+    assert result.returncode == 126
+    assert f"cannot listen on {address}: Address already in use" in result.stderr
+
+
+@pytest.mark.parametrize(
+    "variable",
+    [
+        "WASMTIME_HTTP_PROXY_SOCKET_ADDR=nonsense",
+        "WASMTIME_HTTP_PROXY_SOCKET_ADDR=127.0.0.1:99999",
+        "WASMTIME_HTTP_PROXY_BACKLOG=-1",
+    ],
+)
+def test_settings_that_make_no_sense_are_refused_by_name(variable: str) -> None:
+    result = run("hello", env=[variable])
+    assert result.returncode == 126
+    assert f"{variable.partition('=')[0]}: " in result.stderr
+
+
+def test_the_parent_waits_for_nothing_but_signals() -> None:
+    with serving("hello") as server:
+        before = _switches(server.process)
+        time.sleep(1)
+        assert _switches(server.process) == before
+
+
+def _switches(process: subprocess.Popen[str]) -> str:
+    with open(f"/proc/{process.pid}/status", encoding="ascii") as status:
+        return next(line for line in status if line.startswith("voluntary_ctxt_switches"))
