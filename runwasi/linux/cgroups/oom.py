@@ -40,11 +40,11 @@ class EventfdOom:
 
     def killed(self) -> bool:
         try:
-            os.eventfd_read(self._fd)
+            told = os.eventfd_read(self._fd)
         except BlockingIOError:
             return False
-        # The removal of the cgroup is told in the same way as an out-of-memory kill.
-        return os.path.exists(self._directory + "/memory.oom_control")
+        # The removal of the cgroup is told once, in the same way as an out-of-memory kill.
+        return told > 1 or os.path.exists(self._directory + "/memory.oom_control")
 
     def close(self) -> None:
         if self._fd >= 0:
