@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 # when its command is called, so that a container's start pays for none of the others.
 _COMMANDS = {
     "checkpoint": ("checkpoint", "save a running container to files, through criu"),
+    "compile": ("compile", "compile modules for this node before their first start"),
     "create": ("lifecycle", "create a container from a bundle; start then runs its program"),
     "delete": ("lifecycle", "remove a container and all that was made for it"),
     "events": ("events", "show what a container uses, and when it runs out of memory"),

@@ -171,9 +171,14 @@ class Container:
             os.close(listener)
 
     def _run_poststart_hooks(self) -> None:
+        """Run the poststart hooks; one that fails stops the container: runtime.md#lifecycle, step 9."""
         if self.spec.hooks.poststart:
             state = self.oci_state("running").to_json().encode()
-            hooks.run_all("poststart", self.spec.hooks.poststart, state)
+            try:
+                hooks.run_all("poststart", self.spec.hooks.poststart, state)
+            except ContainerError:
+                self._end()
+                raise
 
     def save(self, saved: Saved) -> None:
         """Note down what has become of it."""

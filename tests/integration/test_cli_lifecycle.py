@@ -91,6 +91,19 @@ def test_kill_all_reaches_every_process(runwasi: Runtime, bundle: BundleMaker, c
     runwasi("kill", "--all", container_id, "KILL")  # of none is fine
 
 
+def test_a_failing_poststart_hook_stops_the_container(
+    runwasi: Runtime, bundle: BundleMaker, container_id: str
+) -> None:
+    made = bundle(["sleep", "100"])
+    made.config["hooks"] = {"poststart": [{"path": "/bin/false"}]}
+    container = Detached(runwasi, made.write(), container_id)
+    container.create()
+    refused = runwasi("start", container_id, check=False)
+    assert refused.returncode == 1
+    assert "error running poststart hook #0: /bin/false: exit status 1" in refused.stderr
+    assert container.status == "stopped"
+
+
 def test_a_created_container_is_deleted_only_by_force(
     runwasi: Runtime, bundle: BundleMaker, container_id: str
 ) -> None:
