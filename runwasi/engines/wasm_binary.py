@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 
 from runwasi.engines.engine import CannotHandle
-from runwasi.engines.sniff import CORE, WASM_MAGIC
+from runwasi.engines.sniff import CORE, WASM_MAGIC, describe
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -170,7 +170,9 @@ def _sections(read: Callable[[int, int], bytes], size: int) -> dict[int, _Reader
     `read` gives that many bytes from an offset on, or fewer at the end.
     """
     header = read(8, 0)
-    if len(header) < 8 or not header.startswith(WASM_MAGIC):
+    if not header.startswith(WASM_MAGIC[: len(header)]):
+        raise CannotHandle(f"it is no WebAssembly module ({describe(header)})")
+    if len(header) < 8:
         raise CannotHandle(f"the module is truncated: {len(header)} bytes, and its header alone has 8")
     if header[4:] != CORE:
         version = int.from_bytes(header[4:8], "little")

@@ -91,7 +91,7 @@ def compile_module(
     A cache that cannot be used costs a compilation each time, no more. The descriptor is the caller's.
     Raises CannotHandle for an invalid module or one beyond bounds, EngineMissing, OSError.
     """
-    module = _read(module_fd, name, bounds)
+    module = _read(module_fd, bounds)
     key = _key(engine, module)
     announce = announce or _tell_stderr
     try:
@@ -119,11 +119,13 @@ def compile_files(
         started = time.monotonic()
         module_fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         try:
-            key = _key(engine, _read(module_fd, path, bounds))
+            key = _key(engine, _read(module_fd, bounds))
             artefact = cache.lookup(key)
             cached = artefact is not None
             if artefact is None:
                 artefact = compile_module(engine, module_fd, cache, path, bounds=bounds, announce=announce)
+        except CannotHandle as refusal:
+            raise CannotHandle(f"{path}: {refusal}") from None
         finally:
             os.close(module_fd)
         size = os.fstat(artefact).st_size
@@ -142,11 +144,11 @@ def _tell_stderr(line: str) -> None:
     os.write(2, f"runwasi: {line}\n".encode())
 
 
-def _read(module_fd: int, name: str, bounds: Bounds) -> bytes:
+def _read(module_fd: int, bounds: Bounds) -> bytes:
     """Copy the module once: a container may change its file between the hash and the compiler."""
     module = os.pread(module_fd, bounds.module + 1, 0)
     if len(module) > bounds.module:
-        raise CannotHandle(f"{name} is larger than {bounds.module >> 20} MiB, the most that is compiled")
+        raise CannotHandle(f"the module is larger than {bounds.module >> 20} MiB, the most that is compiled")
     return module
 
 

@@ -76,7 +76,7 @@ def test_the_artefact_is_kept_and_found(cache: ModuleCache) -> None:
         (b"abort", "it ran out of the 300 MiB it may use, or crashed"),
         (b"write 17", "its result is larger than 16 MiB|File too large"),
         (b"spin", "it took longer than 1 s"),
-        (b"x" * (MIB + 1), "m.wasm is larger than 1 MiB"),
+        (b"x" * (MIB + 1), "the module is larger than 1 MiB"),
     ],
 )
 def test_a_compiler_that_goes_wrong_is_the_modules_error(

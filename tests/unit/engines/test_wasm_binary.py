@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runwasi.engines.engine import CannotHandle
-from runwasi.engines.wasm_binary import Interface, read_interface, with_start
+from runwasi.engines.wasm_binary import Interface, check_whole, read_interface, with_start
 from runwasi.engines.wasmtime_capi import wat_to_wasm
 
 MODULE = wat_to_wasm(b"""
@@ -81,6 +81,11 @@ def test_a_truncation_is_refused_or_falls_between_sections(size: int) -> None:
     except CannotHandle:
         return
     assert len(left) in (0, len(interface_of(MODULE).exports))
+
+
+def test_another_file_is_refused_as_what_it_is_not() -> None:
+    with pytest.raises(CannotHandle, match=r"no WebAssembly module \(starts with 7f 45 4c 46"):
+        check_whole(b"\x7fELF\2\1\1\0 and so on")
 
 
 def test_another_version_is_refused_by_number() -> None:

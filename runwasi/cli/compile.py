@@ -1,0 +1,68 @@
+"""compile: modules are compiled for this node before anything needs them."""
+
+from __future__ import annotations
+
+import sys
+
+from runwasi.cli.options import FLAG, LIST, Command, Option, UsageError
+from runwasi.engines import registry
+from runwasi.engines.engine import EngineError
+from runwasi.engines.module_cache import DEFAULT_ROOT, ModuleCache
+from runwasi.executor.compile import compile_files
+from runwasi.executor.errors import ContainerError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from runwasi.cli.options import Given
+    from runwasi.cli.settings import Settings
+
+
+def _compile(given: Given, settings: Settings) -> int:
+    try:
+        engine = registry.load(given.text("engine"))
+        engine.configure(_annotations(given))
+        cache = ModuleCache(given.text("cache"))
+        for made in compile_files(engine, given.arguments, cache, announce=settings.log.warning):
+            if not given.flag("quiet"):
+                how = "already there" if made.cached else f"{made.seconds:.1f} s"
+                sys.stdout.write(f"{made.path}: {made.size / (1 << 20):.1f} MiB for {engine.name}, {how}\n")
+                sys.stdout.flush()  # the next may take long
+    except EngineError as error:
+        raise ContainerError(str(error)) from None
+    return 0
+
+
+def _annotations(given: Given) -> dict[str, str]:
+    pairs = {}
+    for text in given.list("annotation"):
+        name, separator, value = text.partition("=")
+        if not separator:
+            raise UsageError(f"annotation {text}: NAME=VALUE is wanted")
+        pairs[name] = value
+    return pairs
+
+
+COMMANDS = {
+    "compile": Command(
+        "compile",
+        "compile modules for this node before their first start",
+        _compile,
+        arguments="FILE...",
+        description="What a container's first start would do: each file is compiled once, in a process without\n"
+        "rights, and kept for every container that brings the same bytes. Core modules, components and\n"
+        "text are taken.",
+        options=(
+            Option("engine", "engine to compile for", default=registry.DEFAULT, value="NAME"),
+            Option(
+                "annotation",
+                "annotation of containers that changes the code, as io.runwasi.fuel",
+                kind=LIST,
+                value="NAME=VALUE",
+            ),
+            Option("cache", "folder that keeps what was compiled", default=DEFAULT_ROOT, value="FOLDER"),
+            Option("quiet", "print nothing", kind=FLAG, short="q"),
+        ),
+        least=1,
+        most=None,
+    )
+}
