@@ -204,14 +204,13 @@ class Channel:
             INITIAL_WINDOW_SIZE,
             _MAX_WINDOW,
         )
-        self._socket.sendall(_PREFACE)
-        self._send_frame(SETTINGS, 0, 0, settings)
-        self._send_frame(WINDOW_UPDATE, 0, 0, struct.pack(">I", _MAX_WINDOW - _DEFAULT_WINDOW))
+        window = struct.pack(">I", _MAX_WINDOW - _DEFAULT_WINDOW)
+        greeting = (_PREFACE, _frame(SETTINGS, 0, 0, settings), _frame(WINDOW_UPDATE, 0, 0, window))
+        self._socket.sendall(b"".join(greeting))
 
     def _send_frame(self, kind: int, flags: int, stream_id: int, payload: bytes | memoryview = b"") -> None:
-        header = _FRAME_HEADER.pack(len(payload) >> 8, len(payload) & 0xFF, kind, flags, stream_id)
         self._wait_at_most_until_the_deadline()
-        self._socket.sendall(b"".join((header, payload)))
+        self._socket.sendall(_frame(kind, flags, stream_id, payload))
 
     def _read_frame(self) -> None:
         """Read one frame and act on it."""
@@ -293,6 +292,11 @@ class Channel:
         if left <= 0:
             raise TimeoutError
         self._socket.settimeout(left)
+
+
+def _frame(kind: int, flags: int, stream_id: int, payload: bytes | memoryview) -> bytes:
+    header = _FRAME_HEADER.pack(len(payload) >> 8, len(payload) & 0xFF, kind, flags, stream_id)
+    return b"".join((header, payload))
 
 
 def _unpadded(payload: bytes, flags: int) -> bytes:
