@@ -111,12 +111,3 @@ def test_a_controller_that_is_not_mounted_is_named(cgroup: Cgroup) -> None:
     else:
         with pytest.raises(SpecError, match=r"^\$\.linux\.resources\.network\.classID: .*net_cls"):
             limits.update(cgroup, Resources(network=Network(class_id=1)))
-
-
-def test_a_memory_kill_is_told_even_if_the_cgroup_is_gone_by_then(cgroup: Cgroup) -> None:
-    limits.apply(cgroup, Resources(memory=Memory(limit=24 * MIB, swap=24 * MIB)))
-    watch = cgroup.watch_oom()
-    assert run_in(cgroup, lambda: bytearray(64 * MIB)) == -9
-    cgroup.remove()
-    assert watch.killed()
-    watch.close()

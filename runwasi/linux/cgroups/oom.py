@@ -40,11 +40,12 @@ class EventfdOom:
 
     def killed(self) -> bool:
         try:
-            told = os.eventfd_read(self._fd)
+            os.eventfd_read(self._fd)
         except BlockingIOError:
             return False
-        # The removal of the cgroup is told once, in the same way as an out-of-memory kill.
-        return told > 1 or os.path.exists(self._directory + "/memory.oom_control")
+        # The removal of the cgroup is told in the same way, some time after it: who wants to know of a last
+        # kill asks before removing it.
+        return os.path.exists(self._directory + "/memory.oom_control")
 
     def close(self) -> None:
         if self._fd >= 0:
