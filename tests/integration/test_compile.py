@@ -59,6 +59,23 @@ def test_the_compiler_sees_nothing_and_may_do_nothing(cache: ModuleCache) -> Non
     }
 
 
+def test_a_user_without_rights_compiles_as_confined(cache: ModuleCache) -> None:
+    result, result_end = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        os.setgroups([])
+        os.setresgid(54321, 54321, 54321)
+        os.setresuid(54321, 54321, 54321)
+        os.write(result_end, compiled(b"look", cache))
+        os._exit(0)
+    os.close(result_end)
+    os.waitpid(pid, 0)
+    seen = json.loads(os.read(result, 4096))
+    os.close(result)
+    assert (seen["files"], seen["uid"], seen["pid"], seen["interfaces"]) == ([], 65534, 1, ["lo"])
+    assert [seen[name] for name in ("can_become_root", "can_make_a_device", "can_chroot")] == [False] * 3
+
+
 def test_the_artefact_is_kept_and_found(cache: ModuleCache) -> None:
     with module(b"plain") as fd:
         for _ in range(2):
