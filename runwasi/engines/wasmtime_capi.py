@@ -197,12 +197,24 @@ def wat_to_wasm(text: bytes) -> bytes:
 class Engine:
     """wasm_engine_t: the compiler's settings, which an artefact and its user must have in common."""
 
-    def __init__(self, *, fuel: bool, memory_reservation: int | None, parallel: bool) -> None:
+    def __init__(
+        self,
+        *,
+        fuel: bool,
+        memory_reservation: int | None,
+        parallel: bool,
+        allocator: Callable[[int], None] | None = None,
+    ) -> None:
         """`memory_reservation` is the address space set aside for a memory, in bytes; None leaves 4 GiB.
 
         `parallel` starts a thread per CPU when something is compiled: never in a process that will fork.
+        `allocator` may say in the wasm_config_t where instances come from; artefacts do not depend on it.
         """
+        self._fuel = fuel
+        self.memory_reservation = memory_reservation
         config = library().wasm_config_new()
+        if allocator is not None:
+            allocator(config)
         library().wasmtime_config_parallel_compilation_set(config, parallel)
         library().wasmtime_config_consume_fuel_set(config, fuel)
         # Only WASI 0.3 needs it. With it wasmtime 50 fails calls that lend two resources ("deferred host scope").
@@ -212,6 +224,12 @@ class Engine:
             library().wasmtime_config_memory_reservation_for_growth_set(config, 0)
             library().wasmtime_config_memory_guard_size_set(config, 64 << 10)
         self.pointer: int = library().wasm_engine_new_with_config(config)
+
+    def with_allocator(self, allocator: Callable[[int], None]) -> Engine:
+        """Make an engine that runs the same artefacts, with instances from elsewhere."""
+        return Engine(
+            fuel=self._fuel, memory_reservation=self.memory_reservation, parallel=False, allocator=allocator
+        )
 
     def compile(self, binary: bytes) -> int:
         """Compile a core module in this process and return its wasmtime_module_t. Raises WasmtimeError."""

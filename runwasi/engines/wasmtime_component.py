@@ -18,8 +18,10 @@ from runwasi.engines.signals import end_on_signals
 from runwasi.engines.wasip2 import interfaces, types
 from runwasi.engines.wasip2.capi import OUT, lib, take_error, word
 from runwasi.engines.wasip2.guest import Exit, Guest, new_guest
+from runwasi.engines.wasip2.http_call import Handler, instantiates
 from runwasi.engines.wasip2.http_settings import HttpSettings
 from runwasi.engines.wasip2.linker import HostLinker, missing, unversioned
+from runwasi.engines.wasip2.pool import pooling
 from runwasi.engines.wasip2.types import FunctionType, InstanceType
 from runwasi.engines.wasip2.values import VAL_SIZE, Err, lifter
 from runwasi.engines.wasip2.world import World
@@ -28,6 +30,7 @@ from runwasi.engines.wat import to_binary
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from runwasi.engines.engine import Context
+    from runwasi.engines.limits import Limits
     from runwasi.engines.wasmtime_capi import Engine
 
 RUN = "wasi:cli/run"
@@ -49,7 +52,7 @@ class Component:
         """Raises CannotHandle."""
         self._ctx = ctx
         self._engine = engine
-        self._pointer = self._loaded()
+        self._pointer = self._loaded(engine)
         try:
             self._imports = types.imports(engine.pointer, self._pointer)
             self._exports = types.exports(engine.pointer, self._pointer)
@@ -69,21 +72,20 @@ class Component:
 
     # --- what it is
 
-    def _loaded(self) -> int:
+    def _loaded(self, engine: Engine) -> int:
         module = self._ctx.module
         if module.precompiled_fd is not None:
-            return self._deserialized(module.precompiled_fd)
+            return self._deserialized(engine, module.precompiled_fd)
         binary = to_binary(module.read())
-        error = lib.new(self._engine.pointer, binary, len(binary), OUT)
+        error = lib.new(engine.pointer, binary, len(binary), OUT)
         if error:
             raise CannotHandle(_reason(take_error(error)))
         return word(OUT)
 
-    def _deserialized(self, fd: int) -> int:
+    def _deserialized(self, engine: Engine, fd: int) -> int:
         """Map the artefact by its name in /proc, which shares its pages; copy it where that cannot be."""
-        engine = self._engine.pointer
         try:
-            error = with_path(fd, lambda path: lib.deserialize_file(engine, path.encode(), OUT))
+            error = with_path(fd, lambda path: lib.deserialize_file(engine.pointer, path.encode(), OUT))
         except OSError:
             error = None
         else:
@@ -91,7 +93,7 @@ class Component:
                 return word(OUT)
             take_error(error)
         artefact = os.pread(fd, os.fstat(fd).st_size, 0)
-        error = lib.deserialize(engine, artefact, len(artefact), OUT)
+        error = lib.deserialize(engine.pointer, artefact, len(artefact), OUT)
         if error:
             raise CannotHandle(_reason(take_error(error)))
         return word(OUT)
@@ -213,12 +215,28 @@ class Component:
     # --- servers
 
     def _serve(self, settings: HttpSettings) -> int:
-        linker = HostLinker(self._engine.pointer, self._imports, concurrent=True)
         world = self._world()
         world.env = settings.guest_env(world.env)
-        return settings.serve(
-            self._engine.pointer, self._pointer, linker, self._export_index(), world, limits_of(self._ctx)
+        limits = limits_of(self._ctx)
+        linker = self._pooled(world, limits) or HostLinker(
+            self._engine.pointer, self._imports, concurrent=True
         )
+        handler = Handler(
+            self._engine.pointer, self._pointer, linker.pointer, self._export_index(), world, limits
+        )
+        return settings.serve(handler)
+
+    def _pooled(self, world: World, limits: Limits) -> HostLinker | None:
+        """Change over to an engine with a pool, if there can be one and the component fits into it."""
+        pooled = pooling(self._engine)
+        if pooled is None:
+            return None
+        pointer = self._loaded(pooled)
+        linker = HostLinker(pooled.pointer, self._imports, concurrent=True)
+        if not instantiates(linker.pointer, pointer, new_guest(pooled.pointer, world, limits)):
+            return None
+        self._engine, self._pointer = pooled, pointer
+        return linker
 
 
 def _provider(lacking: list[str]) -> str:

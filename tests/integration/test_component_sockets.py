@@ -46,8 +46,7 @@ def test_a_server_accepts_one_client_after_another() -> None:
     replies: list[bytes] = []
 
     def call_twice() -> None:
-        for number in range(2):
-            replies.append(_call(port, b"number %d" % number))
+        replies.extend(_call(port, b"number %d" % number) for number in range(2))
 
     client = threading.Thread(target=call_twice)
     client.start()

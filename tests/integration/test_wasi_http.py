@@ -7,10 +7,13 @@ import socket
 import subprocess
 import threading
 import time
+from base64 import b64encode
 from collections.abc import Iterator
+from contextlib import ExitStack
 
 import pytest
 
+from runwasi.engines.wasip2.pool import GUESTS
 from tests.support.components import Serving, script, serving, taking_at_most
 
 
@@ -323,6 +326,16 @@ def test_guests_that_wait_do_not_keep_others_waiting(python: Serving) -> None:
     assert results == [(200, b"late")] * 10
 
 
+def test_more_requests_than_there_is_room_for_guests_wait_their_turn() -> None:
+    code = b"monotonic_clock.subscribe_duration(300_000_000).block(); answer(out, b'served')"
+    request = b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\nX-Script: %s\r\n\r\n" % b64encode(code)
+    with serving("server") as server, ExitStack() as stack:
+        connections = [stack.enter_context(server.connect()) for _ in range(GUESTS + 20)]
+        for connection in connections:
+            connection.sendall(request)
+        assert all(b"served" in _all(connection) for connection in connections)
+
+
 def test_a_trap_is_a_500_with_its_reason_in_the_log() -> None:
     with serving("server", stderr=subprocess.PIPE) as server:
         assert _run(server, "os.abort()")[0] == 500
@@ -350,7 +363,7 @@ def test_a_guest_whose_client_is_gone_is_ended(python: Serving) -> None:
 
 
 def test_the_access_log_has_a_line_for_each_request() -> None:
-    with serving("hello", stderr=subprocess.PIPE, **{"io.runwasi.http.access-log": "on"}) as server:
+    with serving("hello", stderr=subprocess.PIPE, annotations={"io.runwasi.http.access-log": "on"}) as server:
         client = server.client()
         client.request("GET", "/here")
         client.getresponse().read()

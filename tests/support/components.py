@@ -73,7 +73,7 @@ def serving(
     env: Mapping[str, str] | None = None,
     workers: int = 1,
     stderr: int = subprocess.DEVNULL,
-    **annotations: str,
+    annotations: Mapping[str, str] | None = None,
 ) -> Iterator[Serving]:
     """Serve a component for as long as the block runs."""
     port = free_port()
@@ -83,7 +83,7 @@ def serving(
         "module": str(component(name)),
         "args": [name],
         "env": [f"{key}={value}" for key, value in variables.items()],
-        "annotations": {"io.runwasi.http.workers": str(workers), **annotations},
+        "annotations": {"io.runwasi.http.workers": str(workers), **(annotations or {})},
         "cache": str(ARTEFACTS),
     }
     process = subprocess.Popen(

@@ -15,6 +15,7 @@ from runwasi.engines.wasmtime import reason
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from runwasi.engines.limits import Limits
+    from runwasi.engines.wasip2.guest import Guest
     from runwasi.engines.wasip2.http_connection import Connection
     from runwasi.engines.wasip2.http_exchange import Exchange
     from runwasi.engines.wasip2.http_server import Server
@@ -46,6 +47,22 @@ class Handler:
         self.function = function
         self.world = world
         self.limits = limits
+
+
+def instantiates(linker: int, component: int, guest: Guest) -> bool:
+    """Try whether the guest can be made, and end it; one that waits for something can."""
+    memory, address = _allocate()
+    future = lib.linker_instantiate_async(
+        linker, guest.context, component, address + _INSTANCE, address + _ERROR
+    )
+    lib.wasmtime_call_future_poll(future)
+    lib.wasmtime_call_future_delete(future)
+    error = word(address + _ERROR)
+    if error:
+        take_error(error)
+    guest.close()
+    del memory
+    return not error
 
 
 class Call:

@@ -75,8 +75,10 @@ class Connection:
         """Go on with what has become possible: the waiting guest, the next request, the end."""
         if self.call is not None and self.call.suspended and not self._lost:
             self.call.wake()
-        while (not self._lost and self._exchange is not None) or self._pending:
+        while not self._lost and (self._exchange is not None or self._pending):
             if self._exchange is None:
+                if self._server.full(self):
+                    return
                 self._begin(self._pending.popleft())
             if not self._finish_response():
                 break

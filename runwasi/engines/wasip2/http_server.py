@@ -17,6 +17,7 @@ from collections import OrderedDict
 from runwasi.engines.wasip2.http_call import Call
 from runwasi.engines.wasip2.http_connection import Connection
 from runwasi.engines.wasip2.poll import LONGEST_WAIT
+from runwasi.engines.wasip2.pool import GUESTS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ class Server:
         self._connections: set[Connection] = set()
         self._idle: OrderedDict[Connection, float] = OrderedDict()  # the longest idle first
         self._calls: set[Call] = set()
+        self._queue: dict[Connection, None] = {}  # with requests for whose guests there is no room
         self._waiting: dict[Call, list[int]] = {}  # descriptors suspended guests wait for
         self._timers: list[tuple[float, int, Call, Suspension | None]] = []
         self._numbers = itertools.count(1)
@@ -59,6 +61,7 @@ class Server:
                 if action is not None:
                     action(events)
             self._fire_timers()
+            self._admit()
             self._expire_idle()
 
     def drain_on(self, fd: int) -> None:
@@ -105,6 +108,7 @@ class Server:
         self._remove(connection.fd)
         self._connections.discard(connection)
         self._idle.pop(connection, None)
+        self._queue.pop(connection, None)
 
     def idle(self, connection: Connection) -> None:
         """Note that a connection waits for its client; it may do so for IDLE_TIMEOUT."""
@@ -132,6 +136,20 @@ class Server:
             return None
         self._calls.add(call)
         return call
+
+    def full(self, connection: Connection) -> bool:
+        """Say whether there can be no more guests now; the connection is then told when there can."""
+        if len(self._calls) < GUESTS:
+            return False
+        self._queue[connection] = None
+        return True
+
+    def _admit(self) -> None:
+        """Let connections go on that waited for a guest to end, the first first."""
+        while self._queue and len(self._calls) < GUESTS:
+            connection = next(iter(self._queue))
+            del self._queue[connection]
+            connection.advance()
 
     def _request_id(self, exchange: Exchange) -> str:
         """Give the request's id: the client's own or a new one, which the guest then sees as a field."""

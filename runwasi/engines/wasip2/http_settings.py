@@ -6,7 +6,6 @@ import os
 import socket
 
 from runwasi.engines.engine import CannotHandle, EngineError
-from runwasi.engines.wasip2.http_call import Handler
 from runwasi.engines.wasip2.http_server import Server
 from runwasi.engines.wasip2.http_workers import run_workers
 
@@ -15,9 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from runwasi.engines.engine import Context
-    from runwasi.engines.limits import Limits
-    from runwasi.engines.wasip2.linker import HostLinker
-    from runwasi.engines.wasip2.world import World
+    from runwasi.engines.wasip2.http_call import Handler
 
 SOCKET_ADDR = "WASMTIME_HTTP_PROXY_SOCKET_ADDR"
 """HOST:PORT to listen on, an IPv6 host in brackets. Taken from the container's environment, not passed on."""
@@ -51,12 +48,9 @@ class HttpSettings:
         """Give the environment without what was meant for the server."""
         return [pair for pair in env if pair[0] not in (SOCKET_ADDR, BACKLOG)]
 
-    def serve(
-        self, engine: int, component: int, linker: HostLinker, function: int, world: World, limits: Limits
-    ) -> int:
+    def serve(self, handler: Handler) -> int:
         """Listen and serve until told to end; give the exit status. Raises EngineError."""
         listener = self._listen()
-        handler = Handler(engine, component, linker.pointer, function, world, limits)
 
         def work(drain_fd: int) -> None:
             server = Server(listener, handler, access_log=self.access_log)
