@@ -12,6 +12,7 @@ from runwasi.executor.container import Container
 from runwasi.executor.errors import ContainerError, describe
 from runwasi.executor.store import CONFIG, Folder, Saved
 from runwasi.linux import cgroups, process
+from runwasi.oci.record import replaced
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -39,6 +40,9 @@ def claim(root: str, container_id: str, bundle: Bundle, options: CreateOptions, 
     folder.save(saved)
     undo.add(cgroup.remove)
     cgroup.create()
+    if saved.rootless:  # some of it may have been left out as forbidden
+        saved = replaced(saved, cgroup_paths=cgroup.paths())
+        folder.save(saved)
     return Container(folder, saved, spec=bundle.spec, cgroup=cgroup)
 
 
