@@ -67,6 +67,11 @@ class Publisher:
         self._busy = False
         self._drained: Callable[[], None] | None = None
 
+    @property
+    def waiting(self) -> bool:
+        """Whether containerd has yet to take an event."""
+        return bool(self._queue)
+
     def publish(self, event: Message) -> None:
         """Queue an event, one of runwasi.proto.events, stamped with the time of now."""
         if not self._address:

@@ -55,6 +55,7 @@ class TaskService:
 
     def __init__(self, pod: Pod, publisher: Publisher, log: Log, shutdown: Callable[[], None]) -> None:
         self._pod = pod
+        self._publisher = publisher
         self._publish = publisher.publish
         self._log = log
         self._shutdown = shutdown
@@ -303,10 +304,20 @@ class TaskService:
         task.container.update(decode(Resources, parse_json(request.resources.value)))
         return _OK
 
-    def _checkpoint(self, request: api.CheckpointTaskRequest, _call: Call) -> Message:
+    def _checkpoint(self, request: api.CheckpointTaskRequest, call: Call) -> None:
+        from runwasi.shim.checkpointing import checkpoint  # late: few hosts have criu
+
         task = self._task(request.id)
         require("checkpoint", task.init.state)
-        raise RpcError(codes.UNIMPLEMENTED, "checkpoint")
+
+        def done(error: Exception | None) -> None:
+            if error is not None:
+                call.fail(error)
+                return
+            self._publish(events.TaskCheckpointed(container_id=task.id, checkpoint=request.path))
+            call.reply(_OK)
+
+        checkpoint(self._pod.reactor, task.container, request, done)
 
     def _resize_pty(self, request: api.ResizePtyRequest, _call: Call) -> Message:
         process = self._process(self._task(request.id), request.exec_id)
@@ -352,10 +363,10 @@ class TaskService:
         task = self._task(request.id)
         execs = {process.pid: process for process in task.execs.values() if process.pidfd >= 0}
         pids = set(task.container.pids())
-        if not task.init_exited:
-            pids.add(
-                task.init.pid
-            )  # a running task without pids is taken for a leak, even if its cgroup is gone
+        # A containerd that comes back takes a task without pids for a leak and deletes it: not while it runs
+        # (its cgroup may have been removed), nor before its end has been told.
+        if not task.init_exited or (not pids and self._publisher.waiting):
+            pids.add(task.init.pid)
         return api.PidsResponse(
             processes=[
                 task_types.ProcessInfo(
