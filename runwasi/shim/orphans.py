@@ -1,8 +1,9 @@
 """Signals of the server: SIGCHLD for orphans, and those that ask it to end.
 
 As a subreaper the server becomes the parent of what a container's processes leave behind. Its own children
-are waited for through their pidfds by whoever made them, in the turn they end; a child that is still a
-zombie a second later is nobody's, and is reaped here.
+are waited for through their pidfds by whoever made them, in the turn that finds them ended. A child that is a
+zombie at two looks, a second and so at least one whole turn apart, is nobody's, and is reaped here. One look would
+not do: a turn may last longer than any time to wait, and a container that ended in it still has its status to tell.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ class Orphans:
         self._reactor = reactor
         self._handlers = handlers
         self._due = False
+        self._seen: set[int] = set()
         self._signals, wake = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         _signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
         for number in (_signal.SIGCHLD, *handlers):
@@ -44,26 +46,31 @@ class Orphans:
     def _expect_orphans(self) -> None:
         if not self._due:
             self._due = True
-            self._reactor.call_later(_GRACE, self._reap)
+            self._reactor.call_later(_GRACE, self._look)
 
-    def _reap(self) -> None:
+    def _look(self) -> None:
+        """Reap what was a zombie at the last look too; look again as long as there are others."""
         self._due = False
-        for pid in _zombies():
+        zombies = _zombies()
+        for pid in zombies & self._seen:
             try:
                 os.waitpid(pid, os.WNOHANG)
             except ChildProcessError:
                 continue
+        self._seen = zombies - self._seen
+        if self._seen:
+            self._expect_orphans()
 
 
 def _noted(_number: int, _frame: object) -> None:
     """Do nothing: the number is in the pipe already."""
 
 
-def _zombies() -> list[int]:
+def _zombies() -> set[int]:
     """List our children that have ended. Source: man 5 proc, /proc/[pid]/task/[tid]/children."""
     with open(f"/proc/self/task/{os.getpid()}/children", "rb", 0) as file:
         pids = [int(pid) for pid in file.read().split()]
-    return [pid for pid in pids if _is_zombie(pid)]
+    return {pid for pid in pids if _is_zombie(pid)}
 
 
 def _is_zombie(pid: int) -> bool:

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from scripts.bench import bed, report, starts
+from scripts.bench import bed, compute, load, memory, report, starts
 from scripts.bench.measure import Result
 from tests.support.places import BUILD, ROOT
 
@@ -20,6 +20,14 @@ MEASURES: dict[str, Measure] = {
     "B2": starts.cold_native,
     "B3": starts.cold_wasm,
     "B4": starts.command_line,
+    "B5": load.tasks_per_second,
+    "B6": memory.idle_pods,
+    "B7": memory.shared_pods,
+    "B8": memory.idle_wasm,
+    "B9": load.output,
+    "B10": compute.steady_state,
+    "B12": memory.idle_wakeups,
+    "B13": load.crowds,
 }
 
 _INTRODUCTION = """\

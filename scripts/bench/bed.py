@@ -17,7 +17,8 @@ from tests.support.bundle import make_bundle
 from tests.support.containerd import HOSTS, Containerd, running_containerd
 from tests.support.folders import remove_folder
 from tests.support.oci_image import busybox_layer, write_image
-from tests.support.places import ROOT, SESSION_VARIABLE, WASI_DEMO_APP
+from tests.support.places import BIN, ROOT, SESSION_VARIABLE, WASI_DEMO_APP
+from tests.support.waiting import until
 
 NATIVE_IMAGE = "localhost/busybox:latest"
 WASM_IMAGE = "localhost/wasi-demo-app:latest"
@@ -53,6 +54,20 @@ def wasmtime_cli() -> Path:
 
 
 @contextlib.contextmanager
+def _node_daemon(folder: Path) -> Iterator[None]:
+    """The daemon of shared mode, where its client shims look for it: they inherit the variable from containerd."""
+    address = folder / "manager.sock"
+    os.environ["RUNWASI_MANAGER"] = str(address)
+    daemon = subprocess.Popen([BIN / "containerd-wasmtimed", "-address", address], stdin=subprocess.DEVNULL)
+    try:
+        until(address.exists, bool)
+        yield
+    finally:
+        daemon.terminate()
+        daemon.wait()
+
+
+@contextlib.contextmanager
 def prepared() -> Iterator[Bed]:
     """Everything up; everything down again in the end, or an error that says what is left."""
     session = f"bench{uuid.uuid4().hex[:6]}"
@@ -62,7 +77,10 @@ def prepared() -> Iterator[Bed]:
     folder = Path(tempfile.mkdtemp(prefix=f"{session}-"))
     try:
         images = _images(folder)
-        with running_containerd(folder, HOSTS["1.6"], namespace=session, images=images) as containerd:
+        with (
+            _node_daemon(folder),
+            running_containerd(folder, HOSTS["1.6"], namespace=session, images=images) as containerd,
+        ):
             yield Bed(folder, session, containerd)
     finally:
         remove_folder(folder)

@@ -13,7 +13,9 @@ from tests.support.ttrpc import Methods, Peer, task_service
 
 
 @contextlib.contextmanager
-def running_shim(bundle: Path, container: str, *, namespace: str, address: Path) -> Iterator[Methods]:
+def running_shim(
+    bundle: Path, container: str, *, namespace: str, address: Path, seconds: float = 20
+) -> Iterator[Methods]:
     """Start a shim for a pod of this bundle and id, without creating its task; shut down in the end."""
     command = [f"{BIN}/containerd-shim-wasmtime-v1", "-namespace", namespace, "-address", str(address)]
     started = subprocess.run(
@@ -26,7 +28,7 @@ def running_shim(bundle: Path, container: str, *, namespace: str, address: Path)
         timeout=30,
         check=True,
     )
-    with Peer(started.stdout.strip()) as peer:
+    with Peer(started.stdout.strip(), timeout=seconds) as peer:
         service = task_service(peer)
         try:
             yield service

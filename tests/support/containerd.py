@@ -32,6 +32,7 @@ HOSTS = {
 }
 
 WASMTIME = "io.containerd.wasmtime.v1"
+SHARED = "io.containerd.wasmtimed.v1"
 RUNC = "io.containerd.runc.v2"
 
 _CONFIG = """\
@@ -79,7 +80,7 @@ class Containerd:
         with readiness_socket(self.folder / "notify.sock") as ready, self.log.open("ab") as log:
             self._process = subprocess.Popen(
                 [self.host.programs / "containerd", "--config", config],
-                env=self._environment() | {"NOTIFY_SOCKET": str(self.folder / "notify.sock")},
+                env=self.environment() | {"NOTIFY_SOCKET": str(self.folder / "notify.sock")},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -111,7 +112,7 @@ class Containerd:
         given = {"input": stdin} if stdin is not None else {"stdin": subprocess.DEVNULL}
         done = subprocess.run(
             self.ctr_command(*arguments),
-            env=self._environment(),
+            env=self.environment(),
             capture_output=True,
             text=True,
             timeout=timeout,
@@ -133,7 +134,7 @@ class Containerd:
         """Start ctr with pipes to it and leave it running."""
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
         return subprocess.Popen(  # type: ignore[call-overload, no-any-return]
-            self.ctr_command(*arguments), env=self._environment(), **(pipes | popen)
+            self.ctr_command(*arguments), env=self.environment(), **(pipes | popen)
         )
 
     @contextlib.contextmanager
@@ -172,7 +173,8 @@ class Containerd:
         """Bring an image archive in."""
         self.ctr("images", "import", archive)
 
-    def _environment(self) -> dict[str, str]:
+    def environment(self) -> dict[str, str]:
+        """The environment of the daemon and of ctr; shims are found in its PATH."""
         path = f"{BIN}:{self.host.programs}:/usr/local/sbin:/usr/sbin:/usr/bin:/sbin:/bin"
         return dict(os.environ, PATH=path)
 

@@ -1,0 +1,46 @@
+"""B10: a guest that computes."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+from scripts.bench.bed import Bed, wasmtime_cli
+from scripts.bench.measure import Goal, Result, in_turns
+from tests.support.bundle import make_bundle
+from tests.support.places import BIN
+
+_SOURCE = Path(__file__).with_name("sieve.c")
+
+
+def steady_state(bed: Bed, runs: int) -> Result:
+    """B10: the same module under our command line and under wasmtime's, for some seconds."""
+    module = bed.folder / "sieve.wasm"
+    subprocess.run(["clang", "--target=wasm32-wasi", "-O2", "-o", module, _SOURCE], check=True)
+    bundle = make_bundle(
+        bed.folder / "sieve", ["/sieve.wasm"], files={"/sieve.wasm": module.read_bytes()}
+    ).path
+
+    def ours() -> None:
+        command: list[str | Path] = [
+            BIN / "runwasi",
+            "--root",
+            bed.folder / "sieve-root",
+            "run",
+            "--bundle",
+            bundle,
+            bed.id(),
+        ]
+        subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, check=True)
+
+    def theirs() -> None:
+        command: list[str | Path] = [wasmtime_cli(), "run", module]
+        subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, check=True)
+
+    samples = in_turns({"runwasi run": ours, "wasmtime run": theirs}, min(runs, 7), warm=1)
+    note = (
+        "A sieve of some seconds; the start of the container is in it. The wheel and the command line on PyPI are "
+        "of different releases of wasmtime, 50 and 49."
+    )
+    goal = Goal("runwasi run", "wasmtime run", "<=", 1.02)
+    return Result("B10", "a guest that computes", "ms", samples, (goal,), note)
