@@ -30,7 +30,8 @@ if TYPE_CHECKING:
 IDLE_TIMEOUT = 75.0
 """Seconds a connection may be without a complete request head: between requests, and while sending one."""
 
-_READ_ERRORS = select.EPOLLHUP | select.EPOLLERR
+ACCEPTS = 4
+"""Connections taken between two rounds of serving those there are."""
 
 
 class Server:
@@ -85,13 +86,15 @@ class Server:
     # --- connections
 
     def _accept(self, _events: int) -> None:
-        """Take one connection; the others are for workers that have nothing to do."""
-        try:
-            sock, _ = self._listener.accept()
-        except BlockingIOError:
-            return
-        except OSError:  # the client is gone again, or descriptors are short until another ends
-            return
+        """Take a few connections; the others are for workers that have nothing to do."""
+        for _ in range(ACCEPTS):
+            try:
+                sock, _ = self._listener.accept()
+            except OSError:  # none is left, or its client is gone again, or descriptors are short for now
+                return
+            self._welcome(sock)
+
+    def _welcome(self, sock: socket.socket) -> None:
         sock.setblocking(False)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         connection = Connection(self, sock)
