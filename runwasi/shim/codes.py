@@ -7,6 +7,7 @@ Source: shim protocol of containerd, errdefs; google/rpc/code.proto.
 from __future__ import annotations
 
 from runwasi.executor.errors import AlreadyExists, ContainerError, Invalid, NotFound, describe
+from runwasi.oci.decode import SpecError
 from runwasi.proto.status import Status
 from runwasi.proto.wire import WireError
 
@@ -27,6 +28,7 @@ _BY_TYPE: tuple[tuple[type[Exception], int], ...] = (
     (NotFound, NOT_FOUND),
     (AlreadyExists, ALREADY_EXISTS),
     (Invalid, INVALID_ARGUMENT),
+    (SpecError, INVALID_ARGUMENT),
     (ContainerError, UNKNOWN),
     (WireError, INTERNAL),
     (TimeoutError, DEADLINE_EXCEEDED),
