@@ -1,0 +1,87 @@
+"""What of WASI 0.2 the package provides, compared with WASI's own interfaces."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import TYPE_CHECKING
+
+import pytest
+
+from runwasi.engines import wasmtime_capi
+from runwasi.engines.wasip2 import interfaces, types
+from runwasi.engines.wasip2.capi import OUT, lib, take_error, word
+from runwasi.engines.wasip2.interface import Interface
+from runwasi.engines.wasip2.linker import HostLinker, missing, unversioned
+from runwasi.engines.wasip2.types import FunctionType, InstanceType, ResourceType
+from tests.fixtures.components.build import component, dummy
+
+if TYPE_CHECKING:
+    from runwasi.engines.wasip2.types import Item
+
+UNSTABLE = {"network-error-code"}
+"""Functions of WASI that its interfaces leave out unless asked for."""
+
+
+@cache
+def _engine() -> int:
+    interfaces.load()
+    return wasmtime_capi.Engine(fuel=False, memory_reservation=None, parallel=False).pointer
+
+
+@cache
+def _loaded(binary: bytes) -> int:
+    error = lib.new(_engine(), binary, len(binary), OUT)
+    if error:
+        raise take_error(error)
+    return word(OUT)
+
+
+def _imports(binary: bytes) -> dict[str, Item]:
+    return types.imports(_engine(), _loaded(binary))
+
+
+@pytest.mark.parametrize("world", ["shell", "server", "command"])
+def test_everything_of_a_world_is_provided(world: str) -> None:
+    assert missing(_imports(dummy(world).read_bytes())) == []
+
+
+@pytest.mark.parametrize("world", ["shell", "server"])
+@pytest.mark.parametrize("concurrent", [False, True])
+def test_everything_can_be_linked(world: str, concurrent: bool) -> None:
+    linker = HostLinker(_engine(), _imports(dummy(world).read_bytes()), concurrent=concurrent)
+    assert linker.pointer
+
+
+def test_nothing_is_provided_that_wasi_does_not_have() -> None:
+    known: dict[str, set[str]] = {}
+    for world in ("shell", "server"):
+        for name, ty in _imports(dummy(world).read_bytes()).items():
+            assert isinstance(ty, InstanceType)
+            functions = {item for item, kind in ty.items() if isinstance(kind, FunctionType)}
+            known.setdefault(unversioned(name), set()).update(functions)
+    for interface in Interface.by_name.values():
+        assert set(interface.functions) - UNSTABLE <= known[interface.name]
+
+
+def test_types_are_read_as_they_are() -> None:
+    imports = _imports(component("hello").read_bytes())
+    http = imports["wasi:http/types@0.2.12"]
+    assert isinstance(http, InstanceType)
+    assert isinstance(http["fields"], ResourceType)
+    append = http["[method]fields.append"]
+    assert isinstance(append, FunctionType)
+    assert [param.kind for param in append.params] == ["borrow", "string", "list"]
+    assert append.result is not None
+    assert append.result.kind == "result"
+    ok, error = append.result.parts
+    assert ok is None
+    assert error is not None
+    assert (error.kind, error.names) == ("variant", ["invalid-syntax", "forbidden", "immutable"])
+
+
+def test_what_is_not_provided_is_named() -> None:
+    text = b"""(component (import "wasi:io/poll@0.2.0" (instance
+        (export "pollable" (type (sub resource))) (export "invent" (func))))
+        (import "acme:x/y" (instance)))"""
+    imports = _imports(wasmtime_capi.wat_to_wasm(text))
+    assert missing(imports) == ["wasi:io/poll@0.2.0#invent", "acme:x/y"]
