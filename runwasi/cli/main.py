@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 _COMMANDS = {
     "checkpoint": ("checkpoint", "save a running container to files, through criu"),
     "compile": ("compile", "compile modules for this node before their first start"),
+    "completion": ("completion", "print a completion script for bash, zsh or fish"),
     "create": ("lifecycle", "create a container from a bundle; start then runs its program"),
     "delete": ("lifecycle", "remove a container and all that was made for it"),
     "events": ("events", "show what a container uses, and when it runs out of memory"),
@@ -58,7 +59,7 @@ def main(words: Sequence[str] | None = None) -> int:
         name, *rest = given.arguments
         if name in {"help", "h"}:
             return _print_help(rest)
-        command = _command(name)
+        command = command_named(name)
         subject = name
         status = command.failure_status
         given = parse(command.options, rest, stop_at_first=command.stop)
@@ -78,7 +79,13 @@ def main(words: Sequence[str] | None = None) -> int:
     return status
 
 
-def _command(name: str) -> Command:
+def summaries() -> dict[str, str]:
+    """Return every command with what it does in a few words, in the order of their names."""
+    return {name: summary for name, (_, summary) in _COMMANDS.items()}
+
+
+def command_named(name: str) -> Command:
+    """Return a command by its name. Raises UsageError."""
     try:
         module, _ = _COMMANDS[name]
     except KeyError:
@@ -92,11 +99,7 @@ def _command(name: str) -> Command:
 def _print_help(names: Sequence[str]) -> int:
     from runwasi.cli.help import command_help, program_help  # late: only people ask for it
 
-    if names:
-        text = command_help(_command(names[0]))
-    else:
-        text = program_help(OPTIONS, {name: summary for name, (_, summary) in _COMMANDS.items()})
-    sys.stdout.write(text)
+    sys.stdout.write(command_help(command_named(names[0])) if names else program_help(OPTIONS, summaries()))
     return 0
 
 

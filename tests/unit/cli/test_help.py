@@ -14,7 +14,7 @@ from runwasi.cli import main as cli
 if TYPE_CHECKING:
     from pathlib import Path
 
-COMMANDS = sorted(cli._COMMANDS)
+COMMANDS = sorted(cli.summaries())
 
 
 def test_without_a_command_every_command_is_listed(capfd: pytest.CaptureFixture[str]) -> None:
@@ -37,7 +37,7 @@ def test_each_command_explains_itself_within_the_width_of_a_page(
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_no_option_of_a_command_is_defined_twice(name: str) -> None:
-    command = cli._command(name)
+    command = cli.command_named(name)
     names = [word for option in command.options for word in (option.name, option.short) if word]
     assert len(names) == len(set(names))
     assert not {"help", "h"} & set(names)
@@ -99,7 +99,8 @@ def test_the_features_document_is_the_specifications(capfd: pytest.CaptureFixtur
 
 @pytest.mark.parametrize("command", ["create", "run", "start", "kill", "delete", "state"])
 def test_the_commands_of_a_start_import_nothing_slow(command: str) -> None:
-    program = f"import sys; from runwasi.cli.main import _command; _command('{command}'); print(*sys.modules)"
+    imported = f"from runwasi.cli.main import command_named; command_named('{command}')"
+    program = f"import sys; {imported}; print(*sys.modules)"
     run = subprocess.run([sys.executable, "-S", "-c", program], stdout=subprocess.PIPE, text=True, check=True)
     slow = {
         "re",
