@@ -74,7 +74,8 @@ class Module:
     """A WebAssembly module: its name for messages, and an open descriptor of its bytes.
 
     `fd` is readable and read from offset 0 without moving its position (pread, mmap). `precompiled_fd` is
-    an artefact that our own compiler made of those same bytes, or None; never anything out of an image.
+    an artefact that our own compiler made of those same bytes, or None; never anything out of an image. It is
+    open until `can_handle` has returned: the engine maps or reads it there.
     """
 
     __slots__ = ("fd", "name", "precompiled_fd")
@@ -91,6 +92,12 @@ class Module:
     def read_precompiled(self) -> bytes | None:
         """Read the artefact, for engines that cannot map it; None when there is none."""
         return None if self.precompiled_fd is None else _contents(self.precompiled_fd)
+
+    def close_precompiled(self) -> None:
+        """Close the artefact, which the engine has loaded by now."""
+        if self.precompiled_fd is not None:
+            os.close(self.precompiled_fd)
+            self.precompiled_fd = None
 
 
 def _contents(fd: int) -> bytes:
@@ -181,7 +188,7 @@ class Engine(ABC):
 
     @abstractmethod
     def can_handle(self, ctx: Context) -> bool:
-        """Say whether this module will run; raise CannotHandle to refuse it with a reason of one's own."""
+        """Say whether this module will run, and load its artefact; raise CannotHandle to refuse with a reason."""
 
     @abstractmethod
     def run_wasi(self, ctx: Context, stdio: Stdio) -> int:

@@ -3,8 +3,11 @@
 An artefact is machine code that an engine will run with this process's rights. So nothing is ever taken from
 the cache but what was put there by us: the folder belongs to us and to nobody else, which is checked on its
 open descriptor, and every entry carries a digest, so that a torn or foreign file is noticed and built anew.
+Digesting tens of megabytes at every start would be most of it, so a file is taken as whole while the kernel
+says that nobody has touched it since it was last digested, in this boot: a power loss can tear it unseen.
 
-Layout: modules/KEY the artefact · KEY.sum its digest · KEY.lock held while somebody compiles it.
+Layout: modules/KEY the artefact · KEY.sum its digest and what it looked like when that was last compared; its
+own time of change is the artefact's last use · KEY.lock held while somebody compiles it.
 """
 
 from __future__ import annotations
@@ -32,6 +35,7 @@ DEFAULT_ROOT = "/var/cache/runwasi"
 DEFAULT_LIMIT = 4 << 30
 """Bytes of artefacts to keep; the least recently used ones go first."""
 
+DIGEST_SIZE = 32
 _WRITABLE_BY_OTHERS = 0o022
 _CHUNK = 1 << 20
 
@@ -78,11 +82,9 @@ class ModuleCache:
             artefact = _open_entry(folder, key)
             if artefact is None:
                 return None
-            if _digest_of(artefact) == _read_digest(folder, key):
-                os.utime(artefact)  # the order of use, for _make_room
+            if _is_whole(folder, key, artefact):
                 return artefact
             os.close(artefact)
-            _remove(folder, key)
             return None
         finally:
             os.close(folder)
@@ -98,11 +100,11 @@ class ModuleCache:
         """
         folder = self._open_folder(create=True)
         try:
-            digest = blake2b(artefact, digest_size=32).digest()
-            _write(folder, f"{key}.sum", digest)
-            _write(folder, key, artefact)
+            kept = _write(folder, key, artefact)
+            digest = blake2b(artefact, digest_size=DIGEST_SIZE).digest()
+            os.close(_write(folder, f"{key}.sum", digest + _appearance(kept)))
             self._make_room(folder, key)
-            return os.open(key, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW, dir_fd=folder)
+            return kept
         finally:
             os.close(folder)
 
@@ -141,8 +143,8 @@ class ModuleCache:
         with os.scandir(folder) as listing:
             for entry in listing:
                 if "." not in entry.name:
-                    status = entry.stat(follow_symlinks=False)
-                    entries.append((status.st_mtime_ns, status.st_size, entry.name))
+                    size = entry.stat(follow_symlinks=False).st_size
+                    entries.append((_last_use(folder, entry.name), size, entry.name))
         total = sum(size for _, size, _ in entries)
         for _, size, name in sorted(entries):
             if total <= self.limit:
@@ -209,7 +211,7 @@ def _open_entry(folder: int, name: str) -> int | None:
 
 
 def _digest_of(fd: int) -> bytes:
-    digest = blake2b(digest_size=32)
+    digest = blake2b(digest_size=DIGEST_SIZE)
     offset = 0
     while chunk := os.pread(fd, _CHUNK, offset):
         digest.update(chunk)
@@ -217,18 +219,53 @@ def _digest_of(fd: int) -> bytes:
     return digest.digest()
 
 
-def _read_digest(folder: int, key: str) -> bytes | None:
+def _is_whole(folder: int, key: str, artefact: int) -> bool:
+    """Say whether an entry is as it was stored, and remove it if not; without its other file it is being made."""
     fd = _open_entry(folder, f"{key}.sum")
     if fd is None:
-        return None
+        return False
     try:
-        return os.read(fd, 64)
+        recorded = os.read(fd, 256)
+        digest, appearance = recorded[:DIGEST_SIZE], recorded[DIGEST_SIZE:]
+        if appearance == _appearance(artefact):
+            os.utime(fd)
+            return True
+    finally:
+        os.close(fd)
+    if digest != _digest_of(artefact):
+        _remove(folder, key)
+        return False
+    os.close(_write(folder, f"{key}.sum", digest + _appearance(artefact)))
+    return True
+
+
+def _appearance(fd: int) -> bytes:
+    """Describe a file so that any change of it, which only the kernel can hide, gives another description."""
+    status = os.fstat(fd)
+    return f"{status.st_ino} {status.st_size} {status.st_ctime_ns} ".encode() + _boot()
+
+
+def _boot() -> bytes:
+    """Name this boot of the kernel; where it cannot be told, every moment is another."""
+    try:
+        fd = os.open("/proc/sys/kernel/random/boot_id", os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return os.urandom(16)
+    try:
+        return os.read(fd, 64).strip()
     finally:
         os.close(fd)
 
 
-def _write(folder: int, name: str, content: Artefact) -> None:
-    """Write a file under a name of our own and give it its name when it is whole.
+def _last_use(folder: int, key: str) -> int:
+    try:
+        return os.stat(f"{key}.sum", dir_fd=folder, follow_symlinks=False).st_mtime_ns
+    except FileNotFoundError:
+        return 0
+
+
+def _write(folder: int, name: str, content: Artefact) -> int:
+    """Write a file under a name of our own, give it its name when it is whole, and open it for reading.
 
     Everybody may read it once it is opened (the folder keeps them from opening it): a container's user has to
     be able to map it through /proc/self/fd.
@@ -241,7 +278,9 @@ def _write(folder: int, name: str, content: Artefact) -> None:
         rest = memoryview(content)
         while rest:
             rest = rest[os.write(fd, rest) :]
+        readable = os.open(partial, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW, dir_fd=folder)
         os.rename(partial, name, src_dir_fd=folder, dst_dir_fd=folder)
+        return readable
     except OSError:
         os.unlink(partial, dir_fd=folder)
         raise

@@ -28,7 +28,7 @@ _AF_UNIX, _AF_INET, _AF_INET6 = 1, 2, 10
 
 _FILES = """
     access chdir close close_range copy_file_range dup dup2 dup3 eventfd2 faccessat faccessat2 fadvise64 fallocate
-    fchdir fchmod fchmodat fcntl fdatasync flock fstat fstatfs fsync ftruncate futimesat getcwd getdents getdents64
+    fchdir fcntl fdatasync flock fstat fstatfs fsync ftruncate futimesat getcwd getdents getdents64
     ioctl link linkat lseek lstat memfd_create mkdir mkdirat newfstatat open openat openat2 pipe pipe2 pread64
     preadv preadv2 pwrite64 pwritev pwritev2 read readahead readlink readlinkat readv rename renameat renameat2
     rmdir sendfile splice stat statfs statx symlink symlinkat sync_file_range truncate umask unlink unlinkat

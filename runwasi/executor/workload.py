@@ -288,4 +288,6 @@ def _context(request: Request, module: Module, function: str, layers: Sequence[M
 def _accepted(engine: Engine, context: Context) -> Wasm:
     if not engine.can_handle(context):
         raise CannotHandle(f"engine {engine.name} does not accept it")
+    for module in (context.module, *context.layers):
+        module.close_precompiled()  # root in there could open it again to write, and it is the node's
     return Wasm(engine, context)

@@ -44,6 +44,20 @@ def test_the_first_start_compiles_and_says_nothing_about_it(
         assert (done.stdout, done.stderr) == ("hello\n", "")
 
 
+def test_the_artefact_is_mapped_and_cannot_be_written_through_what_is_open(
+    runwasi: Runtime, bundle: BundleMaker, guest: bytes, container_id: str
+) -> None:
+    container = Detached(runwasi, containing(bundle, guest, "sleep"), container_id)
+    container.run()
+    process = Path(f"/proc/{container.pid}")
+    assert "/modules/" in (process / "maps").read_text()
+    opened = [path for path in (process / "fd").iterdir() if "/modules/" in os.readlink(path)]
+    assert len(opened) == 1  # the library's, for memories that begin as parts of the artefact
+    flags = (process / "fdinfo" / opened[0].name).read_text().split("flags:")[1].split()[0]
+    assert int(flags, 8) & os.O_ACCMODE == os.O_RDONLY
+    assert opened[0].stat().st_mode & 0o222 == 0  # and nobody in there has the call to change that
+
+
 @pytest.mark.parametrize("status", [3, 200, 255])
 def test_the_exit_status_is_the_guests(
     runwasi: Runtime, bundle: BundleMaker, guest: bytes, container_id: str, status: int

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from runwasi.engines import module_cache
 from runwasi.engines.module_cache import ModuleCache, UntrustedCache, cache_key, cache_key_of
 
 KEY = cache_key(b"module", "engine 1")
@@ -74,6 +75,41 @@ def test_a_torn_artefact_is_not_found(cache: ModuleCache, modules: Path) -> None
     assert found(cache) is None
 
 
+def test_an_artefact_is_not_digested_again_while_nobody_touched_it(
+    cache: ModuleCache, modules: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    digested: list[int] = []
+    whole_digest = module_cache._digest_of
+
+    def counted(fd: int) -> bytes:
+        digested.append(fd)
+        return whole_digest(fd)
+
+    monkeypatch.setattr(module_cache, "_digest_of", counted)
+    assert found(cache) == ARTEFACT
+    assert not digested
+    monkeypatch.setattr(module_cache, "_boot", lambda: b"the next boot")
+    assert [found(cache), found(cache)] == [ARTEFACT, ARTEFACT]
+    assert len(digested) == 1
+    (modules / KEY).touch()
+    assert found(cache) == ARTEFACT
+    assert len(digested) == 2
+
+
+def test_a_tear_of_a_power_loss_is_noticed(
+    cache: ModuleCache, modules: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = module_cache._appearance
+    monkeypatch.setattr(module_cache, "_appearance", lambda _: b"as before, but the boot")
+    os.close(cache.store(KEY, ARTEFACT))
+    (modules / KEY).chmod(0o600)
+    (modules / KEY).write_bytes(bytes(len(ARTEFACT)))
+    (modules / KEY).chmod(0o444)
+    assert found(cache) is not None  # nothing to see in this boot
+    monkeypatch.setattr(module_cache, "_appearance", before)
+    assert found(cache) is None
+
+
 def test_an_artefact_without_its_digest_is_not_found(cache: ModuleCache, modules: Path) -> None:
     (modules / f"{KEY}.sum").unlink()
     assert found(cache) is None
@@ -125,7 +161,7 @@ def test_the_least_recently_used_make_room(tmp_path: Path) -> None:
     keys = [cache_key(b"%d" % number, "") for number in range(4)]
     for age, key in enumerate(keys[:3]):
         os.close(cache.store(key, ARTEFACT))
-        os.utime(tmp_path / "modules" / key, (1000 + age, 1000 + age))
+        os.utime(tmp_path / "modules" / f"{key}.sum", (1000 + age, 1000 + age))
     assert found(cache, keys[0])  # which makes it the latest
     os.close(cache.store(keys[3], ARTEFACT))
     assert [bool(found(cache, key)) for key in keys] == [True, False, True, True]
