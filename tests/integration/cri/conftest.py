@@ -60,8 +60,7 @@ def cri(
     """containerd 1.6, 1.7 and 2 in turn, as kubelet sees them."""
     folder = Path(tempfile.mkdtemp(prefix="k", dir=session_folder))
     bridge = f"{session_name}"[:15]
-    _write_network(folder, bridge)
-    config = _CONFIG.format(pause=PAUSE_IMAGE, folder=folder)
+    config = cri_config(folder, bridge)
     images = [pause_image, busybox_image, demo_image]
     with running_containerd(
         folder, HOSTS[request.param], namespace="k8s.io", images=images, cri_config=config
@@ -74,6 +73,12 @@ def cri(
         client.close()
     subprocess.run(["ip", "link", "delete", bridge], capture_output=True, check=False)
     remove_namespace_folders(session_name)
+
+
+def cri_config(folder: Path, bridge: str) -> str:
+    """Write the network's configuration and return that of the CRI plugin."""
+    _write_network(folder, bridge)
+    return _CONFIG.format(pause=PAUSE_IMAGE, folder=folder)
 
 
 def _write_network(folder: Path, bridge: str) -> None:
