@@ -49,6 +49,10 @@ def serve(flags: Flags, engine: str | Engine, listener: int, log_fd: int) -> Non
     reactor = Reactor(on_error=lambda error: log.fault("server", error))
     publisher = Publisher(reactor, flags.ttrpc_address, flags.namespace, log)
     server = Server(reactor, listener, log.fault)
+    if _tracing_is_wanted():
+        from runwasi.shim.tracing import Tracer  # late: only where traces are configured
+
+        server.tracer = Tracer(reactor, log, f"containerd-shim-{flags.id}", flags.group)
 
     def shutdown() -> None:
         publisher.drain(_DRAIN, reactor.stop)
@@ -66,7 +70,18 @@ def serve(flags: Flags, engine: str | Engine, listener: int, log_fd: int) -> Non
     reactor.run()
     server.close()
     publisher.close()
+    if server.tracer:
+        server.tracer.close()
     _remove_socket(flags.socket, log)
+
+
+def _tracing_is_wanted() -> bool:
+    environ = os.environ
+    if environ.get("OTEL_SDK_DISABLED", "").lower() == "true":
+        return False
+    return bool(
+        environ.get("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT") or environ.get("OTEL_EXPORTER_OTLP_ENDPOINT")
+    )
 
 
 def _sandbox(

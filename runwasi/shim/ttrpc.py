@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from runwasi.proto.status import Status
     from runwasi.proto.wire import Message
     from runwasi.shim.reactor import Reactor, Timer
+    from runwasi.shim.tracing import Span, Tracer
 
     Handler = Callable[[Message, "Call"], Message | None]
     Methods = Mapping[str, tuple[type[Message], type[Message]]]
@@ -112,7 +113,7 @@ class Sender:
 class Call:
     """One request; it is answered once, by the handler's return or later by reply() or fail()."""
 
-    __slots__ = ("_connection", "_stream", "_timer", "done", "metadata", "method", "timeout")
+    __slots__ = ("_connection", "_stream", "_timer", "done", "metadata", "method", "span", "timeout")
 
     def __init__(self, connection: Connection, stream: int, request: Request) -> None:
         self._connection = connection
@@ -121,6 +122,7 @@ class Call:
         self.method = request.method
         self.metadata = request.metadata
         self.timeout = request.timeout_nano / 1e9
+        self.span: Span | None = None
         self.done = False
 
     def reply(self, message: Message) -> None:
@@ -150,6 +152,8 @@ class Call:
             return
         self.drop()
         self._connection.answer(self._stream, response)
+        if self.span:
+            self.span.end(response.status)
 
 
 class Server:
@@ -158,6 +162,7 @@ class Server:
     def __init__(self, reactor: Reactor, listener: int, on_fault: Callable[[str, Exception], None]) -> None:
         self.reactor = reactor
         self.on_fault = on_fault
+        self.tracer: Tracer | None = None
         self._listener = listener
         self._services: dict[str, tuple[Methods, Mapping[str, Handler]]] = {}
         self._late: dict[str, Callable[[], tuple[Methods, Mapping[str, Handler]]]] = {}
@@ -178,6 +183,9 @@ class Server:
 
     def dispatch(self, request: Request, call: Call) -> None:
         """Run the handler of a request and answer it with what comes of it."""
+        if self.tracer:
+            metadata = {pair.key: pair.value for pair in request.metadata}
+            call.span = self.tracer.begin(request.service, request.method, metadata)
         try:
             answer = self._handle(request, call)
         except Exception as error:  # noqa: BLE001  becomes the call's status; faults of ours are reported
