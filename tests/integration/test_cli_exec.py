@@ -59,9 +59,9 @@ def test_options_after_the_program_are_its_own(execute: Exec) -> None:
 
 def test_options_change_what_the_program_gets(execute: Exec) -> None:
     assert execute(["pwd"], "--cwd", "/tmp").stdout == "/tmp\n"
-    assert execute(["sh", "-c", "echo $A$B"], "--env", "A=1,2", "-e", "B=3").stdout == "1,23\n"
+    assert execute(["sh", "-c", "echo $A$B"], "--env", "A=1,2", "--env", "B=3").stdout == "1,23\n"
     assert execute(["id", "-u"], "--user", "1000").stdout == "1000\n"
-    ids = execute(["id"], "--user", "1000:1001", "--additional-gids", "100", "-g", "65534").stdout
+    ids = execute(["id"], "--user", "1000:1001", "-g", "100", "-g", "65534").stdout
     assert "uid=1000 gid=1001" in ids
     assert "100" in ids
     assert "65534" in ids
@@ -121,7 +121,7 @@ def test_a_program_that_cannot_run_is_status_255_with_the_words_engines_know(
 def test_without_a_program_it_says_so(execute: Exec) -> None:
     refused = execute([], check=False)
     assert refused.returncode == 255
-    assert "exec args cannot be empty" in refused.stderr
+    assert "args cannot be empty" in refused.stderr
 
 
 def test_a_paused_container_refuses_unless_told_otherwise(container: Detached, execute: Exec) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -16,6 +17,7 @@ from runwasi.proto.well_known import Any as Packed
 from runwasi.shim import codes
 from tests.support.shim import EventSink, RunningShim, Shim, running
 from tests.support.ttrpc import CallError, task_service
+from tests.support.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -333,6 +335,8 @@ def test_an_exec_of_a_paused_container_is_refused_and_one_before_is_paused(task:
 
 def test_stats_come_under_the_type_of_the_hosts_cgroup_version(task: RunningShim) -> None:
     task.run()
+    # Between its start and its program runc's init still has threads.
+    until(lambda: Path(f"/proc/{task.call('State').pid}/comm").read_text(), lambda name: name == "sleep\n")
     stats = task.call("Stats").stats
     if stats.type_url == "io.containerd.cgroups.v1.Metrics":
         v1 = MetricsV1.decode(stats.value)
