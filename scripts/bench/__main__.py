@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from scripts.bench import bed, compute, load, memory, report, starts
+from scripts.bench import bed, compute, http, load, memory, report, starts
 from scripts.bench.measure import Result
 from tests.support.places import BUILD, ROOT
 
@@ -28,6 +28,7 @@ MEASURES: dict[str, Measure] = {
     "B10": compute.steady_state,
     "B12": memory.idle_wakeups,
     "B13": load.crowds,
+    "B14": http.requests,
 }
 
 _INTRODUCTION = """\

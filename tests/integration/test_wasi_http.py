@@ -256,6 +256,21 @@ def test_a_slow_reader_holds_the_guest_back_not_the_server(python: Serving) -> N
         assert len(_until(slow, b"\r\n0\r\n\r\n")) > 4000 * 4096
 
 
+def test_a_guest_that_waits_for_room_gets_it(python: Serving) -> None:
+    code = """
+        body = begin(out)
+        with body.write() as stream:
+            left = 1_000_000
+            while left:
+                while not (room := stream.check_write()):
+                    stream.subscribe().block()
+                stream.write(b"x" * min(room, left))
+                left -= min(room, left)
+        http.OutgoingBody.finish(body, None)
+    """
+    assert _run(python, code) == (200, b"x" * 1_000_000)
+
+
 def test_trailers_pass_both_ways(python: Serving) -> None:
     code = """
         body = request.consume()

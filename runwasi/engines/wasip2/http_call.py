@@ -101,10 +101,14 @@ class Call:
 
     def wake(self) -> None:
         """Go on if what the guest waits for has come about."""
-        suspension = self.guest.suspension
-        if suspension is None or any(pollable.ready() for pollable in suspension.pollables):
+        if self.ready():
             self._server.unwatch(self)
             self._run()
+
+    def ready(self) -> bool:
+        """Say whether what the guest waits for has come about."""
+        suspension = self.guest.suspension
+        return suspension is None or any(pollable.ready() for pollable in suspension.pollables)
 
     def cancel(self) -> None:
         """End the guest where it stands; nobody waits for it."""

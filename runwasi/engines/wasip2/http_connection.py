@@ -73,6 +73,8 @@ class Connection:
 
     def advance(self) -> None:
         """Go on with what has become possible: the waiting guest, the next request, the end."""
+        if self.closed:
+            return
         if self.call is not None and self.call.suspended and not self._lost:
             self.call.wake()
         while not self._lost and (self._exchange is not None or self._pending):
@@ -238,7 +240,11 @@ class Connection:
         assert exchange is not None
         exchange.push()
         self._uncork()
-        if self._lost or not exchange.done:
+        if self._lost:
+            return False
+        if not exchange.done:
+            if self.call is not None and self.call.suspended and self.call.ready():
+                self._server.soon(self)  # sending made the room the guest waits for
             return False
         if exchange.closes():
             self._end()

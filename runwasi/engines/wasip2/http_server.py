@@ -47,6 +47,7 @@ class Server:
         self._connections: set[Connection] = set()
         self._idle: OrderedDict[Connection, float] = OrderedDict()  # the longest idle first
         self._calls: set[Call] = set()
+        self._soon: dict[Connection, None] = {}
         self._queue: dict[Connection, None] = {}  # with requests for whose guests there is no room
         self._waiting: dict[Call, list[int]] = {}  # descriptors suspended guests wait for
         self._timers: list[tuple[float, int, Call, Suspension | None]] = []
@@ -112,6 +113,7 @@ class Server:
         self._connections.discard(connection)
         self._idle.pop(connection, None)
         self._queue.pop(connection, None)
+        self._soon.pop(connection, None)
 
     def idle(self, connection: Connection) -> None:
         """Note that a connection waits for its client; it may do so for IDLE_TIMEOUT."""
@@ -147,8 +149,15 @@ class Server:
         self._queue[connection] = None
         return True
 
+    def soon(self, connection: Connection) -> None:
+        """Let a connection go on after the others have had their turn."""
+        self._soon[connection] = None
+
     def _admit(self) -> None:
-        """Let connections go on that waited for a guest to end, the first first."""
+        """Let connections go on that can without an event: a turn is theirs, or a guest has ended."""
+        soon, self._soon = self._soon, {}
+        for connection in soon:
+            connection.advance()
         while self._queue and len(self._calls) < GUESTS:
             connection = next(iter(self._queue))
             del self._queue[connection]
@@ -217,6 +226,8 @@ class Server:
     # --- epoll
 
     def _timeout(self) -> float | None:
+        if self._soon:
+            return 0.0
         deadlines = [next(iter(self._idle.values()))] if self._idle else []
         if self._timers:
             deadlines.append(min(self._timers[0][0], time.monotonic() + LONGEST_WAIT))
