@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.support.shim import EventSink, RunningShim, Shim, running
+from tests.support.ttrpc import CallError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -250,3 +251,21 @@ def test_a_terminals_last_words_arrive_however_many(terminal: Callable[[str], Te
     lines = session.reader.read().split()
     assert lines[-2:] == [b"20000", b"end"]
     assert len(lines) == 20001
+
+
+def test_a_creation_that_takes_long_lets_other_calls_pass(
+    our_shim: Shim, bundle: BundleMaker, container_id: str, folder: Path
+) -> None:
+    program, go = folder / "logger", folder / "go"
+    program.write_text(f"#!/bin/sh\nread line < {go}; exec 5>&-; cat <&3 >/dev/null\n")
+    program.chmod(0o755)
+    os.mkfifo(go)
+    with running(our_shim, container_id, bundle(sh("true"))) as task:
+        creating = task.tasks.begin(
+            "Create", id=task.id, bundle=str(task.bundle.path), stdout=f"binary://{program}"
+        )
+        assert task.call("Connect").task_pid == 0
+        with pytest.raises(CallError, match="already exists"):
+            task.create()
+        go.write_text("\n")
+        assert task.tasks.collect("Create", creating).pid > 0
