@@ -2,8 +2,9 @@
 
 As a subreaper the server becomes the parent of what a container's processes leave behind. Its own children
 are waited for through their pidfds by whoever made them, in the turn that finds them ended. A child that is a
-zombie at two looks, a second and so at least one whole turn apart, is nobody's, and is reaped here. One look would
-not do: a turn may last longer than any time to wait, and a container that ended in it still has its status to tell.
+zombie at two looks, a second and so at least one whole turn apart, is nobody's, and is reaped here. One look
+would not do: a turn may last longer than any time to wait, and a container that ended in it still has its
+status to tell.
 """
 
 from __future__ import annotations

@@ -7,7 +7,6 @@ must not block; they run one after another, so that no state needs a lock and a 
 from __future__ import annotations
 
 import os
-from heapq import heappop, heappush
 from select import EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT, epoll
 from time import monotonic
 
@@ -70,7 +69,8 @@ class Reactor:
     def call_later(self, seconds: float, callback: Callback) -> Timer:
         """Call once, seconds from now on the monotonic clock."""
         timer = Timer(monotonic() + seconds, callback)
-        heappush(self._timers, timer)
+        self._timers.append(timer)
+        self._timers.sort()  # there are few; heapq would have to be imported
         return timer
 
     def call_soon(self, callback: Callback) -> None:
@@ -109,13 +109,13 @@ class Reactor:
         if self._soon:
             return 0
         while self._timers and self._timers[0].callback is None:
-            heappop(self._timers)
+            self._timers.pop(0)
         return max(self._timers[0].deadline - monotonic(), 0) if self._timers else -1
 
     def _run_timers(self) -> None:
         now = monotonic()
         while self._timers and self._timers[0].deadline <= now:
-            callback = heappop(self._timers).callback
+            callback = self._timers.pop(0).callback
             if callback is not None:
                 self._guarded(callback)
 
