@@ -55,7 +55,8 @@ test-vm: packages-test build/bin build/wasi-demo-app.wasm ## The cgroup v2 and s
 	scripts/vm test
 
 bench: packages-test build/bin build/wasi-demo-app.wasm ## Measure against the peers and write docs/benchmarks.md
-	$(VENV)/python -m scripts.bench
+	scripts/install add $(CURDIR)/build/bench
+	RUNWASI_BIN=$(CURDIR)/build/bench/bin $(VENV)/python -m scripts.bench --write
 
 clean: ## Remove what was built, but not the virtual environment
 	rm -rf --one-file-system build dist

@@ -26,10 +26,11 @@ def markdown(result: Result) -> str:
     rows = [f"## {result.key}: {result.title}", ""]
     if result.note:
         rows += [result.note, ""]
-    rows += [f"| contender | median, {result.unit} | middle half | samples |", "|---|--:|--:|--:|"]
+    rows += [f"| contender | median, {result.unit} | middle half | best | samples |", "|---|--:|--:|--:|--:|"]
     for name, samples in result.samples.items():
         median, low, high = map(_number, (result.median(name), *_middle_half(samples)))
-        rows.append(f"| {name} | {median} | {low} to {high} | {len(samples)} |")
+        best = _number(max(samples) if result.unit.endswith("/s") else min(samples))
+        rows.append(f"| {name} | {median} | {low} to {high} | {best} | {len(samples)} |")
     rows.append("")
     for goal in result.goals:
         rows.append(
@@ -72,7 +73,8 @@ def _lines(result: Result) -> Iterator[str]:
     yield f"\n{result.key}  {result.title} ({result.unit})"
     for name, samples in result.samples.items():
         low, high = _middle_half(samples)
-        yield f"    {name:44} {_number(result.median(name)):>9}   {_number(low)} to {_number(high)}"
+        best = max(samples) if result.unit.endswith("/s") else min(samples)
+        yield f"    {name:44} {_number(result.median(name)):>9}   {_number(low)} to {_number(high)}   best {_number(best)}"
     for goal in result.goals:
         verdict = "met" if result.met(goal) else "NOT met"
         yield f"    ratio {result.ratio(goal):.2f}, wanted {goal.relation} {goal.ratio}: {verdict}"

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 BUILD = ROOT / "build"
-BIN = BUILD / "bin"
+# The work tree's own programs, or installed ones.
+BIN = Path(os.environ.get("RUNWASI_BIN", BUILD / "bin"))
 CACHE = BUILD / "cache"
 WASI_DEMO_APP = BUILD / "wasi-demo-app.wasm"
 BUSYBOX = Path("/bin/busybox")
