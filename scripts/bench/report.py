@@ -74,7 +74,8 @@ def _lines(result: Result) -> Iterator[str]:
     for name, samples in result.samples.items():
         low, high = _middle_half(samples)
         best = max(samples) if result.unit.endswith("/s") else min(samples)
-        yield f"    {name:44} {_number(result.median(name)):>9}   {_number(low)} to {_number(high)}   best {_number(best)}"
+        shown = [_number(value) for value in (result.median(name), low, high, best)]
+        yield f"    {name:44} {shown[0]:>9}   {shown[1]} to {shown[2]}   best {shown[3]}"
     for goal in result.goals:
         verdict = "met" if result.met(goal) else "NOT met"
         yield f"    ratio {result.ratio(goal):.2f}, wanted {goal.relation} {goal.ratio}: {verdict}"
