@@ -51,18 +51,23 @@ def check_interface(interface: Interface, function: str, *, also_provided: Conta
     `also_provided` holds what an engine has beyond this: functions of wasi_snapshot_preview1, whole modules, and
     single imports as "module.name". Raises CannotHandle.
     """
-    for wanted in interface.imports:
-        if not _provided(wanted, also_provided):
-            raise CannotHandle(
-                f"it imports the {wanted.kind} {wanted.module}.{wanted.name}, which is not provided "
-                f"({_provider(wanted)})"
-            )
+    check_imports(interface, also_provided)
     if interface.exports.get(function) != "function":
         raise CannotHandle(f"it exports no function {function} ({_functions(interface)})")
     if parameters := _parameters(interface, function):
         raise CannotHandle(
             f"its function {function} takes {parameters} arguments; one without any can be called"
         )
+
+
+def check_imports(interface: Interface, also_provided: Container[str] = ()) -> None:
+    """Refuse a core module that wants what nobody provides, as check_interface does. Raises CannotHandle."""
+    for wanted in interface.imports:
+        if not _provided(wanted, also_provided):
+            raise CannotHandle(
+                f"it imports the {wanted.kind} {wanted.module}.{wanted.name}, which is not provided "
+                f"({_provider(wanted)})"
+            )
 
 
 def _provided(wanted: Import, also_provided: Container[str]) -> bool:

@@ -7,9 +7,10 @@ import os
 from runwasi.engines import wasmtime_capi as capi
 from runwasi.engines.engine import CannotHandle, Engine, EngineError, Module, Trap
 from runwasi.engines.limits import check_tasks, fuel, limits_of, preopens_of
+from runwasi.engines.linking import libraries
 from runwasi.engines.signals import end_on_signals
 from runwasi.engines.sniff import sniff
-from runwasi.engines.wasip1 import check_interface
+from runwasi.engines.wasip1 import check_imports, check_interface
 from runwasi.engines.wasm_binary import check_whole, read_interface
 from runwasi.engines.wat import binary_fd, to_binary
 
@@ -61,6 +62,7 @@ class WasmtimeEngine(Engine):
         self._version = ""
         self._engine: capi.Engine | None = None
         self._module = 0
+        self._libraries: list[tuple[str, int]] = []
         self._component: Component | None = None
 
     def configure(self, annotations: Mapping[str, str], address_space: int | None = None) -> None:
@@ -105,9 +107,17 @@ class WasmtimeEngine(Engine):
 
             self._component = wasmtime_component.Component(ctx, self._libwasmtime())
             return True
-        check_interface(read_interface(fd), ctx.function)
+        interface = read_interface(fd)
+        needed = libraries(interface, ctx.layers)
+        names = {library.name for library in needed}
+        check_interface(interface, ctx.function, also_provided=names)
+        for library in needed:
+            check_imports(library.interface, names)
         try:
-            self._module = self._load_module(ctx, fd)
+            self._module = self._load_module(ctx.module, fd)
+            self._libraries = [
+                (library.name, self._load_module(library.module, library.module.fd)) for library in needed
+            ]
         except capi.WasmtimeError as error:
             raise CannotHandle(reason(error)) from None
         return True
@@ -133,7 +143,7 @@ class WasmtimeEngine(Engine):
             if limits.fuel is not None:
                 store.set_fuel(limits.fuel)
             store.set_wasi(ctx.args, ctx.env, preopens_of(ctx))
-            store.instantiate(self._module, codes.append)
+            store.instantiate(self._module, codes.append, self._libraries)
             if ctx.function != "_start" and store.exports("_initialize"):
                 store.call("_initialize")  # a reactor's constructors. Source: WASI application-abi.md
             store.call(ctx.function)
@@ -150,10 +160,10 @@ class WasmtimeEngine(Engine):
             self._engine = self._settings.engine()
         return self._engine
 
-    def _load_module(self, ctx: Context, binary_fd: int) -> int:
-        if ctx.module.precompiled_fd is not None:
-            return self._libwasmtime().load(ctx.module.precompiled_fd)
-        return self._libwasmtime().compile(Module(ctx.module.name, binary_fd).read())
+    def _load_module(self, module: Module, binary_fd: int) -> int:
+        if module.precompiled_fd is not None:
+            return self._libwasmtime().load(module.precompiled_fd)
+        return self._libwasmtime().compile(Module(module.name, binary_fd).read())
 
 
 def _open(limit: int | None) -> int:

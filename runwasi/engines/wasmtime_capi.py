@@ -120,6 +120,7 @@ _PROTOTYPES: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "wasmtime_linker_define_wasi": (_P, (_P,)),
     "wasmtime_linker_allow_shadowing": (None, (_P, c_bool)),
     "wasmtime_linker_define_func": (_P, (_P, c_char_p, c_size_t, c_char_p, c_size_t, _P, Callback, _P, _P)),
+    "wasmtime_linker_module": (_P, (_P, _P, c_char_p, c_size_t, _P)),
     "wasmtime_linker_instantiate": (_P, (_P, _P, _P, POINTER(Instance), POINTER(_P))),
     "wasmtime_instance_export_get": (c_bool, (_P, POINTER(Instance), c_char_p, c_size_t, POINTER(Extern))),
     "wasmtime_func_call": (_P, (_P, POINTER(Func), _P, c_size_t, _P, c_size_t, POINTER(_P))),
@@ -315,8 +316,10 @@ class Store:
                 raise WasmtimeError(f"cannot open the folder {host} for the guest")
         _check(library().wasmtime_context_set_wasi(self._context, config))
 
-    def instantiate(self, module: int, on_exit: Callable[[int], None]) -> None:
-        """Link the module with WASI and instantiate it; `on_exit` hears of proc_exit's code.
+    def instantiate(
+        self, module: int, on_exit: Callable[[int], None], libraries: Sequence[tuple[str, int]] = ()
+    ) -> None:
+        """Link the module with WASI and libraries, by their names in order; `on_exit` hears of proc_exit's code.
 
         proc_exit is ours because the library's own makes an error of any code above 125. After `on_exit` the
         guest is stopped, which `call` reports as WasmTrap. Raises WasmtimeError, WasmTrap.
@@ -341,6 +344,11 @@ class Store:
                 linker, module_name, len(module_name), name, len(name), signature, callback, None, None
             )
         )
+        for library_name, library_module in libraries:
+            encoded = library_name.encode()
+            _check(
+                library().wasmtime_linker_module(linker, self._context, encoded, len(encoded), library_module)
+            )
         trap = c_void_p()
         error = library().wasmtime_linker_instantiate(
             linker, self._context, module, byref(self._instance), byref(trap)

@@ -12,8 +12,10 @@ import stat
 
 from runwasi.engines import layers as image_layers
 from runwasi.engines.engine import CannotHandle, Context, EngineError, Module
+from runwasi.engines.linking import libraries
 from runwasi.engines.sniff import SNIFF_SIZE, sniff
 from runwasi.engines.sniff import describe as describe_bytes
+from runwasi.engines.wasm_binary import read_interface
 from runwasi.executor.errors import ContainerError
 from runwasi.linux.beneath import open_in_root
 
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
     from typing import Protocol
 
     from runwasi.engines.engine import Engine
-    from runwasi.engines.layers import Layer
+    from runwasi.engines.layers import Choice, Layer
     from runwasi.engines.sniff import Kind
 
     class Parent(Protocol):
@@ -260,8 +262,18 @@ def _from_layers(request: Request, parent: Parent) -> Wasm:
     engine = parent.engine()
     choice = image_layers.choose(layers, request.args[0], request.annotations)
     module = parent.compiled(Module(choice.program.name, choice.program.fd), choice.program)
-    others = [Module(layer.name, layer.fd) for layer in choice.others]
+    others = _libraries(choice, parent)
     return _accepted(engine, _context(request, module, choice.function, others))
+
+
+def _libraries(choice: Choice, parent: Parent) -> list[Module]:
+    """Return the image's other layers, compiled where the program is going to be linked with them."""
+    layers = {layer.name: layer for layer in choice.others}
+    modules = [Module(layer.name, layer.fd) for layer in choice.others]
+    if sniff(os.pread(choice.program.fd, SNIFF_SIZE, 0)) != "core":
+        return modules
+    needed = {library.module.name for library in libraries(read_interface(choice.program.fd), modules)}
+    return [parent.compiled(item, layers[item.name]) if item.name in needed else item for item in modules]
 
 
 def _not_found(request: Request, more: str = "") -> ContainerError:

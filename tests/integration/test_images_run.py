@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import os
+import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -152,6 +153,17 @@ def test_a_lost_cache_is_filled_from_the_content_store(store: Store) -> None:
     assert digest_of(cache_entry(key).read_bytes()) == artefact
 
 
+def compiled_text(text: str) -> bytes:
+    """Compile the inside of a module's text, unlike any other so that no cache has it."""
+    done = subprocess.run(
+        ["wat2wasm", "-", "-o", "/dev/stdout"],
+        input=f"(module {text})".encode(),
+        capture_output=True,
+        check=True,
+    )
+    return unlike_any_other(done.stdout)
+
+
 def test_ten_first_runs_of_one_image_at_once_all_succeed(store: Store) -> None:
     layer = store.add_module()
     with ThreadPoolExecutor(10) as pool:
@@ -177,6 +189,23 @@ def test_the_command_names_one_of_several_layers(store: Store) -> None:
     assert store.run("/main.wasm", "echo", "named") == "named\nexiting\n"
     error = store.run("/neither.wasm", fails=True)
     assert "the command /neither.wasm names none of the image's wasm layers: main.wasm, other.wasm" in error
+
+
+def test_a_program_is_linked_with_the_layers_it_imports(store: Store) -> None:
+    program = compiled_text(
+        """
+        (import "math" "add" (func $add (param i32 i32) (result i32)))
+        (memory (export "memory") 1)
+        (func (export "_start")
+          (if (i32.ne (call $add (i32.const 40) (i32.const 2)) (i32.const 42)) (then unreachable)))
+        """
+    )
+    math = compiled_text(
+        '(func (export "add") (param i32 i32) (result i32) (i32.add (local.get 0) (local.get 1)))'
+    )
+    store.add(("app.wasm", "", program), ("math.wasm", "", math))
+    assert store.run("/app.wasm") == ""
+    assert all(artefact_of(store.containerd, digest_of(module)) for module in (program, math))
 
 
 def test_an_annotation_names_the_layer(store: Store, new_id: Callable[[], str]) -> None:

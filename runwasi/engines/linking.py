@@ -1,0 +1,70 @@
+"""Core modules that use other wasm layers of their image as libraries: which ones, and in what order.
+
+A layer called "math.wasm" provides what is imported from the module "math". A layer that nothing imports is left
+alone. Layers are found by name only, so a program decides what it gets, never the order of an image.
+"""
+
+from __future__ import annotations
+
+import os
+
+from runwasi.engines.engine import CannotHandle
+from runwasi.engines.sniff import sniff
+from runwasi.engines.wasm_binary import read_interface
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from runwasi.engines.engine import Module
+    from runwasi.engines.wasm_binary import Interface
+
+
+class Library:
+    """A layer that is linked: the name it is imported by, its module and interface."""
+
+    __slots__ = ("interface", "module", "name")
+
+    def __init__(self, name: str, module: Module, interface: Interface) -> None:
+        self.name = name
+        self.module = module
+        self.interface = interface
+
+
+def libraries(program: Interface, layers: Sequence[Module]) -> tuple[Library, ...]:
+    """Return the layers the program needs, each after those it needs itself.
+
+    Raises CannotHandle when two layers need each other, or when one lacks what is imported from it.
+    """
+    if not layers:
+        return ()
+    offered = {
+        import_name(layer.name): layer for layer in layers if sniff(os.pread(layer.fd, 8, 0)) == "core"
+    }
+    found: dict[str, Library] = {}
+    _add(program, offered, found, ())
+    return tuple(found.values())
+
+
+def import_name(title: str) -> str:
+    """Return the name that a layer of this title is imported by: its last part without the ending."""
+    return title.rpartition("/")[2].removesuffix(".wasm")
+
+
+def _add(
+    interface: Interface, offered: dict[str, Module], found: dict[str, Library], above: tuple[str, ...]
+) -> None:
+    for wanted in interface.imports:
+        layer = offered.get(wanted.module)
+        if layer is None:
+            continue
+        if wanted.module in above:
+            raise CannotHandle(f"its layers {' and '.join(above)} need each other")
+        if wanted.module not in found:
+            needed = read_interface(layer.fd)
+            _add(needed, offered, found, (*above, wanted.module))
+            found[wanted.module] = Library(wanted.module, layer, needed)
+        if found[wanted.module].interface.exports.get(wanted.name) != wanted.kind:
+            raise CannotHandle(
+                f"it imports the {wanted.kind} {wanted.name} from the layer {layer.name}, which has none"
+            )
