@@ -143,7 +143,11 @@ class Component:
         ctx = self._ctx
         env = [(name, value) for name, _, value in (variable.partition("=") for variable in ctx.env)]
         network = ctx.annotations.get(NETWORK) != "off"
-        return World(ctx.args, env, ctx.cwd, preopens_of(ctx), network=network)
+        preopens = preopens_of(ctx)
+        for folder, _ in preopens:
+            if not os.path.isdir(folder):
+                raise EngineError(f"cannot open the folder {folder} for the guest")
+        return World(ctx.args, env, ctx.cwd, preopens, network=network)
 
     # --- commands
 

@@ -124,3 +124,10 @@ def test_memory_is_bounded_by_the_containers_limit() -> None:
 def test_a_signal_ends_it_as_pid_1_whatever_it_does(doing: str, number: signal.Signals) -> None:
     with engine_host("wasmtime").running_as_pid_1(component("program"), doing, "60") as guest:
         assert guest.end_by(number, within=0.5) == 128 + number
+
+
+@pytest.mark.parametrize("name", ["program", "shell"])
+def test_a_folder_that_is_not_there_is_said_to_be(name: str) -> None:
+    result = run(name, annotations={"io.runwasi.preopens": "/work=/no/such/folder"})
+    assert result.returncode == 126
+    assert "cannot open the folder /no/such/folder for the guest" in result.stderr

@@ -341,6 +341,36 @@ def test_guests_that_wait_do_not_keep_others_waiting(python: Serving) -> None:
     assert results == [(200, b"late")] * 10
 
 
+def test_a_guest_sends_requests_of_its_own(python: Serving) -> None:
+    """And waits for their answers without keeping others waiting: the answers come from the same worker."""
+    inner = script("monotonic_clock.subscribe_duration(200_000_000).block(); answer(out, b'inner')")
+    code = f"""
+        sent = http.OutgoingRequest(http.Fields.from_list([("x-script", b"{inner["x-script"]}")]))
+        sent.set_scheme(http.Scheme_Http())
+        sent.set_authority("localhost:{python.port}")
+        future = outgoing_handler.handle(sent, None)
+        future.subscribe().block()
+        response = future.get().value.value
+        with response.consume().stream() as stream:
+            answer(out, b"outer around " + stream.blocking_read(100))
+    """
+    assert _run(python, code) == (200, b"outer around inner")
+
+
+def test_two_guests_may_wait_for_one_descriptor(python: Serving) -> None:
+    code = """
+        poll.poll([stdin.get_stdin().subscribe(), monotonic_clock.subscribe_duration(300_000_000)])
+        answer(out, b"woken")
+    """
+    results: list[tuple[int, bytes]] = []
+    threads = [threading.Thread(target=lambda: results.append(_run(python, code))) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert results == [(200, b"woken")] * 3
+
+
 def test_more_requests_than_there_is_room_for_guests_wait_their_turn() -> None:
     code = b"monotonic_clock.subscribe_duration(300_000_000).block(); answer(out, b'served')"
     request = b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\nX-Script: %s\r\n\r\n" % b64encode(code)

@@ -89,6 +89,7 @@ def serving(
     process = subprocess.Popen(
         [sys.executable, "-m", "tests.support.engine_host", json.dumps(job)],
         cwd=ROOT,
+        stdin=subprocess.PIPE,  # never written to
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         stdout=subprocess.DEVNULL,
         stderr=stderr,
@@ -101,6 +102,8 @@ def serving(
     finally:
         process.kill()  # its workers go with it
         process.wait()
+        assert process.stdin
+        process.stdin.close()
         if process.stderr:
             process.stderr.close()
 

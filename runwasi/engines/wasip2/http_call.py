@@ -101,9 +101,11 @@ class Call:
 
     def wake(self) -> None:
         """Go on if what the guest waits for has come about."""
+        self._server.unwatch(self)
         if self.ready():
-            self._server.unwatch(self)
             self._run()
+        else:  # what it waits for may have come closer: a name is known, now a connection has to be made
+            self._server.suspend(self, self.guest.suspension)
 
     def ready(self) -> bool:
         """Say whether what the guest waits for has come about."""

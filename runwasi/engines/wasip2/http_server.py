@@ -185,14 +185,20 @@ class Server:
             if deadline is not None:
                 heapq.heappush(self._timers, (deadline, next(self._numbers), call, suspension))
         for fd, events in fds.items():
-            self._add(fd, events, lambda _events: self._wake(call))
-        if fds:
-            self._waiting[call] = list(fds)
+            copy = os.dup(fd)  # as another guest may wait for the same
+            try:
+                self._add(copy, events, lambda _events: self._wake(call))
+            except PermissionError:  # a regular file, which is always ready
+                os.close(copy)
+                heapq.heappush(self._timers, (0.0, next(self._numbers), call, suspension))
+            else:
+                self._waiting.setdefault(call, []).append(copy)
 
     def unwatch(self, call: Call) -> None:
         """Stop waiting for a guest's descriptors: it goes on or ends."""
-        for fd in self._waiting.pop(call, ()):
-            self._remove(fd)
+        for copy in self._waiting.pop(call, ()):
+            self._remove(copy)
+            os.close(copy)
 
     def ended(self, call: Call) -> None:
         """Forget a guest that is no more."""
@@ -239,7 +245,4 @@ class Server:
 
     def _remove(self, fd: int) -> None:
         if self._actions.pop(fd, None) is not None:
-            try:
-                self._epoll.unregister(fd)
-            except OSError:  # the guest closed it while waiting for it, which unregistered it
-                return
+            self._epoll.unregister(fd)
