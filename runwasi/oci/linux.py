@@ -122,7 +122,8 @@ class MemoryPolicy(Record):
             except SpecError as error:
                 raise SpecError(error.path, f"invalid memory policy nodes: {error.why}") from None
         if self.nodes and self.mode in {"MPOL_DEFAULT", "MPOL_LOCAL"}:
-            raise SpecError(".nodes", f"memory policy {self.mode} takes no nodes: {quoted(self.nodes)}")
+            count = sum(int(last or first) - int(first) + 1 for first, last in _ranges(self.nodes))
+            raise SpecError(".nodes", f"memory policy {self.mode}: mode requires 0 nodes but got {count}")
 
 
 class Personality(Record):
@@ -238,6 +239,11 @@ _IPC_SYSCTLS = frozenset(
         "kernel.shm_rmid_forced",
     }
 )
+
+
+def _ranges(listed: str) -> list[tuple[str, str]]:
+    """Split a checked list such as 0-3,7 into first and last of each part."""
+    return [(first, last) for first, _, last in (part.strip().partition("-") for part in listed.split(","))]
 
 
 def check_mappings(path: str, mappings: tuple[IdMapping, ...]) -> None:

@@ -171,6 +171,10 @@ def test_other_roots_are_accepted(path: str) -> None:
         (linux(intelRdt={"memBwSchema": "L3:0=1"}), '$.linux.intelRdt.memBwSchema: must begin with "MB:"'),
         (linux(intelRdt={"schemata": ["a", "b\nc"]}), "$.linux.intelRdt.schemata[1]: "),
         (linux(memoryPolicy={"mode": "MPOL_BIND", "nodes": "a"}), "$.linux.memoryPolicy.nodes: "),
+        (
+            linux(memoryPolicy={"mode": "MPOL_DEFAULT", "nodes": "0-6,9"}),
+            "$.linux.memoryPolicy.nodes: memory policy MPOL_DEFAULT: mode requires 0 nodes but got 8",
+        ),
         (linux(personality={"domain": "LINUX", "flags": ["X"]}), "$.linux.personality.flags[0]: "),
         (linux(sysctl={"vm.swappiness": "1"}), '$.linux.sysctl["vm.swappiness"]: is not in a namespace'),
         (linux(sysctl={"net.x": "1"}), '$.linux.sysctl["net.x"]: needs a network namespace'),
