@@ -18,6 +18,7 @@ from tests.support.folders import remove_folder
 from tests.support.oci_image import busybox_layer, write_image
 from tests.support.places import WASI_DEMO_APP
 from tests.support.runtime import Runtime
+from tests.support.shim import EventSink, Shim
 
 BUSYBOX_IMAGE = "localhost/busybox:latest"
 DEMO_IMAGE = "localhost/wasi-demo-app:latest"
@@ -30,8 +31,8 @@ def _nothing_left_in_the_end(session_name: str) -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def _nothing_left_by_the_test(session_name: str) -> Iterator[None]:
-    # A containerd that the test restarted is a new process, and Podman's storage mounts itself when it pleases;
-    # both go with their own fixtures.
+    # A containerd that the test restarted is a new process, and Podman's storage mounts itself when it
+    # pleases; both go with their own fixtures.
     yield from _guarded(session_name, but=("/containerd --config", "/root/overlay (ext4"))
 
 
@@ -161,3 +162,27 @@ def shim(request: pytest.FixtureRequest) -> str:
     """Our runtime name and runc's in turn: what both must do alike, so that the test itself is proven too."""
     name: str = request.param
     return name
+
+
+@pytest.fixture
+def sink(folder: Path) -> Iterator[EventSink]:
+    """What stands for containerd's socket for events, where there is no containerd."""
+    sink = EventSink(folder / "containerd.sock.ttrpc")
+    yield sink
+    sink.close()
+
+
+@pytest.fixture
+def our_shim(session_name: str, sink: EventSink) -> Iterator[Shim]:
+    """Our shim, driven without containerd."""
+    shim = Shim("runwasi", session_name, sink)
+    yield shim
+    shim.clean()
+
+
+@pytest.fixture(params=["runwasi", "runc"])
+def either_shim(request: pytest.FixtureRequest, session_name: str, sink: EventSink) -> Iterator[Shim]:
+    """Our shim and runc's in turn, driven without containerd: what both must do alike."""
+    shim = Shim(request.param, session_name, sink)
+    yield shim
+    shim.clean()

@@ -21,26 +21,12 @@ from tests.support.shim import PROGRAMS, EventSink, RunningShim, Shim, running
 from tests.support.ttrpc import CallError, Peer, task_service
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from tests.integration.conftest import BundleMaker
     from tests.support.bundle import Bundle
 
 SLEEP = ["sleep", "1000"]
-
-
-@pytest.fixture
-def sink(folder: Path) -> Iterator[EventSink]:
-    sink = EventSink(folder / "containerd.sock.ttrpc")
-    yield sink
-    sink.close()
-
-
-@pytest.fixture
-def shim(session_name: str, sink: EventSink) -> Iterator[Shim]:
-    shim = Shim("runwasi", session_name, sink)
-    yield shim
-    shim.clean()
 
 
 def alive(pid: int) -> bool:
@@ -72,24 +58,24 @@ def until_stopped(task: RunningShim) -> None:
 
 @pytest.mark.parametrize("reach", [until_created, until_started, until_paused, until_stopped])
 def test_delete_cleans_up_after_a_killed_shim(
-    shim: Shim, bundle: BundleMaker, container_id: str, reach: Callable[[RunningShim], None]
+    our_shim: Shim, bundle: BundleMaker, container_id: str, reach: Callable[[RunningShim], None]
 ) -> None:
     mounted, source = bundle(SLEEP), bundle(SLEEP)
-    with running(shim, container_id, mounted) as task:
+    with running(our_shim, container_id, mounted) as task:
         rootfs = [Mount(type="bind", source=str(source.rootfs), options=["rbind", "rw"])]
         pid = task.create(rootfs=rootfs) if reach is until_created else _run(task, reach, rootfs)
         os.kill(task.pid, signal.SIGKILL)
         assert task.ended()
-    done = shim.delete(container_id, mounted)
+    done = our_shim.delete(container_id, mounted)
     answer = DeleteResponse.decode(done.stdout)
     assert (done.returncode, done.stderr) == (0, b"")
     assert (answer.pid, answer.exit_status) == (pid, 137)
     assert answer.exited_at is not None
     assert not alive(pid)
     assert not os.path.ismount(mounted.rootfs)
-    assert not (Path("/run/containerd/wasmtime") / shim.namespace / container_id).exists()
+    assert not (Path("/run/containerd/wasmtime") / our_shim.namespace / container_id).exists()
     assert not Path(task.address.removeprefix("unix://")).exists()
-    again = shim.delete(container_id, mounted)
+    again = our_shim.delete(container_id, mounted)
     assert (again.returncode, DeleteResponse.decode(again.stdout).exit_status) == (0, 137)
 
 
@@ -102,41 +88,43 @@ def _run(task: RunningShim, reach: Callable[[RunningShim], None], rootfs: list[M
 
 
 def test_delete_of_a_container_that_was_never_made_says_how_it_ended(
-    shim: Shim, bundle: BundleMaker, container_id: str
+    our_shim: Shim, bundle: BundleMaker, container_id: str
 ) -> None:
     made = bundle(SLEEP)
-    done = shim.delete(container_id, made)
+    done = our_shim.delete(container_id, made)
     assert DeleteResponse.decode(done.stdout).exit_status == 137
 
 
 @pytest.mark.parametrize("content", [None, b"", b'{"id": "half'])
 def test_delete_removes_half_made_state(
-    shim: Shim, bundle: BundleMaker, container_id: str, content: bytes | None
+    our_shim: Shim, bundle: BundleMaker, container_id: str, content: bytes | None
 ) -> None:
-    state = Path("/run/containerd/wasmtime") / shim.namespace / container_id
+    state = Path("/run/containerd/wasmtime") / our_shim.namespace / container_id
     state.mkdir(parents=True)
     if content is not None:
         (state / "state.json").write_bytes(content)
-    done = shim.delete(container_id, bundle(SLEEP))
+    done = our_shim.delete(container_id, bundle(SLEEP))
     assert (done.returncode, done.stderr) == (0, b"")
     assert not state.exists()
 
 
-def test_a_failing_create_takes_everything_back(shim: Shim, bundle: BundleMaker, container_id: str) -> None:
+def test_a_failing_create_takes_everything_back(
+    our_shim: Shim, bundle: BundleMaker, container_id: str
+) -> None:
 
     broken, source = bundle(["/no/such/program"]), bundle(SLEEP)
-    with running(shim, container_id, broken) as task:
+    with running(our_shim, container_id, broken) as task:
         rootfs = [Mount(type="bind", source=str(source.rootfs), options=["rbind"])]
         with pytest.raises(CallError, match="/no/such/program"):
             task.create(rootfs=rootfs)
         assert not os.path.ismount(broken.rootfs)
-        assert not (Path("/run/containerd/wasmtime") / shim.namespace / container_id).exists()
+        assert not (Path("/run/containerd/wasmtime") / our_shim.namespace / container_id).exists()
 
 
 def test_events_wait_for_containerd_to_come_back(
-    shim: Shim, bundle: BundleMaker, container_id: str, sink: EventSink, folder: Path
+    our_shim: Shim, bundle: BundleMaker, container_id: str, sink: EventSink, folder: Path
 ) -> None:
-    with running(shim, container_id, bundle(SLEEP)) as task:
+    with running(our_shim, container_id, bundle(SLEEP)) as task:
         task.create()
         assert sink.topics(1) == ["create"]
         sink.path.rename(folder / "away")
@@ -149,7 +137,7 @@ def test_events_wait_for_containerd_to_come_back(
 
 
 def test_concurrent_starts_in_a_pod_come_to_one_server(
-    shim: Shim, bundle: BundleMaker, new_id: Callable[[], str]
+    our_shim: Shim, bundle: BundleMaker, new_id: Callable[[], str]
 ) -> None:
     group, ids, addresses = new_id(), [new_id() for _ in range(4)], []
     bundles = [bundle(SLEEP) for _ in ids]
@@ -158,7 +146,7 @@ def test_concurrent_starts_in_a_pod_come_to_one_server(
         made.write()
 
     def start(container_id: str, made: Bundle) -> None:
-        addresses.append(shim.start(container_id, made))
+        addresses.append(our_shim.start(container_id, made))
 
     threads = [threading.Thread(target=start, args=pair) for pair in zip(ids, bundles, strict=True)]
     for thread in threads:
@@ -170,20 +158,20 @@ def test_concurrent_starts_in_a_pod_come_to_one_server(
 
 
 def test_the_socket_of_a_killed_server_is_taken_over(
-    shim: Shim, bundle: BundleMaker, container_id: str
+    our_shim: Shim, bundle: BundleMaker, container_id: str
 ) -> None:
     made = bundle(SLEEP)
-    with running(shim, container_id, made) as task:
+    with running(our_shim, container_id, made) as task:
         os.kill(task.pid, signal.SIGKILL)
         assert task.ended()
-    with running(shim, container_id, made) as again:
+    with running(our_shim, container_id, made) as again:
         assert again.address == task.address
         assert again.pid != task.pid
 
 
-def test_the_server_is_as_containerd_expects(shim: Shim, bundle: BundleMaker, container_id: str) -> None:
+def test_the_server_is_as_containerd_expects(our_shim: Shim, bundle: BundleMaker, container_id: str) -> None:
     made = bundle(SLEEP)
-    with running(shim, container_id, made) as task:
+    with running(our_shim, container_id, made) as task:
         proc = Path(f"/proc/{task.pid}")
         assert task.address.startswith("unix:///run/containerd/s/")
         assert (made.path / "address").read_text() == task.address
@@ -200,21 +188,24 @@ def test_the_server_is_as_containerd_expects(shim: Shim, bundle: BundleMaker, co
 
 
 def test_the_servers_interpreter_cannot_be_written_through_proc(
-    shim: Shim, bundle: BundleMaker, container_id: str
+    our_shim: Shim, bundle: BundleMaker, container_id: str
 ) -> None:
-    with running(shim, container_id, bundle(SLEEP)) as task:
+    with running(our_shim, container_id, bundle(SLEEP)) as task:
         assert os.statvfs(f"/proc/{task.pid}/exe").f_flag & os.ST_RDONLY
 
 
 def test_bootstrap_parameters_are_answered_in_kind(
-    shim: Shim, bundle: BundleMaker, container_id: str, folder: Path
+    our_shim: Shim, bundle: BundleMaker, container_id: str, folder: Path
 ) -> None:
     made = bundle(SLEEP)
     os.mkfifo(made.path / "log")
     params = BootstrapParams(
-        instance_id=container_id, namespace=shim.namespace, containerd_version="2.3.0", socket_dir=str(folder)
+        instance_id=container_id,
+        namespace=our_shim.namespace,
+        containerd_version="2.3.0",
+        socket_dir=str(folder),
     )
-    program = shim.command(container_id, "start")
+    program = our_shim.command(container_id, "start")
     done = subprocess.run(program, cwd=made.path, input=params.encode(), capture_output=True, check=True)
     answer = BootstrapResult.decode(done.stdout)
     assert (answer.version, answer.protocol) == (3, "ttrpc")
@@ -224,10 +215,10 @@ def test_bootstrap_parameters_are_answered_in_kind(
 
 
 def test_options_alone_are_not_taken_for_bootstrap_parameters(
-    shim: Shim, bundle: BundleMaker, container_id: str
+    our_shim: Shim, bundle: BundleMaker, container_id: str
 ) -> None:
     options = Any(type_url="containerd.runc.v1.Options", value=Options(systemd_cgroup=True).encode())
-    assert shim.start(container_id, bundle(SLEEP), stdin=options.encode()).startswith("unix:///")
+    assert our_shim.start(container_id, bundle(SLEEP), stdin=options.encode()).startswith("unix:///")
 
 
 @pytest.mark.parametrize(

@@ -22,13 +22,6 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture
-def sink(folder: Path) -> Iterator[EventSink]:
-    sink = EventSink(folder / "containerd.sock.ttrpc")
-    yield sink
-    sink.close()
-
-
-@pytest.fixture
 def task(session_name: str, sink: EventSink, bundle: BundleMaker, container_id: str) -> Iterator[RunningShim]:
     shim = Shim("runwasi", session_name, sink)
     with running(shim, container_id, bundle(["sh", "-c", "hostname; sleep 1000"])) as task:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support.shim import EventSink, RunningShim, Shim, running
+from tests.support.shim import RunningShim, Shim, running
 from tests.support.ttrpc import CallError
 
 if TYPE_CHECKING:
@@ -19,27 +19,6 @@ if TYPE_CHECKING:
     from tests.integration.conftest import BundleMaker
 
 _SECONDS = 20
-
-
-@pytest.fixture
-def sink(folder: Path) -> Iterator[EventSink]:
-    sink = EventSink(folder / "containerd.sock.ttrpc")
-    yield sink
-    sink.close()
-
-
-@pytest.fixture(params=["runwasi", "runc"])
-def shim(request: pytest.FixtureRequest, session_name: str, sink: EventSink) -> Iterator[Shim]:
-    shim = Shim(request.param, session_name, sink)
-    yield shim
-    shim.clean()
-
-
-@pytest.fixture
-def our_shim(session_name: str, sink: EventSink) -> Iterator[Shim]:
-    shim = Shim("runwasi", session_name, sink)
-    yield shim
-    shim.clean()
 
 
 @pytest.fixture
@@ -81,10 +60,10 @@ def sh(script: str) -> list[str]:
 
 
 def test_output_arrives_and_ends_with_the_process(
-    shim: Shim, bundle: BundleMaker, container_id: str, fifo: Callable[[str], Path]
+    either_shim: Shim, bundle: BundleMaker, container_id: str, fifo: Callable[[str], Path]
 ) -> None:
     out, err = fifo("out"), fifo("err")
-    with running(shim, container_id, bundle(sh("echo out; echo err >&2"))) as task:
+    with running(either_shim, container_id, bundle(sh("echo out; echo err >&2"))) as task:
         readers = Reader(out), Reader(err)
         task.run(stdout=str(out), stderr=str(err))
         assert [reader.read() for reader in readers] == [b"out\n", b"err\n"]
@@ -95,10 +74,10 @@ def test_output_arrives_and_ends_with_the_process(
 
 
 def test_input_arrives_and_ends_with_close_io(
-    shim: Shim, bundle: BundleMaker, container_id: str, fifo: Callable[[str], Path]
+    either_shim: Shim, bundle: BundleMaker, container_id: str, fifo: Callable[[str], Path]
 ) -> None:
     stdin, out, err = fifo("in"), fifo("out"), fifo("err")
-    with running(shim, container_id, bundle(sh("cat; echo end"))) as task:
+    with running(either_shim, container_id, bundle(sh("cat; echo end"))) as task:
         reader = Reader(out)
         writer = os.open(stdin, os.O_RDWR)
         errors = Reader(err)
@@ -146,10 +125,10 @@ def test_a_full_stdout_without_a_reader_stops_nobody_else(
 
 
 def test_a_file_collects_both_streams(
-    shim: Shim, bundle: BundleMaker, container_id: str, folder: Path
+    either_shim: Shim, bundle: BundleMaker, container_id: str, folder: Path
 ) -> None:
     log = folder / "deep" / "log"
-    with running(shim, container_id, bundle(sh("echo one; echo two >&2"))) as task:
+    with running(either_shim, container_id, bundle(sh("echo one; echo two >&2"))) as task:
         task.run(stdout=f"file://{log}", stderr=f"file://{log}")
         task.call("Wait")
         task.call("Delete")
@@ -157,7 +136,7 @@ def test_a_file_collects_both_streams(
 
 
 def test_a_logger_program_reads_both_streams(
-    shim: Shim, bundle: BundleMaker, container_id: str, folder: Path
+    either_shim: Shim, bundle: BundleMaker, container_id: str, folder: Path
 ) -> None:
     program, log = folder / "logger", folder / "log"
     program.write_text(
@@ -168,7 +147,7 @@ def test_a_logger_program_reads_both_streams(
         'cat <&3 >> "$2"; cat <&4 >> "$2"\n'
     )
     program.chmod(0o755)
-    with running(shim, container_id, bundle(sh("echo out; echo err >&2"))) as task:
+    with running(either_shim, container_id, bundle(sh("echo out; echo err >&2"))) as task:
         task.run(stdout=f"binary://{program}?log={log}", stderr=f"binary://{program}?log={log}")
         task.call("Wait")
         task.call("Delete")
@@ -177,18 +156,18 @@ def test_a_logger_program_reads_both_streams(
             time.sleep(0.05)
         assert log.read_text().splitlines() == [
             f"args log {log}",
-            f"env {container_id} {shim.namespace}",
+            f"env {container_id} {either_shim.namespace}",
             "out",
             "err",
         ]
 
 
 def test_a_missing_fifo_fails_create_and_leaves_nothing(
-    shim: Shim, bundle: BundleMaker, container_id: str, folder: Path
+    either_shim: Shim, bundle: BundleMaker, container_id: str, folder: Path
 ) -> None:
     from tests.support.ttrpc import CallError
 
-    with running(shim, container_id, bundle(sh("true"))) as task:
+    with running(either_shim, container_id, bundle(sh("true"))) as task:
         with pytest.raises(CallError):
             task.create(stdin=str(folder / "missing"), stdout="nonsense://x")
         with pytest.raises(CallError):
@@ -212,7 +191,7 @@ class Terminal:
 
 @pytest.fixture
 def terminal(
-    shim: Shim, bundle: BundleMaker, container_id: str, fifo: Callable[[str], Path]
+    either_shim: Shim, bundle: BundleMaker, container_id: str, fifo: Callable[[str], Path]
 ) -> Iterator[Callable[[str], Terminal]]:
     opened: list[Terminal] = []
 
@@ -220,7 +199,7 @@ def terminal(
         made = bundle(sh(script))
         made.process["terminal"] = True
         made.write()
-        task = RunningShim(shim, container_id, made)
+        task = RunningShim(either_shim, container_id, made)
         opened.append(Terminal(task, fifo))
         return opened[-1]
 

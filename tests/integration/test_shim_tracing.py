@@ -12,11 +12,10 @@ import pytest
 
 from runwasi.proto.task import ConnectRequest
 from runwasi.proto.ttrpc import KeyValue, Request
-from tests.support.shim import EventSink, Shim, running
+from tests.support.shim import Shim, running
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from tests.integration.conftest import BundleMaker
 
@@ -62,19 +61,10 @@ def collector(monkeypatch: pytest.MonkeyPatch) -> Iterator[Collector]:
     collector.close()
 
 
-@pytest.fixture
-def shim(session_name: str, folder: Path) -> Iterator[Shim]:
-    sink = EventSink(folder / "containerd.sock.ttrpc")
-    shim = Shim("runwasi", session_name, sink)
-    yield shim
-    shim.clean()
-    sink.close()
-
-
 def test_a_call_is_a_span_below_its_callers(
-    collector: Collector, shim: Shim, bundle: BundleMaker, container_id: str
+    collector: Collector, our_shim: Shim, bundle: BundleMaker, container_id: str
 ) -> None:
-    with running(shim, container_id, bundle(["true"])) as task:
+    with running(our_shim, container_id, bundle(["true"])) as task:
         request = Request(
             service="containerd.task.v2.Task",
             method="Connect",

@@ -29,23 +29,9 @@ SLEEP = ["sleep", "1000"]
 
 
 @pytest.fixture
-def sink(folder: Path) -> Iterator[EventSink]:
-    sink = EventSink(folder / "containerd.sock.ttrpc")
-    yield sink
-    sink.close()
-
-
-@pytest.fixture(params=["runwasi", "runc"])
-def shim(request: pytest.FixtureRequest, session_name: str, sink: EventSink) -> Iterator[Shim]:
-    shim = Shim(request.param, session_name, sink)
-    yield shim
-    shim.clean()
-
-
-@pytest.fixture
-def task(shim: Shim, bundle: BundleMaker, container_id: str) -> Iterator[RunningShim]:
+def task(either_shim: Shim, bundle: BundleMaker, container_id: str) -> Iterator[RunningShim]:
     """A shim whose container has not been created yet, and would sleep."""
-    with running(shim, container_id, bundle(SLEEP)) as task:
+    with running(either_shim, container_id, bundle(SLEEP)) as task:
         yield task
 
 
@@ -105,8 +91,8 @@ def test_a_container_lives_from_create_to_delete(task: RunningShim) -> None:
     assert refused(lambda: task.call("State")).code == codes.NOT_FOUND
 
 
-def test_the_exit_status_is_the_programs(shim: Shim, bundle: BundleMaker, container_id: str) -> None:
-    with running(shim, container_id, bundle(["sh", "-c", "exit 7"])) as task:
+def test_the_exit_status_is_the_programs(either_shim: Shim, bundle: BundleMaker, container_id: str) -> None:
+    with running(either_shim, container_id, bundle(["sh", "-c", "exit 7"])) as task:
         task.create()
         waiting = task.tasks.begin("Wait", id=task.id)
         task.call("Start")

@@ -9,35 +9,20 @@ import pytest
 from runwasi.proto import task_types
 from runwasi.proto.options import CheckpointOptions
 from runwasi.proto.well_known import Any
-from tests.support.shim import EventSink, Shim, running
+from tests.support.shim import Shim, running
 from tests.support.ttrpc import CallError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from tests.integration.conftest import BundleMaker
 
 
-@pytest.fixture
-def sink(folder: Path) -> Iterator[EventSink]:
-    sink = EventSink(folder / "containerd.sock.ttrpc")
-    yield sink
-    sink.close()
-
-
-@pytest.fixture
-def shim(session_name: str, sink: EventSink) -> Iterator[Shim]:
-    shim = Shim("runwasi", session_name, sink)
-    yield shim
-    shim.clean()
-
-
 def test_a_checkpoint_that_fails_says_why_and_changes_nothing(
-    shim: Shim, bundle: BundleMaker, container_id: str
+    our_shim: Shim, bundle: BundleMaker, container_id: str
 ) -> None:
     options = Any(type_url="containerd.runc.v1.CheckpointOptions", value=CheckpointOptions().encode())
-    with running(shim, container_id, bundle(["sleep", "1000"])) as task:
+    with running(our_shim, container_id, bundle(["sleep", "1000"])) as task:
         task.run()
         with pytest.raises(CallError, match="/proc/nowhere"):
             task.call("Checkpoint", path="/proc/nowhere", options=options)
@@ -45,10 +30,10 @@ def test_a_checkpoint_that_fails_says_why_and_changes_nothing(
 
 
 def test_a_wasm_container_cannot_be_checkpointed(
-    shim: Shim, bundle: BundleMaker, container_id: str, folder: Path, wasi_demo_app: bytes
+    our_shim: Shim, bundle: BundleMaker, container_id: str, folder: Path, wasi_demo_app: bytes
 ) -> None:
     made = bundle(["/app.wasm", "sleep", "1000"], files={"/app.wasm": wasi_demo_app})
-    with running(shim, container_id, made) as task:
+    with running(our_shim, container_id, made) as task:
         task.run()
         with pytest.raises(CallError, match="WebAssembly"):
             task.call("Checkpoint", path=str(folder / "images"))

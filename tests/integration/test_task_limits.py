@@ -13,32 +13,16 @@ from tests.support.bundle import Bundle
 from tests.support.shim import EventSink, Shim, running
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from tests.integration.conftest import BundleMaker
 
 
-@pytest.fixture
-def sink(folder: Path) -> Iterator[EventSink]:
-    sink = EventSink(folder / "containerd.sock.ttrpc")
-    yield sink
-    sink.close()
-
-
-@pytest.fixture
-def shim(session_name: str, sink: EventSink) -> Iterator[Shim]:
-    shim = Shim("runwasi", session_name, sink)
-    yield shim
-    shim.clean()
-
-
 def test_an_out_of_memory_kill_is_told_before_the_exit(
-    shim: Shim, bundle: BundleMaker, container_id: str, sink: EventSink
+    our_shim: Shim, bundle: BundleMaker, container_id: str, sink: EventSink
 ) -> None:
     hungry = bundle(["tail", "/dev/zero"])
     hungry.linux["resources"] = {"memory": {"limit": 16 << 20, "swap": 16 << 20}}
     hungry.write()
-    with running(shim, container_id, hungry) as task:
+    with running(our_shim, container_id, hungry) as task:
         task.run()
         assert task.call("Wait").exit_status == 137
         assert sink.topics(4) == ["create", "start", "oom", "exit"]
@@ -46,14 +30,14 @@ def test_an_out_of_memory_kill_is_told_before_the_exit(
 
 @pytest.mark.parametrize("count", [3, 40, 200])
 def test_an_overlay_of_many_layers_is_mounted(
-    shim: Shim, bundle: BundleMaker, container_id: str, folder: Path, count: int
+    our_shim: Shim, bundle: BundleMaker, container_id: str, folder: Path, count: int
 ) -> None:
     """3 layers fit into mount's page, 40 after their common folder is left out, 200 only one by one."""
     made, base = bundle(["cat", "/layer-0", f"/layer-{count - 1}"]), bundle([])
     options = overlay(folder, base, count)
     os.mkfifo(folder / "out")
     reader = os.open(folder / "out", os.O_RDONLY | os.O_NONBLOCK)
-    with running(shim, container_id, made) as task:
+    with running(our_shim, container_id, made) as task:
         rootfs = [Mount(type="overlay", source="overlay", options=options)]
         task.run(rootfs=rootfs, stdout=str(folder / "out"))
         assert task.call("Wait").exit_status == 0
