@@ -99,6 +99,14 @@ def test_busy_workers_leave_connections_to_the_others() -> None:
     assert bodies == [b"at once"] * 3 + [b"computed"]
 
 
+def test_it_serves_where_addresses_are_scarce() -> None:
+    with serving("hello", address_space=4 << 30) as server:
+        client = server.client()
+        client.request("GET", "/")
+        assert client.getresponse().read() == b"Hello, world!\n"
+        client.close()
+
+
 def test_a_worker_that_dies_ends_the_server() -> None:
     with serving("hello", workers=2) as server:
         os.kill(server.workers()[0], signal.SIGKILL)

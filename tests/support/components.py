@@ -60,6 +60,14 @@ class Serving:
             return []
         return [int(pid) for pid in children.split()]
 
+    def is_ready(self, workers: int) -> bool:
+        """Say whether it listens and all workers are there; before that its child is the compiler."""
+        try:
+            self.connect().close()
+        except ConnectionRefusedError:
+            return False
+        return len(self.workers()) == workers
+
     def end(self, number: signal.Signals = signal.SIGTERM, within: float = 10) -> int:
         """Send a signal and give the exit status."""
         self.process.send_signal(number)
@@ -74,11 +82,12 @@ def serving(
     workers: int = 1,
     stderr: int = subprocess.DEVNULL,
     annotations: Mapping[str, str] | None = None,
+    address_space: int | None = None,
 ) -> Iterator[Serving]:
     """Serve a component for as long as the block runs."""
     port = free_port()
     variables = {"WASMTIME_HTTP_PROXY_SOCKET_ADDR": f"127.0.0.1:{port}", **(env or {})}
-    job = {
+    job: dict[str, object] = {
         "engine": "wasmtime",
         "module": str(component(name)),
         "args": [name],
@@ -86,6 +95,8 @@ def serving(
         "annotations": {"io.runwasi.http.workers": str(workers), **(annotations or {})},
         "cache": str(ARTEFACTS),
     }
+    if address_space is not None:
+        job["address_space"] = address_space
     process = subprocess.Popen(
         [sys.executable, "-m", "tests.support.engine_host", json.dumps(job)],
         cwd=ROOT,
@@ -97,7 +108,7 @@ def serving(
     )
     server = Serving(process, port)
     try:
-        until(lambda: process.poll() is not None or len(server.workers()) == workers, bool)
+        until(lambda: process.poll() is not None or server.is_ready(workers), bool)
         yield server
     finally:
         process.kill()  # its workers go with it

@@ -11,6 +11,7 @@ import os
 import signal
 import sys
 
+from runwasi.engines.engine import EngineError
 from runwasi.engines.signals import ENDING
 
 TYPE_CHECKING = False
@@ -24,11 +25,12 @@ def run_workers(count: int, serve: Callable[[int], None]) -> int:
     """Fork workers that call `serve` with a descriptor that becomes readable when they have to drain.
 
     Returns the exit status: 0 after draining; 128 + n when a second signal n ended it; a worker's own, or
-    128 + its signal, when one ended without being asked, which ends the others too.
+    128 + its signal, when one ended without being asked, which ends the others too. Raises EngineError.
     """
     signal.pthread_sigmask(signal.SIG_BLOCK, _WAITED)
     drain_read, drain_write = os.pipe2(os.O_CLOEXEC)
-    workers = {_fork_worker(serve, drain_read, drain_write) for _ in range(count)}
+    workers = _fork_workers(count, serve, drain_read, drain_write)
+    count = len(workers)
     draining = False
     while workers:
         received = signal.sigwait(_WAITED)
@@ -44,6 +46,18 @@ def run_workers(count: int, serve: Callable[[int], None]) -> int:
             draining = True
             os.close(drain_write)  # every worker's read end is readable now
     return 0
+
+
+def _fork_workers(count: int, serve: Callable[[int], None], drain_read: int, drain_write: int) -> set[int]:
+    """Fork as many as a limit of processes allows, one at least. Raises EngineError."""
+    workers: set[int] = set()
+    try:
+        while len(workers) < count:
+            workers.add(_fork_worker(serve, drain_read, drain_write))
+    except OSError as error:
+        if not workers:
+            raise EngineError(f"cannot fork a worker: {error.strerror}") from error
+    return workers
 
 
 def _fork_worker(serve: Callable[[int], None], drain_read: int, drain_write: int) -> int:
