@@ -77,6 +77,7 @@ def create_container(
             console_socket=console_socket,
             pid_file=absolute(given.text("pid-file")),
             systemd_cgroup=settings.systemd_cgroup,
+            rootless=settings.rootless,
             no_pivot=given.flag("no-pivot"),
             no_new_keyring=given.flag("no-new-keyring"),
             preserve_fds=preserved,

@@ -97,7 +97,11 @@ def _restore(given: Given, settings: Settings) -> int:
         settings.root,
         given.arguments[0],
         load_bundle(given),
-        CreateOptions(pid_file=absolute(given.text("pid-file")), systemd_cgroup=settings.systemd_cgroup),
+        CreateOptions(
+            pid_file=absolute(given.text("pid-file")),
+            systemd_cgroup=settings.systemd_cgroup,
+            rootless=settings.rootless,
+        ),
         _images(given, [f"{name}={given.text(name)}" for name in _LABELS if given.text(name)]),
     )
     if given.flag("detach"):

@@ -6,6 +6,7 @@ import sys
 
 from runwasi.cli.options import Command, Option, UsageError
 from runwasi.executor.container import Container
+from runwasi.executor.errors import Invalid
 from runwasi.oci.decode import decode, parse_json, read_document
 from runwasi.oci.resources import Resources
 
@@ -35,7 +36,19 @@ def _update(given: Given, settings: Settings) -> int:
     else:
         document = _document_of(given)
     container.update(decode(Resources, document))
+    shares = [given.text(name) for name in ("l3-cache-schema", "mem-bw-schema") if given.text(name)]
+    if shares:
+        _reshare(container, shares)
     return 0
+
+
+def _reshare(container: Container, shares: list[str]) -> None:
+    """Change the container's part of caches and memory bandwidth."""
+    if not container.saved.resctrl:
+        raise Invalid("updating a non-existent Intel RDT configuration is not supported")
+    from runwasi.linux import resctrl  # late: few hosts have it
+
+    resctrl.reshare(container.saved.resctrl, shares)
 
 
 # Option -> where its value stands in linux.resources.

@@ -57,7 +57,7 @@ def _first_record(folder: Folder, bundle: Bundle, options: CreateOptions, cgroup
         creator_start_time=process.start_time(os.getpid()),
         cgroup_paths=cgroup.paths(),
         systemd=options.systemd_cgroup,
-        rootless=os.geteuid() != 0,
+        rootless=options.rootless,
         engine=options.engine if isinstance(options.engine, str) else options.engine.name,
         resctrl=_resctrl_group(bundle.spec.linux.intel_rdt, folder.id),
     )
@@ -67,7 +67,7 @@ def _cgroup(folder: Folder, bundle: Bundle, options: CreateOptions) -> Cgroup:
     path = bundle.spec.linux.cgroups_path
     if not path:
         path = f":runwasi:{folder.id}" if options.systemd_cgroup else folder.id
-    return _cgroup_at(path, options.systemd_cgroup, os.geteuid() != 0, bundle.spec.annotations)
+    return _cgroup_at(path, options.systemd_cgroup, options.rootless, bundle.spec.annotations)
 
 
 def _refuse_inhabited(cgroup: Cgroup) -> None:

@@ -178,7 +178,7 @@ class Creation:
         self.container.pidfd = child.pidfd
         if plan.makes("user"):
             idmap.write_maps(
-                child.pid, _maps(linux.uid_mappings), _maps(linux.gid_mappings), rootless=saved.rootless
+                child.pid, _maps(linux.uid_mappings), _maps(linux.gid_mappings), rootless=os.geteuid() != 0
             )
         if not self._enters_by_itself:
             self.container.cgroup.enter(child.pid)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 from runwasi.executor.context import Stdio
 
 TYPE_CHECKING = False
@@ -21,6 +23,7 @@ class CreateOptions:
     systemd_cgroup  cgroupsPath is slice:prefix:name and systemd makes the cgroup
     no_pivot        change the root by moving the mount, for a host on an initramfs
     no_new_keyring  keep the caller's session keyring
+    rootless        do without the cgroups that may not be made; None finds out whether we are the host's root
     preserve_fds    how many descriptors from 3 on the container inherits
     engine          name of the engine for wasm, or the engine itself
     fetch_layers    called in a helper process, returns the wasm layers of the container's image
@@ -38,6 +41,7 @@ class CreateOptions:
         "no_pivot",
         "pid_file",
         "preserve_fds",
+        "rootless",
         "stdio",
         "systemd_cgroup",
     )
@@ -51,6 +55,7 @@ class CreateOptions:
         systemd_cgroup: bool = False,
         no_pivot: bool = False,
         no_new_keyring: bool = False,
+        rootless: bool | None = None,
         preserve_fds: int = 0,
         engine: str | Engine = "wasmtime",
         fetch_layers: Callable[[], tuple[Layer, ...]] | None = None,
@@ -63,6 +68,7 @@ class CreateOptions:
         self.systemd_cgroup = systemd_cgroup
         self.no_pivot = no_pivot
         self.no_new_keyring = no_new_keyring
+        self.rootless = os.geteuid() != 0 if rootless is None else rootless
         self.preserve_fds = preserve_fds
         self.engine = engine
         self.fetch_layers = fetch_layers

@@ -47,6 +47,12 @@ def join(group: str, pid: int, schemata: Sequence[str] = (), monitor: str = "", 
         raise
 
 
+def reshare(group: str, schemata: Sequence[str], *, root: str = ROOT) -> None:
+    """Give a group that exists other shares. Raises OSError: ENOTSUP when the filesystem is not mounted."""
+    _require_mounted(root)
+    _write(f"{_directory(root, group)}/schemata", "\n".join(schemata) + "\n")
+
+
 def leave(group: str, monitor: str = "", *, remove: bool = False, root: str = ROOT) -> None:
     """Remove the monitoring group, and with remove the group too; what is gone already is fine."""
     directory = _directory(root, group)

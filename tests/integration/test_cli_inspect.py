@@ -169,6 +169,15 @@ def test_a_document_changes_limits(container: Detached, folder: Path, source: st
     assert (found["memory"], found["quota"]) == (str(48 << 20), "40000")
 
 
+def test_shares_of_caches_need_a_group_that_has_some(
+    runwasi: Runtime, bundle: BundleMaker, container_id: str
+) -> None:
+    Detached(runwasi, bundle(["sleep", "100"]), container_id).run()
+    refused = runwasi("update", "--l3-cache-schema", "L3:0=f", container_id, check=False)
+    assert refused.returncode == 1
+    assert "updating a non-existent Intel RDT configuration is not supported" in refused.stderr
+
+
 @pytest.mark.parametrize(
     ("document", "path"),
     [

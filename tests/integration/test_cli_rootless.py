@@ -93,6 +93,20 @@ def test_a_module_needs_no_privileges(user: User, container_id: str, wasi_demo_a
     assert "hello" in user("run", "--bundle", path, container_id).stdout
 
 
+def test_root_of_a_users_namespace_may_use_their_own_runtime(user: User, container_id: str) -> None:
+    """As rootless Podman calls a runtime: uid 0, but not the host's."""
+    path = user.bundle("sh", "-c", "id -u; exit 6")
+    config = json.loads((path / "config.json").read_text())
+    for name in ("uidMappings", "gidMappings"):
+        config["linux"][name][0]["hostID"] = 0
+    (path / "config.json").write_text(json.dumps(config))
+    command = user.command("run", "--bundle", path, container_id)
+    command[6:6] = ["unshare", "--user", "--map-root-user", "--mount"]
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (6, "0\n"), done.stderr
+    assert (user.home / "run/runwasi").is_dir()
+
+
 def test_a_configuration_for_root_is_refused_with_the_remedy(user: User, container_id: str) -> None:
     path = user.bundle("true")
     config = json.loads((path / "config.json").read_text())
