@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+import shutil
 import socket
+import tempfile
 import threading
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -31,7 +34,6 @@ from tests.support.ttrpc import CallError, Peer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from runwasi.proto.wire import Message
 
@@ -274,3 +276,30 @@ def test_any_bytes_leave_the_decoder_holding_at_most_one_frame(parts: list[bytes
         for _stream, _kind, body in decoder.feed(part):
             assert body is None or len(body) <= MAX_LENGTH
     assert len(decoder._buffer) <= 10 + MAX_LENGTH
+
+
+def test_another_user_is_turned_away_even_where_the_socket_would_let_him() -> None:
+    folder = Path(tempfile.mkdtemp())
+    folder.chmod(0o755)
+    served = Served(folder / "s")
+    (folder / "s").chmod(0o666)
+    child = os.fork()
+    if child == 0:
+        os._exit(_was_turned_away(folder / "s"))
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    with Peer(served.path) as peer:
+        assert echo(peer) == "hi"
+    served.close()
+    shutil.rmtree(folder)
+
+
+def _was_turned_away(path: Path) -> int:
+    """As nobody, connect and see the connection closed; 0 if so."""
+    try:
+        os.seteuid(65534)
+        with socket.socket(socket.AF_UNIX) as sock:
+            sock.settimeout(10)
+            sock.connect(str(path))
+            return 0 if sock.recv(1) == b"" else 1
+    except BaseException:  # noqa: BLE001  the fork of a test must not run the test's code
+        return 2
