@@ -392,6 +392,13 @@ def test_a_trap_is_a_500_with_its_reason_in_the_log() -> None:
     assert "abort in libc.so" in log
 
 
+def test_a_request_may_take_only_so_long() -> None:
+    endless = "monotonic_clock.subscribe_duration(3600 * 10**9).block()"
+    with serving("server", annotations={"io.runwasi.timeout": "0.3"}) as server, taking_at_most(5):
+        assert _run(server, endless)[0] == 504
+        assert _run(server, "answer(out, b'next')") == (200, b"next")
+
+
 def test_a_guest_without_an_answer_is_a_500(python: Serving) -> None:
     assert _run(python, "pass")[0] == 500
 

@@ -118,6 +118,12 @@ class Call:
             self._server.unwatch(self)
             self._end()
 
+    def time_out(self) -> None:
+        """End the guest because its time is over; it is noticed while it waits."""
+        self._server.report(self.exchange, "the time that a request may take has passed")
+        self.exchange.fail(504)
+        self.cancel()
+
     def _run(self) -> None:
         if not self._poll():
             return
@@ -164,6 +170,7 @@ class Call:
 
     def _end(self) -> None:
         self.suspended = False
+        self.guest.suspension = None
         if self._future:
             lib.wasmtime_call_future_delete(self._future)
             self._future = 0

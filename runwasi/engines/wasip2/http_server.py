@@ -47,6 +47,7 @@ class Server:
         self._connections: set[Connection] = set()
         self._idle: OrderedDict[Connection, float] = OrderedDict()  # the longest idle first
         self._calls: set[Call] = set()
+        self._expiring: dict[Call, float] = {}  # when their time is over, the first first
         self._soon: dict[Connection, None] = {}
         self._queue: dict[Connection, None] = {}  # with requests for whose guests there is no room
         self._waiting: dict[Call, list[int]] = {}  # descriptors suspended guests wait for
@@ -64,7 +65,7 @@ class Server:
                     action(events)
             self._fire_timers()
             self._admit()
-            self._expire_idle()
+            self._expire()
 
     def drain_on(self, fd: int) -> None:
         """Begin to drain when this descriptor becomes readable."""
@@ -123,13 +124,17 @@ class Server:
         """Note that a connection has a request in work."""
         self._idle.pop(connection, None)
 
-    def _expire_idle(self) -> None:
-        if self._idle:
-            now = time.monotonic()
-            for connection, deadline in list(itertools.islice(self._idle.items(), 16)):
-                if deadline > now:
-                    break
-                connection.close()
+    def _expire(self) -> None:
+        """End connections that were idle for too long, and guests whose time is over."""
+        if not (self._idle or self._expiring):
+            return
+        now = time.monotonic()
+        while self._idle and next(iter(self._idle.values())) <= now:
+            next(iter(self._idle)).close()
+        while self._expiring and next(iter(self._expiring.values())) <= now:
+            call = next(iter(self._expiring))
+            call.time_out()
+            call.connection.advance()
 
     # --- guests
 
@@ -140,6 +145,8 @@ class Server:
         if not call.suspended:
             return None
         self._calls.add(call)
+        if self._handler.limits.timeout is not None:
+            self._expiring[call] = time.monotonic() + self._handler.limits.timeout
         return call
 
     def full(self, connection: Connection) -> bool:
@@ -184,6 +191,9 @@ class Server:
                 fds[fd] = fds.get(fd, 0) | wanted
             if deadline is not None:
                 heapq.heappush(self._timers, (deadline, next(self._numbers), call, suspension))
+        if len(self._timers) > 64 + 4 * len(self._calls):  # mostly of waits that are over
+            self._timers = [timer for timer in self._timers if timer[2].guest.suspension is timer[3]]
+            heapq.heapify(self._timers)
         for fd, events in fds.items():
             copy = os.dup(fd)  # as another guest may wait for the same
             try:
@@ -203,6 +213,7 @@ class Server:
     def ended(self, call: Call) -> None:
         """Forget a guest that is no more."""
         self._calls.discard(call)
+        self._expiring.pop(call, None)
 
     def _wake(self, call: Call) -> None:
         if call.suspended:
@@ -234,7 +245,7 @@ class Server:
     def _timeout(self) -> float | None:
         if self._soon:
             return 0.0
-        deadlines = [next(iter(self._idle.values()))] if self._idle else []
+        deadlines = [next(iter(each.values())) for each in (self._idle, self._expiring) if each]
         if self._timers:
             deadlines.append(min(self._timers[0][0], time.monotonic() + LONGEST_WAIT))
         return max(0.0, min(deadlines) - time.monotonic()) if deadlines else None
