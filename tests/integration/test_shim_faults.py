@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
 import threading
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -253,3 +255,39 @@ def test_version_and_info_are_printed() -> None:
     assert decoded.name == "io.containerd.wasmtime.v1"
     assert decoded.features is not None
     assert b"ociVersionMax" in decoded.features.value
+
+
+def test_delete_cleans_up_after_a_shim_killed_in_the_middle_of_create(
+    our_shim: Shim, bundle: BundleMaker, container_id: str, folder: Path
+) -> None:
+    made, reached = bundle(SLEEP), folder / "reached"
+    hook = {"path": "/bin/sh", "args": ["sh", "-c", f"touch {reached}; sleep 1000"], "env": ["PATH=/bin"]}
+    made.config["hooks"] = {"createContainer": [hook]}
+    made.write()
+    with running(our_shim, container_id, made) as task:
+        task.tasks.begin("Create", id=task.id, bundle=str(made.path))
+        while not reached.exists():
+            time.sleep(0.02)
+        state = Path("/run/containerd/wasmtime") / our_shim.namespace / container_id
+        pid = json.loads((state / "state.json").read_text())["pid"]
+        os.kill(task.pid, signal.SIGKILL)
+        assert task.ended()
+    done = our_shim.delete(container_id, made)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert not alive(pid)
+    assert not state.exists()
+
+
+def test_delete_cleans_up_an_exec_after_a_killed_shim(
+    our_shim: Shim, bundle: BundleMaker, container_id: str
+) -> None:
+    made = bundle(SLEEP)
+    document = {"args": SLEEP, "cwd": "/", "env": ["PATH=/bin"], "user": {"uid": 0, "gid": 0}}
+    with running(our_shim, container_id, made) as task:
+        task.run()
+        task.call("Exec", exec_id="one", spec=Any(value=json.dumps(document).encode()))
+        pid = task.call("Start", exec_id="one").pid
+        os.kill(task.pid, signal.SIGKILL)
+        assert task.ended()
+    assert our_shim.delete(container_id, made).returncode == 0
+    assert not alive(pid)
