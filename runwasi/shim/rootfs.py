@@ -35,6 +35,8 @@ _FLAGS = {
 }
 _NOTHING = frozenset(("defaults", "rw", "suid", "dev", "exec", "async", "atime"))
 _PAGE = 4096
+_ATTRIBUTES = mounts.MS_RDONLY | mounts.MS_NOSUID | mounts.MS_NODEV | mounts.MS_NOEXEC
+"""Flags that are the same bits as MOUNT_ATTR_*."""
 
 
 def mount_rootfs(requested: Sequence[Mount], bundle: str) -> None:
@@ -69,11 +71,35 @@ def unmount_rootfs(bundle: str) -> None:
 def _mount(mount: Mount, rootfs: str) -> None:
     target = os.path.join(rootfs, mount.target.lstrip("/")) if mount.target else rootfs
     flags, data = _sorted_out(mount.options)
-    if flags & mounts.MS_BIND:
+    if any(option.startswith(("uidmap=", "gidmap=")) for option in data):
+        _mount_mapped(mount, target, flags, data)
+    elif flags & mounts.MS_BIND:
         mounts.mount(mount.source, target, None, flags & (mounts.MS_BIND | mounts.MS_REC))
         if flags & ~(mounts.MS_BIND | mounts.MS_REC):  # the kernel takes a bind's flags in a second call only
             mounts.mount(None, target, None, flags & ~mounts.MS_REC | mounts.MS_REMOUNT)
-        return
+    else:
+        _mount_filesystem(mount, target, flags, data)
+
+
+def _mount_mapped(mount: Mount, target: str, flags: int, data: list[str]) -> None:
+    from runwasi.shim import rootfs_idmap  # late: pods with a user namespace only
+
+    userns = rootfs_idmap.user_namespace(list(filter(rootfs_idmap.is_mapping, data)))
+    rest = [option for option in data if not rootfs_idmap.is_mapping(option)]
+    try:
+        if flags & mounts.MS_BIND:
+            recursive = bool(flags & mounts.MS_REC)
+            rootfs_idmap.bind(mount.source, target, userns, flags & _ATTRIBUTES, recursive=recursive)
+        else:
+            folder = os.path.join(os.path.dirname(os.path.realpath(target)), "mapped-layers")
+            rootfs_idmap.with_mapped_layers(
+                rest, folder, userns, lambda options: _mount_filesystem(mount, target, flags, options)
+            )
+    finally:
+        os.close(userns)
+
+
+def _mount_filesystem(mount: Mount, target: str, flags: int, data: list[str]) -> None:
     if len(",".join(data)) < _PAGE:
         mounts.mount(mount.source, target, mount.type, flags, ",".join(data))
     else:
@@ -124,8 +150,7 @@ def _mount_layer_by_layer(mount: Mount, target: str, flags: int, data: list[str]
             options += [f"lowerdir+={layer}" for layer in value.split(":")]
         else:
             options.append(option)
-    attributes = flags & (mounts.MS_RDONLY | mounts.MS_NOSUID | mounts.MS_NODEV | mounts.MS_NOEXEC)
-    tree = mount_fds.new_mount(mount.type, mount.source, options, attributes)
+    tree = mount_fds.new_mount(mount.type, mount.source, options, flags & _ATTRIBUTES)
     try:
         target_fd = os.open(target, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         try:

@@ -60,3 +60,24 @@ def overlay(folder: Path, base: Bundle, count: int) -> list[str]:
         (folder / name).mkdir()
     lower = ":".join(map(str, [*layers, base.rootfs]))
     return [f"workdir={folder}/work", f"upperdir={folder}/upper", f"lowerdir={lower}"]
+
+
+def test_the_owners_of_a_rootfs_are_mapped(
+    our_shim: Shim, bundle: BundleMaker, container_id: str, folder: Path
+) -> None:
+    for kind in ("bind", "overlay"):
+        made, base = bundle(["stat", "-c", "%u:%g", "/bin/busybox"]), bundle([])
+        mapping = ["uidmap=0:70000:65536", "gidmap=0:80000:65536"]
+        options = ["rbind", "rw", *mapping]
+        if kind == "overlay":
+            options = [*overlay(folder, base, 2), *mapping]
+        out = folder / f"out-{kind}"
+        os.mkfifo(out)
+        reader = os.open(out, os.O_RDONLY | os.O_NONBLOCK)
+        with running(our_shim, f"{container_id}-{kind}", made) as task:
+            task.run(rootfs=[Mount(type=kind, source=str(base.rootfs), options=options)], stdout=str(out))
+            assert task.call("Wait").exit_status == 0
+            assert os.read(reader, 100) == b"70000:80000\n"
+            task.call("Delete")
+        os.close(reader)
+        assert sorted(path.name for path in made.path.iterdir() if path.name.startswith("mapped")) == []
