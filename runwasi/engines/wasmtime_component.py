@@ -30,7 +30,6 @@ from runwasi.engines.wat import to_binary
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from runwasi.engines.engine import Context
-    from runwasi.engines.limits import Limits
     from runwasi.engines.wasmtime_capi import Engine
 
 RUN = "wasi:cli/run"
@@ -65,10 +64,14 @@ class Component:
         self._function = self._find_function()
         serves_http = unversioned(self._function[0]) == HANDLER
         self._http = HttpSettings(ctx) if serves_http else None
+        # linked here, as the artefact is out of reach once the container is created
+        self._linker = self._server_linker() if serves_http else None
 
     def run(self) -> int:
         """Call its function, or serve requests with it. Raises Trap, EngineError."""
-        return self._command() if self._http is None else self._serve(self._http)
+        if self._http is None or self._linker is None:
+            return self._command()
+        return self._serve(self._http, self._linker)
 
     # --- what it is
 
@@ -218,29 +221,31 @@ class Component:
 
     # --- servers
 
-    def _serve(self, settings: HttpSettings) -> int:
+    def _serve(self, http: HttpSettings, linker: HostLinker) -> int:
         world = self._world()
-        world.env = settings.guest_env(world.env)
-        limits = limits_of(self._ctx)
-        linker = self._pooled(world, limits) or HostLinker(
-            self._engine.pointer, self._imports, concurrent=True
-        )
+        world.env = http.guest_env(world.env)
         handler = Handler(
-            self._engine.pointer, self._pointer, linker.pointer, self._export_index(), world, limits
+            self._engine.pointer,
+            self._pointer,
+            linker.pointer,
+            self._export_index(),
+            world,
+            limits_of(self._ctx),
         )
-        return settings.serve(handler)
+        return http.serve(handler)
 
-    def _pooled(self, world: World, limits: Limits) -> HostLinker | None:
-        """Change over to an engine with a pool, if there can be one and the component fits into it."""
-        pooled = pooling(self._engine)
-        if pooled is None:
-            return None
-        pointer = self._loaded(pooled)
-        linker = HostLinker(pooled.pointer, self._imports, concurrent=True)
-        if not instantiates(linker.pointer, pointer, new_guest(pooled.pointer, world, limits)):
-            return None
-        self._engine, self._pointer = pooled, pointer
-        return linker
+    def _server_linker(self) -> HostLinker:
+        """Link for many guests at once, on an engine with a pool if there can be one and they fit into it."""
+        compiled = self._ctx.module.precompiled_fd is not None  # else it would be compiled twice
+        pooled = pooling(self._engine) if compiled else None
+        if pooled is not None:
+            pointer = self._loaded(pooled)
+            linker = HostLinker(pooled.pointer, self._imports, concurrent=True)
+            guest = new_guest(pooled.pointer, self._world(), limits_of(self._ctx))
+            if instantiates(linker.pointer, pointer, guest):
+                self._engine, self._pointer = pooled, pointer
+                return linker
+        return HostLinker(self._engine.pointer, self._imports, concurrent=True)
 
 
 def _provider(lacking: list[str]) -> str:
