@@ -64,6 +64,7 @@ class Publisher:
         self._client: Client | None = None
         self._queue: list[Envelope] = []
         self._tries = 0
+        self._refusals = 0
         self._busy = False
         self._drained: Callable[[], None] | None = None
 
@@ -118,7 +119,7 @@ class Publisher:
     def _sent(self, error: Exception | None) -> None:
         if error is None or self._given_up(error):
             self._queue.pop(0)
-            self._tries = 0
+            self._tries = self._refusals = 0
             self._busy = False
             if self._queue:
                 self._send_next()
@@ -130,11 +131,12 @@ class Publisher:
 
     def _given_up(self, error: Exception) -> bool:
         """Tell whether an event has been refused often enough; an absent containerd is waited for instead."""
-        refused = isinstance(error, RpcError) and self._tries >= _MAX_TRIES
-        if refused or self._tries == 0:
-            what = "giving an event up" if refused else "cannot forward an event yet"
+        self._refusals += isinstance(error, RpcError)
+        given_up = self._refusals > _MAX_TRIES
+        if given_up or self._tries == 0:
+            what = "giving an event up" if given_up else "cannot forward an event yet"
             self._log.warning(what, topic=self._queue[0].topic, error=str(error))
-        return refused
+        return given_up
 
     def _try_again(self) -> None:
         self._busy = False
