@@ -34,13 +34,14 @@ def answer_compile(
     """Answer with the artefact of the module in message: at once when it is cached, else from a new process.
 
     Fields of the message: the module's name, the digest of the layer that its artefact is to be kept with
-    ("" for a file, or a layer that has it), its cache key.
+    ("" for a file, or a layer that has it), its cache key ("" for a large file, which the new process hashes: there
+    OpenSSL can be imported, while a container that has entered its root must import nothing).
     """
     name, blob, key = message.fields
     (module,) = message.fds
     cache = ModuleCache(options.cache_root)
     keep = options.keep_artefact if blob else None
-    artefact = cache.lookup(key)
+    artefact = cache.lookup(key) if key else None
     if artefact is not None and keep is None:
         channel.send(ANSWER, fds=(artefact,))
         sockets.close_all((artefact, module))

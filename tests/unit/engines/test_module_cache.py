@@ -2,12 +2,19 @@ from __future__ import annotations
 
 import os
 import threading
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
 
 from runwasi.engines import module_cache
-from runwasi.engines.module_cache import ModuleCache, UntrustedCache, cache_key, cache_key_of
+from runwasi.engines.module_cache import (
+    ModuleCache,
+    UntrustedCache,
+    cache_key,
+    cache_key_of,
+    cache_key_of_digest,
+)
 
 KEY = cache_key(b"module", "engine 1")
 OTHER = cache_key(b"other", "engine 1")
@@ -54,6 +61,15 @@ def test_the_key_is_of_bytes_and_settings(tmp_path: Path) -> None:
     (tmp_path / "module").write_bytes(b"module")
     fd = os.open(tmp_path / "module", os.O_RDONLY)
     assert cache_key_of(fd, "engine 1") == KEY
+    os.close(fd)
+
+
+def test_the_key_is_the_same_however_it_is_hashed(tmp_path: Path) -> None:
+    module = b"m" * module_cache.LARGE
+    (tmp_path / "module").write_bytes(module)
+    fd = os.open(tmp_path / "module", os.O_RDONLY)
+    assert cache_key(module, "engine 1") == cache_key_of(fd, "engine 1")
+    assert cache_key(module, "engine 1") == cache_key_of_digest(sha256(module).hexdigest(), "engine 1")
     os.close(fd)
 
 
