@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from scripts.bench import bed, compute, http, load, memory, report, starts
+from scripts.bench import bed, caching, compute, http, load, memory, report, starts
 from scripts.bench.measure import Result
 from tests.support.places import BUILD, ROOT
 
@@ -26,6 +26,7 @@ MEASURES: dict[str, Measure] = {
     "B8": memory.idle_wasm,
     "B9": load.output,
     "B10": compute.steady_state,
+    "B11": caching.second_start,
     "B12": memory.idle_wakeups,
     "B13": load.crowds,
     "B14": http.requests,
@@ -42,6 +43,10 @@ Measured on {machine}; runwasi {commit}, {date}.
 """
 
 
+_READING = "## What it says\n"
+"""Where the page's part begins that people write; it is kept."""
+
+
 def main() -> None:
     given = _arguments()
     if os.geteuid() != 0:
@@ -52,7 +57,13 @@ def main() -> None:
             result = MEASURES[key](ready, given.runs)
             print(report.table([result]), flush=True)
             results.append(result)
-    (BUILD / "benchmarks.json").write_text(report.as_json(results))
+    kept = BUILD / "benchmarks.json"
+    before = report.from_json(kept.read_text()) if kept.exists() else []
+    results = sorted(
+        [*results, *(one for one in before if one.key not in {new.key for new in results})],
+        key=lambda result: list(MEASURES).index(result.key),
+    )
+    kept.write_text(report.as_json(results))
     if given.write:
         _write_page(results, ROOT / "docs")
 
@@ -61,7 +72,9 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="bench", description=__doc__)
     parser.add_argument("measures", nargs="*", metavar="MEASURE", help=f"of {', '.join(MEASURES)}; all")
     parser.add_argument("--runs", type=int, default=20, help="samples of each contender (%(default)s)")
-    parser.add_argument("--write", action="store_true", help="write docs/benchmarks.md and its plots")
+    parser.add_argument(
+        "--write", action="store_true", help="write docs/benchmarks.md of these and earlier measures"
+    )
     given = parser.parse_args()
     unknown = [key for key in given.measures if key not in MEASURES]
     if unknown:
@@ -76,7 +89,9 @@ def _write_page(results: list[Result], docs: Path) -> None:
     for result in results:
         report.write_plot(result, plots / f"{result.key}.svg")
         page.append(f"{report.markdown(result)}\n![{result.key}](plots/{result.key}.svg)\n")
-    (docs / "benchmarks.md").write_text("\n".join(page))
+    target = docs / "benchmarks.md"
+    kept = target.read_text().partition(_READING)[2] if target.exists() else ""
+    target.write_text("\n".join([*page, _READING + kept]))
 
 
 if __name__ == "__main__":

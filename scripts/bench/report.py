@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from html import escape
 from pathlib import Path
 
-from scripts.bench.measure import Result
+from scripts.bench.measure import Goal, Result
 
 
 def table(results: Sequence[Result]) -> str:
@@ -19,6 +19,12 @@ def table(results: Sequence[Result]) -> str:
 def as_json(results: Sequence[Result]) -> str:
     """Every sample, for those who want to compute something else."""
     return json.dumps([result._asdict() for result in results], indent=1)
+
+
+def from_json(text: str) -> list[Result]:
+    """What as_json wrote."""
+    results = [Result(**members) for members in json.loads(text)]
+    return [one._replace(goals=tuple(Goal(*goal) for goal in one.goals)) for one in results]
 
 
 def markdown(result: Result) -> str:
