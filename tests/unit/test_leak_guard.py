@@ -1,0 +1,49 @@
+"""The leak guard finds what a test leaves, and names it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.support import leaks
+
+
+@pytest.fixture(autouse=True)
+def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(leaks, "_SETTLE_SECONDS", 0.0)
+
+
+def test_a_process_left_behind_is_named(session_name: str) -> None:
+    before = leaks.take(session_name)
+    with subprocess.Popen(["sleep", "1000"]) as process:
+        leaked = leaks.since(before, session_name)
+        process.kill()
+    assert [line.partition(" started")[0] for line in leaked] == [f"processes: {process.pid} sleep 1000"]
+    assert leaks.pids(leaked) == [process.pid]
+
+
+def test_a_descriptor_left_open_is_named(session_name: str, tmp_path: Path) -> None:
+    before = leaks.take(session_name)
+    descriptor = os.open(tmp_path, os.O_RDONLY)
+    leaked = leaks.since(before, session_name)
+    os.close(descriptor)
+    assert leaked == [f"descriptors: {descriptor} -> {tmp_path}"]
+
+
+def test_another_sessions_process_is_not_ours(session_name: str) -> None:
+    before = leaks.take(session_name)
+    with subprocess.Popen(["sleep", "1000"], env={}) as process:
+        leaked = leaks.since(before, session_name)
+        process.kill()
+    assert leaked == []
+
+
+def test_what_goes_in_time_is_no_leak(session_name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(leaks, "_SETTLE_SECONDS", 10.0)
+    before = leaks.take(session_name)
+    orphan = subprocess.run(["sh", "-c", "sleep 0.3 >/dev/null & echo $!"], capture_output=True, check=True)
+    assert Path(f"/proc/{int(orphan.stdout)}").exists()
+    assert leaks.since(before, session_name) == []
