@@ -37,7 +37,7 @@ def steady_state(bed: Bed, runs: int) -> Result:
         command: list[str | Path] = [wasmtime_cli(), "run", module]
         subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, check=True)
 
-    samples = in_turns({"runwasi run": ours, "wasmtime run": theirs}, min(runs, 7), warm=1)
+    samples = in_turns({"runwasi run": ours, "wasmtime run": theirs}, min(runs, 5), warm=1)
     note = (
         "A sieve of some seconds; the start of the container is in it. The wheel and the command line on PyPI are "
         "of different releases of wasmtime, 50 and 49."

@@ -2,7 +2,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { LIMIT = 4000000, ROUNDS = 60 };
+enum { LIMIT = 4000000, ROUNDS = 360 };
 
 static char composite[LIMIT];
 
