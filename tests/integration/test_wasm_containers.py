@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from runwasi.engines.module_cache import DEFAULT_ROOT, LARGE
 from tests.integration.conftest import BundleMaker
 from tests.support import wasm
 from tests.support.bundle import Bundle
@@ -42,6 +43,22 @@ def test_the_first_start_compiles_and_says_nothing_about_it(
     for _ in range(2):
         done = runwasi("run", "--bundle", made.path, container_id)
         assert (done.stdout, done.stderr) == ("hello\n", "")
+
+
+def test_a_large_module_is_compiled_once(
+    runwasi: Runtime, bundle: BundleMaker, guest: bytes, container_id: str
+) -> None:
+    """Its key is found by a helper of the creating process, unlike that of a small one."""
+    padding = b"\x04rest" + bytes(LARGE)
+    size = bytes((len(padding) & 0x7F | 0x80, len(padding) >> 7 & 0x7F | 0x80, len(padding) >> 14))
+    made = containing(bundle, new_to_the_node(guest + b"\0" + size + padding), "hello")
+    artefacts = Path(DEFAULT_ROOT) / "modules"
+    before = set(artefacts.iterdir()) if artefacts.exists() else set()
+    for _ in range(2):
+        done = runwasi("run", "--bundle", made.path, container_id)
+        assert (done.stdout, done.stderr) == ("hello\n", "")
+    ours = [path for path in set(artefacts.iterdir()) - before if "." not in path.name]
+    assert len(ours) == 1
 
 
 def test_the_artefact_is_mapped_and_cannot_be_written_through_what_is_open(
