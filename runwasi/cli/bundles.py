@@ -9,7 +9,6 @@ from runwasi.cli.options import FLAG, NUMBER, Option, UsageError
 from runwasi.executor.bundle import Bundle
 from runwasi.executor.creation import create
 from runwasi.executor.options import CreateOptions
-from runwasi.executor.seccomp_profile import filter_flags
 from runwasi.linux.capabilities import CAPABILITIES
 from runwasi.linux.sockets import connect
 
@@ -97,6 +96,8 @@ def _tell_details(settings: Settings, bundle: Bundle, container: Container) -> N
         return
     settings.log.debug(f"container {container.id} is created, its process is {container.pid}")
     if bundle.spec.linux.seccomp is not None:
+        from runwasi.executor.seccomp_profile import filter_flags  # late: only --debug
+
         settings.log.debug(f"seccomp filter flags: {filter_flags(bundle.spec.linux.seccomp)}")
 
 

@@ -13,7 +13,6 @@ from _signal import SIGKILL  # type: ignore[import-not-found]  # the module sign
 from runwasi.executor import hooks, limits
 from runwasi.executor.errors import ContainerError, NotFound, WrongStatus, describe
 from runwasi.executor.protocol import FAILED, LISTENER, PROCEED, Channel, failure_from
-from runwasi.executor.seccomp_profile import LISTENER_NAME, send_listener
 from runwasi.executor.status import require
 from runwasi.executor.store import GATE, Damaged, Folder, Saved, container_ids
 from runwasi.linux import cgroups, process, sockets
@@ -156,6 +155,8 @@ class Container:
 
     def forward_listener(self, listener: int) -> None:
         """Give the descriptor of a notifying seccomp filter to the agent that the configuration names."""
+        from runwasi.executor.seccomp_profile import LISTENER_NAME, send_listener  # late: few filters notify
+
         try:
             profile = self.spec.linux.seccomp
             assert profile is not None  # it made the listener

@@ -7,11 +7,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from runwasi.engines.engine import Engine
-    from runwasi.engines.layers import Layer
-    from runwasi.executor.errors import ContainerError
     from runwasi.executor.protocol import Channel
-    from runwasi.executor.seccomp_profile import Filter
-    from runwasi.executor.workload import Native, Wasm
+    from runwasi.executor.wasm_workload import Wasm
+    from runwasi.executor.workload import Native, Parent
+    from runwasi.linux.seccomp import Filter
     from runwasi.oci.process import Process
     from runwasi.oci.spec import Spec
 
@@ -59,13 +58,9 @@ class ChildContext:
         """The process is in a user namespace other than ours, new or joined."""
         self.seccomp: Filter | None = None
         self.load_engine: Callable[[], Engine]
-        self.engine: Engine | None = None
-        """The engine, loaded, when what is to run may need it."""
         self.may_fetch_layers = False
-        self.layers: tuple[Layer, ...] = ()
-        """The wasm layers of the container's image, when no file of its root is the program."""
-        self.layers_failure: ContainerError | None = None
-        """Why they could not be had."""
+        self.parent: Parent | None = None
+        """What wasm needs of the creating process, with the engine loaded, when the program may be wasm."""
         self.workload: Native | Wasm
         self.env: tuple[str, ...] = process.env
         self.verdict = channel
@@ -91,7 +86,7 @@ class ChildContext:
 
     def lasting_fds(self) -> set[int]:
         """Return the descriptors that must live until the workload."""
-        layers = (layer.fd for layer in self.layers)
+        layers = self.parent.layer_fds() if self.parent else ()
         return {0, 1, 2, *range(3, 3 + self.preserve_fds), self.channel.fileno(), *layers}
 
 

@@ -10,7 +10,6 @@ import os
 import select
 from _signal import SIGKILL  # type: ignore[import-not-found]  # the module signal adds enumerations, 3 ms
 
-from runwasi.executor import errands, seccomp_profile
 from runwasi.executor.errors import ContainerError
 from runwasi.executor.protocol import (
     ANSWER,
@@ -105,19 +104,16 @@ class Conversation:
             self.proceed()
         elif message.kind == FILTER:
             self._send_filter()
-        elif message.kind == COMPILE:
-            self._send_on_errand(
-                errands.answer_compile(self._channel, message, self._options, self._load_engine)
-            )
-        elif message.kind == LAYERS:
-            self._send_on_errand(errands.answer_layers(self._channel, self._options))
+        elif message.kind in (COMPILE, LAYERS):
+            self._send_on_errand(message)
         else:
             return False
         return True
 
     def _send_filter(self) -> None:
         """Send the program of the filter for wasm; the child cannot reach the cache or libseccomp any more."""
-        from runwasi.executor.wasm_sandbox import PROFILE  # late: only wasm
+        from runwasi.executor import seccomp_profile  # late: only wasm
+        from runwasi.executor.wasm_sandbox import PROFILE
 
         try:
             program = seccomp_profile.compiled(PROFILE, self._options.cache_root)
@@ -132,7 +128,15 @@ class Conversation:
         finally:
             os.close(file)
 
-    def _send_on_errand(self, child: Child | None) -> None:
+    def _send_on_errand(self, message: Message) -> None:
+        """Have the child answered from another process, or at once where the answer is at hand."""
+        from runwasi.executor import errands  # late: only wasm
+
+        child: Child | None
+        if message.kind == LAYERS:
+            child = errands.answer_layers(self._channel, self._options)
+        else:
+            child = errands.answer_compile(self._channel, message, self._options, self._load_engine)
         if child is not None:
             self._errands[child.pidfd] = child
             self._poll.register(child.pidfd, select.EPOLLIN)

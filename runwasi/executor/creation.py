@@ -10,7 +10,7 @@ import os
 import select
 from _signal import SIGKILL  # type: ignore[import-not-found]  # the module signal adds enumerations, 3 ms
 
-from runwasi.executor import hooks, limits, seccomp_profile
+from runwasi.executor import hooks, limits
 from runwasi.executor.claim import claim
 from runwasi.executor.container import Container
 from runwasi.executor.context import InitContext
@@ -18,7 +18,7 @@ from runwasi.executor.conversation import END, Conversation, end_child, engine_o
 from runwasi.executor.errors import ContainerError
 from runwasi.executor.init import INIT_STEPS, run_steps
 from runwasi.executor.protocol import CREATE_RUNTIME, READY, Channel, Message
-from runwasi.executor.settle import set_oom_score_adj, set_rlimits, write_pid_file
+from runwasi.executor.settle import compiled_filter, set_oom_score_adj, set_rlimits, write_pid_file
 from runwasi.executor.spawning import Plan, open_doors, spawn
 from runwasi.executor.steps.mount_sources import open_mount_sources
 from runwasi.executor.store import CLOSED_GATE
@@ -158,7 +158,7 @@ class Creation:
         context.cgroup_paths = self.container.cgroup.paths()
         context.load_engine = self._load_engine
         context.may_fetch_layers = options.fetch_layers is not None
-        context.seccomp = seccomp_profile.compiled(spec.linux.seccomp, options.cache_root)
+        context.seccomp = compiled_filter(spec.linux.seccomp, options.cache_root)
         # First what config.json can make fail, so that no descriptor is left open then.
         context.mount_sources = open_mount_sources(spec, context.bundle_path, context.rootfs, context.userns)
         context.proc_fd = open_procfs()

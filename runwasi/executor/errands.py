@@ -11,7 +11,7 @@ import os
 from _signal import set_wakeup_fd  # type: ignore[import-not-found]  # the module signal adds enumerations, 3 ms
 
 from runwasi.engines.engine import CannotHandle
-from runwasi.engines.module_cache import ModuleCache
+from runwasi.engines.module_cache import ModuleCache, cache_key_of
 from runwasi.executor.errors import ContainerError
 from runwasi.executor.protocol import ANSWER, Channel, Message
 from runwasi.linux import process, sockets
@@ -35,9 +35,10 @@ def answer_compile(
 
     Fields of the message: the module's name, the digest of the layer that its artefact is to be kept with
     ("" for a file, or a layer that has it), its cache key ("" for a large file, which the new process hashes: there
-    OpenSSL can be imported, while a container that has entered its root must import nothing).
+    OpenSSL can be imported, while a container that has entered its root must import nothing), and what beside the
+    module the key is made of.
     """
-    name, blob, key = message.fields
+    name, blob, key, compatibility = message.fields
     (module,) = message.fds
     cache = ModuleCache(options.cache_root)
     keep = options.keep_artefact if blob else None
@@ -49,6 +50,9 @@ def answer_compile(
     sockets.close_all(() if artefact is None else (artefact,))
 
     def answer() -> Answer:
+        found = None if key else cache.lookup(cache_key_of(module, compatibility, fast=True))
+        if found is not None:
+            return (), (found,)
         from runwasi.executor import compile as compiler  # late: only where a module is new to this node
 
         engine = load_engine()

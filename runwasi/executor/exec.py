@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import os
 
-from runwasi.executor import seccomp_profile
 from runwasi.executor.context import ChildContext
 from runwasi.executor.conversation import END, Conversation, end_child, engine_of
 from runwasi.executor.errors import ContainerError, Invalid, describe
 from runwasi.executor.init import EXEC_STEPS, run_steps
 from runwasi.executor.options import CreateOptions
 from runwasi.executor.protocol import READY, Channel
-from runwasi.executor.settle import set_oom_score_adj, set_rlimits, write_pid_file
+from runwasi.executor.settle import compiled_filter, set_oom_score_adj, set_rlimits, write_pid_file
 from runwasi.executor.spawning import Plan, open_doors, spawn
 from runwasi.executor.status import require
 from runwasi.executor.undo import Undo
@@ -151,7 +150,7 @@ def _prepare(context: ChildContext, container: Container, plan: Plan, options: E
     context.no_new_keyring = options.no_new_keyring
     context.namespaces = plan.entered_by_child()
     context.userns = plan.joins("user")
-    context.seccomp = seccomp_profile.compiled(container.spec.linux.seccomp, options.cache_root)
+    context.seccomp = compiled_filter(container.spec.linux.seccomp, options.cache_root)
     context.proc_fd = open_procfs()
     context.root_fd = os.open(f"/proc/{container.pid}/root", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
 

@@ -14,6 +14,7 @@ from errno import EEXIST, ENOENT
 from runwasi.executor.errors import ContainerError, describe
 from runwasi.linux import seccomp as kernel
 from runwasi.linux import sockets
+from runwasi.linux.seccomp import Filter
 from runwasi.oci.decode import SpecError
 
 try:
@@ -60,16 +61,6 @@ _FLAGS = {
 }
 # The filtered process itself hands the listener over: nobody could answer these before the agent has it.
 _NEEDED_TO_HAND_OVER = ("sendmsg", "write")
-
-
-class Filter:
-    """A compiled filter: the program and the flags to load it with."""
-
-    __slots__ = ("flags", "program")
-
-    def __init__(self, program: bytes, flags: int) -> None:
-        self.program = program
-        self.flags = flags
 
 
 def compiled(profile: Seccomp | None, cache_root: str) -> Filter | None:

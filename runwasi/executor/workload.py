@@ -10,12 +10,8 @@ import errno
 import os
 import stat
 
-from runwasi.engines import layers as image_layers
-from runwasi.engines.engine import CannotHandle, Context, EngineError, Module
-from runwasi.engines.linking import libraries
 from runwasi.engines.sniff import SNIFF_SIZE, sniff
 from runwasi.engines.sniff import describe as describe_bytes
-from runwasi.engines.wasm_binary import read_interface
 from runwasi.executor.errors import ContainerError
 from runwasi.linux.beneath import open_in_root
 
@@ -24,9 +20,10 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from typing import Protocol
 
-    from runwasi.engines.engine import Engine
-    from runwasi.engines.layers import Choice, Layer
+    from runwasi.engines.engine import Engine, Module
+    from runwasi.engines.layers import Layer
     from runwasi.engines.sniff import Kind
+    from runwasi.executor.wasm_workload import Wasm
 
     class Parent(Protocol):
         """What the choice may ask of the process that creates the container."""
@@ -39,6 +36,9 @@ if TYPE_CHECKING:
 
             Raises ContainerError when they could not be had.
             """
+
+        def layer_fds(self) -> tuple[int, ...]:
+            """Return the descriptors of the layers, which must stay open until one is chosen."""
 
         def compiled(self, module: Module, layer: Layer | None = None) -> Module:
             """Return the module with its artefact; layer is the one it came from, None for a file."""
@@ -58,16 +58,6 @@ class Native:
     def __init__(self, path: str, argv: Sequence[str]) -> None:
         self.path = path
         self.argv = tuple(argv)
-
-
-class Wasm:
-    """A module and the engine that accepted it."""
-
-    __slots__ = ("context", "engine")
-
-    def __init__(self, engine: Engine, context: Context) -> None:
-        self.engine = engine
-        self.context = context
 
 
 class Request:
@@ -112,20 +102,23 @@ def foresee(request: Request, root_fd: int) -> Kind | None:
     return None
 
 
-def choose(request: Request, parent: Parent) -> Native | Wasm:
+def choose(request: Request, parent: Parent | None) -> Native | Wasm:
     """Decide what runs. The image's layers are asked for only when no file of the rootfs is the program.
 
-    Raises ContainerError saying what was looked for, what was found and what would be accepted.
+    Without parent only a native program can run. Raises ContainerError saying what was looked for, what was found
+    and what would be accepted.
     """
-    name = request.args[0]
     found = _find(request)
-    try:
-        if found is None:
-            return _from_layers(request, parent)
-        if found.kind in WASM_KINDS:
-            return _from_file(request, parent, found)
-    except EngineError as refusal:
-        raise ContainerError(f"cannot execute {name}: {refusal}", errno=errno.ENOEXEC) from None
+    if found is None:
+        return _from_layers(request, parent)
+    if found.kind in WASM_KINDS:
+        if parent is None:  # it was something else when foresee looked
+            raise ContainerError(
+                f"cannot execute {found.path}: it was changed meanwhile", errno=errno.ENOEXEC
+            )
+        from runwasi.executor import wasm_workload  # late, and in memory: it came with the engine
+
+        return wasm_workload.from_file(request, parent, found.path, found.fd, found.function)
     forced = _wasm_is_forced(request.annotations)
     if found.kind in ("elf", "script") and not forced:
         return _native(request, found)
@@ -246,34 +239,16 @@ def _refuse_own_program(found: _Found) -> None:
 _OWN_PROGRAM = "/proc/self/exe"
 
 
-def _from_file(request: Request, parent: Parent, found: _Found) -> Wasm:
-    engine = parent.engine()
-    module = parent.compiled(Module(found.path, found.fd))
-    return _accepted(engine, _context(request, module, found.function))
-
-
-def _from_layers(request: Request, parent: Parent) -> Wasm:
+def _from_layers(request: Request, parent: Parent | None) -> Wasm:
     try:
-        layers = parent.fetch_layers()
+        layers = parent.fetch_layers() if parent else ()
     except ContainerError as error:
         raise _not_found(request, f"; {error}") from None
-    if not layers:
+    if parent is None or not layers:
         raise _not_found(request)
-    engine = parent.engine()
-    choice = image_layers.choose(layers, request.args[0], request.annotations)
-    module = parent.compiled(Module(choice.program.name, choice.program.fd), choice.program)
-    others = _libraries(choice, parent)
-    return _accepted(engine, _context(request, module, choice.function, others))
+    from runwasi.executor import wasm_workload  # late, and in memory: it came with the engine
 
-
-def _libraries(choice: Choice, parent: Parent) -> list[Module]:
-    """Return the image's other layers, compiled where the program is going to be linked with them."""
-    layers = {layer.name: layer for layer in choice.others}
-    modules = [Module(layer.name, layer.fd) for layer in choice.others]
-    if sniff(os.pread(choice.program.fd, SNIFF_SIZE, 0)) != "core":
-        return modules
-    needed = {library.module.name for library in libraries(read_interface(choice.program.fd), modules)}
-    return [parent.compiled(item, layers[item.name]) if item.name in needed else item for item in modules]
+    return wasm_workload.from_layers(request, parent, layers)
 
 
 def _not_found(request: Request, more: str = "") -> ContainerError:
@@ -281,25 +256,3 @@ def _not_found(request: Request, more: str = "") -> ContainerError:
     if "/" in name:
         return _exec_error(name, f"stat {name}: no such file or directory{more}", errno.ENOENT)
     return _exec_error(name, f"executable file not found in $PATH{more}", errno.ENOENT)
-
-
-def _context(request: Request, module: Module, function: str, layers: Sequence[Module] = ()) -> Context:
-    return Context(
-        request.args,
-        module,
-        env=request.env,
-        cwd=request.cwd,
-        function=function,
-        layers=layers,
-        annotations=request.annotations,
-        memory_limit=request.memory_limit,
-        task_limit=request.task_limit,
-    )
-
-
-def _accepted(engine: Engine, context: Context) -> Wasm:
-    if not engine.can_handle(context):
-        raise CannotHandle(f"engine {engine.name} does not accept it")
-    for module in (context.module, *context.layers):
-        module.close_precompiled()  # root in there could open it again to write, and it is the node's
-    return Wasm(engine, context)

@@ -66,6 +66,16 @@ class Rule:
         self.comparisons = comparisons
 
 
+class Filter:
+    """A compiled filter: the program and the flags to load it with."""
+
+    __slots__ = ("flags", "program")
+
+    def __init__(self, program: bytes, flags: int) -> None:
+        self.program = program
+        self.flags = flags
+
+
 def load_filter(program: bytes, flags: int = 0) -> int:
     """Filter this thread's system calls from here on; return the listener with FLAG_NEW_LISTENER, else -1.
 

@@ -14,8 +14,9 @@ from pathlib import Path
 import pytest
 
 from runwasi.executor.errors import ContainerError
-from runwasi.executor.seccomp_profile import Filter, compiled, send_listener
+from runwasi.executor.seccomp_profile import compiled, send_listener
 from runwasi.linux import process, seccomp
+from runwasi.linux.seccomp import Filter
 from runwasi.oci.decode import SpecError, parse_json
 from runwasi.oci.seccomp import Seccomp, Syscall, SyscallArg
 from runwasi.oci.state import ContainerProcessState, State

@@ -6,8 +6,8 @@ import ctypes
 import os
 from collections.abc import Callable
 
-from runwasi.executor.seccomp_profile import Filter
 from runwasi.linux import process, seccomp
+from runwasi.linux.seccomp import Filter
 from runwasi.oci.seccomp import Seccomp, Syscall, SyscallArg
 
 libc = ctypes.CDLL(None, use_errno=True)

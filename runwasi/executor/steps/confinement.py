@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import errno
-import os
 
-from runwasi.executor import wasm_sandbox
-from runwasi.executor.protocol import FILTER, LISTENER, Channel
-from runwasi.executor.seccomp_profile import Filter
-from runwasi.executor.workload import Wasm
+from runwasi.executor.protocol import LISTENER, Channel
+from runwasi.executor.workload import Native
 from runwasi.linux import keyring, labels, process, seccomp
 
 TYPE_CHECKING = False
@@ -41,15 +38,10 @@ def label_process(ctx: ChildContext) -> None:
 
 def confine_wasm(ctx: ChildContext) -> None:
     """Take from a wasm container what no guest can need, unless annotations say otherwise."""
-    if not isinstance(ctx.workload, Wasm):
-        return
-    annotations = ctx.spec.annotations
-    ctx.process = wasm_sandbox.confined(ctx.process, annotations)
-    if ctx.seccomp is None and wasm_sandbox.wants_filter(annotations):
-        answer = ctx.channel.request(FILTER)
-        (file,) = answer.fds
-        ctx.seccomp = Filter(os.pread(file, os.fstat(file).st_size, 0), int(answer.fields[0]))
-        os.close(file)
+    if not isinstance(ctx.workload, Native):
+        from runwasi.executor.steps import wasm  # late, and in memory: it came with the engine
+
+        wasm.confine(ctx)
 
 
 def forbid_new_privileges(ctx: ChildContext) -> None:

@@ -18,13 +18,9 @@ from _signal import (  # type: ignore[import-not-found]  # the module signal add
     signal,
 )
 
-from runwasi.engines.engine import EXIT_REFUSED, EXIT_TRAP, EngineError, Module, Stdio, Trap
-from runwasi.engines.layers import Layer
-from runwasi.engines.module_cache import cache_key_of
-from runwasi.engines.sniff import SNIFF_SIZE, sniff
 from runwasi.executor import hooks, workload
 from runwasi.executor.errors import ContainerError
-from runwasi.executor.protocol import COMPILE, CREATE_RUNTIME, LAYERS, READY, Channel
+from runwasi.executor.protocol import CREATE_RUNTIME, READY, Channel
 from runwasi.executor.steps.identity import complete_env
 from runwasi.linux import process, rlimits, sockets
 from runwasi.oci.record import replaced
@@ -34,8 +30,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import NoReturn
 
-    from runwasi.engines.engine import Engine
-    from runwasi.engines.sniff import Kind
     from runwasi.executor.context import ChildContext, InitContext
     from runwasi.executor.status import Status
 
@@ -79,35 +73,15 @@ def _state(ctx: InitContext, status: Status) -> bytes:
 def anticipate_engine(ctx: ChildContext) -> None:
     """Load the engine while the host's files are in sight, when what args[0] names may need one."""
     kind = workload.foresee(_request(ctx), ctx.root_fd)
-    if kind is None and ctx.may_fetch_layers:  # asked for now, as their kind says what of the engine to load
-        try:
-            ctx.layers = _fetch_layers(ctx.channel)
-        except ContainerError as failure:
-            ctx.layers_failure = failure  # which choose_workload tells, after what it looked for itself
-        kinds = {sniff(os.pread(layer.fd, SNIFF_SIZE, 0)) for layer in ctx.layers}
-        kind = kinds.pop() if len(kinds) == 1 else None
-    if kind in workload.WASM_KINDS or ctx.layers:
-        ctx.engine = _loaded_engine(ctx, kind)
+    if kind in workload.WASM_KINDS or (kind is None and ctx.may_fetch_layers):
+        from runwasi.executor.steps.wasm import Parent  # late: 2 ms, and most programs are native
 
-
-def _fetch_layers(channel: Channel) -> tuple[Layer, ...]:
-    answer = channel.request(LAYERS)
-    texts = (field.split("\n") for field in answer.fields)
-    return tuple(
-        Layer(title, media_type, digest, blob, fd, kept.split())
-        for (title, media_type, digest, blob, kept), fd in zip(texts, answer.fds, strict=True)
-    )
-
-
-def _loaded_engine(ctx: ChildContext, kind: Kind | None) -> Engine:
-    engine = ctx.load_engine()
-    engine.load(kind)
-    return engine
+        ctx.parent = Parent(ctx, kind)
 
 
 def choose_workload(ctx: ChildContext) -> None:
     """can_handle: a refusal fails create, not start."""
-    ctx.workload = workload.choose(_request(ctx), _Parent(ctx))
+    ctx.workload = workload.choose(_request(ctx), ctx.parent)
 
 
 def _request(ctx: ChildContext) -> workload.Request:
@@ -127,35 +101,6 @@ def _request(ctx: ChildContext) -> workload.Request:
 def _positive(limit: int | None) -> int | None:
     """Return a limit that is one: the spec writes none as 0 or less."""
     return limit if limit and limit > 0 else None
-
-
-class _Parent:
-    """What choosing a workload may ask for: the engine, and the parent's help over the channel."""
-
-    def __init__(self, ctx: ChildContext) -> None:
-        self._ctx = ctx
-
-    def engine(self) -> Engine:
-        """Return the engine that anticipate_engine loaded, or load it now where that is still possible."""
-        if self._ctx.engine is None:
-            self._ctx.engine = _loaded_engine(self._ctx, None)
-        return self._ctx.engine
-
-    def fetch_layers(self) -> tuple[Layer, ...]:
-        """Return the wasm layers of the container's image, which anticipate_engine asked for."""
-        if self._ctx.layers_failure is not None:
-            raise self._ctx.layers_failure
-        return self._ctx.layers
-
-    def compiled(self, module: Module, layer: Layer | None = None) -> Module:
-        """Ask for the artefact of a module; the same module comes back where its engine makes none."""
-        compatibility = self.engine().compatibility_key()
-        if not compatibility:
-            return module
-        key = cache_key_of(module.fd, compatibility)
-        blob = layer.blob if layer and key not in layer.kept else ""
-        answer = self._ctx.channel.request(COMPILE, module.name, blob, key, fds=(module.fd,))
-        return Module(module.name, module.fd, answer.fds[0] if answer.fds else None)
 
 
 def keep_descriptors_from_program(ctx: ChildContext) -> None:
@@ -201,8 +146,10 @@ def _end(number: int, _frame: object) -> NoReturn:
 
 def run_workload(ctx: ChildContext) -> NoReturn:
     """Become the program, or run the module in this process."""
-    if isinstance(ctx.workload, workload.Wasm):
-        _run_wasm(ctx, ctx.workload)
+    if not isinstance(ctx.workload, workload.Native):
+        from runwasi.executor.steps import wasm  # late, and in memory: it came with the engine
+
+        wasm.run(ctx, ctx.workload)
     complete_env(ctx)
     environment = dict(entry.partition("=")[::2] for entry in ctx.env if "=" in entry[1:])
     for number in (SIGPIPE, SIGXFSZ):  # the interpreter ignores these two, and execve keeps that
@@ -212,18 +159,3 @@ def run_workload(ctx: ChildContext) -> NoReturn:
     except OSError as error:
         why = (error.strerror or str(error)).lower()
         raise ContainerError(f"exec {ctx.workload.path}: {why}", errno=error.errno or 0) from None
-
-
-def _run_wasm(ctx: ChildContext, wasm: workload.Wasm) -> NoReturn:
-    """Run the module and end with its exit status; what is open beside its own stdio is the engine's."""
-    ctx.channel.close()
-    ctx.verdict.close()  # its end says that the workload runs
-    try:
-        code = wasm.engine.run_wasi(wasm.context, Stdio(0, 1, 2))
-    except Trap as trap:
-        code = EXIT_TRAP
-        os.write(2, trap.report().encode())
-    except EngineError as error:
-        code = EXIT_REFUSED
-        os.write(2, f"runwasi: {error}\n".encode())
-    os._exit(code)

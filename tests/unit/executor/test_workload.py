@@ -11,7 +11,8 @@ import pytest
 from runwasi.engines.engine import CannotHandle, Context, Engine, Module, Stdio
 from runwasi.engines.layers import Layer
 from runwasi.executor.errors import ContainerError
-from runwasi.executor.workload import Native, Request, Wasm, choose, foresee
+from runwasi.executor.wasm_workload import Wasm
+from runwasi.executor.workload import Native, Request, choose, foresee
 
 ELF = b"\x7fELF" + bytes(60)
 WASM = b"\0asm\1\0\0\0"
@@ -44,6 +45,9 @@ class Parent:
     def fetch_layers(self) -> tuple[Layer, ...]:
         self.asked += 1
         return self.layers
+
+    def layer_fds(self) -> tuple[int, ...]:
+        return tuple(layer.fd for layer in self.layers)
 
     def compiled(self, module: Module, layer: Layer | None = None) -> Module:
         assert layer is None or layer in self.layers
