@@ -21,11 +21,11 @@ from tests.support.containerd import HOSTS, WASMTIME, running_containerd
 from tests.support.containerd import Containerd as Daemon
 from tests.support.waiting import until
 from tests.support.wasm_images import (
+    all_labels,
     artefact_of,
     blobs,
     cache_entry,
     forget,
-    labels_of,
     unlike_any_other,
     wasm_image,
 )
@@ -80,8 +80,8 @@ def store(
     image_containerd: Daemon, folder: Path, wasi_demo_app: bytes, new_id: Callable[[], str]
 ) -> Iterator[Store]:
     yield Store(image_containerd, folder, wasi_demo_app, new_id)
-    for digest in blobs(image_containerd):
-        for label in labels_of(image_containerd, digest):
+    for labels in all_labels(image_containerd).values():
+        for label in labels:
             if label.startswith(f"{PRECOMPILED}/"):
                 forget(label.rpartition("/")[2])
     for name in image_containerd.ctr("image", "ls", "-q").stdout.split():

@@ -47,11 +47,16 @@ def _files(folder: Path, layers: Sequence[tuple[str, str, bytes]]) -> list[Layer
 
 def labels_of(containerd: Containerd, digest: str) -> dict[str, str]:
     """The labels of a blob in the content store."""
-    for line in containerd.ctr("content", "ls").stdout.splitlines()[1:]:
-        if line.startswith(digest):
-            labels = line.split("\t")[-1]
-            return dict(label.split("=", 1) for label in labels.split(",") if "=" in label)
-    raise AssertionError(f"no content {digest}")
+    return all_labels(containerd)[digest]
+
+
+def all_labels(containerd: Containerd) -> dict[str, dict[str, str]]:
+    """The labels of every blob in the content store by its digest, as they are at one moment."""
+    lines = (line.split("\t") for line in containerd.ctr("content", "ls").stdout.splitlines()[1:])
+    return {
+        digest: dict(label.split("=", 1) for label in labels.split(",") if "=" in label)
+        for digest, *_, labels in lines
+    }
 
 
 def artefact_of(containerd: Containerd, layer: str) -> tuple[str, str]:
