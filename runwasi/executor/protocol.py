@@ -2,13 +2,13 @@
 
     parent (Creation)                         child (INIT_STEPS, EXEC_STEPS)
       clone3 into the new namespaces  ─────►    waits, still with nothing of the container's
-      id maps, cgroup, net devices
+      id maps, cgroup limits, net devices
       PROCEED                         ─────►    mounts, devices ...
                                       ◄─────    CREATE_RUNTIME      only when there are such hooks
       prestart, createRuntime hooks
-      PROCEED                         ─────►    createContainer hooks, pivot_root ...
+      PROCEED                         ─────►    createContainer hooks
                                       ◄─────    LAYERS              only when no file of the rootfs is the program
-      ANSWER + descriptors            ─────►
+      ANSWER + descriptors            ─────►    pivot_root ...
                                       ◄─────    COMPILE + module    only for wasm
       ANSWER + descriptor             ─────►
                                       ◄─────    FILTER              only for wasm without a filter of the spec's
@@ -17,6 +17,10 @@
       PROCEED                         ─────►
                                       ◄─────    READY               the container is created
       closes the channel                        waits at the start gate
+
+Over the gate's connection LISTENER, of a filter that comes last because no_new_privileges is set, and FAILED may
+follow; its end says that the program runs. A process of exec says READY for its resource limits, is answered by
+PROCEED, and goes on to its program; there the end of the channel says that it runs.
 
 A request may instead be answered by FAILED, and the child may say FAILED at any time; either end dying closes
 the channel, which the other reads as the end. A message is one packet: its kind and its fields as text, parted
