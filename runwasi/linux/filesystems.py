@@ -9,13 +9,10 @@ from errno import ENODEV
 from runwasi.linux.libc import check, libc
 
 # linux/magic.h
-CGROUP_SUPER_MAGIC = 0x27E0EB
-CGROUP2_SUPER_MAGIC = 0x63677270
 DEVPTS_SUPER_MAGIC = 0x1CD1
 PROC_SUPER_MAGIC = 0x9FA0
 RDTGROUP_SUPER_MAGIC = 0x7655821
 SYSFS_MAGIC = 0x62656572
-TMPFS_MAGIC = 0x01021994
 
 _Statfs = c_long * 15  # struct statfs; its first word is f_type
 

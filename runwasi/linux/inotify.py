@@ -10,7 +10,6 @@ from runwasi.linux.libc import check, libc
 # linux/inotify.h
 IN_MODIFY = 0x2
 IN_OPEN = 0x20
-IN_CREATE = 0x100
 
 libc.inotify_init1.argtypes = (c_int,)
 libc.inotify_add_watch.argtypes = (c_int, c_char_p, c_uint32)

@@ -45,8 +45,6 @@ PR_SET_PDEATHSIG = 1
 PR_SET_DUMPABLE = 4
 PR_SET_KEEPCAPS = 8
 PR_SET_NAME = 15
-PR_GET_SECUREBITS = 27
-PR_SET_SECUREBITS = 28
 PR_SET_CHILD_SUBREAPER = 36
 PR_SET_NO_NEW_PRIVS = 38
 PR_GET_TID_ADDRESS = 40
@@ -212,16 +210,6 @@ def set_title(title: str) -> None:
 def set_keepcaps(keep: bool) -> None:
     """Keep the permitted capabilities over the next change from user 0 to another."""
     prctl(PR_SET_KEEPCAPS, "PR_SET_KEEPCAPS", int(keep))
-
-
-def get_securebits() -> int:
-    """Return the thread's SECBIT_* flags."""
-    return prctl(PR_GET_SECUREBITS, "PR_GET_SECUREBITS")
-
-
-def set_securebits(bits: int) -> None:
-    """Set the thread's SECBIT_* flags; needs CAP_SETPCAP."""
-    prctl(PR_SET_SECUREBITS, "PR_SET_SECUREBITS", bits)
 
 
 def start_time(pid: int) -> int:
