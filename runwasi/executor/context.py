@@ -99,9 +99,7 @@ class InitContext(ChildContext):
         self.rootfs = ""
         """The rootfs on the host, absolute."""
         self.no_pivot = False
-        self.new_userns = False
         self.new_netns = False
-        self.new_mountns = False
         self.cgroup_paths: dict[str, str] = {}
         self.mount_sources: dict[int, int] = {}
         """Index of $.mounts -> a descriptor of its source that the parent opened."""

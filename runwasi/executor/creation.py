@@ -152,9 +152,7 @@ class Creation:
         context.rootfs = self._bundle.rootfs
         context.namespaces = plan.entered_by_child()
         context.userns = plan.makes("user") or plan.joins("user")
-        context.new_userns = plan.makes("user")
         context.new_netns = plan.makes("net")
-        context.new_mountns = plan.makes("mnt")
         context.cgroup_paths = self.container.cgroup.paths()
         context.load_engine = self._load_engine
         context.may_fetch_layers = options.fetch_layers is not None

@@ -108,7 +108,7 @@ class Root:
         ctx.bundle_path = str(self.bundle)
         ctx.rootfs = str(self.rootfs)
         ctx.no_pivot = self.no_pivot
-        ctx.userns = ctx.new_userns = "user" in self.namespaces
+        ctx.userns = "user" in self.namespaces
         ctx.cgroup_paths = self.cgroup_paths
         ctx.mount_sources = open_mount_sources(spec, ctx.bundle_path, ctx.rootfs, ctx.userns)
         ctx.proc_fd = open_procfs()
