@@ -145,10 +145,6 @@ class Library:
         refuses = default_action not in (ALLOW, LOG, ERRNO | ENOSYS) and default_action & ~0xFFFF != TRACE
         return self._newer_is_unknown(tokens, rules) + program if refuses else program
 
-    def knows(self, name: str) -> bool:
-        """Whether the library has heard of a system call."""
-        return self._number(self._lib.seccomp_arch_native(), name) is not None
-
     def _add_architectures(self, context: int, names: list[str]) -> list[int]:
         """Add the architectures that are not there yet and return the tokens of all."""
         tokens = [self._lib.seccomp_arch_native()]
