@@ -117,13 +117,12 @@ def test_a_paused_task_stands_still_until_resumed(
 
 
 def test_ps_lists_the_processes(each_containerd: Containerd, shim: str, container_id: str) -> None:
+    def listed() -> list[str]:
+        lines = each_containerd.ctr("task", "ps", container_id).stdout.splitlines()
+        return [line.split()[0] for line in lines[1:]]
+
     with each_containerd.task(shim, BUSYBOX_IMAGE, container_id, *_FOREVER) as pid:
-        listed = [
-            line.split()[0]
-            for line in each_containerd.ctr("task", "ps", container_id).stdout.splitlines()[1:]
-        ]
-        assert str(pid) in listed
-        assert len(listed) == 2
+        assert str(pid) in until(listed, lambda pids: len(pids) == 2)
 
 
 def test_metrics_tell_what_the_cgroup_says(each_containerd: Containerd, shim: str, container_id: str) -> None:
@@ -131,9 +130,12 @@ def test_metrics_tell_what_the_cgroup_says(each_containerd: Containerd, shim: st
     with each_containerd.task(
         shim, BUSYBOX_IMAGE, container_id, *_FOREVER, options=("--memory-limit", str(limit))
     ) as pid:
-        metrics = json.loads(each_containerd.ctr("task", "metrics", "--format", "json", container_id).stdout)
+        command = ("task", "metrics", "--format", "json", container_id)
+        metrics = until(
+            lambda: json.loads(each_containerd.ctr(*command).stdout),
+            lambda metrics: metrics["pids"]["current"] == 2,
+        )
         assert _memory_limit(metrics) == limit
-        assert metrics["pids"]["current"] == 2
         assert Path(f"/proc/{pid}").is_dir()
 
 
