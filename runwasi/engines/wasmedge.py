@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from ctypes import CDLL, POINTER, Structure, c_bool, c_char_p, c_int, c_uint32, c_uint64, c_void_p
 
+from runwasi.engines.cpu import features
 from runwasi.engines.engine import CannotHandle, Engine, EngineError, EngineMissing, Trap
 from runwasi.engines.limits import check_tasks, fuel, limits_of, preopens_of
 from runwasi.engines.signals import end_on_signals
@@ -110,7 +111,7 @@ class WasmedgeEngine(Engine):
     def compatibility_key(self) -> str:
         """Name the version, the CPU and the settings. Raises EngineMissing."""
         version = self._api().WasmEdge_VersionGet().decode()
-        return f"wasmedge {version} {os.uname().machine} fuel={self._fuel}"
+        return f"wasmedge {version} {os.uname().machine} {features()} fuel={self._fuel}"
 
     def precompile(self, module: bytes) -> bytes:
         """Compile a core module with LLVM, through a file of the helper's own. Raises CannotHandle."""

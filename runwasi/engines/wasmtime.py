@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 from runwasi.engines import wasmtime_capi as capi
+from runwasi.engines.cpu import features
 from runwasi.engines.engine import CannotHandle, Engine, EngineError, Module, Trap
 from runwasi.engines.limits import check_tasks, fuel, limits_of, preopens_of
 from runwasi.engines.linking import libraries
@@ -74,16 +75,16 @@ class WasmtimeEngine(Engine):
     def load(self, kind: Kind | None = None) -> None:
         """Load libwasmtime (5 ms); for a component also what runs it. Raises EngineMissing."""
         capi.library()
-        self._version = self._version or capi.version()
+        self._version = self._version or _identity()
         if kind != "core":
             from runwasi.engines import wasmtime_component  # late: 40 ms, and most modules are none
 
             wasmtime_component.load()
 
     def compatibility_key(self) -> str:
-        """Name the version, the CPU family and the settings. Raises EngineMissing."""
-        self._version = self._version or capi.version()
-        return f"wasmtime {self._version} {os.uname().machine} {self._settings} wasi-0.2"
+        """Name the version, the CPU's features and the settings. Raises EngineMissing."""
+        self._version = self._version or _identity()
+        return f"wasmtime {self._version} {self._settings} wasi-0.2"
 
     def precompile(self, module: bytes) -> bytes:
         """Compile a core module, a component or the text of either, on all CPUs. Raises CannotHandle."""
@@ -164,6 +165,11 @@ class WasmtimeEngine(Engine):
         if module.precompiled_fd is not None:
             return self._libwasmtime().load(module.precompiled_fd)
         return self._libwasmtime().compile(Module(module.name, binary_fd).read())
+
+
+def _identity() -> str:
+    """Name the library and the CPU, which artefacts depend on; the container's own /proc may not show it."""
+    return f"{capi.version()} {os.uname().machine} {features()}"
 
 
 def _open(limit: int | None) -> int:
