@@ -58,15 +58,16 @@ def serve(engine: str | Engine) -> None:
     if listener < 0:
         log.error("another daemon answers there", address=flags.address)
         os._exit(1)
-    Daemon(loaded, listener, log).run()
+    Daemon(loaded, listener, flags.address, log).run()
     os.unlink(flags.address)
 
 
 class Daemon:
     """Takes requests, and forks."""
 
-    def __init__(self, engine: Engine, listener: int, log: Log) -> None:
+    def __init__(self, engine: Engine, listener: int, address: str, log: Log) -> None:
         self._engine = engine
+        self._address = address
         self._listener = listener
         self._log = log
         self._reactor = Reactor(on_error=lambda error: log.fault("daemon", error))
@@ -79,6 +80,7 @@ class Daemon:
         Orphans(self._reactor, {_signal.SIGTERM: stop, _signal.SIGINT: stop})
         gc.collect()
         gc.freeze()
+        process.set_title(f"{registry.daemon_name(self._engine.name)} -address {self._address}")
         self._log.info("serving", engine=self._engine.name)
         self._reactor.run()
 

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 _LOG = 2  # the launcher put the bundle's log there
 _DRAIN = 5.0  # seconds that the last events may take
 _MAX_OOM_SCORE = 1000
+_TITLE_DELAY = 0.5  # seconds; the 4 ms that setting it takes are not the first container's
 
 
 def main(engine: str | Engine) -> None:
@@ -66,6 +67,7 @@ def serve(flags: Flags, engine: str | Engine, listener: int, log_fd: int) -> Non
     Orphans(reactor, {_signal.SIGTERM: shutdown, _signal.SIGINT: shutdown})
     gc.freeze()  # children share these pages until somebody writes to them; a collection would
     gc.enable()
+    reactor.call_later(_TITLE_DELAY, lambda: process.set_title(_title(name, flags)))
     log.debug("serving", address=flags.socket)
     reactor.run()
     server.close()
@@ -82,6 +84,13 @@ def _tracing_is_wanted() -> bool:
     return bool(
         environ.get("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT") or environ.get("OTEL_EXPORTER_OTLP_ENDPOINT")
     )
+
+
+def _title(engine: str, flags: Flags) -> str:
+    """Return what ps shows: a shim by its name and arguments, as one looks for it."""
+    from runwasi.engines.registry import shim_name  # late: nothing before the title needs it
+
+    return f"{shim_name(engine)} -namespace {flags.namespace} -id {flags.group} -address {flags.address}"
 
 
 def _sandbox(

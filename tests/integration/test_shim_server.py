@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tests.support.shim import Shim, running
+from tests.support.waiting import until
 
 if TYPE_CHECKING:
     from tests.integration.conftest import BundleMaker
@@ -31,6 +32,17 @@ def test_a_pod_with_nothing_to_do_does_not_wake_up(
         before = switches(task.pid)
         time.sleep(2)
         assert switches(task.pid) == before
+
+
+def test_ps_shows_the_server_by_its_programs_name(
+    our_shim: Shim, bundle: BundleMaker, container_id: str
+) -> None:
+    def shown() -> bytes:
+        return Path(f"/proc/{task.pid}/cmdline").read_bytes()
+
+    with running(our_shim, container_id, bundle(["sleep", "1000"])) as task:
+        until(shown, lambda text: text.startswith(b"containerd-shim-wasmtime-v1 -namespace "))
+        assert container_id.encode() in shown()
 
 
 def test_orphans_of_a_container_are_reaped(our_shim: Shim, bundle: BundleMaker, container_id: str) -> None:
