@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 struct command {
@@ -33,7 +34,10 @@ static int echo(int count, char **arguments)
 static int sleep_for(int count, char **arguments)
 {
     (void)count;
-    usleep((useconds_t)(atof(arguments[0]) * 1e6));
+    double seconds = atof(arguments[0]);
+    struct timespec time = {.tv_sec = (time_t)seconds};
+    time.tv_nsec = (long)((seconds - (double)time.tv_sec) * 1e9);
+    nanosleep(&time, NULL);
     return 0;
 }
 
