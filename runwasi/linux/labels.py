@@ -21,9 +21,21 @@ def set_apparmor_exec(proc_fd: int, profile: str) -> None:
     proc_fd is the root of a procfs. Raises OSError: ENOENT when no such profile is loaded, ENOTSUP when the
     kernel has no AppArmor. Source: apparmor.d(5), aa_change_onexec(2).
     """
-    for attribute in ("attr/apparmor/exec", "attr/exec"):
+    _set_apparmor(proc_fd, profile, "exec", "exec")
+
+
+def change_apparmor(proc_fd: int, profile: str) -> None:
+    """Enter an AppArmor profile now, as a process that will not execute a program has to.
+
+    Raises OSError as set_apparmor_exec does. Source: aa_change_profile(2).
+    """
+    _set_apparmor(proc_fd, profile, "current", "changeprofile")
+
+
+def _set_apparmor(proc_fd: int, profile: str, attribute_name: str, verb: str) -> None:
+    for attribute in (f"attr/apparmor/{attribute_name}", f"attr/{attribute_name}"):
         try:
-            _write(proc_fd, attribute, f"exec {profile}", "AppArmor profile")
+            _write(proc_fd, attribute, f"{verb} {profile}", "AppArmor profile")
         except OSError as error:
             # Before Linux 5.1 the modules shared one set of files.
             if error.errno != ENOTSUP:
@@ -41,6 +53,11 @@ def set_selinux_exec(proc_fd: int, context: str) -> None:
     SELinux is off. Source: man 3 setexeccon.
     """
     _write_selinux(proc_fd, "attr/exec", context)
+
+
+def change_selinux(proc_fd: int, context: str) -> None:
+    """Enter an SELinux context now. Raises OSError as set_selinux_exec does. Source: man 3 setcon."""
+    _write_selinux(proc_fd, "attr/current", context)
 
 
 def set_selinux_keycreate(proc_fd: int, context: str) -> None:
@@ -81,7 +98,7 @@ def _write(proc_fd: int, attribute: str, text: str, what: str) -> None:
     except OSError as error:
         if error.errno == EINVAL and not _is_answered(fd):
             raise OSError(ENOTSUP, "no security module answers for this attribute", attribute) from None
-        raise OSError(error.errno, error.strerror, f"{what} {text.removeprefix('exec ')}") from None
+        raise OSError(error.errno, error.strerror, f"{what} {text.rpartition(' ')[2]}") from None
     finally:
         os.close(fd)
 

@@ -17,23 +17,33 @@ def join_keyring(ctx: ChildContext) -> None:
     """Take a session keyring of the container's own; the one we have is the host's (man 7 session-keyring)."""
     if ctx.no_new_keyring:
         return
+    label = (
+        ctx.process.selinux_label if ctx.process.selinux_label and labels.selinux_enabled(ctx.proc_fd) else ""
+    )
+    if label:  # or the container could not use its own keys
+        labels.set_selinux_keycreate(ctx.proc_fd, label)
     try:
         keyring.join_session_keyring(f"_ses.{ctx.id}"[:_MAX_NAME], others_search=ctx.userns)
     except OSError as error:
         # A kernel without keyrings has none to share; runc goes on here as well.
         if error.errno != errno.ENOSYS:
             raise
+    if label:
+        labels.set_selinux_keycreate(ctx.proc_fd, "")
 
 
 _MAX_NAME = 200
 
 
 def label_process(ctx: ChildContext) -> None:
-    """Set the labels that execve gives: AppArmor profile and SELinux context."""
+    """Set the labels that execve gives: AppArmor profile and SELinux context. A module needs them now."""
+    is_wasm = ctx.parent is not None
     if ctx.process.apparmor_profile:
-        labels.set_apparmor_exec(ctx.proc_fd, ctx.process.apparmor_profile)
+        set_profile = labels.change_apparmor if is_wasm else labels.set_apparmor_exec
+        set_profile(ctx.proc_fd, ctx.process.apparmor_profile)
     if ctx.process.selinux_label:
-        labels.set_selinux_exec(ctx.proc_fd, ctx.process.selinux_label)
+        set_label = labels.change_selinux if is_wasm else labels.set_selinux_exec
+        set_label(ctx.proc_fd, ctx.process.selinux_label)
 
 
 def confine_wasm(ctx: ChildContext) -> None:

@@ -20,7 +20,7 @@ class FakeProc:
         self.path = path
         (path / "thread-self/attr/apparmor").mkdir(parents=True)
         (path / "filesystems").write_text("nodev\tproc\nnodev\tselinuxfs\n")
-        for name in ("apparmor/exec", "exec", "keycreate"):
+        for name in ("apparmor/exec", "apparmor/current", "exec", "current", "keycreate"):
             (path / "thread-self/attr" / name).touch()
         self.fd = os.open(path, os.O_PATH)
 
@@ -76,6 +76,14 @@ def test_selinux_is_told_of_processes_and_keys(proc: FakeProc, trusted: None) ->
     labels.set_selinux_keycreate(proc.fd, CONTEXT)
     assert proc.attribute("exec").read_text() == CONTEXT
     assert proc.attribute("keycreate").read_text() == CONTEXT
+
+
+def test_a_process_that_executes_nothing_changes_its_own_labels(proc: FakeProc, trusted: None) -> None:
+    labels.change_apparmor(proc.fd, "container-default")
+    labels.change_selinux(proc.fd, CONTEXT)
+    assert proc.attribute("apparmor/current").read_text() == "changeprofile container-default"
+    assert proc.attribute("current").read_text() == CONTEXT
+    assert proc.attribute("exec").read_text() == ""
 
 
 def test_selinux_that_is_off_is_said_so(proc: FakeProc, trusted: None) -> None:
