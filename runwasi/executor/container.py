@@ -15,7 +15,8 @@ from runwasi.executor.errors import ContainerError, NotFound, WrongStatus, descr
 from runwasi.executor.protocol import FAILED, LISTENER, PROCEED, Channel, failure_from
 from runwasi.executor.status import require
 from runwasi.executor.store import GATE, Damaged, Folder, Saved, container_ids
-from runwasi.linux import cgroups, process, sockets
+from runwasi.linux import cgroups, mounts, process, sockets
+from runwasi.oci.decode import SpecError
 from runwasi.oci.spec import loads
 from runwasi.oci.state import ContainerProcessState, State
 
@@ -286,7 +287,7 @@ class Container:
             from runwasi.linux import resctrl  # late: few hosts have it
 
             resctrl.leave(self.saved.resctrl, self.id, remove=self.saved.resctrl == self.id)
-        self._run_poststop_hooks()
+        self._take_down()
         self.folder.remove()
         self.close()
 
@@ -305,13 +306,24 @@ class Container:
         poll.register(pidfd, select.POLLIN)
         poll.poll()
 
-    def _run_poststop_hooks(self) -> None:
+    def _take_down(self) -> None:
+        """Undo what the configuration says was made outside the container, and tell its hooks."""
         try:
-            stopped = self.spec.hooks.poststop
-        except (OSError, ValueError):  # the creator died before it wrote the configuration
+            spec = self.spec
+        except (OSError, SpecError):  # the creator died before it wrote the configuration
             return
+        if not spec.linux.has("mount"):
+            self._unmount(spec)
+        stopped = spec.hooks.poststop
         if stopped:
             hooks.run_each("poststop", stopped, self.oci_state("stopped").to_json().encode(), self.warn)
+
+    def _unmount(self, spec: Spec) -> None:
+        """Unmount what was mounted into the rootfs in our own mount namespace, for want of another."""
+        ours = {os.path.normpath(f"{self.saved.rootfs}/{item.destination}") for item in spec.mounts}
+        for point in mounts.mounted_below(self.saved.rootfs):
+            if point in ours:
+                mounts.umount(point, mounts.MNT_DETACH)
 
 
 def _lives(pid: int, start_time: int) -> bool:

@@ -107,6 +107,27 @@ def test_a_container_whose_cgroup_was_removed_behind_our_back_is_still_deleted(
     runwasi("delete", container_id)
 
 
+def test_mounts_made_without_a_mount_namespace_go_with_the_container(
+    runwasi: Runtime, bundle: BundleMaker, container_id: str
+) -> None:
+    made = bundle(["true"])
+    made.linux["namespaces"] = [entry for entry in made.linux["namespaces"] if entry["type"] != "mount"]
+    for member in ("maskedPaths", "readonlyPaths"):
+        del made.linux[member]
+    made.write()
+
+    def mounted() -> list[str]:
+        return [
+            line for line in Path("/proc/self/mountinfo").read_text().splitlines() if str(made.rootfs) in line
+        ]
+
+    Detached(runwasi, made, container_id).create()
+    assert len(mounted()) == len(made.config["mounts"])
+    runwasi("start", container_id)
+    runwasi("delete", "--force", container_id)
+    assert mounted() == []
+
+
 def test_a_damaged_state_is_said_and_force_deletes_the_folder(runwasi: Runtime, container_id: str) -> None:
     folder = runwasi.root / container_id
     folder.mkdir(parents=True)
