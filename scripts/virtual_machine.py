@@ -195,6 +195,7 @@ def write_initramfs(kernel: Path, mode: str, work: Path) -> None:
     (tree / "units").mkdir()
     shutil.copy(BUSYBOX, tree / "bin" / "busybox")
     shutil.copy(ROOT / "scripts" / "vm-init", tree / "init")
+    (tree / "project").write_text(str(ROOT))
     (tree / "tests").write_text(test_script(mode))
     for name, text in UNITS.items():
         (tree / "units" / name).write_text(text)
