@@ -124,9 +124,11 @@ class Creation:
         channel, child_channel = Channel.pair()
         self._conversation = Conversation(channel, self._options, self._load_engine, self._forward_listener)
         self._undo.add(self._conversation.close)
-        context = self._context(plan, child_channel)
-        doors = open_doors(plan, self.container.cgroup)
+        context = InitContext(self.container.id, self._bundle.spec, self._bundle.process, child_channel)
+        doors = None
         try:
+            self._prepare(context, plan)
+            doors = open_doors(plan, self.container.cgroup)
             if doors:
                 context.cgroup_tasks = doors.tasks
             child = spawn(plan, doors)
@@ -137,12 +139,13 @@ class Creation:
             if doors:
                 doors.close()
             child_channel.close()
-            sockets.close_all((context.gate, context.proc_fd, *context.mount_sources.values()))
+            opened = (context.gate, context.proc_fd, *context.mount_sources.values())
+            sockets.close_all(fd for fd in opened if fd >= 0)
         return child
 
-    def _context(self, plan: Plan, channel: Channel) -> InitContext:
+    def _prepare(self, context: InitContext, plan: Plan) -> None:
+        """Tell the child what it needs to know, and open what it needs open."""
         spec, options = self._bundle.spec, self._options
-        context = InitContext(self.container.id, spec, self._bundle.process, channel)
         context.stdio = options.stdio
         context.console_socket = options.console_socket
         context.preserve_fds = options.preserve_fds
@@ -157,11 +160,9 @@ class Creation:
         context.load_engine = self._load_engine
         context.may_fetch_layers = options.fetch_layers is not None
         context.seccomp = compiled_filter(spec.linux.seccomp, options.cache_root)
-        # First what config.json can make fail, so that no descriptor is left open then.
         context.mount_sources = open_mount_sources(spec, context.bundle_path, context.rootfs, context.userns)
         context.proc_fd = open_procfs()
         context.gate = sockets.listen(f"{self.container.folder.path}/{CLOSED_GATE}", 1)
-        return context
 
     def _load_engine(self) -> Engine:
         return engine_of(self._options, self._bundle.spec.annotations, self._bundle.process)

@@ -5,6 +5,7 @@ The guard of conftest.py fails these tests when a process, mount, cgroup or fold
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
@@ -12,6 +13,10 @@ from pathlib import Path
 
 import pytest
 
+from runwasi.executor.bundle import Bundle as LoadedBundle
+from runwasi.executor.creation import create
+from runwasi.executor.errors import ContainerError
+from runwasi.executor.options import CreateOptions
 from tests.integration.conftest import BundleMaker
 from tests.support.detached import Detached
 from tests.support.runtime import Runtime
@@ -137,6 +142,20 @@ def test_a_damaged_state_is_said_and_force_deletes_the_folder(runwasi: Runtime, 
     assert "state.json is damaged" in refused.stderr
     runwasi("delete", "--force", container_id)
     assert not folder.exists()
+
+
+def test_a_create_that_fails_leaves_its_caller_no_descriptor(bundle: BundleMaker, folder: Path) -> None:
+    made = bundle(["true"])
+    made.linux["seccomp"] = {"defaultAction": "SCMP_ACT_ALLOW", "architectures": ["SCMP_ARCH_PARISC"]}
+    made.config["mounts"].append(
+        {"destination": "/x", "type": "bind", "source": "/does/not/exist", "options": ["bind"]}
+    )
+    loaded = LoadedBundle.load(str(made.write().path))
+    before = os.listdir("/proc/self/fd")
+    for _ in range(3):
+        with pytest.raises(ContainerError):
+            create(str(folder / "root"), "one", loaded, CreateOptions(cache_root=str(folder / "cache")))
+    assert os.listdir("/proc/self/fd") == before
 
 
 def test_a_full_state_file_system_fails_create_with_its_reason(
