@@ -115,9 +115,12 @@ def _folders(ctx: Context) -> list[tuple[str, str]]:
 
 def _feed(stdin: Any, loop: asyncio.AbstractEventLoop) -> None:
     """Copy this process's stdin to the guest's; a thread, since a terminal or a file cannot be awaited alike."""
-    while chunk := os.read(0, _CHUNK):
-        asyncio.run_coroutine_threadsafe(stdin.write(chunk), loop).result()
-    asyncio.run_coroutine_threadsafe(stdin.close(), loop).result()
+    try:
+        while chunk := os.read(0, _CHUNK):
+            asyncio.run_coroutine_threadsafe(stdin.write(chunk), loop).result()
+        asyncio.run_coroutine_threadsafe(stdin.close(), loop).result()
+    except Exception:  # noqa: BLE001  the guest ended first, which the SDK and the loop say in many ways
+        return
 
 
 async def _copy(stream: AsyncIterator[bytes], fd: int) -> None:
