@@ -42,7 +42,7 @@ def test_files_of_the_container_are_read_and_written(folder: Path) -> None:
 
 def test_only_the_preopened_folders_are_there(folder: Path) -> None:
     (folder / "file").write_text("abcdef")
-    annotations = {"io.runwasi.preopens": f"/work={folder}"}
+    annotations = {"io.runwasi.preopens": f"/data={folder}"}
     assert run("program", "arrange", annotations=annotations).returncode == 0
     assert (folder / "file").read_text() == "abc"
     assert run("program", "list", "/etc", annotations=annotations).returncode == 1
@@ -128,6 +128,6 @@ def test_a_signal_ends_it_as_pid_1_whatever_it_does(doing: str, number: signal.S
 
 @pytest.mark.parametrize("name", ["program", "shell"])
 def test_a_folder_that_is_not_there_is_said_to_be(name: str) -> None:
-    result = run(name, annotations={"io.runwasi.preopens": "/work=/no/such/folder"})
+    result = run(name, annotations={"io.runwasi.preopens": "/data=/no/such/folder"})
     assert result.returncode == 126
     assert "cannot open the folder /no/such/folder for the guest" in result.stderr

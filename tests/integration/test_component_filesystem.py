@@ -81,13 +81,13 @@ def test_a_preopened_folder_is_not_left(folder: Path) -> None:
     (folder / "inside/up").symlink_to("../secret")
     (folder / "inside/out").symlink_to("/etc/passwd")
     script = """
-for path in ("/work/up", "/work/out", "/work/../secret", "/etc/passwd"):
+for path in ("/data/up", "/data/out", "/data/../secret", "/etc/passwd"):
     try:
         print(open(path).read())
     except OSError as error:
         print(type(error).__name__)
 """
-    result = run("shell", stdin=script, annotations={"io.runwasi.preopens": f"/work={folder}/inside"})
+    result = run("shell", stdin=script, annotations={"io.runwasi.preopens": f"/data={folder}/inside"})
     assert "secret" not in result.stdout
     assert len(result.stdout.split()) == 4
 
