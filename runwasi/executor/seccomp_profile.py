@@ -87,11 +87,12 @@ def compiled(profile: Seccomp | None, cache_root: str) -> Filter | None:
 def filter_flags(profile: Seccomp) -> int:
     """Return the flags for seccomp(2).
 
-    Without any in the profile, speculation stays as it is, as runc and crun do: the mitigation that a filter
-    brings by default slows every program down. Raises SpecError for notifications that nobody could answer.
+    Where the profile says nothing of them, speculation stays as it is, as runc and crun do: the mitigation that
+    a filter brings by default slows every program down. An empty array asks for that mitigation. Raises
+    SpecError for notifications that nobody could answer.
     """
     flags = 0
-    for name in profile.flags or ("SECCOMP_FILTER_FLAG_SPEC_ALLOW",):
+    for name in ("SECCOMP_FILTER_FLAG_SPEC_ALLOW",) if profile.flags is None else profile.flags:
         flags |= _FLAGS[name]
     notifying = [rule for rule in profile.syscalls if rule.action == "SCMP_ACT_NOTIFY"]
     for index, rule in enumerate(profile.syscalls):

@@ -59,12 +59,15 @@ class Syscall(Record):
 
 
 class Seccomp(Record):
-    """A system call filter. The rules' errno is EPERM where `errno_ret` is None."""
+    """A system call filter. The rules' errno is EPERM where `errno_ret` is None.
+
+    `flags` None leaves them to the runtime; an empty array asks for none.
+    """
 
     default_action: SeccompAction
     default_errno_ret: Uint16 | None = None
     architectures: tuple[SeccompArch, ...] = ()
-    flags: tuple[SeccompFlag, ...] = ()
+    flags: tuple[SeccompFlag, ...] | None = None
     listener_path: AbsolutePath | None = None
     listener_metadata: str | None = None
     syscalls: tuple[Syscall, ...] = ()

@@ -140,3 +140,22 @@ def test_an_agent_that_is_not_there_fails_the_start_by_name(
     assert done.returncode == 1
     assert "$.linux.seccomp.listenerPath" in done.stderr
     assert runwasi("list", "--quiet").stdout == ""
+
+
+@pytest.mark.parametrize(
+    ("flags", "passed"),
+    [
+        ({}, 4),
+        ({"flags": []}, 0),
+        ({"flags": ["SECCOMP_FILTER_FLAG_LOG"]}, 2),
+        ({"flags": ["SECCOMP_FILTER_FLAG_SPEC_ALLOW"]}, 4),
+    ],
+    ids=["absent", "none", "log", "spec_allow"],
+)
+def test_only_absent_flags_are_left_to_the_runtime(
+    runwasi: Runtime, bundle: BundleMaker, container_id: str, flags: dict[str, Any], passed: int
+) -> None:
+    made = bundle(["true"])
+    made.linux["seccomp"] = allow_all_but("mkdir") | flags
+    done = runwasi("run", "--bundle", made.write().path, container_id, options=("--debug",))
+    assert f"seccomp filter flags: {passed}" in done.stderr
