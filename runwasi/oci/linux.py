@@ -124,6 +124,10 @@ class MemoryPolicy(Record):
         if self.nodes and self.mode in {"MPOL_DEFAULT", "MPOL_LOCAL"}:
             count = sum(int(last or first) - int(first) + 1 for first, last in _ranges(self.nodes))
             raise SpecError(".nodes", f"memory policy {self.mode}: mode requires 0 nodes but got {count}")
+        if not self.nodes and self.mode not in {"MPOL_DEFAULT", "MPOL_LOCAL", "MPOL_PREFERRED"}:
+            raise SpecError(".nodes", f"memory policy {self.mode}: mode requires at least one node but got 0")
+        if {"MPOL_F_RELATIVE_NODES", "MPOL_F_STATIC_NODES"} <= {*self.flags}:
+            raise SpecError(".flags", "MPOL_F_RELATIVE_NODES and MPOL_F_STATIC_NODES exclude each other")
 
 
 class Personality(Record):

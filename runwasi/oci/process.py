@@ -32,6 +32,9 @@ IoPriorityLevel: TypeAlias = "Annotated[int, 0, 7]"  # man 2 ioprio_set
 OomScoreAdj: TypeAlias = "Annotated[int, -1000, 1000]"  # man 5 proc_pid_oom_score_adj
 
 
+_LEAST_RUNTIME = 1024  # ns; man 2 sched_setattr
+
+
 class Box(Record):
     """The size of a terminal in characters."""
 
@@ -92,10 +95,20 @@ class Scheduler(Record):
             raise SpecError(".priority", f"must be between 1 and 99 for {self.policy}, not {self.priority}")
         if self.priority and not real_time:
             raise SpecError(".priority", f"has no meaning for {self.policy}")
-        if self.policy != "SCHED_DEADLINE":
-            for name in ("runtime", "deadline", "period"):
-                if getattr(self, name):
-                    raise SpecError(f".{name}", f"has no meaning for {self.policy}")
+        if self.policy == "SCHED_DEADLINE":
+            self._check_deadline()
+            return
+        for name in ("runtime", "deadline", "period"):
+            if getattr(self, name):
+                raise SpecError(f".{name}", f"has no meaning for {self.policy}")
+
+    def _check_deadline(self) -> None:
+        if self.runtime < _LEAST_RUNTIME:
+            raise SpecError(".runtime", f"must be at least {_LEAST_RUNTIME} ns, not {self.runtime}")
+        if self.deadline < self.runtime:
+            raise SpecError(".deadline", f"must not be below the runtime, {self.runtime} ns")
+        if self.period and self.period < self.deadline:  # 0 stands for the deadline
+            raise SpecError(".period", f"must not be below the deadline, {self.deadline} ns")
 
 
 class IoPriority(Record):

@@ -175,6 +175,34 @@ def test_other_roots_are_accepted(path: str) -> None:
             linux(memoryPolicy={"mode": "MPOL_DEFAULT", "nodes": "0-6,9"}),
             "$.linux.memoryPolicy.nodes: memory policy MPOL_DEFAULT: mode requires 0 nodes but got 8",
         ),
+        (
+            linux(memoryPolicy={"mode": "MPOL_BIND"}),
+            "$.linux.memoryPolicy.nodes: memory policy MPOL_BIND: mode requires at least one node but got 0",
+        ),
+        (
+            linux(
+                memoryPolicy={
+                    "mode": "MPOL_BIND",
+                    "nodes": "0",
+                    "flags": ["MPOL_F_STATIC_NODES", "MPOL_F_RELATIVE_NODES"],
+                }
+            ),
+            "$.linux.memoryPolicy.flags: MPOL_F_RELATIVE_NODES and MPOL_F_STATIC_NODES exclude each other",
+        ),
+        (
+            process(scheduler={"policy": "SCHED_DEADLINE"}),
+            "$.process.scheduler.runtime: must be at least 1024 ns, not 0",
+        ),
+        (
+            process(scheduler={"policy": "SCHED_DEADLINE", "runtime": 2000, "deadline": 1500}),
+            "$.process.scheduler.deadline: must not be below the runtime, 2000 ns",
+        ),
+        (
+            process(
+                scheduler={"policy": "SCHED_DEADLINE", "runtime": 2000, "deadline": 3000, "period": 2500}
+            ),
+            "$.process.scheduler.period: must not be below the deadline, 3000 ns",
+        ),
         (linux(personality={"domain": "LINUX", "flags": ["X"]}), "$.linux.personality.flags[0]: "),
         (linux(sysctl={"vm.swappiness": "1"}), '$.linux.sysctl["vm.swappiness"]: is not in a namespace'),
         (linux(sysctl={"net.x": "1"}), '$.linux.sysctl["net.x"]: needs a network namespace'),
@@ -188,7 +216,7 @@ def test_other_roots_are_accepted(path: str) -> None:
         ),
         (
             {
-                **process(scheduler={"policy": "SCHED_DEADLINE"}),
+                **process(scheduler={"policy": "SCHED_DEADLINE", "runtime": 2000, "deadline": 3000}),
                 "linux": {"resources": {"cpu": {"cpus": "0"}}},
             },
             "$.linux.resources.cpu.cpus: process scheduler can't be used",
