@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from runwasi.engines.engine import Engine
 
 _STDERR = 2
+_FAREWELL = 1.0  # seconds that a client which has connected may take to ask
 
 
 def main(engine: str | Engine) -> int:
@@ -59,7 +60,6 @@ def serve(engine: str | Engine) -> None:
         log.error("another daemon answers there", address=flags.address)
         os._exit(1)
     Daemon(loaded, listener, flags.address, log).run()
-    os.unlink(flags.address)
 
 
 class Daemon:
@@ -71,36 +71,58 @@ class Daemon:
         self._listener = listener
         self._log = log
         self._reactor = Reactor(on_error=lambda error: log.fault("daemon", error))
+        self._clients: set[int] = set()
 
     def run(self) -> None:
         """Serve until a signal says to end."""
         os.set_blocking(self._listener, False)
         self._reactor.watch(self._listener, self._accept)
-        stop = self._reactor.stop
-        Orphans(self._reactor, {_signal.SIGTERM: stop, _signal.SIGINT: stop})
+        Orphans(self._reactor, {_signal.SIGTERM: self._end, _signal.SIGINT: self._end})
         gc.collect()
         gc.freeze()
         process.set_title(f"{registry.daemon_name(self._engine.name)} -address {self._address}")
         self._log.info("serving", engine=self._engine.name)
         self._reactor.run()
 
+    def _end(self) -> None:
+        """Stop, but answer those who have connected: their pods would fail although a successor comes."""
+        if self._listener < 0:
+            return
+        os.unlink(self._address)
+        while self._accepted():
+            pass
+        self._reactor.unwatch(self._listener)
+        os.close(self._listener)
+        self._listener = -1
+        self._reactor.call_later(_FAREWELL if self._clients else 0, self._reactor.stop)
+
     def _accept(self, _events: int) -> None:
+        self._accepted()
+
+    def _accepted(self) -> bool:
+        """Take a connection; False when there was none."""
         try:
             client = sockets.accept(self._listener)
-        except (BlockingIOError, ConnectionAbortedError):
-            return
+        except BlockingIOError:
+            return False
+        except ConnectionAbortedError:
+            return True
         if sockets.peer_credentials(client)[1:] != (os.geteuid(), os.getegid()):
             os.close(client)
-            return
+            return True
+        self._clients.add(client)
+        self._reactor.watch(client, lambda _events: self._ready(client))
+        return True
 
-        def ready(_events: int) -> None:
-            self._reactor.unwatch(client)
-            try:
-                self._take(client)
-            finally:
-                os.close(client)
-
-        self._reactor.watch(client, ready)
+    def _ready(self, client: int) -> None:
+        self._reactor.unwatch(client)
+        try:
+            self._take(client)
+        finally:
+            self._clients.discard(client)
+            os.close(client)
+        if self._listener < 0 and not self._clients:
+            self._reactor.stop()
 
     def _take(self, client: int) -> None:
         packet, fds = sockets.receive_fds(client, MAX_PACKET)

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 _LOG = 2  # the launcher put the bundle's log there
 _DRAIN = 5.0  # seconds that the last events may take
+_FAREWELL = 3.0  # seconds; as long as containerd waits for the answer to Shutdown
 _MAX_OOM_SCORE = 1000
 _TITLE_DELAY = 0.5  # seconds; the 4 ms that setting it takes are not the first container's
 
@@ -55,7 +56,19 @@ def serve(flags: Flags, engine: str | Engine, listener: int, log_fd: int) -> Non
 
         server.tracer = Tracer(reactor, log, f"containerd-shim-{flags.id}", flags.group)
 
+    def begin_to_end() -> None:
+        if server.listening:
+            # The name first: without it another start of this pod makes a new server, and its name is its own.
+            _remove_socket(flags.socket, log)
+            server.stop_listening()
+            tasks.refuse_new()
+
     def shutdown() -> None:
+        begin_to_end()
+        publisher.drain(_DRAIN, lambda: server.when_deserted(_FAREWELL, reactor.stop))
+
+    def terminate() -> None:
+        begin_to_end()
         publisher.drain(_DRAIN, reactor.stop)
 
     name = engine if isinstance(engine, str) else engine.name
@@ -64,7 +77,7 @@ def serve(flags: Flags, engine: str | Engine, listener: int, log_fd: int) -> Non
     for service in task_service.NAMES:
         server.register(service, TASK_METHODS, tasks.handlers())
     server.register_late("containerd.runtime.sandbox.v1.Sandbox", lambda: _sandbox(reactor, tasks, shutdown))
-    Orphans(reactor, {_signal.SIGTERM: shutdown, _signal.SIGINT: shutdown})
+    Orphans(reactor, {_signal.SIGTERM: terminate, _signal.SIGINT: terminate})
     gc.freeze()  # children share these pages until somebody writes to them; a collection would
     gc.enable()
     reactor.call_later(_TITLE_DELAY, lambda: process.set_title(_title(name, flags)))
@@ -74,7 +87,6 @@ def serve(flags: Flags, engine: str | Engine, listener: int, log_fd: int) -> Non
     publisher.close()
     if server.tracer:
         server.tracer.close()
-    _remove_socket(flags.socket, log)
 
 
 def _tracing_is_wanted() -> bool:
@@ -119,4 +131,4 @@ def _remove_socket(path: str, log: Log) -> None:
     try:
         os.unlink(path)
     except FileNotFoundError:
-        log.debug("the socket is gone already")
+        log.debug("the socket is gone already", path=path)

@@ -62,6 +62,7 @@ class TaskService:
         self._tasks: dict[str, Task] = {}
         self._creating: set[str] = set()
         self._kept: Callable[[], bool] = lambda: False
+        self._ending = False
 
     @property
     def busy(self) -> bool:
@@ -71,6 +72,10 @@ class TaskService:
     def kept_by(self, kept: Callable[[], bool]) -> None:
         """Stay as long as kept() is true too: a sandbox needs no task."""
         self._kept = kept
+
+    def refuse_new(self) -> None:
+        """Create no more tasks: the server is about to end, and nobody would look after them."""
+        self._ending = True
 
     def handlers(self) -> Mapping[str, Handler]:
         """Return the methods by name."""
@@ -99,6 +104,8 @@ class TaskService:
     def _create(self, request: api.CreateTaskRequest, call: Call) -> None:
         if request.id in self._tasks or request.id in self._creating:
             raise AlreadyExists(f"container {request.id}")
+        if self._ending:
+            raise RpcError(codes.UNAVAILABLE, "the shim is shutting down")
 
         def done(container: Container | None, error: Exception | None) -> None:
             self._creating.discard(request.id)

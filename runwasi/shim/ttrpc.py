@@ -167,6 +167,7 @@ class Server:
         self._services: dict[str, tuple[Methods, Mapping[str, Handler]]] = {}
         self._late: dict[str, Callable[[], tuple[Methods, Mapping[str, Handler]]]] = {}
         self._connections: set[Connection] = set()
+        self._deserted: Callable[[], None] | None = None
         os.set_blocking(listener, False)
         reactor.watch(listener, self._accept)
 
@@ -198,16 +199,48 @@ class Server:
         else:
             call.reply(answer)
 
+    @property
+    def listening(self) -> bool:
+        """Whether new clients are accepted."""
+        return self._listener >= 0
+
+    def stop_listening(self) -> None:
+        """Accept nobody any more; who is connected is served on."""
+        if self.listening:
+            self.reactor.unwatch(self._listener)
+            os.close(self._listener)
+            self._listener = -1
+
+    def when_deserted(self, seconds: float, done: Callable[[], None]) -> None:
+        """Call done once every client has closed its connection, or after so many seconds.
+
+        The clients close first because of containerd's: when an answer and the end of the connection reach it
+        together, it takes by chance the one or the other for the call's outcome ("ttrpc: closed").
+        """
+        timer = self.reactor.call_later(seconds, done)
+
+        def deserted() -> None:
+            timer.cancel()
+            done()
+
+        self._deserted = deserted
+        self._look_for_clients()
+
     def close(self) -> None:
         """Close the listener and every connection."""
-        self.reactor.unwatch(self._listener)
-        os.close(self._listener)
+        self.stop_listening()
         for connection in list(self._connections):
             connection.close()
 
     def forget(self, connection: Connection) -> None:
         """Drop a connection that has closed."""
         self._connections.discard(connection)
+        self._look_for_clients()
+
+    def _look_for_clients(self) -> None:
+        if self._deserted and not self._connections:
+            deserted, self._deserted = self._deserted, None
+            deserted()
 
     def _handle(self, request: Request, call: Call) -> Message | None:
         make = self._late.pop(request.service, None)

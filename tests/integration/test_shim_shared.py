@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import os
 import select
 import signal
 import subprocess
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -14,10 +16,11 @@ import pytest
 from runwasi.proto import task_types
 from tests.support.places import BIN
 from tests.support.shim import EventSink, Shim, running
+from tests.support.ttrpc import Peer, task_service
+from tests.support.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from tests.integration.conftest import BundleMaker
 
@@ -45,6 +48,12 @@ class Daemon:
             self.process.wait(20)
         if self.process.stderr:
             self.process.stderr.close()
+
+
+def waiting_clients(path: Path) -> bool:
+    """Whether somebody has connected whom the daemon has not accepted. Source: /proc/net/unix, state 02."""
+    lines = [line.split() for line in Path("/proc/net/unix").read_text().splitlines()]
+    return any(line[5] == "02" for line in lines if line[-1] == str(path))
 
 
 @pytest.fixture
@@ -97,6 +106,23 @@ def test_a_second_daemon_takes_over_after_a_killed_one(
             task.create()
     finally:
         successor.stop()
+
+
+def test_a_daemon_that_ends_answers_who_has_asked(
+    daemon: Daemon, shim: Shim, bundle: BundleMaker, container_id: str
+) -> None:
+    made = bundle(SLEEP)
+    daemon.process.send_signal(signal.SIGSTOP)
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        starting = pool.submit(shim.start, container_id, made)
+        until(lambda: waiting_clients(daemon.path), bool)
+        daemon.process.send_signal(signal.SIGTERM)
+        daemon.process.send_signal(signal.SIGCONT)
+        address = starting.result()
+    assert daemon.process.wait(20) == 0
+    assert not daemon.path.exists()
+    with Peer(address) as peer:
+        assert task_service(peer).call("Connect", id=container_id).shim_pid
 
 
 def test_a_missing_daemon_is_named_in_the_error(

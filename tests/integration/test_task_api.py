@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +14,7 @@ from runwasi.proto.cgroups_v2 import Metrics as MetricsV2
 from runwasi.proto.options import ProcessDetails
 from runwasi.proto.well_known import Any as Packed
 from runwasi.shim import codes
+from tests.support.detached import wait_for_exit
 from tests.support.shim import EventSink, RunningShim, Shim, running
 from tests.support.ttrpc import CallError, task_service
 from tests.support.waiting import until
@@ -167,9 +167,8 @@ def test_shutdown_waits_for_the_last_container(task: RunningShim) -> None:
     stop(task)
     task.call("Delete")
     task.call("Shutdown")
-    assert task.ended()
-    # It closes its connections before it has taken its socket away.
-    until(lambda: os.path.exists(task.address.removeprefix("unix://")), lambda there: not there)
+    task.peer.close()
+    wait_for_exit(task.pid)
 
 
 REFUSED: dict[str, list[str]] = {

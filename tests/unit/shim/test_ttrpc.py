@@ -303,3 +303,34 @@ def _was_turned_away(path: Path) -> int:
             return 0 if sock.recv(1) == b"" else 1
     except BaseException:  # noqa: BLE001  the fork of a test must not run the test's code
         return 2
+
+
+def test_clients_that_are_connected_are_served_when_no_others_are_accepted(
+    served: Served, peer: Peer
+) -> None:
+    assert echo(peer) == "hi"
+    served.reactor.call_soon(served.server.stop_listening)
+    assert echo(peer) == "hi"  # wakes the loop
+    with pytest.raises(ConnectionRefusedError):
+        Peer(served.path)
+    assert echo(peer) == "hi"
+
+
+def test_the_end_waits_until_every_client_has_closed(served: Served, peer: Peer) -> None:
+    deserted = threading.Event()
+    with Peer(served.path) as other:
+        assert echo(other) == "hi"
+        served.reactor.call_soon(lambda: served.server.when_deserted(60, deserted.set))
+        assert echo(peer) == "hi"
+        peer.close()
+        assert echo(other) == "hi"
+        assert not deserted.is_set()
+    assert deserted.wait(10)
+
+
+def test_a_client_that_never_closes_is_waited_for_no_longer_than_said(served: Served, peer: Peer) -> None:
+    deserted = threading.Event()
+    served.reactor.call_soon(lambda: served.server.when_deserted(0.1, deserted.set))
+    assert echo(peer) == "hi"
+    assert deserted.wait(10)
+    assert echo(peer) == "hi"
