@@ -77,12 +77,7 @@ def _mount_one(ctx: InitContext, place: Place) -> None:
 def _bind(ctx: InitContext, place: Place) -> None:
     """Copy a mount of the host, or what part of it the source is."""
     place.member = "source"
-    tree = ctx.mount_sources.pop(place.index, -1)
-    opened_by_parent = tree >= 0
-    if not opened_by_parent:
-        if is_mapped(place.mount, place.options):
-            raise place.refuse("mapping the ids of a mount needs privileges that the caller lacks", EPERM)
-        tree = open_tree(source_path(place.mount, ctx.bundle_path), recursive=place.options.recursive)
+    tree, opened_by_parent = _open_source(ctx, place)
     try:
         place.member = "destination"
         target = open_destination(ctx.root_fd, place, directory=S_ISDIR(os.fstat(tree).st_mode))
@@ -95,6 +90,35 @@ def _bind(ctx: InitContext, place: Place) -> None:
             os.close(target)
     finally:
         os.close(tree)
+
+
+def _open_source(ctx: InitContext, place: Place) -> tuple[int, bool]:
+    """Return a copy of the source's mount, and whether the parent made it.
+
+    In the rootfs the source may be what an earlier mount brought, and that only we can see. A link of the image
+    may lead such a source elsewhere, to what the configuration's author could have named as well.
+    """
+    source, recursive = source_path(place.mount, ctx.bundle_path), place.options.recursive
+    tree = ctx.mount_sources.pop(place.index, -1)
+    if is_mapped(place.mount, place.options):
+        if tree < 0:
+            raise place.refuse("mapping the ids of a mount needs privileges that the caller lacks", EPERM)
+        return tree, True
+    if tree < 0:
+        return open_tree(source, recursive=recursive), False
+    if not is_below(source, ctx.rootfs):
+        return tree, True
+    try:
+        own = open_tree(source, recursive=recursive)
+    except OSError:  # out of reach of the user namespace's root
+        return tree, True
+    os.close(tree)
+    return own, False
+
+
+def is_below(path: str, folder: str) -> bool:
+    """Tell whether a path of the host leads into a folder, whose own path has no links."""
+    return os.path.realpath(path).startswith(folder.rstrip("/") + "/")
 
 
 def is_mapped(mount: Mount, options: MountOptions) -> bool:
