@@ -81,9 +81,9 @@ def create_container(
             no_new_keyring=given.flag("no-new-keyring"),
             preserve_fds=preserved,
             engine=given.text("engine"),
+            warn=settings.log.warning,
         ),
     )
-    container.warn = settings.log.warning
     _tell_details(settings, bundle, container)
     if given.text("pidfd-socket"):
         activation.send_pidfd(given.text("pidfd-socket"), container.pidfd)

@@ -11,7 +11,7 @@ import time
 from runwasi.executor.container import Container
 from runwasi.executor.errors import ContainerError, describe
 from runwasi.executor.store import CONFIG, Folder, Saved
-from runwasi.linux import cgroups, process
+from runwasi.linux import cgroups, mounts, process
 from runwasi.oci.record import replaced
 
 TYPE_CHECKING = False
@@ -40,10 +40,12 @@ def claim(root: str, container_id: str, bundle: Bundle, options: CreateOptions, 
     folder.save(saved)
     undo.add(cgroup.remove)
     cgroup.create()
+    container = Container(folder, saved, options.warn, bundle.spec, cgroup)
+    if not bundle.spec.linux.has("mount"):
+        undo.add(container.unmount)
     if saved.rootless:  # some of it may have been left out as forbidden
-        saved = replaced(saved, cgroup_paths=cgroup.paths())
-        folder.save(saved)
-    return Container(folder, saved, spec=bundle.spec, cgroup=cgroup)
+        container.save(replaced(saved, cgroup_paths=cgroup.paths()))
+    return container
 
 
 def _first_record(folder: Folder, bundle: Bundle, options: CreateOptions, cgroup: Cgroup) -> Saved:
@@ -60,6 +62,7 @@ def _first_record(folder: Folder, bundle: Bundle, options: CreateOptions, cgroup
         rootless=options.rootless,
         engine=options.engine if isinstance(options.engine, str) else options.engine.name,
         resctrl=_resctrl_group(bundle.spec.linux.intel_rdt, folder.id),
+        mounted_before=() if bundle.spec.linux.has("mount") else tuple(mounts.mounted_below(bundle.rootfs)),
     )
 
 

@@ -47,19 +47,19 @@ class Container:
         self,
         folder: Folder,
         saved: Saved,
-        warn: Callable[[str], None] = _ignore,
+        warn: Callable[[str], None] | None = None,
         spec: Spec | None = None,
         cgroup: Cgroup | None = None,
     ) -> None:
         self.folder = folder
         self.saved = saved
         self.pidfd = -1
-        self.warn = warn
+        self.warn = warn or _ignore
         self._spec = spec
         self._cgroup = cgroup
 
     @classmethod
-    def load(cls, root: str, container_id: str, warn: Callable[[str], None] = _ignore) -> Container:
+    def load(cls, root: str, container_id: str, warn: Callable[[str], None] | None = None) -> Container:
         """Read a container's state. Raises NotFound, Damaged or ContainerError."""
         folder = Folder(root, container_id)
         return cls(folder, folder.load(), warn)
@@ -288,8 +288,6 @@ class Container:
 
             resctrl.leave(self.saved.resctrl, self.id, remove=self.saved.resctrl == self.id)
         self._take_down()
-        self.folder.remove()
-        self.close()
 
     def _end(self) -> None:
         """Kill its first process and wait until that is gone."""
@@ -307,22 +305,36 @@ class Container:
         poll.poll()
 
     def _take_down(self) -> None:
-        """Undo what the configuration says was made outside the container, and tell its hooks."""
+        """Undo what was made outside the container's namespaces, give up its id, and tell its hooks."""
+        spec: Spec | None = None
         try:
             spec = self.spec
         except (OSError, SpecError):  # the creator died before it wrote the configuration
-            return
-        if not spec.linux.has("mount"):
-            self._unmount(spec)
-        stopped = spec.hooks.poststop
-        if stopped:
-            hooks.run_each("poststop", stopped, self.oci_state("stopped").to_json().encode(), self.warn)
+            pass
+        if spec is not None and not spec.linux.has("mount"):
+            self.unmount()
+        self.folder.remove()
+        self.close()
+        if spec is not None:
+            self.run_poststop_hooks()
 
-    def _unmount(self, spec: Spec) -> None:
-        """Unmount what was mounted into the rootfs in our own mount namespace, for want of another."""
-        ours = {os.path.normpath(f"{self.saved.rootfs}/{item.destination}") for item in spec.mounts}
+    def run_poststop_hooks(self) -> None:
+        """Run the poststop hooks: runtime.md#lifecycle, step 13. One that fails is a warning."""
+        if self.spec.hooks.poststop:
+            state = self.oci_state("stopped").to_json().encode()
+            hooks.run_each("poststop", self.spec.hooks.poststop, state, self.warn)
+
+    def unmount(self) -> None:
+        """Unmount what was mounted into the rootfs in our own mount namespace, for want of another.
+
+        It is told by what was mounted there before rather than by the destinations, which may be reached through
+        links that the container has changed since.
+        """
+        before = list(self.saved.mounted_before)
         for point in mounts.mounted_below(self.saved.rootfs):
-            if point in ours:
+            if point in before:
+                before.remove(point)
+            else:
                 mounts.umount(point, mounts.MNT_DETACH)
 
 
@@ -343,7 +355,7 @@ def containers(root: str) -> Iterator[Container]:
             continue
 
 
-def delete_forced(root: str, container_id: str, warn: Callable[[str], None] = _ignore) -> None:
+def delete_forced(root: str, container_id: str, warn: Callable[[str], None] | None = None) -> None:
     """Remove a container whatever its status, even one whose creator died half-way; none of that id is fine."""
     try:
         container = Container.load(root, container_id, warn)

@@ -63,6 +63,8 @@ class ChildContext:
         """What wasm needs of the creating process, with the engine loaded, when the program may be wasm."""
         self.workload: Native | Wasm
         self.env: tuple[str, ...] = process.env
+        self.left_to_parent: tuple[str, ...] = ()
+        """What the parent, which has more rights, must set once we are ready: fields of READY."""
         self.verdict = channel
         """Where a failure of the last steps is told; it is close-on-exec, so its end says that all went well."""
 

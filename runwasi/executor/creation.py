@@ -15,10 +15,16 @@ from runwasi.executor.claim import claim
 from runwasi.executor.container import Container
 from runwasi.executor.context import InitContext
 from runwasi.executor.conversation import END, Conversation, end_child, engine_of
-from runwasi.executor.errors import ContainerError
+from runwasi.executor.errors import ContainerError, asked_by
 from runwasi.executor.init import INIT_STEPS, run_steps
-from runwasi.executor.protocol import CREATE_RUNTIME, READY, Channel, Message
-from runwasi.executor.settle import compiled_filter, set_oom_score_adj, set_rlimits, write_pid_file
+from runwasi.executor.protocol import CREATE_RUNTIME, PRIORITIES, READY, Channel, Message
+from runwasi.executor.settle import (
+    compiled_filter,
+    set_oom_score_adj,
+    set_priorities,
+    set_rlimits,
+    write_pid_file,
+)
 from runwasi.executor.spawning import Plan, open_doors, spawn
 from runwasi.executor.steps.mount_sources import open_mount_sources
 from runwasi.executor.store import CLOSED_GATE
@@ -29,11 +35,13 @@ from runwasi.oci.record import replaced
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from runwasi.engines.engine import Engine
     from runwasi.executor.bundle import Bundle
     from runwasi.executor.options import CreateOptions
     from runwasi.linux.process import Child
-    from runwasi.oci.linux import IdMapping, IntelRdt
+    from runwasi.oci.linux import IdMapping, IntelRdt, Linux, NetDevice
 
 
 def begin_create(root: str, container_id: str, bundle: Bundle, options: CreateOptions) -> Creation:
@@ -176,9 +184,7 @@ class Creation:
         self.container.save(saved)
         self.container.pidfd = child.pidfd
         if plan.makes("user"):
-            idmap.write_maps(
-                child.pid, _maps(linux.uid_mappings), _maps(linux.gid_mappings), rootless=os.geteuid() != 0
-            )
+            _write_maps(child.pid, linux)
         if not self._enters_by_itself:
             self.container.cgroup.enter(child.pid)
         limits.apply(self.container.cgroup, linux.resources)
@@ -187,10 +193,7 @@ class Creation:
         if saved.resctrl:
             _join_resctrl(saved.resctrl, child.pid, linux.intel_rdt, self.container.id)
         if linux.net_devices:
-            from runwasi.linux.netdevices import move  # late: pyroute2, 100 ms
-
-            for name, device in linux.net_devices.items():
-                move(name, device.name or name, child.pid)
+            _move_devices(linux.net_devices, child.pid)
 
     # what the child asks
 
@@ -202,7 +205,7 @@ class Creation:
             self._conversation.proceed()
             return False
         assert message.kind == READY
-        self._ready()
+        self._ready(priorities=PRIORITIES in message.fields)
         return True
 
     def _forward_listener(self, listener: int) -> None:
@@ -210,13 +213,17 @@ class Creation:
 
     def _run_create_runtime_hooks(self) -> None:
         spec_hooks = self._bundle.spec.hooks
+        # what fails from here on ends where delete does: runtime.md#lifecycle, steps 3 to 5, 12 and 13
+        self._undo.add_last(self.container.run_poststop_hooks)
         # the environment is made, which is when runtime.md#lifecycle calls a container created
         state = self.container.oci_state("created").to_json().encode()
         hooks.run_all("prestart", spec_hooks.prestart, state)
         hooks.run_all("createRuntime", spec_hooks.create_runtime, state)
 
-    def _ready(self) -> None:
-        """Finish: limits that would have hindered the child, the pid file, and nothing to undo any more."""
+    def _ready(self, *, priorities: bool) -> None:
+        """Finish: what would have hindered the child, the pid file, and nothing to undo any more."""
+        if priorities:
+            set_priorities(self._bundle.process, self.container.pid)
         set_rlimits(self.container.pid, self._bundle.process.rlimits)
         self.container.folder.show_gate()
         if self._options.pid_file:
@@ -234,6 +241,14 @@ class Creation:
         return ContainerError(f"the container's first process is gone before it was ready: {why}")
 
 
+def _write_maps(pid: int, linux: Linux) -> None:
+    rootless = os.geteuid() != 0
+    with asked_by("$.linux.uidMappings"):
+        idmap.write_uid_map(pid, _maps(linux.uid_mappings), rootless=rootless)
+    with asked_by("$.linux.gidMappings"):
+        idmap.write_gid_map(pid, _maps(linux.gid_mappings), rootless=rootless)
+
+
 def _maps(mappings: tuple[IdMapping, ...]) -> list[idmap.IdMap]:
     return [idmap.IdMap(item.container_id, item.host_id, item.size) for item in mappings]
 
@@ -243,4 +258,13 @@ def _join_resctrl(group: str, pid: int, rdt: IntelRdt | None, container_id: str)
 
     assert rdt is not None
     schemata = (*filter(None, (rdt.l3_cache_schema, rdt.mem_bw_schema)), *rdt.schemata)
-    resctrl.join(group, pid, schemata, container_id if rdt.enable_monitoring else "")
+    with asked_by("$.linux.intelRdt"):
+        resctrl.join(group, pid, schemata, container_id if rdt.enable_monitoring else "")
+
+
+def _move_devices(devices: Mapping[str, NetDevice], pid: int) -> None:
+    from runwasi.linux.netdevices import move  # late: pyroute2, 100 ms
+
+    for name, device in devices.items():
+        with asked_by(f'$.linux.netDevices["{name}"]'):
+            move(name, device.name or name, pid)

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from types import TracebackType
+
 
 class ContainerError(Exception):
     """A container operation failed; str() is one sentence for its user.
@@ -29,6 +33,24 @@ class WrongStatus(ContainerError):
 
 class Invalid(ContainerError):
     """The caller asked for something malformed or contradictory."""
+
+
+class asked_by:  # noqa: N801 - reads as a statement: with asked_by("$.linux.intelRdt")
+    """Turn an OSError of the block into a ContainerError that names the member of config.json that asked for it."""
+
+    __slots__ = ("_member",)
+
+    def __init__(self, member: str) -> None:
+        self._member = member
+
+    def __enter__(self) -> None:
+        """Nothing to prepare."""
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if isinstance(error, OSError):
+            raise ContainerError(f"{describe(error)} ({self._member})", errno=error.errno or 0) from None
 
 
 def describe(error: BaseException) -> str:

@@ -13,8 +13,14 @@ from runwasi.executor.conversation import END, Conversation, end_child, engine_o
 from runwasi.executor.errors import ContainerError, Invalid, describe
 from runwasi.executor.init import EXEC_STEPS, run_steps
 from runwasi.executor.options import CreateOptions
-from runwasi.executor.protocol import READY, Channel
-from runwasi.executor.settle import compiled_filter, set_oom_score_adj, set_rlimits, write_pid_file
+from runwasi.executor.protocol import PRIORITIES, READY, Channel
+from runwasi.executor.settle import (
+    compiled_filter,
+    set_oom_score_adj,
+    set_priorities,
+    set_rlimits,
+    write_pid_file,
+)
 from runwasi.executor.spawning import Plan, open_doors, spawn
 from runwasi.executor.status import require
 from runwasi.executor.undo import Undo
@@ -178,5 +184,7 @@ def _await_start(conversation: Conversation, child: Child, process: Process) -> 
     """Set its limits when it asks, and follow it until silence says that its program runs."""
     while (message := conversation.wait()).kind != END:
         assert message.kind == READY
+        if PRIORITIES in message.fields:
+            set_priorities(process, child.pid)
         set_rlimits(child.pid, process.rlimits)
         conversation.proceed()

@@ -28,6 +28,7 @@ class CreateOptions:
     engine          name of the engine for wasm, or the engine itself
     fetch_layers    called in a helper process, returns the wasm layers of the container's image
     keep_artefact   called in that helper after a compilation: (layer digest, key, descriptor of the artefact)
+    warn            told in one sentence what went wrong but stops nothing, such as a failing poststop hook
     cache_root      where compiled modules and filters are kept
     """
 
@@ -44,6 +45,7 @@ class CreateOptions:
         "rootless",
         "stdio",
         "systemd_cgroup",
+        "warn",
     )
 
     def __init__(
@@ -60,6 +62,7 @@ class CreateOptions:
         engine: str | Engine = "wasmtime",
         fetch_layers: Callable[[], tuple[Layer, ...]] | None = None,
         keep_artefact: Callable[[str, str, int], None] | None = None,
+        warn: Callable[[str], None] | None = None,
         cache_root: str = "/var/cache/runwasi",
     ) -> None:
         self.stdio = stdio or Stdio()
@@ -73,4 +76,5 @@ class CreateOptions:
         self.engine = engine
         self.fetch_layers = fetch_layers
         self.keep_artefact = keep_artefact
+        self.warn = warn
         self.cache_root = cache_root

@@ -4,7 +4,7 @@
       clone3 into the new namespaces  ─────►    waits, still with nothing of the container's
       id maps, cgroup limits, net devices
       PROCEED                         ─────►    mounts, devices ...
-                                      ◄─────    CREATE_RUNTIME      only when there are such hooks
+                                      ◄─────    CREATE_RUNTIME      only when there are hooks that must know
       prestart, createRuntime hooks
       PROCEED                         ─────►    createContainer hooks
                                       ◄─────    LAYERS              only when no file of the rootfs is the program
@@ -15,7 +15,8 @@
       ANSWER + descriptor             ─────►
                                       ◄─────    LISTENER + descriptor   only for a seccomp filter that notifies
       PROCEED                         ─────►
-                                      ◄─────    READY               the container is created
+                                      ◄─────    READY               the container is created; PRIORITIES beside
+                                                                    it when only the parent may set them
       closes the channel                        waits at the start gate
 
 Over the gate's connection LISTENER, of a filter that comes last because no_new_privileges is set, and FAILED may
@@ -43,6 +44,7 @@ ANSWER = "answer"
 FILTER = "filter"
 LISTENER = "listener"
 READY = "ready"
+PRIORITIES = "priorities"
 FAILED = "failed"
 
 _MAX_MESSAGE = 32768

@@ -1,17 +1,17 @@
-"""What a new process of a container gets from outside: limits, its oom score, its filter, its pid told to others."""
+"""What a new process of a container gets from outside: limits, priorities, its oom score, its filter."""
 
 from __future__ import annotations
 
 import os
 from errno import EPERM
 
-from runwasi.executor.errors import ContainerError
-from runwasi.linux import rlimits
+from runwasi.executor.errors import ContainerError, asked_by
+from runwasi.linux import rlimits, scheduling
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from runwasi.linux.seccomp import Filter
-    from runwasi.oci.process import Rlimit
+    from runwasi.oci.process import Process, Rlimit, Scheduler
     from runwasi.oci.seccomp import Seccomp
 
 
@@ -52,6 +52,36 @@ def set_oom_score_adj(pid: int, score: int | None) -> None:
         raise ContainerError(
             f"oom_score_adj {score}: {error.strerror} ($.process.oomScoreAdj)", errno=error.errno or 0
         ) from None
+
+
+def set_priorities(process: Process, pid: int = 0) -> None:
+    """Set the I/O priority and the scheduler of process pid, or our own. Raises ContainerError naming the member."""
+    if process.io_priority:
+        with asked_by("$.process.ioPriority"):
+            scheduling.set_io_priority(process.io_priority.class_, process.io_priority.priority, pid)
+    if process.scheduler:
+        with asked_by("$.process.scheduler"):
+            _set_scheduler(process.scheduler, pid)
+
+
+def _set_scheduler(scheduler: Scheduler, pid: int) -> None:
+    try:
+        scheduling.set_scheduler(
+            scheduler.policy,
+            nice=scheduler.nice,
+            priority=scheduler.priority,
+            flags=scheduler.flags,
+            runtime=scheduler.runtime,
+            deadline=scheduler.deadline,
+            period=scheduler.period,
+            pid=pid,
+        )
+    except OSError as error:
+        if error.errno != EPERM or scheduler.policy not in ("SCHED_FIFO", "SCHED_RR"):
+            raise
+        # man 7 sched: with real-time group scheduling a new cgroup has no time for such processes
+        why = f"{error.strerror}: the cgroup may need $.linux.resources.cpu.realtimeRuntime"
+        raise OSError(EPERM, why, error.filename) from None
 
 
 def compiled_filter(profile: Seccomp | None, cache_root: str) -> Filter | None:

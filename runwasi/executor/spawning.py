@@ -15,7 +15,7 @@ from __future__ import annotations
 import os
 from errno import EACCES, EBUSY, ENOENT, EOPNOTSUPP
 
-from runwasi.executor.errors import ContainerError, describe
+from runwasi.executor.errors import ContainerError, asked_by, describe
 from runwasi.linux import namespaces
 from runwasi.linux.namespaces import CLONE_NEWTIME, FLAGS
 from runwasi.linux.process import CLONE_CLEAR_SIGHAND, CLONE_PARENT, Child, fork_into, pidfd_open, reap
@@ -159,7 +159,7 @@ class _Surroundings:
                 self._own_time = os.open("/proc/self/ns/time", os.O_RDONLY | os.O_CLOEXEC)
                 namespaces.unshare(CLONE_NEWTIME)
                 _write_time_offsets(plan.time_offsets)
-        except OSError:
+        except (OSError, ContainerError):
             self.leave()
             raise
 
@@ -177,13 +177,11 @@ def _write_time_offsets(offsets: TimeOffsets | None) -> None:
     """Set the clocks of the time namespace our children will be in (man 7 time_namespaces)."""
     if offsets is None:
         return
-    lines = [
-        f"{clock} {offset.secs} {offset.nanosecs}\n"
-        for clock, offset in (("monotonic", offsets.monotonic), ("boottime", offsets.boottime))
-        if offset is not None
-    ]
-    with open("/proc/self/timens_offsets", "wb", 0) as file:
-        file.write("".join(lines).encode())
+    for clock, offset in (("monotonic", offsets.monotonic), ("boottime", offsets.boottime)):
+        if offset is not None:
+            path = "/proc/self/timens_offsets"
+            with asked_by(f"$.linux.timeOffsets.{clock}"), open(path, "wb", 0) as file:
+                file.write(f"{clock} {offset.secs} {offset.nanosecs}\n".encode())
 
 
 def _spawn_inside_user_namespace(plan: Plan) -> Child | None:

@@ -31,6 +31,7 @@ class Saved(Record):
 
     pid is 0 until the container's first process exists; its start time (clock ticks after boot) tells it from a
     later process of the same number. created is RFC 3339 in UTC. cgroup_paths maps controller to absolute path.
+    mounted_before is, for a container without a mount namespace, what was mounted in its rootfs before.
     """
 
     id: str
@@ -47,6 +48,7 @@ class Saved(Record):
     rootless: bool = False
     engine: str = ""
     resctrl: str = ""
+    mounted_before: tuple[str, ...] = ()
 
 
 def check_id(container_id: str) -> None:

@@ -23,6 +23,10 @@ class Undo:
         """Remember how to take back what was just done."""
         self._actions.append((action, args))
 
+    def add_last(self, action: Callable[..., object], *args: object) -> None:
+        """Remember what to do once everything else is taken back."""
+        self._actions.insert(0, (action, args))
+
     def commit(self) -> None:
         """Keep what was done."""
         self._actions.clear()

@@ -29,24 +29,34 @@ class IdMap:
 def write_maps(
     pid: int, uid_maps: Sequence[IdMap], gid_maps: Sequence[IdMap], *, rootless: bool = False
 ) -> None:
-    """Write the mappings of the user namespace that process pid has just entered.
+    """Write both mappings of the user namespace that process pid has just entered. Raises OSError."""
+    write_uid_map(pid, uid_maps, rootless=rootless)
+    write_gid_map(pid, gid_maps, rootless=rootless)
 
-    A rootless caller may map its own ids alone (then setgroups is denied, as man 7 user_namespaces asks);
-    whatever else it wants is left to newuidmap and newgidmap. Raises OSError with what they complain of.
+
+def write_uid_map(pid: int, maps: Sequence[IdMap], *, rootless: bool = False) -> None:
+    """Write the mapping of user ids of the user namespace that process pid has just entered.
+
+    A rootless caller may map its own id alone; whatever else it wants is left to newuidmap. Raises OSError with
+    what that complains of.
     """
-    if not rootless:
-        _write(pid, "uid_map", _lines(uid_maps))
-        _write(pid, "gid_map", _lines(gid_maps))
+    if rootless and not _only_own(maps, os.geteuid()):
+        _run_helper("newuidmap", pid, maps)
         return
-    if _only_own(uid_maps, os.geteuid()):
-        _write(pid, "uid_map", _lines(uid_maps))
-    else:
-        _run_helper("newuidmap", pid, uid_maps)
-    if _only_own(gid_maps, os.getegid()):
+    _write(pid, "uid_map", _lines(maps))
+
+
+def write_gid_map(pid: int, maps: Sequence[IdMap], *, rootless: bool = False) -> None:
+    """Write the mapping of group ids, as write_uid_map does.
+
+    For a rootless caller's own id setgroups is denied first, as man 7 user_namespaces asks.
+    """
+    if rootless and not _only_own(maps, os.getegid()):
+        _run_helper("newgidmap", pid, maps)
+        return
+    if rootless:
         _write(pid, "setgroups", "deny")
-        _write(pid, "gid_map", _lines(gid_maps))
-    else:
-        _run_helper("newgidmap", pid, gid_maps)
+    _write(pid, "gid_map", _lines(maps))
 
 
 def _only_own(maps: Sequence[IdMap], own: int) -> bool:
@@ -90,7 +100,9 @@ def _run_helper(program: str, pid: int, maps: Sequence[IdMap]) -> None:
     with open(complaints, "rb") as stream:
         text = stream.read().decode(errors="replace").strip()
     if os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) != 0:
-        raise OSError(1, text or "failed", program)  # EPERM: nothing but a lack of rights makes it fail
+        raise OSError(
+            1, text.removeprefix(f"{program}: ") or "failed", program
+        )  # EPERM: nothing but a lack of rights makes it fail
 
 
 def user_namespace_for(uid_maps: Sequence[IdMap], gid_maps: Sequence[IdMap]) -> int:

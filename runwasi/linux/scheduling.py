@@ -72,8 +72,9 @@ def set_scheduler(
     runtime: int = 0,
     deadline: int = 0,
     period: int = 0,
+    pid: int = 0,
 ) -> None:
-    """Set the CPU scheduling policy of this thread, a key of POLICIES, with flags of POLICY_FLAGS.
+    """Set the CPU scheduling policy of process pid, or this thread: a key of POLICIES, flags of POLICY_FLAGS.
 
     runtime, deadline and period are in nanoseconds. Raises OSError: EPERM without CAP_SYS_NICE, EBUSY when
     SCHED_DEADLINE cannot be promised. Source: man 2 sched_setattr.
@@ -82,16 +83,16 @@ def set_scheduler(
     attributes = _SCHED_ATTR.pack(
         _SCHED_ATTR.size, POLICIES[policy], mask, nice, priority, runtime, deadline, period, 0, 0
     )
-    check(syscall(SYS_SCHED_SETATTR, 0, attributes, 0), "sched_setattr", policy)
+    check(syscall(SYS_SCHED_SETATTR, pid, attributes, 0), "sched_setattr", policy)
 
 
-def set_io_priority(io_class: str, priority: int) -> None:
-    """Set the I/O scheduling class of this process, a key of IO_CLASSES, and its priority from 0 to 7.
+def set_io_priority(io_class: str, priority: int, pid: int = 0) -> None:
+    """Set the I/O scheduling class of process pid, or ours, a key of IO_CLASSES, and its priority from 0 to 7.
 
     Raises OSError. Source: man 2 ioprio_set.
     """
     value = IO_CLASSES[io_class] << _IOPRIO_CLASS_SHIFT | priority
-    check(syscall(SYS_IOPRIO_SET, _IOPRIO_WHO_PROCESS, 0, value), "ioprio_set", f"{io_class} {priority}")
+    check(syscall(SYS_IOPRIO_SET, _IOPRIO_WHO_PROCESS, pid, value), "ioprio_set", f"{io_class} {priority}")
 
 
 def set_affinity(cpus: str, pid: int = 0) -> None:

@@ -35,20 +35,25 @@ if TYPE_CHECKING:
 
 
 def ask_for_create_runtime_hooks(ctx: InitContext) -> None:
-    """Have the parent run the hooks that belong to the runtime's namespaces; the mounts are made, not yet entered."""
-    if ctx.spec.hooks and (ctx.spec.hooks.prestart or ctx.spec.hooks.create_runtime):
+    """Have the parent run the hooks that belong to the runtime's namespaces; the mounts are made, not yet entered.
+
+    From here on a failure makes it run the poststop hooks, so it is told wherever there are some.
+    """
+    spec_hooks = ctx.spec.hooks
+    if spec_hooks.prestart or spec_hooks.create_runtime or spec_hooks.poststop:
         ctx.channel.request(CREATE_RUNTIME)
 
 
 def run_create_container_hooks(ctx: InitContext) -> None:
-    """Run the hooks whose paths are the host's but whose namespaces are the container's."""
-    if ctx.spec.hooks and ctx.spec.hooks.create_container:
+    """Run the hooks whose paths are the host's but whose namespaces are the container's, standing in its root."""
+    if ctx.spec.hooks.create_container:
+        os.fchdir(ctx.root_fd)
         hooks.run_all("createContainer", ctx.spec.hooks.create_container, _state(ctx, "created"))
 
 
 def run_start_container_hooks(ctx: InitContext) -> None:
     """Run the hooks inside the container, as its user, right before its program."""
-    if ctx.spec.hooks and ctx.spec.hooks.start_container:
+    if ctx.spec.hooks.start_container:
         complete_env(ctx)
         # those that name no environment get the program's: they are often there to adapt what it finds
         own = [hook if hook.env else replaced(hook, env=ctx.env) for hook in ctx.spec.hooks.start_container]
@@ -56,12 +61,13 @@ def run_start_container_hooks(ctx: InitContext) -> None:
 
 
 def _state(ctx: InitContext, status: Status) -> bytes:
+    """Return the state for a hook in the container's namespaces: the pid is as seen there (runtime.md#state)."""
     return (
         State(
             oci_version=ctx.spec.oci_version,
             id=ctx.id,
             status=status,
-            pid=ctx.pid,
+            pid=os.getpid(),
             bundle=ctx.bundle_path,
             annotations=ctx.spec.annotations,
         )
@@ -110,13 +116,13 @@ def keep_descriptors_from_program(ctx: ChildContext) -> None:
 
 def report_ready(ctx: InitContext) -> None:
     """Tell the parent that the container is created."""
-    ctx.channel.send(READY)
+    ctx.channel.send(READY, *ctx.left_to_parent)
     ctx.channel.close()
 
 
 def ask_for_rlimits(ctx: ChildContext) -> None:
     """Have the parent set our limits: it may raise them, and they could have hindered the steps until here."""
-    ctx.channel.request(READY)
+    ctx.channel.request(READY, *ctx.left_to_parent)
 
 
 def lower_rlimits(ctx: ChildContext) -> None:

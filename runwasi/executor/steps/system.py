@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+from errno import EPERM
 
-from runwasi.executor.errors import ContainerError
+from runwasi.executor.errors import ContainerError, asked_by
+from runwasi.executor.protocol import PRIORITIES
+from runwasi.executor.settle import set_priorities
 from runwasi.linux import scheduling, uts
 
 TYPE_CHECKING = False
@@ -49,23 +52,18 @@ def sysctl_path(key: str) -> str:
 
 def set_scheduling(ctx: ChildContext) -> None:
     """Set I/O priority, scheduler, personality and memory policy while we still may."""
-    process = ctx.process
-    if process.io_priority:
-        scheduling.set_io_priority(process.io_priority.class_, process.io_priority.priority)
-    if process.scheduler:
-        scheduler = process.scheduler
-        scheduling.set_scheduler(
-            scheduler.policy,
-            nice=scheduler.nice,
-            priority=scheduler.priority,
-            flags=scheduler.flags,
-            runtime=scheduler.runtime,
-            deadline=scheduler.deadline,
-            period=scheduler.period,
-        )
+    try:
+        set_priorities(ctx.process)
+    except ContainerError as error:
+        # A user namespace's root may not take precedence over the host's processes; the parent may give it.
+        if not ctx.userns or error.errno != EPERM:
+            raise
+        ctx.left_to_parent = (PRIORITIES,)
     linux = ctx.spec.linux
     if linux.personality:
-        scheduling.set_personality(linux.personality.domain)
+        with asked_by("$.linux.personality"):
+            scheduling.set_personality(linux.personality.domain)
     if linux.memory_policy:
         policy = linux.memory_policy
-        scheduling.set_memory_policy(policy.mode, policy.nodes or "", policy.flags)
+        with asked_by("$.linux.memoryPolicy"):
+            scheduling.set_memory_policy(policy.mode, policy.nodes or "", policy.flags)
