@@ -26,7 +26,7 @@ VIRTIOFSD = (Path("/usr/lib/qemu/virtiofsd"), Path("/usr/libexec/virtiofsd"))
 MEMORY = "2G"
 BOOT_SECONDS = 200  # of one boot with its tests; the emulated processor is ten to twenty times slower
 
-# In the order to load them; those that a kernel has built in are missing from its modules.
+# What the first program needs, in the order to load it; built-in ones are missing from a kernel's modules.
 MODULES = (
     "virtio_ring",
     "virtio",
@@ -109,8 +109,15 @@ def unpacked_kernel() -> Path:
         )
         (archive,) = Path(work).glob("*.deb")
         subprocess.run(["dpkg", "-x", archive, f"{work}/root"], check=True)
+        index_modules(Path(work) / "root")
         os.rename(f"{work}/root", folder)
     return folder
+
+
+def index_modules(tree: Path) -> None:
+    """Write what modprobe reads, as the package does when it is installed."""
+    (modules,) = (tree / "lib" / "modules").iterdir()
+    subprocess.run(["depmod", "--basedir", tree, modules.name], check=True)
 
 
 def newest_kernel() -> str:
