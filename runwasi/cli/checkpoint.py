@@ -3,25 +3,38 @@
 from __future__ import annotations
 
 import os
+from fcntl import F_GETFL, fcntl
 
-from runwasi.cli.bundles import DETACH, PID_FILE, absolute, load_bundle
-from runwasi.cli.options import FLAG, NUMBER, Command, Option, UsageError
-from runwasi.executor import checkpoint
-from runwasi.executor.checkpoint import CheckpointOptions
+from runwasi.cli import notify
+from runwasi.cli.attach import Console, follow
+from runwasi.cli.bundles import (
+    CONSOLE_SOCKET,
+    DETACH,
+    PID_FILE,
+    absolute,
+    check_terminal,
+    load_bundle,
+    open_console_socket,
+)
+from runwasi.cli.options import FLAG, LIST, NUMBER, Command, Option, UsageError
+from runwasi.cli.signals import Caught
+from runwasi.executor.checkpoint import CheckpointOptions, checkpoint
 from runwasi.executor.container import Container
+from runwasi.executor.criu import CGROUPS_MODES
 from runwasi.executor.errors import WrongStatus
 from runwasi.executor.options import CreateOptions
+from runwasi.executor.restore import restore
+from runwasi.linux.process import set_child_subreaper
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from runwasi.cli.options import Given
     from runwasi.cli.settings import Settings
+    from runwasi.executor.bundle import Bundle
 
 _IMAGE_OPTIONS = (
     Option("image-path", "folder of the checkpoint (default: checkpoint in the current one)", value="FOLDER"),
-    Option("work-path", "folder for CRIU's log and temporary files", value="FOLDER"),
+    Option("work-path", "folder for CRIU's log and temporary files (default: the image's)", value="FOLDER"),
     Option("tcp-established", "allow open TCP connections", kind=FLAG),
     Option("ext-unix-sk", "allow external unix sockets", kind=FLAG),
     Option("shell-job", "allow a terminal that others use", kind=FLAG),
@@ -30,88 +43,171 @@ _IMAGE_OPTIONS = (
     Option("lazy-pages", "leave memory pages to be fetched when they are touched", kind=FLAG),
     Option(
         "manage-cgroups-mode",
-        "accepted as runc has it; the container's cgroup is always made by us",
+        "cgroups below the container's: soft (default), full, strict or ignore",
         value="MODE",
-        hidden=True,
     ),
-    Option("empty-ns", "create a namespace, but do not restore what is in it", value="network"),
+    Option(
+        "empty-ns",
+        "save nothing of this namespace: network, whose devices are never saved",
+        kind=LIST,
+        value="network",
+    ),
 )
 
-_SWITCHES = (  # CRIU calls them the same
-    *("tcp-established", "ext-unix-sk", "shell-job", "file-locks", "auto-dedup", "lazy-pages"),
-)
 
-
-def _dump_flags(given: Given) -> list[str]:
-    """Return CRIU's switches that only a dump has."""
-    flags = [name for name in ("link-remap",) if given.flag(name)]
-    if given.flag("tcp-skip-in-flight"):
-        flags.append("skip-in-flight")
-    if given.text("page-server"):
-        address, colon, port = given.text("page-server").rpartition(":")
-        if not (colon and address and port.isdigit()):
-            raise UsageError("Use --page-server ADDRESS:PORT to specify page server")
-        flags += ["page-server", f"address={address}", f"port={port}"]
-    if given.number("status-fd") >= 0:
-        flags.append(f"status-fd={given.number('status-fd')}")
-    return flags
-
-
-def _images(given: Given, dump_flags: Sequence[str] = (), **more: str | bool) -> CheckpointOptions:
-    namespace = given.text("empty-ns")
-    if namespace not in ("", "network"):
-        raise UsageError(f'--empty-ns: namespace "{namespace}" is not supported, only network')
-    flags = [*(name for name in _SWITCHES if given.flag(name)), *dump_flags]
-    if namespace:
-        flags.append("empty-ns=net")
+def _images(given: Given, **more: object) -> CheckpointOptions:
+    """Return the options that both commands have, and more. Raises UsageError."""
+    for namespace in given.list("empty-ns"):
+        if namespace != "network":
+            raise UsageError(f'namespace "{namespace}" is not supported by --empty-ns, only network')
+    mode = given.text("manage-cgroups-mode")
+    if mode and mode not in CGROUPS_MODES:
+        raise UsageError(f"invalid --manage-cgroups-mode {mode}: one of {', '.join(CGROUPS_MODES)}")
     return CheckpointOptions(
-        given.text("image-path") or os.path.join(os.getcwd(), "checkpoint"),
-        work_path=given.text("work-path"),
-        flags=flags,
-        **more,  # type: ignore[arg-type]
+        image_path=absolute(given.text("image-path")) or os.path.join(os.getcwd(), "checkpoint"),
+        work_path=absolute(given.text("work-path")),
+        tcp_established=given.flag("tcp-established"),
+        ext_unix_sk=given.flag("ext-unix-sk"),
+        shell_job=given.flag("shell-job"),
+        file_locks=given.flag("file-locks"),
+        auto_dedup=given.flag("auto-dedup"),
+        lazy_pages=given.flag("lazy-pages"),
+        cgroups_mode=mode,
+        **more,  # type: ignore[arg-type]  # by the names that CheckpointOptions has
     )
 
 
-_LABELS = ("lsm-profile", "lsm-mount-context")
+# checkpoint
 
 
 def _checkpoint(given: Given, settings: Settings) -> int:
     container = Container.load(settings.root, given.arguments[0], settings.log.warning)
-    if container.status() in {"created", "stopped"}:
-        raise WrongStatus(f"Container cannot be checkpointed in {container.status()} state")
+    if (status := container.status()) in {"created", "stopped"}:
+        raise WrongStatus(f"Container cannot be checkpointed in {status} state")
     options = _images(
         given,
-        _dump_flags(given),
-        parent_path=given.text("parent-path"),
         leave_running=given.flag("leave-running"),
         pre_dump=given.flag("pre-dump"),
+        tcp_skip_in_flight=given.flag("tcp-skip-in-flight"),
+        link_remap=given.flag("link-remap"),
+        page_server=_page_server(given.text("page-server")),
+        status_fd=_status_fd(given.number("status-fd")),
+        parent_path=given.text("parent-path"),
     )
-    checkpoint.checkpoint(container, options)
+    _check_parent(options)
+    checkpoint(container, options)
     if not (options.leave_running or options.pre_dump):
         container.delete(force=True)
+        notify.remove(settings.root, container.id)
     return 0
 
 
-def _restore(given: Given, settings: Settings) -> int:
-    container = checkpoint.restore(
-        settings.root,
-        given.arguments[0],
-        load_bundle(given),
-        CreateOptions(
-            pid_file=absolute(given.text("pid-file")),
-            systemd_cgroup=settings.systemd_cgroup,
-            rootless=settings.rootless,
-        ),
-        _images(given, [f"{name}={given.text(name)}" for name in _LABELS if given.text(name)]),
-    )
-    if given.flag("detach"):
-        container.close()
-        return 0
+def _check_parent(options: CheckpointOptions) -> None:
+    parent = options.parent_path
+    if os.path.isabs(parent):
+        raise UsageError("--parent-path must be relative, to the folder of the checkpoint")
+    if parent and not os.path.isdir(path := os.path.join(options.image_path, parent)):
+        raise UsageError(f"invalid --parent-path: {path}: no such directory")
+
+
+def _page_server(text: str) -> tuple[str, int] | None:
+    if not text:
+        return None
+    address, _, port = text.rpartition(":")
+    if not address or not port:
+        raise UsageError("Use --page-server ADDRESS:PORT to specify page server")
+    if not (port.isascii() and port.isdigit() and 0 < int(port) < 1 << 16):
+        raise UsageError(f"invalid port number of --page-server: {port}")
+    return address.removeprefix("[").removesuffix("]"), int(port)
+
+
+def _status_fd(fd: int) -> int:
+    if fd < 0:
+        return -1
     try:
-        return container.wait()
+        flags = fcntl(fd, F_GETFL)
+    except OSError as error:
+        raise UsageError(f"invalid --status-fd argument {fd}: {error.strerror}") from None
+    if not flags & (os.O_WRONLY | os.O_RDWR):
+        raise UsageError(f"invalid --status-fd argument {fd}: not writable")
+    return fd
+
+
+# restore
+
+
+def _restore(given: Given, settings: Settings) -> int:
+    bundle = load_bundle(given)
+    images = _images(
+        given, lsm_profile=given.text("lsm-profile"), lsm_mount_context=given.text("lsm-mount-context")
+    )
+    detached = given.flag("detach")
+    terminal = bundle.process.terminal
+    check_terminal(given, terminal=terminal, detached=detached)
+    if detached:
+        return _detached(given, settings, bundle, images)
+    if not given.flag("no-subreaper"):
+        set_child_subreaper()
+    with Caught() as caught:
+        if not terminal:
+            return _followed(given, settings, bundle, images, caught, None)
+        with Console() as console:
+            return _followed(given, settings, bundle, images, caught, console)
+
+
+def _detached(given: Given, settings: Settings, bundle: Bundle, images: CheckpointOptions) -> int:
+    socket = open_console_socket(given)
+    try:
+        restore(settings.root, given.arguments[0], bundle, _create_options(given, settings, socket), images)
+    finally:
+        if socket >= 0:
+            os.close(socket)
+    return 0
+
+
+def _followed(
+    given: Given,
+    settings: Settings,
+    bundle: Bundle,
+    images: CheckpointOptions,
+    caught: Caught,
+    console: Console | None,
+) -> int:
+    options = _create_options(given, settings, -1 if console is None else console.socket)
+    container = restore(settings.root, given.arguments[0], bundle, options, images)
+    container.warn = settings.log.warning
+    try:
+        if console is not None:
+            console.connect()
+        caught.pass_on = True
+        return follow(container.pid, container.open_pidfd(), caught, console)
     finally:
         container.delete(force=True)
 
+
+def _create_options(given: Given, settings: Settings, console_socket: int) -> CreateOptions:
+    return CreateOptions(
+        console_socket=console_socket,
+        pid_file=absolute(given.text("pid-file")),
+        systemd_cgroup=settings.systemd_cgroup,
+        rootless=settings.rootless,
+    )
+
+
+_CHECKPOINT_DESCRIPTION = """\
+The container stops and is deleted, unless it is left running; a checkpoint that
+fails changes nothing. What its mounts of the host's files, its joined network and
+its network devices hold is not saved. WebAssembly cannot be saved."""
+
+_RESTORE_DESCRIPTION = """\
+The bundle must be that of the container that was saved: its root filesystem is
+used as it is, and mounts of the host's files, limits and joined namespaces are
+what its config.json says now. prestart and createRuntime hooks run once the
+namespaces are there.
+
+Without --detach the exit status is the program's, or 128 + n when signal n
+ended it; signals are passed on to it; and with process.terminal our terminal
+becomes the container's."""
 
 COMMANDS = {
     "checkpoint": Command(
@@ -121,14 +217,16 @@ COMMANDS = {
         arguments="ID",
         least=1,
         most=1,
-        description="The container stops and is deleted, unless it is left running. WebAssembly cannot be saved.",
+        description=_CHECKPOINT_DESCRIPTION,
         options=(
             *_IMAGE_OPTIONS,
             Option("parent-path", "folder of an earlier --pre-dump, relative to the image's", value="FOLDER"),
             Option("leave-running", "let the container go on", kind=FLAG),
             Option("link-remap", "link deleted files that are open back while they are saved", kind=FLAG),
             Option("tcp-skip-in-flight", "skip TCP connections that are being made", kind=FLAG),
-            Option("page-server", "send memory pages to a server", value="ADDRESS:PORT"),
+            Option(
+                "page-server", "send memory pages there; with --lazy-pages serve them", value="ADDRESS:PORT"
+            ),
             Option("status-fd", "descriptor that is told when lazy pages are ready", kind=NUMBER, default=-1),
             Option("pre-dump", "save only memory, and let the container go on", kind=FLAG),
         ),
@@ -140,15 +238,16 @@ COMMANDS = {
         arguments="ID",
         least=1,
         most=1,
-        description="The bundle must be that of the container that was saved.",
+        description=_RESTORE_DESCRIPTION,
         options=(
             Option("bundle", "path of the bundle (default: the current folder)", short="b", value="FOLDER"),
+            CONSOLE_SOCKET,
             *_IMAGE_OPTIONS,
             DETACH,
             PID_FILE,
             Option("lsm-profile", "label of the restored processes, TYPE:NAME", value="PROFILE"),
             Option("lsm-mount-context", "SELinux context of the restored mounts", value="LABEL"),
-            Option("no-subreaper", "accepted as runc has it: we are the parent", kind=FLAG, hidden=True),
+            Option("no-subreaper", "leave the container's orphans to our own parent", kind=FLAG),
             Option("no-pivot", "accepted as runc has it: CRIU makes the root", kind=FLAG, hidden=True),
         ),
     ),

@@ -1,252 +1,254 @@
-"""Checkpoint and restore of native containers through CRIU's program.
+"""Checkpoint of a native container: CRIU writes its processes to an image, from which restore makes them anew.
 
-CRIU writes a process tree to files and makes it anew from them. What lies outside the container it must be told:
-the streams, the namespaces that were joined and the mounts that came from the host. Source: man 8 criu.
+What lies outside the container CRIU must be told: the streams it was given, the namespaces it joined and the
+mounts that show the host's files. Each gets a key in the image, for which restore names what takes its place.
 """
 
 from __future__ import annotations
 
 import os
+from posixpath import normpath
+from stat import S_ISCHR
 
-from runwasi.executor import limits
-from runwasi.executor.claim import claim
-from runwasi.executor.errors import ContainerError, Invalid, describe
-from runwasi.executor.settle import write_pid_file
+from runwasi.executor import criu
+from runwasi.executor.errors import ContainerError, Invalid
 from runwasi.executor.spawning import KINDS
 from runwasi.executor.status import require
-from runwasi.executor.undo import Undo
-from runwasi.linux import namespaces, process, sockets
-from runwasi.linux.mounts import MS_BIND, MS_REC, MS_SLAVE, mount
-from runwasi.oci.decode import parse_json
+from runwasi.executor.steps.mount_options import parse
+from runwasi.linux.beneath import open_in_root
+from runwasi.linux.mounts import mount_id, mounts_of
+from runwasi.linux.namespaces import CLONE_NEWNET
 from runwasi.oci.encode import dumps
-from runwasi.oci.record import replaced
+from runwasi.oci.record import Record
+from runwasi.proto.criu import Notification, PageServer, Request
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-    from typing import NoReturn
+    from collections.abc import Iterator
 
-    from runwasi.executor.bundle import Bundle
     from runwasi.executor.container import Container
-    from runwasi.executor.options import CreateOptions
-    from runwasi.oci.linux import Linux
+    from runwasi.oci.spec import Mount, Spec
 
 STREAMS = "descriptors.json"
-"""File of the image with what the container's 0, 1 and 2 were, as CRIU names them."""
+"""File of the image with what the container's 0, 1 and 2 were; runc has the same one."""
 
-_SEARCHED = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-# What host's files the mounts show is found out by CRIU itself, which follows their peer groups.
-_COMMON = ("--manage-cgroups=ignore", "--external", "mnt[]:ms", "--enable-external-sharing")
+INVENTORY = "inventory.img"
+"""File that CRIU's every image has."""
+
+EXTERNAL_KINDS = ("net", "pid")
+"""Kinds of joined namespaces that CRIU can leave to us; the others it saves and joins."""
+
+_TERMINALS = frozenset((4, 5, *range(136, 144)))  # majors of Documentation/admin-guide/devices.txt
 
 
-class CheckpointOptions:
-    """Options of checkpoint and restore, named as CRIU names them.
+class CheckpointOptions(Record):
+    """Options of checkpoint and restore, named as runc names them.
 
     image_path  folder of the image
-    work_path   folder of CRIU's log and other files, the image's own without
+    work_path   folder of CRIU's log and other files; the image's own without
     parent_path folder of an earlier pre-dump, relative to image_path
-    flags       those of CRIU's switches that were asked for: "tcp-established", "ext-unix-sk", "shell-job" ...
+    page_server address and port that memory pages are sent to
+    status_fd   descriptor that gets a zero byte once lazy pages can be fetched
     """
 
-    __slots__ = ("flags", "image_path", "leave_running", "parent_path", "pre_dump", "work_path")
-
-    def __init__(
-        self,
-        image_path: str,
-        *,
-        work_path: str = "",
-        parent_path: str = "",
-        flags: Sequence[str] = (),
-        leave_running: bool = False,
-        pre_dump: bool = False,
-    ) -> None:
-        self.image_path = os.path.abspath(image_path)
-        self.work_path = os.path.abspath(work_path or image_path)
-        self.parent_path = parent_path
-        self.flags = tuple(flags)
-        self.leave_running = leave_running
-        self.pre_dump = pre_dump
+    image_path: str
+    work_path: str = ""
+    parent_path: str = ""
+    leave_running: bool = False
+    pre_dump: bool = False
+    tcp_established: bool = False
+    tcp_skip_in_flight: bool = False
+    ext_unix_sk: bool = False
+    link_remap: bool = False
+    shell_job: bool = False
+    file_locks: bool = False
+    auto_dedup: bool = False
+    lazy_pages: bool = False
+    page_server: tuple[str, int] | None = None
+    status_fd: int = -1
+    cgroups_mode: str = ""
+    lsm_profile: str = ""
+    lsm_mount_context: str = ""
 
 
 def checkpoint(container: Container, options: CheckpointOptions) -> None:
-    """Write a running container to the image folder; unless it is left running, it has stopped then.
+    """Write a running or paused container to the image folder; unless it is left running, it has stopped then.
 
-    Raises WrongStatus, Invalid for a wasm container, ContainerError with CRIU's reason.
+    Raises WrongStatus, Invalid for a wasm container, ContainerError with CRIU's reason; it runs on then.
     """
     require("checkpoint", container.id, container.status())
-    if runs_wasm(container.pid):
-        raise Invalid(f"container {container.id} runs WebAssembly, which cannot be checkpointed")
-    os.makedirs(options.image_path, 0o700, exist_ok=True)
-    os.makedirs(options.work_path, 0o700, exist_ok=True)
-    streams = [_stream(container.pid, number) for number in (0, 1, 2)]
-    with open(f"{options.image_path}/{STREAMS}", "wb", 0) as file:
-        file.write(dumps(streams).encode())
-    arguments = ["pre-dump" if options.pre_dump else "dump", "--tree", str(container.pid)]
-    arguments += _places(options, "dump.log")
-    for stream in streams:
-        arguments += ["--external", stream]
-    for kind, inode in _joined(container.spec.linux, container.pid):
-        arguments += ["--external", f"{kind}[{inode}]:{_key(kind)}"]
-    if options.parent_path:
-        arguments += ["--prev-images-dir", options.parent_path]
-    if options.parent_path or options.pre_dump:
-        arguments += ["--track-mem"]
-    if options.leave_running:
-        arguments += ["--leave-running"]
-    _run([*arguments, *_COMMON, *_switches(options)], f"{options.work_path}/dump.log")
-
-
-def restore(
-    root: str, container_id: str, bundle: Bundle, options: CreateOptions, images: CheckpointOptions
-) -> Container:
-    """Bring a container back from an image folder, running; its first process is a child of ours.
-
-    Raises AlreadyExists, Invalid, SpecError or ContainerError with nothing left behind.
-    """
-    bundle.check()
-    if not os.path.isfile(f"{images.image_path}/{STREAMS}"):
-        raise Invalid(f"image {images.image_path}: not a checkpoint of a container, {STREAMS} is missing")
-    os.makedirs(images.work_path, 0o700, exist_ok=True)
-    with Undo() as undo:
-        container = claim(root, container_id, bundle, options, undo)
-        limits.apply(container.cgroup, bundle.spec.linux.resources)
-        pid = _restore(container, bundle, options, images)
-        container.save(replaced(container.saved, pid=pid, start_time=process.start_time(pid)))
-        if options.pid_file:
-            write_pid_file(options.pid_file, pid)
-        return container
-    raise AssertionError("unreachable")  # the block returns or raises
-
-
-def runs_wasm(pid: int) -> bool:
-    """Say whether the process is still this interpreter, and so runs a module rather than a program."""
-    try:
-        theirs, ours = os.stat(f"/proc/{pid}/exe"), os.stat("/proc/self/exe")
-    except OSError:
-        return False
-    return (theirs.st_dev, theirs.st_ino) == (ours.st_dev, ours.st_ino)
-
-
-def _restore(container: Container, bundle: Bundle, options: CreateOptions, images: CheckpointOptions) -> int:
-    """Have CRIU make the processes in the container's cgroup; return the first one's pid."""
-    pid_file = f"{images.work_path}/{container.id}.pid"
-    arguments = ["restore", "--restore-detached", "--restore-sibling", "--pidfile", pid_file]
-    arguments += [*_places(images, "restore.log"), "--root", bundle.rootfs]
-    streams = options.stdio.fds()
-    for stream, fd in zip(_streams(images.image_path), streams, strict=True):
-        arguments += ["--inherit-fd", f"fd[{fd}]:{stream}"]
-    opened = _open_joined(bundle.spec.linux)
-    for kind, fd in opened:
-        arguments += ["--inherit-fd", f"fd[{fd}]:{_key(kind)}"]
-    inherited = (*streams, *(fd for _, fd in opened))
-
-    def prepare() -> None:
-        container.cgroup.enter(os.getpid())
-        namespaces.unshare(namespaces.CLONE_NEWNS)
-        mount(None, "/", None, MS_SLAVE | MS_REC)
-        mount(bundle.rootfs, bundle.rootfs, None, MS_BIND | MS_REC)  # CRIU wants the root to be a mount
-        for fd in inherited:
-            os.set_inheritable(fd, True)
-
-    try:
-        _run([*arguments, *_COMMON, *_switches(images)], f"{images.work_path}/restore.log", prepare)
-    finally:
-        sockets.close_all(fd for _, fd in opened)
-    with open(pid_file, "rb", 0) as file:
-        pid = int(file.read())
-    os.unlink(pid_file)
-    return pid
-
-
-def _run(arguments: list[str], log: str, prepare: Callable[[], None] | None = None) -> None:
-    """Run CRIU to its end. Raises ContainerError with the first error in its log."""
-    program = _program()
-    child = process.fork_into()
-    if child is None:
-        _become(program, arguments, prepare)
-    code = process.reap(child.pidfd)
-    os.close(child.pidfd)
-    if code == _NOT_STARTED:
-        raise ContainerError(f"{program} could not be started")
-    if code:
-        raise ContainerError(
-            f"criu {arguments[0]} failed with status {code}: {_first_error(log)} (see {log})"
+    mounts = mounts_of(container.pid)
+    if _runs_wasm(container.pid, mounts):
+        raise Invalid(
+            f"container {container.id} runs WebAssembly, which cannot be checkpointed: its process is the engine's"
+            " and not of a program in the container, from which criu could bring it back"
         )
+    if options.lazy_pages:
+        criu.require_feature("lazy_pages", "--lazy-pages")
+    if options.pre_dump:
+        criu.require_feature("mem_track", "--pre-dump")
+    _make_folders(options)
+    streams = [_stream(container.pid, number, mounts) for number in (0, 1, 2)]
+    external = [key for stream in streams if (key := _external_stream(stream))]
+    if not options.pre_dump:
+        with open(f"{options.image_path}/{STREAMS}", "wb", 0) as file:
+            file.write(dumps(streams).encode())
+        external += _bind_mounts(container, mounts)
+    external += _joined(container)
+    with criu.Folders(options.image_path, options.work_path, "dump.log") as folders:
+        request = Request(
+            type=criu.PRE_DUMP if options.pre_dump else criu.DUMP,
+            opts=folders.options(
+                **common(options, container.spec),
+                pid=container.pid,
+                root=container.saved.rootfs,
+                external=external,
+                leave_running=options.leave_running,
+                tcp_skip_in_flight=options.tcp_skip_in_flight,
+                link_remap=options.link_remap,
+                parent_img=options.parent_path,
+                track_mem=bool(options.parent_path) or options.pre_dump,
+                freeze_cgroup=_freezer(container),
+                ps=_page_server(options),
+            ),
+        )
+        with criu.Service() as service:
+            service.ask(request, folders.log, lambda heard, _: tell_status(heard, options.status_fd))
 
 
-_NOT_STARTED = 127
+def common(options: CheckpointOptions, spec: Spec) -> dict[str, object]:
+    """Return CRIU's options that checkpoint and restore share."""
+    more: dict[str, object] = {}
+    if options.cgroups_mode:
+        more["manage_cgroups_mode"] = criu.CGROUPS_MODES[options.cgroups_mode]
+    return {
+        "tcp_established": options.tcp_established,
+        "ext_unix_sk": options.ext_unix_sk,
+        "shell_job": options.shell_job,
+        "file_locks": options.file_locks,
+        "auto_dedup": options.auto_dedup,
+        "lazy_pages": options.lazy_pages,
+        "orphan_pts_master": True,
+        # what a mount shows below a bind, and of which peer group it is, CRIU finds out by itself
+        "auto_ext_mnt": True,
+        "ext_sharing": True,
+        "ext_masters": True,
+        # network devices come from outside, by hooks or by path, and are there again before the sockets are
+        "empty_ns": CLONE_NEWNET,
+        "config_file": spec.annotations.get("org.criu.config", "/etc/criu/runwasi.conf"),
+        **more,
+    }
 
 
-def _become(program: str, arguments: list[str], prepare: Callable[[], None] | None) -> NoReturn:
-    try:
-        if prepare is not None:
-            prepare()
-        os.execv(program, [program, *arguments])
-    except OSError as error:
-        os.write(2, f"runwasi: {describe(error)}\n".encode())
-    os._exit(_NOT_STARTED)
+def is_bind(mount: Mount) -> bool:
+    """Say whether a mount of the configuration shows files of the host."""
+    return mount.type == "bind" or parse(mount.options).bind
 
 
-def _program() -> str:
-    for folder in _SEARCHED.split(":"):
-        if os.access(f"{folder}/criu", os.X_OK):
-            return f"{folder}/criu"
-    raise ContainerError("criu is not installed; checkpoint and restore are its work (package criu)")
+def mount_key(mount: Mount) -> str:
+    """Return the key of a bind mount in the image: its destination in the configuration."""
+    return normpath(f"/{mount.destination}")
 
 
-def _first_error(log: str) -> str:
-    try:
-        with open(log, encoding="utf-8", errors="replace") as file:
-            for line in file:
-                if "Error (" in line:
-                    return line.partition("Error ")[2].strip()
-    except OSError:
-        pass
-    return "no reason given"
-
-
-_EXTERNAL_KINDS = ("net", "pid")  # those that CRIU can leave to us
-
-
-def _key(kind: str) -> str:
+def namespace_key(kind: str) -> str:
+    """Return the key of a joined namespace in the image; runc has the same."""
     return f"extRoot{kind.capitalize()}NS"
 
 
-def _joined(linux: Linux, pid: int) -> list[tuple[str, int]]:
-    """Return kind and inode of each namespace that was joined and that CRIU must leave alone."""
-    kinds = [KINDS.get(item.type, item.type) for item in linux.namespaces if item.path]
-    return [(kind, os.stat(f"/proc/{pid}/ns/{kind}").st_ino) for kind in kinds if kind in _EXTERNAL_KINDS]
+def tell_status(heard: Notification, status_fd: int) -> None:
+    """Pass on that lazy pages can be fetched now."""
+    if heard.script == "status-ready" and status_fd >= 0:
+        os.write(status_fd, b"\0")
+        os.close(status_fd)
 
 
-def _open_joined(linux: Linux) -> list[tuple[str, int]]:
-    """Open the namespaces to join that CRIU leaves to us."""
-    found = []
-    for item in linux.namespaces:
-        kind = KINDS.get(item.type, item.type)
-        if item.path and kind in _EXTERNAL_KINDS:
-            found.append((kind, namespaces.open_namespace(item.path, kind)))
-    return found
+def _make_folders(options: CheckpointOptions) -> None:
+    for folder in (options.image_path, options.work_path):
+        if folder:
+            try:
+                os.makedirs(folder, 0o700, exist_ok=True)
+            except OSError as error:
+                raise ContainerError(f"folder {folder}: {error.strerror}", errno=error.errno or 0) from None
 
 
-def _stream(pid: int, number: int) -> str:
-    """Name a descriptor of a process as CRIU does: a pipe by its inode, another file by mount and inode."""
+def _runs_wasm(pid: int, mounts: dict[int, str]) -> bool:
+    """Say whether the process runs a module rather than a program: then its executable is this interpreter.
+
+    That is on no mount of the container, while a program without a name, which is on none either, has no link.
+    """
+    try:
+        fd = os.open(f"/proc/{pid}/exe", os.O_PATH | os.O_CLOEXEC)
+    except OSError:  # it is ending
+        return False
+    try:
+        found, ours = os.fstat(fd), os.stat("/proc/self/exe")
+        same = (found.st_dev, found.st_ino) == (ours.st_dev, ours.st_ino)
+        return same or (found.st_nlink > 0 and mount_id("self", fd) not in mounts)
+    finally:
+        os.close(fd)
+
+
+def _stream(pid: int, number: int, mounts: dict[int, str]) -> str:
+    """Name a stream: as CRIU does what came from outside, by its path what is the container's own."""
     path = f"/proc/{pid}/fd/{number}"
-    target = os.readlink(path)
+    try:
+        target = os.readlink(path)
+    except FileNotFoundError:  # closed by the program
+        return ""
     if target.startswith(("pipe:", "socket:")):
         return target
-    with open(f"/proc/{pid}/fdinfo/{number}", "rb", 0) as file:
-        mount_id = next(line.split()[1] for line in file.read().splitlines() if line.startswith(b"mnt_id:"))
-    return f"file[{int(mount_id):x}:{os.stat(path).st_ino:x}]"
+    on_mount = mount_id(pid, number)
+    if on_mount in mounts:
+        return target
+    found = os.stat(path)
+    if S_ISCHR(found.st_mode) and os.major(found.st_rdev) in _TERMINALS:
+        return f"tty[{found.st_rdev:x}:{found.st_dev:x}]"
+    return f"file[{on_mount:x}:{found.st_ino:x}]"
 
 
-def _streams(image_path: str) -> list[str]:
-    with open(f"{image_path}/{STREAMS}", "rb", 0) as file:
-        return [str(stream) for stream in parse_json(file.read())]
+def _external_stream(stream: str) -> str:
+    """Return what CRIU must be told at the dump about a stream: nothing of pipes and of the container's own files."""
+    if stream.startswith("socket:"):
+        return f"unix{stream.removeprefix('socket:')}"
+    return stream if stream.startswith(("file[", "tty[")) else ""
 
 
-def _places(options: CheckpointOptions, log: str) -> list[str]:
-    return ["--images-dir", options.image_path, "--work-dir", options.work_path, "--log-file", log, "-v4"]
+def _bind_mounts(container: Container, mounts: dict[int, str]) -> Iterator[str]:
+    """Yield each bind mount with its key; where a link of the image led it is known from the mount's id."""
+    root_fd = os.open(f"/proc/{container.pid}/root", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        for mount in container.spec.mounts:
+            if not is_bind(mount):
+                continue
+            try:
+                fd = open_in_root(root_fd, mount.destination, os.O_PATH)
+            except OSError:  # unmounted by the container
+                continue
+            try:
+                point = mounts.get(mount_id("self", fd), "/")
+            finally:
+                os.close(fd)
+            if point != "/":
+                yield f"mnt[{point}]:{mount_key(mount)}"
+    finally:
+        os.close(root_fd)
 
 
-def _switches(options: CheckpointOptions) -> list[str]:
-    return [f"--{flag}" for flag in options.flags]
+def _joined(container: Container) -> Iterator[str]:
+    """Yield each joined namespace with its key that CRIU must leave alone."""
+    for item in container.spec.linux.namespaces:
+        kind = KINDS.get(item.type, item.type)
+        if item.path and kind in EXTERNAL_KINDS:
+            yield f"{kind}[{os.stat(f'/proc/{container.pid}/ns/{kind}').st_ino}]:{namespace_key(kind)}"
+
+
+def _freezer(container: Container) -> str:
+    """Return the cgroup by which CRIU stops all processes at once, "" where there is no freezer."""
+    return container.cgroup.paths().get("freezer" if container.cgroup.version == 1 else "", "")
+
+
+def _page_server(options: CheckpointOptions) -> PageServer | None:
+    if options.page_server is None:
+        return None
+    address, port = options.page_server
+    return PageServer(address=address, port=port)

@@ -18,7 +18,7 @@ ALLOWED: dict[str, tuple[Status, ...]] = {
     "resume": ("paused",),
     "update": ("created", "running", "paused"),
     "delete": ("stopped",),
-    "checkpoint": ("running",),
+    "checkpoint": ("running", "paused"),
     "ps": ("created", "running", "paused", "stopped"),
     "events": ("created", "running", "paused"),
 }

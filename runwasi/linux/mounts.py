@@ -103,8 +103,25 @@ def mounted_below(path: str) -> list[str]:
 
 def mount_points() -> list[str]:
     """List every mount point of this namespace as we see it, in the order of mounting."""
-    with open("/proc/self/mountinfo", "rb") as file:
-        return [os.fsdecode(_unescape(line.split(b" ", 5)[4])) for line in file]
+    return list(mounts_of("self").values())
+
+
+def mounts_of(pid: int | str) -> dict[int, str]:
+    """Return the mount points that a process sees, by the ids of the mounts, in the order of mounting.
+
+    Source: man 5 proc, /proc/[pid]/mountinfo.
+    """
+    with open(f"/proc/{pid}/mountinfo", "rb") as file:
+        fields = [line.split(b" ", 5) for line in file]
+    return {int(line[0]): os.fsdecode(_unescape(line[4])) for line in fields}
+
+
+def mount_id(pid: int | str, fd: int) -> int:
+    """Return the id of the mount that an open descriptor of a process is on. Raises OSError when it is not open."""
+    with open(f"/proc/{pid}/fdinfo/{fd}", "rb", 0) as file:
+        return next(
+            int(line.split()[1]) for line in file.read(4096).splitlines() if line.startswith(b"mnt_id:")
+        )
 
 
 def _unescape(field: bytes) -> bytes:

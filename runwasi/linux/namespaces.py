@@ -6,6 +6,7 @@ import os
 from fcntl import ioctl
 
 from runwasi.linux.libc import check, libc
+from runwasi.linux.mounts import MS_REC, MS_SLAVE, mount
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -118,3 +119,24 @@ class entered:  # noqa: N801 - reads as a statement: with entered(fd, "net")
             setns(self._back, self._flag)
         finally:
             os.close(self._back)
+
+
+class private_mounts:  # noqa: N801 - reads as a statement: with private_mounts()
+    """Be in a new mount namespace for a while, where nothing we mount is seen by others; children stay there.
+
+    The caller must have one thread. Raises OSError.
+    """
+
+    __slots__ = ("_back", "_cwd")
+
+    def __enter__(self) -> None:
+        self._back = os.open("/proc/self/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
+        self._cwd = os.open(".", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        unshare(CLONE_NEWNS)
+        mount(None, "/", None, MS_SLAVE | MS_REC)
+
+    def __exit__(self, *exception: object) -> None:
+        setns(self._back, CLONE_NEWNS)  # which leaves us at its root
+        os.fchdir(self._cwd)
+        os.close(self._back)
+        os.close(self._cwd)

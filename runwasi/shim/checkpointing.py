@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from runwasi.executor import checkpoint as executor
+from runwasi.executor.criu import CGROUPS_MODES
+from runwasi.executor.errors import Invalid
 from runwasi.proto.options import CheckpointOptions
 from runwasi.shim import background
 
@@ -15,12 +17,8 @@ if TYPE_CHECKING:
     from runwasi.proto.task import CheckpointTaskRequest
     from runwasi.shim.reactor import Reactor
 
-_SWITCHES = {
-    "open_tcp": "tcp-established",
-    "external_unix_sockets": "ext-unix-sk",
-    "terminal": "shell-job",
-    "file_locks": "file-locks",
-}
+WORK = "criu-work"
+"""Folder of the bundle for CRIU's logs, which are no part of the image that containerd stores."""
 
 
 def checkpoint(
@@ -29,13 +27,26 @@ def checkpoint(
     request: CheckpointTaskRequest,
     done: Callable[[ContainerError | None], None],
 ) -> None:
-    """Write the container to the request's path; done gets the error, if any. Raises WireError."""
+    """Write the container to the request's path; done gets the error, if any. Raises Invalid or WireError."""
     asked = CheckpointOptions.decode(request.options.value if request.options else b"")
-    options = executor.CheckpointOptions(
-        request.path,
-        work_path=asked.work_path,
+    options = _options(request.path, asked, container.bundle)
+    background.run(reactor, lambda: executor.checkpoint(container, options), done)
+
+
+def _options(path: str, asked: CheckpointOptions, bundle: str) -> executor.CheckpointOptions:
+    if asked.cgroups_mode and asked.cgroups_mode not in CGROUPS_MODES:
+        raise Invalid(f"checkpoint: invalid cgroups mode {asked.cgroups_mode}")
+    for namespace in asked.empty_namespaces:
+        if namespace != "network":
+            raise Invalid(f"checkpoint: namespace {namespace} cannot be left out, only network")
+    return executor.CheckpointOptions(
+        image_path=path,
+        work_path=asked.work_path or f"{bundle}/{WORK}",
         parent_path=asked.parent_path,
-        flags=[switch for name, switch in _SWITCHES.items() if getattr(asked, name)],
+        tcp_established=asked.open_tcp,
+        ext_unix_sk=asked.external_unix_sockets,
+        shell_job=asked.terminal,
+        file_locks=asked.file_locks,
+        cgroups_mode=asked.cgroups_mode,
         leave_running=not asked.exit,
     )
-    background.run(reactor, lambda: executor.checkpoint(container, options), done)

@@ -1,0 +1,201 @@
+"""CRIU as a service: a child that is asked one thing over a socket and tells how it goes until it has answered.
+
+`criu swrk` rather than its command line, because only so it asks for what an operator wants done meanwhile, the
+network of a restored container for one, and hands over the terminals it makes. Messages: proto/criu.proto.
+Source: criu.org/RPC, man 8 criu.
+"""
+
+from __future__ import annotations
+
+import os
+
+from runwasi.executor.errors import ContainerError, describe
+from runwasi.linux import process, sockets
+from runwasi.proto.criu import Features, Notification, Options, Request, Response
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from typing import NoReturn, Self
+
+    Heard = Callable[[Notification, list[int]], None]
+
+DUMP, RESTORE, NOTIFY, FEATURE_CHECK, PRE_DUMP = 1, 2, 6, 9, 13  # PRE_DUMP is CRIU's SINGLE_PRE_DUMP
+
+# What is written as nothing at all would be the default; this number is 0 once it is cut to its 64 bits.
+_IGNORE = 1 << 64
+CGROUPS_MODES = {"ignore": _IGNORE, "soft": 3, "full": 4, "strict": 5}
+"""What CRIU does with cgroups, by the names that man 8 criu has for --manage-cgroups."""
+
+_SEARCHED = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+_MAX_MESSAGE = 65536
+_LOG_LEVEL = 4
+
+
+def _nothing_heard(_notification: Notification, _fds: list[int]) -> None:
+    """Take note of nothing."""
+
+
+class Folders:
+    """The two folders a request names by descriptor; owned until the end of the block.
+
+    CRIU mounts there, so they are opened in its mount namespace.
+
+    images  where the image is
+    work    where the log goes; the same folder when there is no other
+    log     the path of the log file
+    """
+
+    def __init__(self, images: str, work: str, log_name: str) -> None:
+        self.images, self._image_fd = images, -1
+        self.work, self._work_fd = work or images, -1
+        self._log_name = log_name
+        self.log = f"{self.work}/{log_name}"
+
+    def __enter__(self) -> Self:
+        self._image_fd = _opened(self.images)
+        try:
+            self._work_fd = _opened(self.work)
+        except ContainerError:
+            os.close(self._image_fd)
+            raise
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        os.close(self._image_fd)
+        os.close(self._work_fd)
+
+    def options(self, **more: object) -> Options:
+        """Return the options of a request with these folders, the log, and whatever more is given."""
+        return Options(
+            images_dir_fd=self._image_fd,
+            work_dir_fd=self._work_fd,
+            log_level=_LOG_LEVEL,
+            log_file=self._log_name,
+            notify_scripts=True,
+            **more,  # type: ignore[arg-type]  # the caller's, by the names that Options has
+        )
+
+
+def _opened(folder: str) -> int:
+    try:
+        return os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError as error:
+        raise ContainerError(f"folder {describe(error)}", errno=error.errno or 0) from None
+
+
+class Service:
+    """A criu that waits for one request. Its end is waited for when the block ends.
+
+    It gets the inherited descriptors by their numbers. Raises ContainerError when there is no criu.
+    """
+
+    def __init__(self, inherited: Iterable[int] = ()) -> None:
+        program = _program()
+        self._socket, theirs = sockets.socket_pair()
+        child = process.fork_into(process.CLONE_CLEAR_SIGHAND)
+        if child is None:
+            _become(program, theirs, inherited)
+        os.close(theirs)
+        self.pid = child.pid
+        self._pidfd = child.pidfd
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        os.close(self._socket)
+        process.reap(self._pidfd)
+        os.close(self._pidfd)
+
+    def ask(self, request: Request, log: str = "", heard: Heard = _nothing_heard) -> Response:
+        """Send a request and return the answer; what criu tells meanwhile is heard, with what it sends along.
+
+        An error that heard raises makes criu take back what it did, and is raised here then. Raises
+        ContainerError with criu's reason and the log that tells more.
+        """
+        objection: Exception | None = None
+        self._send(request)
+        while True:
+            response, fds = self._receive()
+            if response.type != NOTIFY or response.notify is None:
+                break
+            try:
+                heard(response.notify, fds)
+            except (ContainerError, OSError) as error:
+                objection = error
+            finally:
+                sockets.close_all(fds)
+            self._send(Request(type=NOTIFY, notify_success=objection is None))
+        if response.success:
+            return response
+        raise objection or ContainerError(_failure(request, response, log))
+
+    def _send(self, request: Request) -> None:
+        try:
+            sockets.send_fds(self._socket, request.encode(), ())
+        except (BrokenPipeError, ConnectionResetError):
+            pass  # it ended: what it said before can still be read
+
+    def _receive(self) -> tuple[Response, list[int]]:
+        try:
+            data, fds = sockets.receive_fds(self._socket, _MAX_MESSAGE)
+        except ConnectionResetError:
+            data, fds = b"", []
+        return Response.decode(data), fds  # nothing at all reads as a failure without a reason
+
+
+def require_feature(name: str, purpose: str) -> None:
+    """Raise ContainerError unless this criu on this kernel has a feature, by its name in criu's messages."""
+    with Service() as service:
+        asked = Request(type=FEATURE_CHECK, features=Features(**{name: True}))
+        answer = service.ask(asked)
+    if answer.features is None or not getattr(answer.features, name):
+        raise ContainerError(f"{purpose} is not supported by this host's criu and kernel ({name})")
+
+
+def _become(program: str, socket: int, inherited: Iterable[int]) -> NoReturn:
+    """Turn this child into criu; a failure is told as criu would tell its own."""
+    try:
+        kept = (socket, *inherited)
+        process.close_fds_except({0, 1, 2, *kept})
+        for fd in kept:
+            os.set_inheritable(fd, True)
+        os.execv(program, [program, "swrk", str(socket)])
+    except OSError as error:
+        sockets.send_fds(socket, Response(cr_errmsg=describe(error)).encode(), ())
+    finally:
+        os._exit(1)
+
+
+def _program() -> str:
+    for folder in os.environ.get("PATH", _SEARCHED).split(":"):
+        if os.access(f"{folder}/criu", os.X_OK):
+            return f"{folder}/criu"
+    raise ContainerError(
+        "criu is not installed (not found in PATH); checkpoint and restore are its work (package criu)"
+    )
+
+
+_NAMES = {DUMP: "dump", PRE_DUMP: "pre-dump", RESTORE: "restore", FEATURE_CHECK: "feature check"}
+
+
+def _failure(request: Request, response: Response, log: str) -> str:
+    reason = response.cr_errmsg or _last_error(log)
+    if not reason and response.cr_errno:
+        reason = os.strerror(response.cr_errno)
+    told = f" (see {log})" if os.path.exists(log) else ""
+    return f"criu {_NAMES[request.type]} failed: {' '.join(reason.split()) or 'no reason given'}{told}"
+
+
+def _last_error(log: str) -> str:
+    """Return the last error in the log: what stops criu before it can keep the first, which it counts from later."""
+    found = ""
+    try:
+        with open(log, encoding="utf-8", errors="replace") as file:
+            for line in file:
+                if "Error (" in line:
+                    found = line.partition("Error ")[2]
+    except OSError:
+        pass
+    return found
