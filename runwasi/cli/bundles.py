@@ -97,8 +97,10 @@ def _tell_details(settings: Settings, bundle: Bundle, container: Container) -> N
     settings.log.debug(f"container {container.id} is created, its process is {container.pid}")
     if bundle.spec.linux.seccomp is not None:
         from runwasi.executor.seccomp_profile import filter_flags  # late: only --debug
+        from runwasi.linux.seccomp import FLAG_TSYNC
 
-        settings.log.debug(f"seccomp filter flags: {filter_flags(bundle.spec.linux.seccomp)}")
+        flags = filter_flags(bundle.spec.linux.seccomp) & ~FLAG_TSYNC  # which runc's number never has
+        settings.log.debug(f"seccomp filter flags: {flags}")
 
 
 def warn_of_capabilities(settings: Settings, wanted: Capabilities | None) -> None:

@@ -49,7 +49,7 @@ def _exec(given: Given, settings: Settings) -> int:
     if detached:
         socket = open_console_socket(given)
         try:
-            _start(given, container, process, preserved, socket)
+            _start(given, settings, container, process, preserved, socket)
         finally:
             if socket >= 0:
                 os.close(socket)
@@ -57,17 +57,22 @@ def _exec(given: Given, settings: Settings) -> int:
     with Caught() as caught:
         if not process.terminal:
             caught.pass_on = True
-            started = _start(given, container, process, preserved, -1)
+            started = _start(given, settings, container, process, preserved, -1)
             return follow(started.pid, started.pidfd, caught)
         with Console() as console:
             caught.pass_on = True
-            started = _start(given, container, process, preserved, console.socket)
+            started = _start(given, settings, container, process, preserved, console.socket)
             console.connect()
             return follow(started.pid, started.pidfd, caught, console)
 
 
 def _start(
-    given: Given, container: Container, process: Process, preserved: int, console_socket: int
+    given: Given,
+    settings: Settings,
+    container: Container,
+    process: Process,
+    preserved: int,
+    console_socket: int,
 ) -> Child:
     started = execute(
         container,
@@ -80,6 +85,7 @@ def _start(
             ignore_paused=given.flag("ignore-paused"),
         ),
     )
+    settings.log.debug(f"process {started.pid} runs in container {container.id}")
     if given.text("pidfd-socket"):
         activation.send_pidfd(given.text("pidfd-socket"), started.pidfd)
     return started

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 
 from runwasi.cli import notify
 from runwasi.cli.activation import listen_fds
@@ -19,6 +20,7 @@ from runwasi.cli.bundles import (
 )
 from runwasi.cli.options import FLAG, Command, Option
 from runwasi.cli.signals import Caught
+from runwasi.executor.errors import ContainerError
 from runwasi.executor.undo import Undo
 from runwasi.linux.process import set_child_subreaper
 
@@ -28,6 +30,11 @@ if TYPE_CHECKING:
     from runwasi.cli.settings import Settings
     from runwasi.executor.bundle import Bundle
     from runwasi.executor.container import Container
+
+# The step in which a program is found not to be executable after all, a script whose interpreter is missing. That
+# and its exit status stand for the program's own words and status, as with runc: nothing of ours went wrong.
+_LAST_STEP = "run_workload"
+_NOT_EXECUTED = 255
 
 
 def _run(given: Given, settings: Settings) -> int:
@@ -87,6 +94,11 @@ def _followed(
         caught.pass_on = True
         container.start()
         return follow(container.pid, container.pidfd, caught, console, relay)
+    except ContainerError as error:
+        if error.step != _LAST_STEP:
+            raise
+        sys.stderr.write(f"{error}\n")
+        return _NOT_EXECUTED
     finally:
         if not given.flag("keep"):
             _delete(container, settings)

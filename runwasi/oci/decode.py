@@ -2,8 +2,8 @@
 
 The C scanner of the standard library is used without its `json` package, which imports `re` (5 ms, more than
 a container's kernel work). A record type's annotations are turned into converters once, when it is first met.
-Members set to null are absent, as they are to every Go program that writes these documents; unknown members
-are ignored (runtime-spec config.md#extensibility).
+Members set to null are absent, and the case of their names does not matter, as with every Go program that reads
+or writes these documents; unknown members are ignored (runtime-spec config.md#extensibility).
 """
 
 from __future__ import annotations
@@ -145,7 +145,7 @@ def _record(record_type: type[R], value: Any) -> R:
     key = ""
     try:
         for key, item in value.items():
-            step = plan.steps.get(key)
+            step = plan.steps.get(key) or plan.step_of_any_case(key)
             if step is not None and item is not None and not (item == "" and step[2]):
                 members[step[0]] = step[1](item)
     except SpecError as error:
@@ -164,7 +164,7 @@ def _record(record_type: type[R], value: Any) -> R:
 class _Plan:
     """How one record type is decoded: (member, converter, whether "" means absent) by JSON name."""
 
-    __slots__ = ("check", "noun", "required", "steps")
+    __slots__ = ("_folded", "check", "noun", "required", "steps")
 
     def __init__(self, record_type: type[Record]) -> None:
         self.steps: dict[str, tuple[str, Converter, bool]] = {}
@@ -178,6 +178,13 @@ class _Plan:
             self.steps[json_name(record_type, name)] = (name, convert, empty_is_absent)
         self.check: Callable[[Any], None] | None = getattr(record_type, "check", None)
         self.noun = record_type.noun
+        self._folded: dict[str, tuple[str, Converter, bool]] = {}
+
+    def step_of_any_case(self, key: str) -> tuple[str, Converter, bool] | None:
+        """Return the step for a name that is none of ours by the letter: `pagesize` is pageSize."""
+        if not self._folded:
+            self._folded = {name.lower(): step for name, step in self.steps.items()}
+        return self._folded.get(key.lower())
 
     def words(self, key: str) -> str:
         """Return what an error about a member begins with, for the few types whose errors callers search."""

@@ -29,8 +29,11 @@ class DeviceRule(Record):
     access: str | None = None
 
     def check(self) -> None:
-        """Refuse an access that is not made of r, w and m; a rule for all devices is for all access."""
-        if self.access and self.type not in {None, "a"} and set(self.access) - set("rwm"):
+        """Refuse an access with none of r, w and m; a rule for all devices is for all access.
+
+        Other letters beside those mean nothing, as for runc: "rwa" is "rw".
+        """
+        if self.access and self.type not in {None, "a"} and not set(self.access) & set("rwm"):
             raise SpecError(".access", f"must be made of r, w and m, not {quoted(self.access)}")
 
 

@@ -118,6 +118,16 @@ def test_a_program_that_cannot_run_is_status_255_with_the_words_engines_know(
     assert message in refused.stderr.lower() or message in refused.stderr
 
 
+def test_with_debug_it_tells_the_process(
+    runwasi: Runtime, bundle: BundleMaker, container_id: str, folder: Path
+) -> None:
+    Detached(runwasi, bundle(["sleep", "1000"]), container_id).run()
+    options = ("--pid-file", folder / "pid")
+    said = runwasi("exec", *options, container_id, "true", options=("--debug",)).stderr
+    assert "level=debug" in said
+    assert f"process {(folder / 'pid').read_text()} runs in container {container_id}" in said
+
+
 def test_without_a_program_it_says_so(execute: Exec) -> None:
     refused = execute([], check=False)
     assert refused.returncode == 255

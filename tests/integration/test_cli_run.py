@@ -33,6 +33,17 @@ def test_death_by_a_signal_is_128_and_the_signal(
     assert oci_runtime("run", "--bundle", made.path, container_id, check=False).returncode == 137
 
 
+def test_a_script_without_its_interpreter_speaks_for_itself(
+    runwasi: Runtime, bundle: BundleMaker, container_id: str
+) -> None:
+    made = bundle(["/script"])
+    script = made.rootfs / "script"
+    script.write_text("#!/no/such/interpreter\n")
+    script.chmod(0o755)
+    done = runwasi("run", "--bundle", made.path, container_id, check=False)
+    assert (done.returncode, done.stderr) == (255, "exec /script: no such file or directory\n")
+
+
 def test_streams_pass_through(oci_runtime: Runtime, bundle: BundleMaker, container_id: str) -> None:
     made = bundle(["sh", "-c", "cat; echo out; echo err >&2"])
     done = oci_runtime("run", "--bundle", made.path, container_id, stdin=b"in\n")

@@ -149,8 +149,9 @@ def test_an_agent_that_is_not_there_fails_the_start_by_name(
         ({"flags": []}, 0),
         ({"flags": ["SECCOMP_FILTER_FLAG_LOG"]}, 2),
         ({"flags": ["SECCOMP_FILTER_FLAG_SPEC_ALLOW"]}, 4),
+        ({"flags": ["SECCOMP_FILTER_FLAG_TSYNC"]}, 0),
     ],
-    ids=["absent", "none", "log", "spec_allow"],
+    ids=["absent", "none", "log", "spec_allow", "tsync"],
 )
 def test_only_absent_flags_are_left_to_the_runtime(
     runwasi: Runtime, bundle: BundleMaker, container_id: str, flags: dict[str, Any], passed: int

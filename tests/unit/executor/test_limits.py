@@ -10,7 +10,7 @@ from runwasi.executor import limits
 from runwasi.executor.limits_v1 import pids_max
 from runwasi.executor.limits_v2 import cpu_max, cpu_weight, io_weight, swap_max
 from runwasi.oci.decode import SpecError
-from runwasi.oci.resources import BlockIo, Cpu, Memory, Resources, ThrottleDevice, WeightDevice
+from runwasi.oci.resources import BlockIo, Cpu, DeviceRule, Memory, Resources, ThrottleDevice, WeightDevice
 
 
 class Recorder:
@@ -181,3 +181,9 @@ def test_every_container_may_use_the_standard_devices() -> None:
         ("c", 5, 2),
         ("c", 136, -1),
     }
+
+
+def test_other_letters_than_r_w_and_m_give_no_access() -> None:
+    ours = Resources(devices=(DeviceRule(allow=True, type="c", access="rwa"),))
+    plain = Resources(devices=(DeviceRule(allow=True, type="c", access="rw"),))
+    assert limits.device_rules(ours)[0].access == limits.device_rules(plain)[0].access

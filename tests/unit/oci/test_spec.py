@@ -75,6 +75,18 @@ def test_unknown_members_are_ignored() -> None:
     assert load(document) == load(full_config())
 
 
+def test_names_are_known_in_any_case() -> None:
+    limits = [{"pagesize": "2MB", "LIMIT": 4096}]
+    loaded = load(minimal(Linux={"Resources": {"hugepagelimits": limits}}))
+    assert loaded.linux.resources is not None
+    (limit,) = loaded.linux.resources.hugepage_limits
+    assert (limit.page_size, limit.limit) == ("2MB", 4096)
+
+
+def test_of_one_name_in_two_cases_the_last_counts() -> None:
+    assert load({**linux("uts"), "hostname": "first", "hostName": "last"}).hostname == "last"
+
+
 def test_null_is_the_same_as_absent() -> None:
     assert load(minimal(process=None, mounts=None, linux=None, annotations=None)) == load(minimal())
 
@@ -211,7 +223,7 @@ def test_other_roots_are_accepted(path: str) -> None:
         (linux(resources={"unified": {"../x.y": "1"}}), '$.linux.resources.unified["../x.y"]: '),
         (linux(resources={"hugepageLimits": [{"pageSize": "../2MB", "limit": 1}]}), "$.linux.resources.huge"),
         (
-            linux(resources={"devices": [{"allow": True, "type": "c", "access": "rx"}]}),
+            linux(resources={"devices": [{"allow": True, "type": "c", "access": "x"}]}),
             "$.linux.resources.devices[0].access: must be made of r, w and m",
         ),
         (
