@@ -1,9 +1,11 @@
 """Write the programs that users and containerd start, as small Python files.
 
 A pip console script spends 15 to 20 ms before its first line of ours: site.py, .pth files, the package
-metadata. These start the interpreter with -I -S and add the one folder they need, which takes 7 ms.
+metadata. These start the interpreter with -I -S and add the one folder they need, which takes 7 ms. Installed
+ones read their modules from packs, see runwasi/bytecode.py; those of a work tree must see its files change.
 
-    launchers.py write  --python /usr/bin/python3.11 --bin build/bin --path FOLDER [--path FOLDER ...]
+    launchers.py pack   --into FOLDER --path FOLDER
+    launchers.py write  --python /usr/bin/python3.11 --bin FOLDER --path FOLDER [--path FOLDER ...] [--packs FOLDER]
     launchers.py remove --bin /usr/local/bin
 """
 
@@ -11,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import subprocess
 import sys
 
 ENGINES = ("wasmtime", "wasmedge", "wasmer")
@@ -23,7 +26,7 @@ import gc, os, sys
 
 gc.disable()  # nothing that a start makes is garbage before its end
 sys.path += {folders!r}
-from {module} import {function}
+{prelude}from {module} import {function}
 
 status = {function}({arguments})
 sys.stdout.flush()
@@ -31,23 +34,82 @@ os._exit(status)  # taking the interpreter down would cost 3 ms
 """
 
 
-def programs() -> dict[str, tuple[str, str, str]]:
-    """Every program's name, with the module and the function that it calls, and the arguments of the call."""
+# Pack -> the modules that its program imports at every start. The server's are those of a pod's first container;
+# the node daemon forks it.
+PACKS = {
+    "cli": (
+        "runwasi.cli.main",
+        "runwasi.cli.lifecycle",
+        "runwasi.cli.run",
+        "runwasi.executor.init",
+        "runwasi.executor.limits_v1",
+        "runwasi.executor.limits_v2",
+        "runwasi.linux.cgroups.devices",
+        "runwasi.linux.cgroups.v1",
+        "runwasi.linux.cgroups.v2",
+        "runwasi.linux.network",
+    ),
+    "shim": (
+        "runwasi.shim.main",
+        "runwasi.shim.client",
+        "runwasi.shim.cleanup",
+        "runwasi.shim.handover",
+        "runwasi.shim.spawn",
+    ),
+    "server": (
+        "runwasi.shim.server",
+        "runwasi.executor.limits_v1",
+        "runwasi.executor.limits_v2",
+        "runwasi.linux.cgroups.devices",
+        "runwasi.linux.cgroups.v1",
+        "runwasi.linux.cgroups.v2",
+        "runwasi.linux.network",
+    ),
+}
+
+_PACK = """\
+import sys
+sys.path.append(sys.argv[1])
+from runwasi.bytecode import pack
+sys.stdout.buffer.write(pack(sys.argv[2:]))"""
+
+
+class Program:
+    """A program: the function that it calls, that call's arguments, and the pack it reads, "" for none."""
+
+    def __init__(self, module: str, function: str, arguments: str = "", pack: str = "") -> None:
+        self.module = module
+        self.function = function
+        self.arguments = arguments
+        self.pack = pack
+
+
+def programs() -> dict[str, Program]:
+    """Return every program by its name."""
     table = {
-        "runwasi": ("runwasi.cli.main", "main", ""),
-        "oci-tar-builder": ("runwasi.cli.image", "tar_builder_main", ""),
+        "runwasi": Program("runwasi.cli.main", "main", pack="cli"),
+        "oci-tar-builder": Program("runwasi.cli.image", "tar_builder_main"),
     }
     for engine in ENGINES:
-        table[f"containerd-shim-{engine}-v1"] = ("runwasi.shim.main", "main", f'"{engine}"')
-        table[f"containerd-shim-{engine}d-v1"] = ("runwasi.shim.client", "main", f'"{engine}"')
-        table[f"containerd-{engine}d"] = ("runwasi.shim.daemon", "main", f'"{engine}"')
+        quoted = f'"{engine}"'
+        table[f"containerd-shim-{engine}-v1"] = Program("runwasi.shim.main", "main", quoted, "shim")
+        table[f"containerd-shim-{engine}d-v1"] = Program("runwasi.shim.client", "main", quoted, "shim")
+        table[f"containerd-{engine}d"] = Program("runwasi.shim.daemon", "main", quoted, "shim")
     return table
 
 
-def write(bin_folder: str, python: str, folders: list[str]) -> None:
+def pack(into: str, folder: str) -> None:
+    """Pack the compiled modules below folder, each pack in an interpreter of its own, this one's version."""
+    os.makedirs(into, exist_ok=True)
+    for name, roots in PACKS.items():
+        with open(os.path.join(into, name), "wb") as file:
+            subprocess.run([sys.executable, "-IS", "-c", _PACK, folder, *roots], stdout=file, check=True)
+
+
+def write(bin_folder: str, python: str, folders: list[str], packs: str) -> None:
     """Write every launcher into bin_folder, by renames, so that one being executed is never half there."""
     os.makedirs(bin_folder, exist_ok=True)
-    for name, (module, function, arguments) in programs().items():
+    for name, program in programs().items():
         path = os.path.join(bin_folder, name)
         with open(path + ".new", "w", encoding="utf-8") as file:
             file.write(
@@ -55,13 +117,21 @@ def write(bin_folder: str, python: str, folders: list[str]) -> None:
                     python=python,
                     mark=_MARK,
                     folders=folders,
-                    module=module,
-                    function=function,
-                    arguments=arguments,
+                    prelude=_prelude(f"{packs}/{program.pack}") if packs and program.pack else "",
+                    module=program.module,
+                    function=program.function,
+                    arguments=program.arguments,
                 )
             )
         os.chmod(path + ".new", 0o755)
         os.replace(path + ".new", path)
+
+
+def _prelude(pack: str) -> str:
+    sys.path.append(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+    from runwasi.bytecode import prelude  # late: from the work tree that this file is in
+
+    return prelude(pack)
 
 
 def remove(bin_folder: str) -> None:
@@ -84,15 +154,20 @@ def _is_ours(path: str) -> bool:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("action", choices=["write", "remove"])
-    parser.add_argument("--bin", required=True, help="the folder of the programs")
+    parser.add_argument("action", choices=["pack", "write", "remove"])
+    parser.add_argument("--bin", help="the folder of the programs")
+    parser.add_argument("--into", help="the folder of the packs to make")
+    parser.add_argument("--packs", default="", help="the folder of the packs that the programs read")
     parser.add_argument("--python", default=sys.executable, help="the interpreter they start")
     parser.add_argument("--path", action="append", default=[], help="a folder to import from, in order")
     given = parser.parse_args()
+    folders = [os.path.abspath(folder) for folder in given.path]
     if given.action == "remove":
         remove(given.bin)
+    elif given.action == "pack":
+        pack(given.into, *folders)
     else:
-        write(given.bin, given.python, [os.path.abspath(folder) for folder in given.path])
+        write(given.bin, given.python, folders, given.packs)
 
 
 if __name__ == "__main__":

@@ -11,12 +11,12 @@ import select
 from _signal import SIGKILL  # type: ignore[import-not-found]  # the module signal adds enumerations, 3 ms
 
 from runwasi.executor import hooks, limits
+from runwasi.executor.child import become_init
 from runwasi.executor.claim import claim
 from runwasi.executor.container import Container
 from runwasi.executor.context import InitContext
 from runwasi.executor.conversation import END, Conversation, end_child, engine_of
 from runwasi.executor.errors import ContainerError, asked_by
-from runwasi.executor.init import INIT_STEPS, run_steps
 from runwasi.executor.protocol import CREATE_RUNTIME, PRIORITIES, READY, Channel, Message
 from runwasi.executor.settle import (
     compiled_filter,
@@ -136,12 +136,14 @@ class Creation:
         doors = None
         try:
             self._prepare(context, plan)
+            if plan.makes("user") or plan.joins("user"):
+                import runwasi.executor.init  # noqa: F401  now: in there our files may be out of reach
             doors = open_doors(plan, self.container.cgroup)
             if doors:
                 context.cgroup_tasks = doors.tasks
             child = spawn(plan, doors)
             if child is None:
-                run_steps(context, INIT_STEPS)
+                become_init(context)
             self._enters_by_itself = doors is not None and not doors.shut
         finally:
             if doors:

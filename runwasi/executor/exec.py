@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import os
 
+from runwasi.executor.child import become_exec
 from runwasi.executor.context import ChildContext
 from runwasi.executor.conversation import END, Conversation, end_child, engine_of
 from runwasi.executor.errors import ContainerError, Invalid, describe
-from runwasi.executor.init import EXEC_STEPS, run_steps
 from runwasi.executor.options import CreateOptions
 from runwasi.executor.protocol import PRIORITIES, READY, Channel
 from runwasi.executor.settle import (
@@ -114,10 +114,12 @@ def _fork(
         ) from None
     try:
         _prepare(context, container, plan, options)
+        if plan.joins("user"):
+            import runwasi.executor.init  # noqa: F401  now: in there our files may be out of reach
         context.cgroup_tasks = doors.tasks if doors else ()
         child = spawn(plan, doors)
         if child is None:
-            run_steps(context, EXEC_STEPS)
+            become_exec(context)
     finally:
         plan.close()
         if doors:

@@ -1,4 +1,4 @@
-"""The child side: from the clone to the container's own program, one step after the other.
+"""The child side's steps, from the clone to the container's own program, in their order.
 
 Where runtimes differ, the order here is the spec's (runtime.md#lifecycle) or the kernel's:
 - the filter comes before the capabilities go only when no_new_privs is off, because loading it needs one;
@@ -8,8 +8,6 @@ Where runtimes differ, the order here is the spec's (runtime.md#lifecycle) or th
 """
 
 from __future__ import annotations
-
-import os
 
 from runwasi.executor.steps.confinement import (
     confine_wasm,
@@ -60,11 +58,8 @@ from runwasi.executor.steps.system import set_hostname, set_scheduling, set_sysc
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import NoReturn, TypeVar
 
     from runwasi.executor.context import ChildContext, InitContext
-
-    C = TypeVar("C", bound=ChildContext)
 
 INIT_STEPS: tuple[
     Callable[[InitContext], None], ...
@@ -138,22 +133,3 @@ EXEC_STEPS: tuple[Callable[[ChildContext], None], ...] = (  # the same, for a pr
     filter_last,
     run_workload,
 )
-
-
-def run_steps(ctx: C, steps: tuple[Callable[[C], None], ...]) -> NoReturn:
-    """Walk through the steps in a freshly forked child; never returns to the code that forked it.
-
-    A failure crosses to the parent as fields with the step's name. What is not an operating system's or a user's
-    fault is a defect of ours, but it too must reach the parent rather than end in silence.
-    """
-    name = ""
-    try:
-        for step in steps:
-            name = step.__name__
-            step(ctx)
-    except BaseException as error:  # noqa: BLE001 - nothing may unwind into the parent's code
-        try:
-            ctx.verdict.send_failure(error, name)
-        except OSError:
-            pass  # nobody is left to hear it
-    os._exit(1)

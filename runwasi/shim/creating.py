@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 
+import runwasi.executor.init  # noqa: F401  the steps of every process to come, in memory before the first fork
 from runwasi.executor.bundle import Bundle
 from runwasi.executor.creation import begin_create
 from runwasi.executor.errors import Invalid

@@ -28,7 +28,7 @@ _CODE = """\
 import gc, sys
 gc.disable()  # importing makes no garbage; the server turns it on again
 sys.path[:] = {path!r}
-from {module} import {function}
+{prelude}from {module} import {function}
 {function}({engine})"""
 
 
@@ -85,7 +85,15 @@ def command(module: str, function: str, engine: str | Engine, arguments: list[st
 
     The arguments after the code read like a shim's own, for whoever looks at ps.
     """
-    code = _CODE.format(path=sys.path, module=module, function=function, engine=_engine_expression(engine))
+    from runwasi.bytecode import prelude_of  # late: a shim's delete starts nothing
+
+    code = _CODE.format(
+        path=sys.path,
+        prelude=prelude_of("server"),
+        module=module,
+        function=function,
+        engine=_engine_expression(engine),
+    )
     return ["-I", "-S", "-c", code, *arguments]
 
 

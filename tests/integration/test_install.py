@@ -72,6 +72,18 @@ def test_bytecode_is_there_and_is_not_checked_at_each_start(prefix: Path) -> Non
         assert int.from_bytes(compiled.read_bytes()[4:8], "little") == 1
 
 
+def test_the_start_of_a_container_reads_no_module_from_a_file_of_its_own(
+    prefix: Path, bundle: BundleMaker, folder: Path, container_id: str
+) -> None:
+    trace = folder / "trace"
+    strace = ("strace", "-f", "-e", "openat", "-o", trace)
+    run = ("--root", folder / "root", "run", "--bundle", bundle(["true"]).path, container_id)
+    subprocess.run([*strace, prefix / "bin/runwasi", *run], env=_BARE, check=True)
+    opened = trace.read_text()
+    assert "lib/runwasi/bytecode/cli" in opened
+    assert "site-packages/runwasi/" not in opened
+
+
 def test_nobody_but_root_may_write_what_is_installed(prefix: Path) -> None:
     for path in [prefix / "lib/runwasi", *(prefix / "lib/runwasi").rglob("*"), *(prefix / "bin").iterdir()]:
         status = path.lstat()
