@@ -9,6 +9,8 @@ from __future__ import annotations
 import os
 from ctypes import CDLL, c_char_p, c_int, c_long, c_ulong, c_void_p, get_errno
 
+_ENOSYS = 38
+
 libc = CDLL(None, use_errno=True)
 """The process's own C library. Functions without a prototype here take C ints."""
 
@@ -57,7 +59,8 @@ def check(result: int, call: str, target: object = "") -> int:
 
 def failure(errno: int, call: str, target: object = "") -> OSError:
     """Make the OSError for errno that names the call and its object, as check raises it."""
-    return OSError(errno, os.strerror(errno), f"{call} {target}".strip())
+    text = "this kernel has no such call" if errno == _ENOSYS else os.strerror(errno)
+    return OSError(errno, text, f"{call} {target}".strip())
 
 
 def syscall(number: int, *args: object) -> int:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+from ctypes import get_errno
 from fcntl import ioctl
 
-from runwasi.linux.libc import check, libc
+from runwasi.linux.libc import check, failure, libc
 from runwasi.linux.mounts import MS_REC, MS_SLAVE, mount
 
 TYPE_CHECKING = False
@@ -36,7 +37,7 @@ FLAGS = {
 """The clone flag of each kind of namespace, by its name under /proc/PID/ns."""
 
 _NS_GET_NSTYPE = 0xB703  # linux/nsfs.h
-_EINVAL = 22
+_EINVAL, _ENOSPC = 22, 28
 
 
 def open_namespace(path: str, kind: str) -> int:
@@ -57,7 +58,22 @@ def open_namespace(path: str, kind: str) -> int:
 
 def unshare(flags: int) -> None:
     """Leave the namespaces of flags (CLONE_NEW*) for new ones; of pid and time only children do."""
-    check(libc.unshare(flags), "unshare", f"{flags:#x}")
+    if libc.unshare(flags) == -1:
+        raise refusal(get_errno(), "unshare", flags)
+
+
+def refusal(errno: int, call: str, flags: int) -> OSError:
+    """Make the OSError of a call that was to make the namespaces of flags, in words where errno misleads.
+
+    Source: man 2 unshare and man 7 namespaces, EINVAL and ENOSPC.
+    """
+    if errno == _EINVAL:
+        for kind, flag in FLAGS.items():
+            if flags & flag and not os.path.exists(f"/proc/self/ns/{kind}"):
+                return OSError(errno, "this kernel has none", f"a new {kind} namespace")
+    if errno == _ENOSPC:
+        return OSError(errno, "no more are allowed (/proc/sys/user/max_*_namespaces)", "new namespaces")
+    return failure(errno, call, f"with flags {flags:#x}")
 
 
 def join(joined: Iterable[tuple[str, int]]) -> None:

@@ -23,7 +23,6 @@ from runwasi.linux.libc import (
     SYS_PIDFD_OPEN,
     SYS_PIDFD_SEND_SIGNAL,
     check,
-    failure,
     libc,
     syscall,
 )
@@ -122,7 +121,9 @@ def fork_into(flags: int = 0, cgroup_fd: int = -1) -> Child | None:
     errno = get_errno()
     pythonapi.PyOS_AfterFork_Parent()
     if pid < 0:
-        raise failure(errno, "clone3", f"with flags {flags:#x}")
+        from runwasi.linux.namespaces import refusal  # late: it may well succeed
+
+        raise refusal(errno, "clone3", flags)
     return Child(pid, pidfd.value)
 
 

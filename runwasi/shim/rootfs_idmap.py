@@ -42,9 +42,7 @@ def bind(source: str, target: str, userns: int, attributes: int, *, recursive: b
     """Bind source to target with its owners mapped. Raises OSError."""
     tree = mount_fds.open_tree(source, recursive=recursive)
     try:
-        mount_fds.mount_setattr(
-            tree, mount_fds.MOUNT_ATTR_IDMAP | attributes, userns_fd=userns, recursive=recursive
-        )
+        mount_fds.map_owners(tree, userns, attributes, recursive=recursive)
         target_fd = os.open(target, os.O_PATH | os.O_CLOEXEC)
         try:
             mount_fds.move_mount(tree, target_fd)

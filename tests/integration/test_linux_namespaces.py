@@ -27,6 +27,7 @@ from runwasi.linux.namespaces import (
     CLONE_NEWPID,
     CLONE_NEWUSER,
     CLONE_NEWUTS,
+    FLAGS,
     entered,
     open_namespace,
     unshare,
@@ -46,6 +47,26 @@ def test_one_fork_makes_every_namespace_and_a_direct_child() -> None:
         return os.getpid(), [kind for kind in here if os.readlink(f"/proc/self/ns/{kind}") == here[kind]]
 
     assert run_in(flags, look) == (1, [])
+
+
+def test_a_limit_on_namespaces_is_not_told_as_a_full_disk() -> None:
+    def exceed() -> str:
+        Path("/proc/sys/user/max_uts_namespaces").write_text("0")  # of this user namespace
+        try:
+            unshare(CLONE_NEWUTS)
+        except OSError as error:
+            return str(error.strerror)
+        return "made"
+
+    # The new user namespace is what has limits of its own.
+    assert run_in(CLONE_NEWUSER, exceed) == "no more are allowed (/proc/sys/user/max_*_namespaces)"
+
+
+def test_a_kind_of_namespace_that_the_kernel_lacks_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    unknown = 1 << 3  # no CLONE_NEW* flag
+    monkeypatch.setitem(FLAGS, "novel", unknown)
+    with pytest.raises(OSError, match="this kernel has none: 'a new novel namespace'"):
+        unshare(unknown)
 
 
 def test_an_opened_namespace_is_of_the_kind_asked(folder: Path) -> None:

@@ -11,7 +11,7 @@ from errno import EINVAL
 from runwasi.executor.errors import ContainerError, describe
 from runwasi.executor.steps.mount_options import parse
 from runwasi.executor.steps.mounts import is_below, is_mapped, source_path
-from runwasi.linux.mount_fds import MOUNT_ATTR_IDMAP, mount_setattr, open_tree
+from runwasi.linux.mount_fds import map_owners, open_tree
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ def _map_ids(spec: Spec, mount: Mount, tree: int, *, recursive: bool) -> None:
     """Map the owners of the mount's files by its own mappings, else by those of the container."""
     userns = _mapping_namespace(spec, mount)
     try:
-        mount_setattr(tree, MOUNT_ATTR_IDMAP, userns_fd=userns, recursive=recursive)
+        map_owners(tree, userns, recursive=recursive)
     finally:
         os.close(userns)
 
