@@ -12,7 +12,16 @@ import pytest
 from runwasi.executor.errors import ContainerError
 from runwasi.linux.idmap import IdMap, user_namespace_for
 from runwasi.linux.mount_fds import map_owners, open_tree
-from runwasi.linux.mounts import MS_BIND, MS_NOSUID, MS_RDONLY, MS_REMOUNT, mount
+from runwasi.linux.mounts import (
+    MS_BIND,
+    MS_NOATIME,
+    MS_NOEXEC,
+    MS_NOSUID,
+    MS_NOSYMFOLLOW,
+    MS_RDONLY,
+    MS_REMOUNT,
+    mount,
+)
 from runwasi.linux.namespaces import CLONE_NEWNS
 from tests.support.in_namespaces import run_in
 from tests.support.root_steps import PROC, Json, Root, mount_table
@@ -67,15 +76,45 @@ def test_a_read_only_bind_leaves_the_source_writable_on_the_host(root: Root, vol
     (volume / "new").write_text("")
 
 
-def test_options_change_only_what_they_name(root: Root, folder: Path) -> None:
-    source = folder / "restricted"
+def options_of_a_copy(root: Root, source: Path, flags: int, *options: str) -> set[str]:
+    """Return a bind mount's options in the container, of a source that is mounted with these MS_* flags."""
     source.mkdir()
 
     def on_the_host() -> set[str]:
         mount("tmpfs", str(source), "tmpfs", MS_NOSUID)
-        return root.enter(lambda: mount_table()["/volume"].options, [PROC, bind(source, "ro", "noexec")])
+        mount(None, str(source), None, MS_BIND | MS_REMOUNT | flags)
+        return root.enter(lambda: mount_table()["/volume"].options, [PROC, bind(source, *options)])
 
-    assert run_in(CLONE_NEWNS, on_the_host, private=True) == {"ro", "nosuid", "noexec", "relatime"}
+    return run_in(CLONE_NEWNS, on_the_host, private=True)
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ((), {"rw", "nosuid", "noatime"}),
+        (("rprivate",), {"rw", "nosuid", "noatime"}),
+        (("ro", "noexec"), {"ro", "noexec", "noatime"}),
+        (("rw",), {"rw", "noatime"}),
+        (("nosuid", "relatime"), {"rw", "nosuid", "relatime"}),
+    ],
+)
+def test_a_bind_mount_has_what_its_options_name_or_else_what_the_source_has(
+    root: Root, folder: Path, options: tuple[str, ...], expected: set[str]
+) -> None:
+    assert options_of_a_copy(root, folder / "source", MS_NOSUID | MS_NOATIME, *options) == expected
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [(("ro",), {"ro", "nosuid", "noexec"}), (("suid", "symfollow"), {"rw", "noexec"})],
+)
+def test_in_a_user_namespace_options_change_only_what_they_name(
+    root: Root, folder: Path, options: tuple[str, ...], expected: set[str]
+) -> None:
+    root.namespaces.append("user")
+    os.chown(root.rootfs, 100000, 100000)
+    found = options_of_a_copy(root, folder / "source", MS_NOSUID | MS_NOEXEC | MS_NOSYMFOLLOW, *options)
+    assert found == expected | {"relatime"}
 
 
 def test_explicit_rw_makes_a_copy_of_a_read_only_mount_writable(root: Root, volume: Path) -> None:

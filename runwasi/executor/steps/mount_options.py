@@ -45,6 +45,9 @@ _SET: dict[str, tuple[int, int]] = {
 }
 """Option -> (MOUNT_ATTR_* it sets, those it clears); with an r in front it holds for the mounts below too."""
 
+_LOCKABLE = MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC
+"""What a user namespace cannot clear of a mount that another one made."""
+
 _PROPAGATION = {
     "shared": MS_SHARED,
     "slave": MS_SLAVE,
@@ -105,6 +108,16 @@ class MountOptions:
     def readonly(self) -> bool:
         """The mount itself is to be read-only."""
         return bool((self.attr_set | self.rec_set) & MOUNT_ATTR_RDONLY)
+
+    def drop_source_attributes(self, *, userns: bool) -> None:
+        """Clear what the source of a bind mount has and no option names, unless no option names anything.
+
+        As in runc and in mount(8)'s `--bind -o`: a copy of a nosuid mount with `ro` is `ro` alone. How access
+        times are kept stays, and in a user namespace all that it could not have cleared itself.
+        """
+        if self.attr_set | self.attr_clr:
+            unnamed = MOUNT_ATTR_NOSYMFOLLOW if userns else MOUNT_ATTR_NOSYMFOLLOW | _LOCKABLE
+            self.attr_clr |= unnamed & ~(self.attr_set | self.rec_set)
 
 
 def parse(options: Iterable[str]) -> MountOptions:

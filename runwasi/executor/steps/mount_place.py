@@ -106,7 +106,7 @@ def attach(place: Place, tree: int, target: int, *, keep_writable: bool = False)
 
 
 def set_attributes(options: MountOptions, tree: int, *, keep_writable: bool = False) -> None:
-    """Set a mount's attributes and propagation; what no option speaks of stays as the source has it."""
+    """Set a mount's attributes and propagation, as far as the options speak of them."""
     kept = MOUNT_ATTR_RDONLY if keep_writable else 0
     if options.rec_set | options.rec_clr:
         mount_setattr(tree, options.rec_set & ~kept, options.rec_clr, recursive=True)

@@ -85,6 +85,7 @@ def _bind(ctx: InitContext, place: Place) -> None:
             _forbid_fake_procfs(place, tree)
             if opened_by_parent or ctx.spec.linux.rootfs_propagation:
                 _leave_peer_groups(place.options, tree)
+            place.options.drop_source_attributes(userns=ctx.userns)
             attach(place, tree, target)
         finally:
             os.close(target)
