@@ -29,19 +29,17 @@ from runwasi.executor.spawning import Plan, open_doors, spawn
 from runwasi.executor.steps.mount_sources import open_mount_sources
 from runwasi.executor.store import CLOSED_GATE
 from runwasi.executor.undo import Undo
-from runwasi.linux import idmap, process, scheduling, sockets
+from runwasi.linux import idmap, namespaces, process, scheduling, sockets
 from runwasi.linux.filesystems import open_procfs
 from runwasi.oci.record import replaced
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from runwasi.engines.engine import Engine
     from runwasi.executor.bundle import Bundle
     from runwasi.executor.options import CreateOptions
     from runwasi.linux.process import Child
-    from runwasi.oci.linux import IdMapping, IntelRdt, Linux, NetDevice
+    from runwasi.oci.linux import IdMapping, IntelRdt, Linux
 
 
 def begin_create(root: str, container_id: str, bundle: Bundle, options: CreateOptions) -> Creation:
@@ -91,6 +89,7 @@ class Creation:
         self._undo = undo
         self._conversation: Conversation
         self._enters_by_itself = False
+        self._network = -1
 
     def fileno(self) -> int:
         """Return the descriptor that is readable when advance has something to do."""
@@ -195,7 +194,25 @@ class Creation:
         if saved.resctrl:
             _join_resctrl(saved.resctrl, child.pid, linux.intel_rdt, self.container.id)
         if linux.net_devices:
-            _move_devices(linux.net_devices, child.pid)
+            self._move_devices(linux, child.pid)
+
+    def _move_devices(self, linux: Linux, pid: int) -> None:
+        """Move network devices in; where creating fails they must not go the way of the namespace, but return."""
+        from runwasi.linux import netdevices  # late: pyroute2, 100 ms
+
+        joined = [item.path for item in linux.namespaces if item.type == "network" and item.path]
+        self._network = namespaces.open_namespace(joined[0] if joined else f"/proc/{pid}/ns/net", "net")
+        self._undo.add(self._close_network)
+        for name, device in linux.net_devices.items():
+            new_name = device.name or name
+            self._undo.add(netdevices.move_back, name, new_name, self._network)
+            with asked_by(f'$.linux.netDevices["{name}"]'):
+                netdevices.move(name, new_name, self._network)
+
+    def _close_network(self) -> None:
+        fd, self._network = self._network, -1
+        if fd >= 0:
+            os.close(fd)
 
     # what the child asks
 
@@ -231,6 +248,7 @@ class Creation:
         if self._options.pid_file:
             write_pid_file(self._options.pid_file, self.container.pid)
         self._undo.commit()
+        self._close_network()
         self._conversation.close()
 
     def _death(self) -> ContainerError:
@@ -262,11 +280,3 @@ def _join_resctrl(group: str, pid: int, rdt: IntelRdt | None, container_id: str)
     schemata = (*filter(None, (rdt.l3_cache_schema, rdt.mem_bw_schema)), *rdt.schemata)
     with asked_by("$.linux.intelRdt"):
         resctrl.join(group, pid, schemata, container_id if rdt.enable_monitoring else "")
-
-
-def _move_devices(devices: Mapping[str, NetDevice], pid: int) -> None:
-    from runwasi.linux.netdevices import move  # late: pyroute2, 100 ms
-
-    for name, device in devices.items():
-        with asked_by(f'$.linux.netDevices["{name}"]'):
-            move(name, device.name or name, pid)

@@ -1,4 +1,4 @@
-"""Network devices of the host that move into another network namespace and keep what they are.
+"""Network devices of the host that move into another network namespace, and back, and keep what they are.
 
 Built on pyroute2, whose import takes 100 ms and more: import this file only when there is a device to move.
 """
@@ -22,27 +22,33 @@ _IFA_F_PERMANENT = 0x80  # linux/if_addr.h
 _KEPT = ("IFA_ADDRESS", "IFA_LOCAL", "IFA_BROADCAST", "IFA_FLAGS", "IFA_RT_PRIORITY")
 
 
-def move(name: str, new_name: str, pid: int) -> None:
-    """Move device name into the network namespace of process pid, call it new_name there and bring it up.
+def move(name: str, new_name: str, namespace: int) -> None:
+    """Move device name into the network namespace of a descriptor, call it new_name there and bring it up.
 
     Hardware address and MTU go with it; the kernel drops its addresses, so the permanent ones of global scope
     are added again. Raises OSError: ENODEV without such a device, EEXIST when the name is taken there.
     Source: runtime-spec config-linux.md#network-devices, man 7 rtnetlink.
     """
-    namespace = open_namespace(f"/proc/{pid}/ns/net", "net")
+    with IPRoute() as here:
+        index = _index(here, name)
+        addresses = _permanent_addresses(here, index)
+        with entered(namespace, "net"):
+            there = IPRoute()
+        with there:
+            if there.link_lookup(ifname=new_name):
+                raise OSError(EEXIST, "the name is taken there", f"network device {new_name}")
+            _call(name, here.link, "set", index=index, net_ns_fd=namespace, ifname=new_name)
+            _set_up(there, new_name, addresses)
+
+
+def move_back(name: str, new_name: str, namespace: int) -> None:
+    """Undo move, with the same arguments. Raises OSError."""
+    here = open_namespace("/proc/self/ns/net", "net")
     try:
-        with IPRoute() as here:
-            index = _index(here, name)
-            addresses = _permanent_addresses(here, index)
-            with entered(namespace, "net"):
-                there = IPRoute()
-            with there:
-                if there.link_lookup(ifname=new_name):
-                    raise OSError(EEXIST, "the name is taken in the container", f"network device {new_name}")
-                _call(name, here.link, "set", index=index, net_ns_fd=namespace, ifname=new_name)
-                _set_up(there, new_name, addresses)
+        with entered(namespace, "net"):
+            move(new_name, name, here)
     finally:
-        os.close(namespace)
+        os.close(here)
 
 
 def _index(route: IPRoute, name: str) -> int:

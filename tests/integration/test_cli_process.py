@@ -15,14 +15,12 @@ from typing import Any
 import pytest
 
 from tests.integration.conftest import BundleMaker
-from tests.support.bundle import Bundle
+from tests.support.bundle import in_user_namespace
 from tests.support.detached import Detached
 from tests.support.runtime import Runtime
 
 Json = Any
 Start = Callable[..., Detached]
-
-USER_NAMESPACE = [{"containerID": 0, "hostID": 100_000, "size": 65_536}]
 
 
 @pytest.fixture
@@ -41,14 +39,6 @@ def start(runwasi: Runtime, bundle: BundleMaker, container_id: str) -> Iterator[
 
     yield started
     runwasi("delete", "--force", container_id)
-
-
-def in_user_namespace(made: Bundle) -> None:
-    """Give the container a user namespace and the files of its rootfs."""
-    made.linux["namespaces"].append({"type": "user"})
-    made.linux.update(uidMappings=USER_NAMESPACE, gidMappings=USER_NAMESPACE)
-    for path in (made.rootfs, *made.rootfs.rglob("*")):
-        os.chown(path, 100_000, 100_000, follow_symlinks=False)
 
 
 def said(*command: str | int) -> str:
