@@ -231,10 +231,10 @@ class Container:
         return any(item.type == "pid" and not item.path for item in self.spec.linux.namespaces)
 
     def _kill_all(self, signal_number: int) -> None:
-        if signal_number == SIGKILL:
+        if signal_number == SIGKILL and self.cgroup.paths():
             self.cgroup.kill()
             return
-        for pid in self.cgroup.pids():
+        for pid in self.pids():
             try:
                 os.kill(pid, signal_number)
             except ProcessLookupError:
@@ -256,8 +256,19 @@ class Container:
         limits.update(self.cgroup, resources)
 
     def pids(self) -> list[int]:
-        """Return all its processes as the host numbers them."""
-        return self.cgroup.pids()
+        """Return all its processes as the host numbers them.
+
+        A rootless container may have no cgroup: then they are known by its pid namespace.
+        """
+        if self.cgroup.paths():
+            return self.cgroup.pids()
+        if not _lives(self.saved.pid, self.saved.start_time):
+            return []
+        if not self._has_own_pids():
+            return [self.saved.pid]
+        from runwasi.linux.pid_namespace import processes_beside  # late: hardly ever needed
+
+        return processes_beside(self.saved.pid)
 
     def usage(self) -> Usage:
         """Return what it used so far and its limits."""

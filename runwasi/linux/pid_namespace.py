@@ -1,0 +1,36 @@
+"""The processes of a pid namespace, for want of a cgroup that lists them."""
+
+from __future__ import annotations
+
+import os
+
+
+def processes_beside(pid: int) -> list[int]:
+    """Return the processes in the pid namespace of process pid, that one first; none when it is gone.
+
+    Those in namespaces below it are left out, and so is what we may not look at. Source: man 7 pid_namespaces.
+    """
+    try:
+        namespace = _namespace_of(pid)
+    except FileNotFoundError:
+        return []
+    except PermissionError:  # a process of ours that no other may look into
+        return [pid]
+    others = [number for number in _all_processes() if number != pid and _is_in(number, namespace)]
+    return [pid, *others]
+
+
+def _all_processes() -> list[int]:
+    return sorted(int(name) for name in os.listdir("/proc") if name.isdecimal())
+
+
+def _is_in(pid: int, namespace: tuple[int, int]) -> bool:
+    try:
+        return _namespace_of(pid) == namespace
+    except OSError:
+        return False
+
+
+def _namespace_of(pid: int) -> tuple[int, int]:
+    found = os.stat(f"/proc/{pid}/ns/pid")
+    return found.st_dev, found.st_ino
