@@ -8,9 +8,9 @@ leads out (CVE-2021-30465); magic links of /proc are refused altogether.
 from __future__ import annotations
 
 import os
-from ctypes import c_uint64
 from stat import S_ISLNK
 
+from runwasi.linux.foreign import c_uint64
 from runwasi.linux.libc import SYS_OPENAT2, check, syscall
 
 # linux/openat2.h

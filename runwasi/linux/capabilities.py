@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from ctypes import c_uint32
-
+from runwasi.linux.foreign import c_uint32
 from runwasi.linux.libc import SYS_CAPGET, SYS_CAPSET, check, libc, syscall
 
 CAPABILITIES = {

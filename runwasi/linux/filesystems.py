@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-from ctypes import c_long
 from errno import ENODEV
 
+from runwasi.linux.foreign import c_long
 from runwasi.linux.libc import check, libc
 
 # linux/magic.h

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from ctypes import c_char_p, c_int, c_uint32
 
+from runwasi.linux.foreign import c_char_p, c_int, c_uint32
 from runwasi.linux.libc import check, libc
 
 # linux/inotify.h

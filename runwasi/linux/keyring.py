@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from ctypes import create_string_buffer
 
+from runwasi.linux.foreign import create_string_buffer
 from runwasi.linux.libc import SYS_KEYCTL, check, syscall
 
 # linux/keyctl.h

@@ -1,13 +1,14 @@
 """The C library, loaded once: prototypes, syscall numbers and the check that turns -1 into OSError.
 
-Every start of a container imports this file, so it takes from ctypes only what it needs and declares a
+Every start of a container imports this file, so it does without ctypes, and declares a
 prototype where the default (every argument a C int) would truncate a pointer or a 64-bit flag word.
 """
 
 from __future__ import annotations
 
 import os
-from ctypes import CDLL, c_char_p, c_int, c_long, c_ulong, c_void_p, get_errno
+
+from runwasi.linux.foreign import CDLL, c_char_p, c_int, c_long, c_ulong, c_void_p, get_errno
 
 _ENOSYS = 38
 

@@ -7,9 +7,9 @@ are set. The calls are of Linux 5.2 (open_tree, fsopen, move_mount) and 5.12 (mo
 from __future__ import annotations
 
 import os
-from ctypes import c_uint64, get_errno, sizeof
 from errno import EINVAL
 
+from runwasi.linux.foreign import c_uint64, get_errno, sizeof
 from runwasi.linux.libc import (
     SYS_FSCONFIG,
     SYS_FSMOUNT,

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-from ctypes import get_errno
 from fcntl import ioctl
 
+from runwasi.linux.foreign import get_errno
 from runwasi.linux.libc import check, failure, libc
 from runwasi.linux.mounts import MS_REC, MS_SLAVE, mount
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import _socket
+from _struct import pack, unpack_from
 from fcntl import ioctl
-from struct import pack, unpack_from
 
 _SIOCGIFFLAGS, _SIOCSIFFLAGS = 0x8913, 0x8914  # linux/sockios.h
 _IFF_UP = 1

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import os
-from ctypes import (
+from _struct import pack
+
+from runwasi.linux.foreign import (
     PyDLL,
-    Structure,
     addressof,
     byref,
     c_int,
     c_long,
-    c_uint64,
     c_void_p,
     get_errno,
     pythonapi,
-    sizeof,
 )
-
 from runwasi.linux.libc import (
     SYS_CLONE3,
     SYS_CLOSE_RANGE,
@@ -53,26 +51,6 @@ _CLOSE_RANGE_CLOEXEC = 4
 _LAST_FD = 0xFFFFFFFF
 
 
-class _CloneArgs(Structure):
-    """struct clone_args (man 2 clone3)."""
-
-    _fields_ = (
-        ("flags", c_uint64),
-        ("pidfd", c_uint64),
-        ("child_tid", c_uint64),
-        ("parent_tid", c_uint64),
-        ("exit_signal", c_uint64),
-        ("stack", c_uint64),
-        ("stack_size", c_uint64),
-        ("tls", c_uint64),
-        ("set_tid", c_uint64),
-        ("set_tid_size", c_uint64),
-        ("cgroup", c_uint64),
-    )
-
-
-assert sizeof(_CloneArgs) == 88  # CLONE_ARGS_SIZE_VER2
-
 # PyDLL keeps the interpreter lock over the call, as os.fork() does: nobody in the child could give it back.
 _clone3 = PyDLL(None, use_errno=True).syscall
 _clone3.argtypes = (c_long, c_void_p, c_long)
@@ -101,20 +79,21 @@ def fork_into(flags: int = 0, cgroup_fd: int = -1) -> Child | None:
     """
     pidfd = c_int(-1)
     tid_address = _tid_address()
-    args = _CloneArgs(
-        flags=flags | CLONE_PIDFD | (CLONE_INTO_CGROUP if cgroup_fd >= 0 else 0),
-        pidfd=addressof(pidfd),
-        # a sibling ends as we do; the kernel wants no other word on it
-        exit_signal=0 if flags & CLONE_PARENT else _SIGCHLD,
-        cgroup=max(cgroup_fd, 0),
-    )
+    asked = flags | CLONE_PIDFD
     if tid_address:
         # The C library remembers the thread id of the main thread and sends signals to it by that id; its
         # own fork has the kernel renew it the same way.
-        args.flags |= CLONE_CHILD_SETTID | CLONE_CHILD_CLEARTID
-        args.child_tid = tid_address
+        asked |= CLONE_CHILD_SETTID | CLONE_CHILD_CLEARTID
+    if cgroup_fd >= 0:
+        asked |= CLONE_INTO_CGROUP
+    # a sibling ends as we do; the kernel wants no other word on it
+    exit_signal = 0 if flags & CLONE_PARENT else _SIGCHLD
+    # struct clone_args: flags, pidfd, child_tid, parent_tid, exit_signal, then stack, stack_size, tls, set_tid,
+    # set_tid_size, cgroup
+    args = pack("=5Q", asked, addressof(pidfd), tid_address, 0, exit_signal)
+    args += pack("=6Q", 0, 0, 0, 0, 0, max(cgroup_fd, 0))
     pythonapi.PyOS_BeforeFork()
-    pid = _clone3(SYS_CLONE3, byref(args), sizeof(args))
+    pid = _clone3(SYS_CLONE3, args, len(args))
     if pid == 0:
         pythonapi.PyOS_AfterFork_Child()
         return None

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from ctypes import c_uint64
-
+from runwasi.linux.foreign import c_uint64
 from runwasi.linux.libc import check, libc
 
 RLIMITS = {

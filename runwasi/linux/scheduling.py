@@ -6,9 +6,9 @@ Names are those of the man pages; the values are of linux/sched.h, ioprio.h, mem
 from __future__ import annotations
 
 import os
-from ctypes import create_string_buffer
-from struct import Struct
+from _struct import Struct
 
+from runwasi.linux.foreign import create_string_buffer
 from runwasi.linux.libc import (
     SYS_IOPRIO_SET,
     SYS_PERSONALITY,

@@ -7,10 +7,19 @@ seccomp(2). Source: man 2 seccomp; seccomp.h of libseccomp.
 from __future__ import annotations
 
 import os
-from ctypes import CDLL, addressof, c_char_p, c_int, c_uint, c_uint32, c_void_p, create_string_buffer
+from _struct import pack
 from errno import EINVAL, ENOENT, ENOSYS
-from struct import pack
 
+from runwasi.linux.foreign import (
+    CDLL,
+    addressof,
+    c_char_p,
+    c_int,
+    c_uint,
+    c_uint32,
+    c_void_p,
+    create_string_buffer,
+)
 from runwasi.linux.libc import SYS_SECCOMP, check, failure, syscall
 
 TYPE_CHECKING = False

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import _socket
 import os
-from struct import Struct, iter_unpack, pack
+from _struct import Struct, iter_unpack, pack
 
 from runwasi.linux.libc import check, libc
 

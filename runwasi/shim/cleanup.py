@@ -34,7 +34,7 @@ def delete(flags: Flags, engine: str) -> bytes:
 
         delete_forced(root, flags.id)
     if _is_mounted(f"{bundle}/rootfs"):
-        from runwasi.shim.rootfs import unmount_rootfs  # late: ctypes, 2 ms
+        from runwasi.shim.rootfs import unmount_rootfs  # late: 1 ms
 
         unmount_rootfs(bundle)
     _remove_dead_socket(bundle)

@@ -63,7 +63,7 @@ def execute(arguments: list[str]) -> None:
 def _read_only_clone(path: str) -> int:
     """Return a descriptor of a read-only copy of path's mount, or -1 where the kernel makes none.
 
-    runwasi.linux.mount_fds does the same; this spares a pod's first request the 2 ms that ctypes takes to
+    runwasi.linux.mount_fds does the same; this spares a pod's first request the millisecond that it takes to
     import.
     """
     loaded = _ctypes.dlopen(None, 0)  # type: ignore[arg-type]  # the libraries this process has

@@ -14,9 +14,9 @@ LAYERS = (
     {"cli", "shim"},
     {"executor", "images", "containerd"},
     {"linux", "oci", "engines"},
-    {"proto"},
+    {"proto", "bytecode"},
 )
-PACKAGES = sorted(package for layer in LAYERS for package in layer if package != "proto")
+PACKAGES = sorted(package for layer in LAYERS[:-1] for package in layer)
 
 
 @pytest.mark.parametrize("package", PACKAGES)

@@ -6,10 +6,10 @@ Source: man 2 bpf; linux/uapi/linux/bpf.h (union bpf_attr, of which only the lea
 from __future__ import annotations
 
 import os
-from ctypes import addressof, create_string_buffer
+from _struct import calcsize, pack, unpack_from
 from errno import EINVAL, ENOENT
-from struct import calcsize, pack, unpack_from
 
+from runwasi.linux.foreign import addressof, create_string_buffer
 from runwasi.linux.libc import SYS_BPF, check, syscall
 
 BPF_PROG_LOAD, BPF_PROG_ATTACH, BPF_PROG_DETACH = 5, 8, 9

@@ -5,10 +5,10 @@
 from __future__ import annotations
 
 import os
-from ctypes import c_char_p, c_int, c_uint32
 from errno import EAGAIN
 
 from runwasi.linux.cgroups import tree
+from runwasi.linux.foreign import c_char_p, c_int, c_uint32
 from runwasi.linux.libc import check, libc
 
 IN_MODIFY = 0x2

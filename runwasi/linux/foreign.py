@@ -1,0 +1,114 @@
+"""Calling C without ctypes: the parts of it that a container's start needs, from the extension it is made of.
+
+Importing ctypes itself takes a millisecond, for types and platforms that nothing here uses. Names and behaviour
+are those of ctypes, which type checkers are shown; the types are not the same objects, so what one of the two
+made is not for the other's functions.
+"""
+
+from __future__ import annotations
+
+from _ctypes import (
+    FUNCFLAG_CDECL,
+    FUNCFLAG_PYTHONAPI,
+    FUNCFLAG_USE_ERRNO,
+    Array,
+    CFuncPtr,
+    _SimpleCData,
+    addressof,
+    byref,
+    dlopen,
+    dlsym,
+    get_errno,
+    sizeof,
+)
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ctypes import (
+        CDLL,
+        PyDLL,
+        c_char,
+        c_char_p,
+        c_int,
+        c_long,
+        c_uint,
+        c_uint32,
+        c_uint64,
+        c_ulong,
+        c_void_p,
+        create_string_buffer,
+        pythonapi,
+    )
+else:
+
+    def _type(name, code):
+        return type(_SimpleCData)(name, (_SimpleCData,), {"_type_": code})
+
+    c_char, c_int, c_uint = _type("c_char", "c"), _type("c_int", "i"), _type("c_uint", "I")
+    c_long, c_ulong = _type("c_long", "l"), _type("c_ulong", "L")
+    c_char_p, c_void_p = _type("c_char_p", "z"), _type("c_void_p", "P")
+    c_uint32, c_uint64 = c_uint, c_ulong  # on every 64-bit Linux
+
+    class _Function(CFuncPtr):
+        _flags_ = FUNCFLAG_CDECL | FUNCFLAG_USE_ERRNO
+        _restype_ = c_int
+
+    class _FunctionWithLock(CFuncPtr):
+        _flags_ = FUNCFLAG_CDECL | FUNCFLAG_USE_ERRNO | FUNCFLAG_PYTHONAPI
+        _restype_ = c_int
+
+    class CDLL:
+        """A library by its soname, or with None what this process has loaded; its functions are attributes.
+
+        They always leave errno for get_errno.
+        """
+
+        _kind = _Function
+
+        def __init__(self, name, **_use_errno):
+            self._handle = dlopen(name, 0)
+
+        def __getattr__(self, name):
+            try:
+                function = self._kind(dlsym(self._handle, name))
+            except OSError as error:
+                raise AttributeError(str(error)) from None
+            setattr(self, name, function)
+            return function
+
+    class PyDLL(CDLL):
+        """The same, keeping the interpreter's lock during calls."""
+
+        _kind = _FunctionWithLock
+
+    pythonapi = PyDLL(None)
+
+    def create_string_buffer(init, size=None):
+        """Make a buffer of size bytes, or one that holds init; with both, of size and beginning with init."""
+        if isinstance(init, int):
+            return (c_char * init)()
+        buffer = (c_char * (len(init) + 1 if size is None else size))()
+        buffer.value = init
+        return buffer
+
+
+__all__ = (
+    "CDLL",
+    "Array",
+    "PyDLL",
+    "addressof",
+    "byref",
+    "c_char",
+    "c_char_p",
+    "c_int",
+    "c_long",
+    "c_uint",
+    "c_uint32",
+    "c_uint64",
+    "c_ulong",
+    "c_void_p",
+    "create_string_buffer",
+    "get_errno",
+    "pythonapi",
+    "sizeof",
+)
