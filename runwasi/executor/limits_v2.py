@@ -7,6 +7,7 @@ realtime, leaf weights, network classes) is ignored there, as runc ignores it.
 from __future__ import annotations
 
 from errno import EINVAL, ENOENT, EPERM
+from math import ceil, log2
 
 from runwasi.executor.limits import ROOT, write, write_if_there
 from runwasi.executor.limits_v1 import (
@@ -29,10 +30,15 @@ _DEFAULT_PERIOD = 100_000  # microseconds; cpu.max's own default
 
 
 def cpu_weight(shares: int) -> int:
-    """Map v1's shares (2 to 262144) linearly to v2's weights (1 to 10000); 0 is unset."""
+    """Map v1's shares (2 to 262144) to v2's weights (1 to 10000); 0 is unset.
+
+    The exponent is the parabola that brings least to least, most to most, and default (1024) to default (100), which
+    a straight line would bring to 39: what runc does since 1.3.2 too.
+    """
     if not shares:
         return 0
-    return 1 + (min(max(shares, 2), 262_144) - 2) * 9999 // 262_142
+    exponent = log2(min(max(shares, 2), 262_144))
+    return ceil(10 ** ((exponent - 1) * (exponent + 126) / 612))
 
 
 def io_weight(weight: int) -> int:

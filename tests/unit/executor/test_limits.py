@@ -49,7 +49,8 @@ def written(
 
 
 @pytest.mark.parametrize(
-    ("shares", "weight"), [(0, 0), (2, 1), (1024, 39), (262_144, 10_000), (1, 1), (999_999, 10_000)]
+    ("shares", "weight"),
+    [(0, 0), (2, 1), (100, 17), (1024, 100), (262_144, 10_000), (1, 1), (999_999, 10_000)],
 )
 def test_shares_become_weights(shares: int, weight: int) -> None:
     assert cpu_weight(shares) == weight

@@ -24,7 +24,7 @@ def test_version_2_properties() -> None:
         ("MemoryMax", ("t", 100)),
         ("MemoryLow", ("t", 50)),
         ("MemorySwapMax", ("t", 50)),
-        ("CPUWeight", ("t", 39)),
+        ("CPUWeight", ("t", 100)),
         ("CPUQuotaPeriodUSec", ("t", 10_000)),
         ("CPUQuotaPerSecUSec", ("t", 150_000)),
         ("AllowedCPUs", ("ay", b"\x03\x02")),

@@ -69,7 +69,7 @@ def test_swap_that_memory_does_not_fit_in_is_refused(cgroup: Cgroup) -> None:
 
 def test_cpu_limits_are_converted(cgroup: Cgroup) -> None:
     limits.apply(cgroup, Resources(cpu=Cpu(shares=1024, quota=20_000, period=50_000, burst=10_000)))
-    assert cgroup.read("cpu", "cpu.weight") == "39\n"
+    assert cgroup.read("cpu", "cpu.weight") == "100\n"
     assert cgroup.read("cpu", "cpu.max") == "20000 50000\n"
     assert cgroup.read("cpu", "cpu.max.burst") == "10000\n"
     limits.update(cgroup, Resources(cpu=Cpu(quota=60_000, period=50_000, burst=30_000)))

@@ -79,7 +79,7 @@ def test_limits_are_in_the_files_and_known_to_systemd(scope: Cgroup) -> None:
             "MemoryMax": 64 * MIB,
             "MemoryLow": 16 * MIB,
             "MemoryHigh": 48 * MIB,
-            "CPUWeight": 20,
+            "CPUWeight": 59,
             "CPUQuotaPerSecUSec": 510_000,
             "CPUQuotaPeriodUSec": 50_000,
             "TasksMax": 20,
