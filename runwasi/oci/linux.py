@@ -191,10 +191,17 @@ class Linux(Record):
             check_interface_name(f".netDevices[{quoted(name)}]", name)
         if self.net_devices and not self.has("network"):
             raise SpecError(".netDevices", "needs a network namespace")
-        if self.time_offsets is not None and not self.has("time"):
-            raise SpecError(".timeOffsets", "needs a time namespace")
+        if self.time_offsets is not None:
+            self._check_time_namespace()
         for name in self.sysctl:
             self._check_sysctl(name)
+
+    def _check_time_namespace(self) -> None:
+        """Refuse offsets without a time namespace to make: the clocks of one that has processes cannot be set."""
+        if not self.has("time"):
+            raise SpecError(".timeOffsets", "needs a time namespace")
+        if any(namespace.type == "time" and namespace.path for namespace in self.namespaces):
+            raise SpecError(".timeOffsets", "cannot be set in a time namespace that is joined")
 
     def _check_user_namespace(self) -> None:
         check_mappings(".uidMappings", self.uid_mappings)

@@ -310,3 +310,11 @@ def test_another_users_namespace_cannot_be_joined(
     refused = user("run", "--bundle", path, container_id, check=False)
     assert refused.returncode == 1
     assert f"/proc/1/ns/{kind}: Permission denied ({member})" in refused.stderr
+
+
+def test_groups_that_a_single_id_rules_out_are_refused(user: User, container_id: str) -> None:
+    path = user.bundle("true")
+    edit(path, lambda config: config["process"]["user"].update(additionalGids=[0]))
+    refused = user("run", "--bundle", path, container_id, check=False)
+    assert "the user namespace denies setgroups" in refused.stderr
+    assert "($.process.user.additionalGids)" in refused.stderr

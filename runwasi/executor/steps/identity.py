@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import os
 import stat
-from errno import ENOTDIR
+from errno import EINVAL, ENOTDIR, EPERM
 
 from runwasi.executor.errors import ContainerError, describe
 from runwasi.linux import capabilities, process
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from runwasi.executor.context import ChildContext, InitContext
 
@@ -53,13 +53,26 @@ def become_user(ctx: ChildContext) -> None:
     capabilities.apply_bounding(_mask(ctx.process.capabilities.bounding if ctx.process.capabilities else ()))
     process.set_keepcaps(True)
     if user.additional_gids or _may_set_groups(ctx):
-        os.setgroups(user.additional_gids)
-    os.setresgid(user.gid, user.gid, user.gid)
-    os.setresuid(user.uid, user.uid, user.uid)
+        _take("additionalGids", os.setgroups, user.additional_gids)
+    _take("gid", os.setresgid, user.gid, user.gid, user.gid)
+    _take("uid", os.setresuid, user.uid, user.uid, user.uid)
     process.set_keepcaps(False)
     if user.uid and ctx.process.capabilities:  # what the program may open and execute depends on these
         capabilities.hold_effective(_mask(ctx.process.capabilities.effective))
     os.umask(_DEFAULT_UMASK if user.umask is None else user.umask)
+
+
+def _take(member: str, call: Callable[..., None], *ids: object) -> None:
+    """Take ids as process.user says. Raises ContainerError naming the member."""
+    try:
+        call(*ids)
+    except OSError as error:
+        why = error.strerror
+        if error.errno == EINVAL:
+            why = "not mapped in the user namespace"
+        elif error.errno == EPERM and member == "additionalGids":
+            why = "the user namespace denies setgroups, as one of a single id does"
+        raise ContainerError(f"{ids[0]}: {why} ($.process.user.{member})", errno=error.errno or 0) from None
 
 
 def _may_set_groups(ctx: ChildContext) -> bool:

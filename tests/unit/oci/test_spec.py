@@ -179,6 +179,13 @@ def test_other_roots_are_accepted(path: str) -> None:
         (linux("network", netDevices={"a/b": {}}), '$.linux.netDevices["a/b"]: '),
         (linux("network", netDevices={"eth0": {"name": "x" * 16}}), '$.linux.netDevices["eth0"].name: '),
         (linux(timeOffsets={"boottime": {"secs": 1}}), "$.linux.timeOffsets: needs a time namespace"),
+        (
+            linux(
+                namespaces=[{"type": "time", "path": "/proc/1/ns/time"}],
+                timeOffsets={"boottime": {"secs": 1}},
+            ),
+            "$.linux.timeOffsets: cannot be set in a time namespace that is joined",
+        ),
         (linux(intelRdt={"closID": "../x"}), "$.linux.intelRdt.closID: "),
         (linux(intelRdt={"memBwSchema": "L3:0=1"}), '$.linux.intelRdt.memBwSchema: must begin with "MB:"'),
         (linux(intelRdt={"schemata": ["a", "b\nc"]}), "$.linux.intelRdt.schemata[1]: "),
