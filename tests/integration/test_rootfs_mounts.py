@@ -70,6 +70,11 @@ def test_a_relative_destination_starts_at_the_root(root: Root, volume: Path) -> 
     assert root.enter(lambda: Path("/v/file").read_text(), [bind(volume, to="v")]) == "content"
 
 
+def test_a_destination_may_be_given_as_the_hosts_path(root: Root, volume: Path) -> None:
+    to = f"{root.rootfs}/made/v"
+    assert root.enter(lambda: Path("/made/v/file").read_text(), [bind(volume, to=to)]) == "content"
+
+
 def test_a_read_only_bind_leaves_the_source_writable_on_the_host(root: Root, volume: Path) -> None:
     look = lambda: attempt(lambda: Path("/volume/new").write_text(""))  # noqa: E731
     assert root.enter(look, [bind(volume, "ro")]) == "Read-only file system"

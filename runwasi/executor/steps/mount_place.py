@@ -38,11 +38,16 @@ def container_path(path: str) -> str:
 
 
 class Place:
-    """One mount of the spec on its way: what it asks for, and which member is at fault if it fails."""
+    """One mount of the spec on its way: what it asks for, and which member is at fault if it fails.
 
-    def __init__(self, index: int, mount: Mount) -> None:
+    A destination may be given as a path of the host, below the rootfs, as runc has always taken it.
+    """
+
+    def __init__(self, index: int, mount: Mount, rootfs: str) -> None:
         self.mount = mount
         self.path = container_path(mount.destination)
+        if self.path.startswith(f"{rootfs}/"):
+            self.path = self.path[len(rootfs) :]
         self.options = parse(mount.options)
         self.member = ""
         self.index = index

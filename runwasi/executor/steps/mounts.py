@@ -49,7 +49,7 @@ _PATH = os.O_PATH | os.O_CLOEXEC
 def mount_all(ctx: InitContext) -> None:
     """Mount everything of $.mounts in its order."""
     for index, mount in enumerate(ctx.spec.mounts):
-        place = Place(index, mount)
+        place = Place(index, mount, ctx.rootfs)
         try:
             _mount_one(ctx, place)
         except OSError as error:
