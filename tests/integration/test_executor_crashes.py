@@ -112,10 +112,12 @@ def test_a_container_whose_cgroup_was_removed_behind_our_back_is_still_deleted(
     runwasi("delete", container_id)
 
 
+@pytest.mark.parametrize("readonly", [False, True])
 def test_mounts_made_without_a_mount_namespace_go_with_the_container(
-    runwasi: Runtime, bundle: BundleMaker, container_id: str
+    runwasi: Runtime, bundle: BundleMaker, container_id: str, readonly: bool
 ) -> None:
-    made = bundle(["true"])
+    made = bundle(["sh", "-c", "touch /here; true"])
+    made.config["root"]["readonly"] = readonly
     made.linux["namespaces"] = [entry for entry in made.linux["namespaces"] if entry["type"] != "mount"]
     for member in ("maskedPaths", "readonlyPaths"):
         del made.linux[member]
@@ -126,11 +128,14 @@ def test_mounts_made_without_a_mount_namespace_go_with_the_container(
             line for line in Path("/proc/self/mountinfo").read_text().splitlines() if str(made.rootfs) in line
         ]
 
-    Detached(runwasi, made, container_id).create()
-    assert len(mounted()) == len(made.config["mounts"])
+    container = Detached(runwasi, made, container_id)
+    container.create()
+    assert len(mounted()) == len(made.config["mounts"]) + readonly
     runwasi("start", container_id)
-    runwasi("delete", "--force", container_id)
+    container.wait()
+    runwasi("delete", container_id)
     assert mounted() == []
+    assert (made.rootfs / "here").exists() is not readonly
 
 
 def test_a_damaged_state_is_said_and_force_deletes_the_folder(runwasi: Runtime, container_id: str) -> None:

@@ -74,8 +74,8 @@ def test_the_root_is_read_only_when_asked(root: Root) -> None:
 
 def test_without_a_mount_namespace_the_hosts_mounts_are_not_changed(root: Root) -> None:
     root.namespaces.remove("mount")
-    with pytest.raises(ContainerError, match=r"mount namespace is needed \(\$\.root\.readonly\)"):
-        root.enter(lambda: None, readonly=True)
+    with pytest.raises(ContainerError, match=r"mount namespace is needed \(\$\.linux\.maskedPaths\)"):
+        root.enter(lambda: None, linux={"maskedPaths": ["/proc/kcore"]})
     (root.rootfs / "here").touch()
     assert root.enter(lambda: sorted(os.listdir("/"))) == ["dev", "here"]
 

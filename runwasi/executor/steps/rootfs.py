@@ -32,6 +32,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from runwasi.executor.context import InitContext
 
+_DIRECTORY = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
 _PROPAGATION = {"shared": MS_SHARED, "slave": MS_SLAVE, "private": MS_PRIVATE, "unbindable": MS_UNBINDABLE}
 
 
@@ -48,7 +49,9 @@ def mount_rootfs(ctx: InitContext) -> None:
         ctx.root_fd = _attach_root(ctx)
     else:
         _refuse_without_mount_namespace(ctx)
-        ctx.root_fd = os.open(ctx.rootfs, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        # A root to be read-only is a mount of its own, so that the rootfs on the host stays as it is.
+        readonly = ctx.spec.root.readonly
+        ctx.root_fd = _attach_root(ctx) if readonly else os.open(ctx.rootfs, _DIRECTORY)
     mount_all(ctx)
 
 
@@ -60,7 +63,6 @@ def _require_selinux_for_labels(ctx: InitContext) -> None:
 def _refuse_without_mount_namespace(ctx: InitContext) -> None:
     linux = ctx.spec.linux
     for member, wanted in (
-        ("$.root.readonly", ctx.spec.root.readonly),
         ("$.linux.maskedPaths", linux.masked_paths),
         ("$.linux.readonlyPaths", linux.readonly_paths),
         ("$.linux.rootfsPropagation", linux.rootfs_propagation),
@@ -115,14 +117,13 @@ def _attach_root(ctx: InitContext) -> int:
 
 
 def _open_place_for_root(ctx: InitContext) -> int:
-    flags = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
     try:
-        return os.open(ctx.rootfs, flags)
+        return os.open(ctx.rootfs, _DIRECTORY)
     except PermissionError:
         # A user namespace's root need not be able to reach it. Over the root any mount can be pivoted to.
         if not ctx.userns:
             raise
-        return os.open("/", flags)
+        return os.open("/", _DIRECTORY)
 
 
 def enter_root(ctx: InitContext) -> None:
