@@ -1,7 +1,7 @@
 """A further process in a running container: exec.
 
-It joins what the container's first process is in, through that process's pidfd, and becomes what the process
-document says by the same steps. It is our direct child, also where it is in another pid namespace.
+It joins what the container's first process is in and becomes what the process document says, by the same
+steps. It is our direct child, also where it is in another pid namespace.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import os
 from runwasi.executor.child import become_exec
 from runwasi.executor.context import ChildContext
 from runwasi.executor.conversation import END, Conversation, end_child, engine_of
-from runwasi.executor.errors import ContainerError, Invalid, describe
+from runwasi.executor.errors import ContainerError, Invalid, WrongStatus, describe
 from runwasi.executor.options import CreateOptions
 from runwasi.executor.protocol import PRIORITIES, READY, Channel
 from runwasi.executor.settle import (
@@ -27,6 +27,7 @@ from runwasi.executor.undo import Undo
 from runwasi.linux import scheduling
 from runwasi.linux.filesystems import open_procfs
 from runwasi.linux.namespaces import FLAGS
+from runwasi.linux.process import pidfd_send_signal
 from runwasi.oci.record import EMPTY
 
 TYPE_CHECKING = False
@@ -137,18 +138,36 @@ def _fork(
 
 
 def _plan(container: Container) -> Plan:
-    """Join what the first process is in and we are not; its pidfd stands for each of its namespaces."""
-    pidfd = container.open_pidfd()
-    joined = [kind for kind in FLAGS if _differs(container.pid, kind)]
-    return Plan(0, [(kind, os.dup(pidfd)) for kind in joined], None)
+    """Join what the first process is in and we are not.
 
-
-def _differs(pid: int, kind: str) -> bool:
+    Each namespace is opened here, rather than entered through the first process's pidfd: once in its user
+    namespace, nobody may look into a process that runs a module, and so not enter anything through it.
+    """
+    plan = Plan(0, [], None)
     try:
-        theirs, ours = os.stat(f"/proc/{pid}/ns/{kind}"), os.stat(f"/proc/self/ns/{kind}")
-    except FileNotFoundError:  # a kernel without this kind
-        return False
-    return (theirs.st_dev, theirs.st_ino) != (ours.st_dev, ours.st_ino)
+        for kind in FLAGS:
+            fd = _open_other_namespace(container.pid, kind)
+            if fd >= 0:
+                plan.joined.append((kind, fd))
+        pidfd_send_signal(container.open_pidfd(), 0)  # it lives, so they were its own
+    except BaseException as error:
+        plan.close()
+        if isinstance(error, ProcessLookupError):
+            raise WrongStatus("container not running") from None
+        raise
+    return plan
+
+
+def _open_other_namespace(pid: int, kind: str) -> int:
+    """Open the namespace of a kind that a process is in; -1 when it is ours too, or the kernel has no such kind."""
+    try:
+        fd = os.open(f"/proc/{pid}/ns/{kind}", os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return -1
+    if os.path.samestat(os.fstat(fd), os.stat(f"/proc/self/ns/{kind}")):
+        os.close(fd)
+        return -1
+    return fd
 
 
 def _prepare(context: ChildContext, container: Container, plan: Plan, options: ExecOptions) -> None:
