@@ -15,7 +15,7 @@ import sys
 from runwasi.engines import registry
 from runwasi.engines.engine import EngineMissing
 from runwasi.linux import process, sockets
-from runwasi.shim import address, server, spawn
+from runwasi.shim import address, rehearsal, server, spawn
 from runwasi.shim.flags import Flags, UsageError
 from runwasi.shim.handover import MAX_PACKET, manager_path
 from runwasi.shim.log import Log
@@ -78,6 +78,7 @@ class Daemon:
         os.set_blocking(self._listener, False)
         self._reactor.watch(self._listener, self._accept)
         Orphans(self._reactor, {_signal.SIGTERM: self._end, _signal.SIGINT: self._end})
+        rehearsal.rehearse(self._engine, f"{self._address}.rehearsal", self._log)
         gc.collect()
         gc.freeze()
         process.set_title(f"{registry.daemon_name(self._engine.name)} -address {self._address}")

@@ -7,6 +7,7 @@ import os
 import select
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -152,7 +153,38 @@ def test_an_idle_daemon_does_not_wake_up(daemon: Daemon) -> None:
         with open(status, encoding="utf-8") as file:
             return sum(int(line.split()[1]) for line in file if "ctxt_switches" in line)
 
-    time.sleep(0.5)  # it says that it serves before it waits for the first time
+    time.sleep(1.5)  # a second after its rehearsal it looks once whether an orphan is left
     before = switches()
     time.sleep(2)
     assert switches() == before
+
+
+_REHEARSAL = """
+import sys
+from runwasi.engines import registry
+from runwasi.shim.log import Log
+from runwasi.shim.rehearsal import rehearse
+
+rehearse(registry.load("wasmtime"), sys.argv[1], Log(1, debug=True))
+assert "runwasi.executor.errands" in sys.modules
+"""
+
+
+def test_a_rehearsal_is_played_to_its_end(folder: Path) -> None:
+    command = [sys.executable, "-c", _REHEARSAL, str(folder / "rehearsal")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_the_rehearsal_leaves_nothing(daemon: Daemon) -> None:
+    assert os.listdir(daemon.path.parent) == [daemon.path.name]
+    assert not list(Path("/sys/fs/cgroup").glob(f"**/rehearsal-{daemon.process.pid}"))
+
+
+def test_a_daemon_clears_away_the_rehearsal_of_a_killed_one(folder: Path) -> None:
+    left = folder / "manager/manager.sock.rehearsal/rootfs"
+    left.mkdir(parents=True)
+    (left / "module.wasm").touch()
+    daemon = Daemon(folder)
+    daemon.stop()
+    assert not list((folder / "manager").iterdir())

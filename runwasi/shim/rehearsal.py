@@ -1,0 +1,178 @@
+"""The node daemon's rehearsal: containers live and die in it before the first pod is asked for.
+
+A pod's server shares the daemon's memory until it writes to it, and even running Python writes: the interpreter
+rewrites code that runs often for the types it sees, fills caches, imports late, makes the free lists its own. What
+has happened in the daemon is shared by all its pods. So the daemon plays the server of a pod, and its own client and
+containerd too, for wasm containers that do nothing. docs/decisions/0016-a-rehearsal.md has the numbers.
+"""
+
+from __future__ import annotations
+
+import os
+
+from runwasi.executor.container import delete_forced
+
+# What a container's own process imports late, when it has been forked: no rehearsal brings that in here.
+from runwasi.executor.steps import wasm  # noqa: F401
+from runwasi.executor.store import container_ids
+from runwasi.proto.event_forward import EVENTS_METHODS
+from runwasi.proto.options import Options
+from runwasi.proto.task import (
+    TASK_METHODS,
+    ConnectRequest,
+    CreateTaskRequest,
+    DeleteRequest,
+    PidsRequest,
+    ShutdownRequest,
+    StartRequest,
+    StateRequest,
+    StatsRequest,
+    WaitRequest,
+)
+from runwasi.proto.well_known import Empty
+from runwasi.shim import address, task_service
+from runwasi.shim.creating import Pod
+from runwasi.shim.events import Publisher, pack
+from runwasi.shim.reactor import Reactor
+from runwasi.shim.task_service import TaskService
+from runwasi.shim.ttrpc import Server
+from runwasi.shim.ttrpc_client import Client
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from runwasi.engines.engine import Engine
+    from runwasi.proto.wire import Message
+    from runwasi.shim.log import Log
+
+_TIMES = 8  # CPython 3.11 begins to specialise a function when it has run so often
+_SECONDS = 5.0  # that one answer may take
+_NAMESPACE, _STATE = "rehearsal", "state"
+_EVENTS = "containerd.services.events.ttrpc.v1.Events"
+
+_MODULE = bytes.fromhex(
+    "0061736d 01000000"  # a core module:
+    "0104 01 600000"  # a type, of functions without parameters and results
+    "0302 01 00"  # a function of it
+    "0503 01 0000"  # a memory of no pages
+    "0713 02 065f7374617274 0000 066d656d6f7279 0200"  # exports "_start" and "memory"
+    "0a04 01 02 00 0b"  # the function does nothing
+)
+_CONFIG = """\
+{
+  "ociVersion": "1.0.2",
+  "process": {
+    "user": {"uid": 0, "gid": 0, "additionalGids": [0]},
+    "args": ["/module.wasm"], "env": ["PATH=/bin"], "cwd": "/", "noNewPrivileges": true,
+    "capabilities": {"bounding": ["CAP_KILL"], "effective": ["CAP_KILL"], "permitted": ["CAP_KILL"]},
+    "rlimits": [{"type": "RLIMIT_NOFILE", "hard": 1024, "soft": 1024}]
+  },
+  "root": {"path": "rootfs"},
+  "mounts": [
+    {"destination": "/proc", "type": "proc", "source": "proc", "options": ["nosuid", "noexec", "nodev"]},
+    {"destination": "/dev", "type": "tmpfs", "source": "tmpfs", "options": ["nosuid", "mode=755", "size=65536k"]},
+    {"destination": "/sys", "type": "sysfs", "source": "sysfs", "options": ["nosuid", "noexec", "nodev", "ro"]}
+  ],
+  "linux": {
+    "resources": {"devices": [{"allow": false, "access": "rwm"}]},
+    "namespaces": [{"type": "pid"}, {"type": "ipc"}, {"type": "uts"}, {"type": "mount"}, {"type": "network"}],
+    "maskedPaths": ["/proc/kcore"], "readonlyPaths": ["/proc/sys"],
+    "seccomp": {"defaultAction": "SCMP_ACT_ALLOW"}
+  }
+}
+"""
+
+
+def rehearse(engine: Engine, folder: str, log: Log) -> None:
+    """Play the lives of some containers, in a folder that is made for it and removed.
+
+    It takes a fifth of a second. What goes wrong is logged: pods are served without it too.
+    """
+    try:
+        _clear(folder)  # of a daemon that was killed
+        bundle = _make_bundle(folder)
+        _Rehearsal(engine, bundle, log).run()
+    except Exception as error:  # noqa: BLE001  nothing depends on it
+        log.fault("rehearsal", error)
+    finally:
+        _clear(folder)
+
+
+class _Rehearsal:
+    """A pod's server and its client on one reactor: each answer is followed by the next call."""
+
+    def __init__(self, engine: Engine, bundle: str, log: Log) -> None:
+        self._bundle = bundle
+        self._log = log
+        self._reactor = Reactor(on_error=self._failed)
+        path = f"{bundle}/socket"
+        self._server = Server(
+            self._reactor, address.listen_or_find(path), lambda _, error: self._failed(error)
+        )
+        self._publisher = Publisher(self._reactor, path, _NAMESPACE, log)
+        pod = Pod(self._reactor, engine, engine.name, _NAMESPACE, "")
+        tasks = TaskService(pod, self._publisher, log, lambda: None)
+        self._server.register(task_service.NAMES[0], TASK_METHODS, tasks.handlers())
+        self._server.register(_EVENTS, EVENTS_METHODS, {"Forward": lambda _request, _call: Empty()})
+        self._client = Client(self._reactor, path)
+        self._calls = self._script()
+
+    def run(self) -> None:
+        """Play to the end, or to the first call that fails."""
+        self._next(None)
+        self._reactor.run()
+        self._client.close()
+        self._publisher.close()
+        self._server.close()
+        self._reactor.close()
+
+    def _script(self) -> Iterator[tuple[str, Message]]:
+        container = f"{_NAMESPACE}-{os.getpid()}"
+        options = pack(Options(root=f"{self._bundle}/{_STATE}"))
+        for _ in range(_TIMES):
+            yield "Connect", ConnectRequest(id=container)
+            yield "Create", CreateTaskRequest(id=container, bundle=self._bundle, options=options)
+            yield "State", StateRequest(id=container)
+            yield "Start", StartRequest(id=container)
+            yield "Stats", StatsRequest(id=container)
+            yield "Wait", WaitRequest(id=container)
+            yield "Pids", PidsRequest(id=container)
+            yield "Delete", DeleteRequest(id=container)
+        yield "Shutdown", ShutdownRequest(id=container)
+
+    def _next(self, error: Exception | None) -> None:
+        call = next(self._calls, None)
+        if error is not None:
+            self._failed(error)
+        elif call is None:
+            self._publisher.drain(_SECONDS, self._reactor.stop)
+        else:
+            self._client.call(task_service.NAMES[0], *call, {}, _SECONDS, self._next)
+
+    def _failed(self, error: Exception) -> None:
+        self._log.debug("the rehearsal ended early", error=str(error))
+        self._reactor.stop()
+
+
+def _make_bundle(folder: str) -> str:
+    os.makedirs(f"{folder}/rootfs", 0o700)
+    with open(f"{folder}/config.json", "w", encoding="utf-8") as file:
+        file.write(_CONFIG)
+    with open(f"{folder}/rootfs/module.wasm", "wb") as file:
+        file.write(_MODULE)
+    return folder
+
+
+def _clear(folder: str) -> None:
+    """Remove a folder with all in it, and containers left there; shutil would cost the pods 1 MiB."""
+    root = f"{folder}/{_STATE}/{_NAMESPACE}"
+    for container in container_ids(root):
+        delete_forced(root, container)
+    for path, folders, files in os.walk(folder, topdown=False):
+        for name in files:
+            os.unlink(f"{path}/{name}")
+        for name in folders:
+            os.rmdir(f"{path}/{name}")
+    if os.path.isdir(folder):
+        os.rmdir(folder)
