@@ -7,6 +7,7 @@ steps. It is our direct child, also where it is in another pid namespace.
 from __future__ import annotations
 
 import os
+from errno import EACCES
 
 from runwasi.executor.child import become_exec
 from runwasi.executor.context import ChildContext
@@ -154,6 +155,9 @@ def _plan(container: Container) -> Plan:
         plan.close()
         if isinstance(error, ProcessLookupError):
             raise WrongStatus("container not running") from None
+        if isinstance(error, PermissionError):
+            why = "its first process may not be looked into; where that runs a module, exec takes the host's root"
+            raise ContainerError(f"cannot enter the container: {why}", errno=EACCES) from None
         raise
     return plan
 

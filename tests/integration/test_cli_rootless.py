@@ -318,3 +318,16 @@ def test_groups_that_a_single_id_rules_out_are_refused(user: User, container_id:
     refused = user("run", "--bundle", path, container_id, check=False)
     assert "the user namespace denies setgroups" in refused.stderr
     assert "($.process.user.additionalGids)" in refused.stderr
+
+
+def test_exec_beside_a_module_is_refused_to_a_user(
+    user: User, container_id: str, wasi_demo_app: bytes
+) -> None:
+    """What keeps the container from looking into the runtime's process keeps its user out as well."""
+    path = user.bundle("/demo.wasm", "sleep", "100", files={"/demo.wasm": wasi_demo_app})
+    pid = user.run_in_background(path, container_id)
+    refused = user("exec", container_id, "id", check=False)
+    assert refused.returncode == 255
+    assert "where that runs a module, exec takes the host's root" in refused.stderr
+    user("delete", "--force", container_id)
+    wait_for_exit(pid)
