@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from runwasi.shim.reactor import Reactor
 
 _SIZE = 32 << 10
+_PIECES = 16  # copied in one turn: what writes or reads without end must leave the reactor to others
 _END_OF_INPUT = b"\x04"  # VEOF, what a person would type
 
 
@@ -34,6 +35,7 @@ class Console:
         self._to_client = b""
         self._to_process = b""
         self._ended = False
+        self._goes_on = False
         os.set_blocking(master, False)
         os.set_blocking(output.fd, False)
         self._sink_watched = stat.S_ISFIFO(os.fstat(output.fd).st_mode)  # epoll takes no regular file
@@ -81,21 +83,28 @@ class Console:
         self._pump_output()
 
     def _pump_output(self) -> None:
-        """Copy until the terminal has nothing more, or the client takes nothing more."""
-        while self._master >= 0:
-            if not self._to_client:
-                data = self._read_master()
-                if not data:
-                    break
-                self._to_client = data
+        """Copy until the terminal has nothing more, the client takes nothing more, or it is others' turn."""
+        for _ in range(_PIECES):
+            if self._master >= 0 and not self._to_client:
+                self._to_client = self._read_master() or b""
+            if self._master < 0 or not self._to_client:
+                if self._ended:
+                    self._finish()
+                return
             sent = write_available(self._output.fd, self._to_client)
             self._to_client = self._to_client[sent:]
             if not sent:
                 if self._sink_watched:
                     self._reactor.change(self._output.fd, WRITABLE)
                 return
-        if self._ended:
-            self._finish()
+        if not self._goes_on:  # the master is edge-triggered: nobody else would call
+            self._goes_on = True
+            self._reactor.call_soon(self._go_on)
+
+    def _go_on(self) -> None:
+        self._goes_on = False
+        if self._master >= 0:
+            self._pump_output()
 
     def _read_master(self) -> bytes | None:
         try:
@@ -123,7 +132,9 @@ class Console:
         self._pump_input()
 
     def _pump_input(self) -> None:
-        while self._stdin >= 0 and self._master >= 0:
+        for _ in range(_PIECES):
+            if self._stdin < 0 or self._master < 0:
+                return
             if not self._to_process:
                 data = read_available(self._stdin, _SIZE)
                 if data is None:
@@ -138,6 +149,8 @@ class Console:
                 if self._stdin >= 0:
                     self._reactor.change(self._stdin, 0)  # the terminal's buffer is full: man 4 termios
                 return
+        if self._stdin >= 0:
+            self._reactor.change(self._stdin, READABLE)  # and so on in the next turn
 
     def _write_master(self) -> None:
         try:
