@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import select
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 
@@ -15,6 +17,7 @@ from runwasi.linux.cgroups import cgroup_at, cgroup_from
 from runwasi.oci.decode import SpecError
 from runwasi.oci.resources import BlockIo, Cpu, DeviceRule, Memory, Pids, Rdma, Resources, ThrottleDevice
 from tests.support.cgroups import FORKS_FOR_EVER, cgroups_of, process_in, removed_after, run_in
+from tests.support.places import ROOT
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -33,6 +36,20 @@ def cgroup(container_id: str) -> Iterator[Cgroup]:
 def test_a_cgroup_has_a_directory_in_each_hierarchy(cgroup: Cgroup, container_id: str) -> None:
     assert cgroup.paths()
     assert all(os.path.isdir(path) and path.endswith(container_id) for path in cgroup.paths().values())
+
+
+def test_a_cgroup_that_somebody_else_made_is_left_out_for_a_rootless_caller(
+    cgroup: Cgroup, container_id: str
+) -> None:
+    program = f"""
+from runwasi.linux.cgroups import cgroup_at
+cgroup = cgroup_at("/{container_id}", rootless=True)
+cgroup.create()
+print([path for path in cgroup.paths().values() if path])
+"""
+    user = ["setpriv", "--reuid", "12345", "--regid", "12345", "--clear-groups"]
+    command = [*user, sys.executable, "-c", program]
+    assert subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout == "[]\n"
 
 
 def test_removing_leaves_no_directory_and_may_be_repeated(cgroup: Cgroup) -> None:

@@ -7,7 +7,7 @@ here is spent ten times in every start.
 from __future__ import annotations
 
 import os
-from errno import EBUSY, ENODEV, ENOENT, ENOTEMPTY, EOPNOTSUPP
+from errno import EACCES, EBUSY, ENODEV, ENOENT, ENOTEMPTY, EOPNOTSUPP
 from select import POLLIN, poll
 from time import monotonic
 
@@ -50,6 +50,12 @@ def make(directory: str) -> list[str]:
         made = make(os.path.dirname(directory))
         return made + make(directory)
     return [directory]
+
+
+def require_joinable(directory: str) -> None:
+    """Raise PermissionError for a cgroup of somebody else's, into which we may not move processes."""
+    if not os.access(directory + "/cgroup.procs", os.W_OK):
+        raise PermissionError(EACCES, os.strerror(EACCES), directory)
 
 
 def processes(directory: str) -> list[int]:

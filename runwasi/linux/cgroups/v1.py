@@ -43,6 +43,8 @@ class CgroupV1:
         for directory in self._distinct():
             try:
                 made = tree.make(directory)
+                if self._rootless:
+                    tree.require_joinable(directory)
             except OSError as error:
                 if not self._leave_out(error, directory):
                     raise

@@ -50,6 +50,8 @@ class CgroupV2:
                 tree.make(parent)
                 _pass_controllers_down(parent)
             tree.make(self._directory)
+            if self._rootless:
+                tree.require_joinable(self._directory)
             self._check_type()
         except OSError as error:
             if not (self._rootless and error.errno in (EACCES, EPERM, EROFS)):
