@@ -10,7 +10,7 @@ from errno import EINVAL
 
 from runwasi.executor.errors import ContainerError, describe
 from runwasi.executor.steps.mount_options import parse
-from runwasi.executor.steps.mounts import is_below, is_mapped, source_path
+from runwasi.executor.steps.mounts import is_mapped, path_in_rootfs, source_path
 from runwasi.linux.mount_fds import map_owners, open_tree
 
 TYPE_CHECKING = False
@@ -41,21 +41,17 @@ def open_mount_sources(spec: Spec, bundle_path: str, rootfs: str, userns: bool) 
     try:
         for index, mount in enumerate(spec.mounts):
             options = parse(mount.options)
-            if is_mapped(mount, options) or (userns and (options.bind or mount.type == "bind")):
-                if _comes_later(mount, options, bundle_path, rootfs):
-                    continue
+            if is_mapped(mount, options) or (
+                userns
+                and (options.bind or mount.type == "bind")
+                and not path_in_rootfs(source_path(mount, bundle_path), rootfs)
+            ):
                 sources[index] = _open_source(spec, bundle_path, index, mount, options)
     except ContainerError:
         for fd in sources.values():
             os.close(fd)
         raise
     return sources
-
-
-def _comes_later(mount: Mount, options: MountOptions, bundle_path: str, rootfs: str) -> bool:
-    """Tell whether the source can only be what an earlier mount brings into the rootfs: the child will see it."""
-    source = source_path(mount, bundle_path)
-    return not is_mapped(mount, options) and not os.path.exists(source) and is_below(source, rootfs)
 
 
 def _open_source(spec: Spec, bundle_path: str, index: int, mount: Mount, options: MountOptions) -> int:

@@ -96,30 +96,34 @@ def _bind(ctx: InitContext, place: Place) -> None:
 def _open_source(ctx: InitContext, place: Place) -> tuple[int, bool]:
     """Return a copy of the source's mount, and whether the parent made it.
 
-    In the rootfs the source may be what an earlier mount brought, and that only we can see. A link of the image
-    may lead such a source elsewhere, to what the configuration's author could have named as well.
+    What is in the rootfs may be what an earlier mount brought there, and its links are the image's: it is looked
+    up in the root as it is by now, which no link leads out of.
     """
     source, recursive = source_path(place.mount, ctx.bundle_path), place.options.recursive
     tree = ctx.mount_sources.pop(place.index, -1)
+    if tree >= 0:
+        return tree, True
     if is_mapped(place.mount, place.options):
-        if tree < 0:
-            raise place.refuse("mapping the ids of a mount needs privileges that the caller lacks", EPERM)
-        return tree, True
-    if tree < 0:
+        raise place.refuse("mapping the ids of a mount needs privileges that the caller lacks", EPERM)
+    inside = path_in_rootfs(source, ctx.rootfs)
+    if not inside:
         return open_tree(source, recursive=recursive), False
-    if not is_below(source, ctx.rootfs):
-        return tree, True
     try:
-        own = open_tree(source, recursive=recursive)
-    except OSError:  # out of reach of the user namespace's root
-        return tree, True
-    os.close(tree)
-    return own, False
+        found = open_beneath(ctx.root_fd, inside, _PATH)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, source) from None
+    try:
+        return open_tree("", found, recursive=recursive), False
+    finally:
+        os.close(found)
 
 
-def is_below(path: str, folder: str) -> bool:
-    """Tell whether a path of the host leads into a folder, whose own path has no links."""
-    return os.path.realpath(path).startswith(folder.rstrip("/") + "/")
+def path_in_rootfs(source: str, rootfs: str) -> str:
+    """Return the path from a rootfs to a source in it, "" for one that is elsewhere; links are not followed."""
+    if rootfs == "/":  # everything is in it: nothing tells what is the image's
+        return ""
+    source = os.path.normpath(source)
+    return source.removeprefix(rootfs + "/") if source.startswith(rootfs + "/") else ""
 
 
 def is_mapped(mount: Mount, options: MountOptions) -> bool:
