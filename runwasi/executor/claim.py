@@ -45,7 +45,15 @@ def claim(root: str, container_id: str, bundle: Bundle, options: CreateOptions, 
         undo.add(container.unmount)
     if saved.rootless:  # some of it may have been left out as forbidden
         container.save(replaced(saved, cgroup_paths=cgroup.paths()))
+        if not any(cgroup.paths().values()) and not bundle.spec.linux.has("pid"):
+            container.warn(_UNBOUND)
     return container
+
+
+_UNBOUND = (
+    "without a cgroup and a pid namespace, processes that leave the first one's sight outlive the container."
+    " Such configuration is strongly discouraged"
+)
 
 
 def _first_record(folder: Folder, bundle: Bundle, options: CreateOptions, cgroup: Cgroup) -> Saved:

@@ -184,6 +184,18 @@ def test_a_configuration_for_root_is_refused_with_the_remedy(user: User, contain
     assert "runwasi spec --rootless" in refused.stderr
 
 
+def test_a_container_that_cannot_hold_its_processes_is_warned_of(user: User, container_id: str) -> None:
+    path = user.bundle("true")
+
+    def share_processes(config: Json) -> None:
+        config["linux"]["namespaces"].remove({"type": "pid"})
+        config["mounts"][0] = {"destination": "/proc", "source": "/proc", "options": ["rbind"]}
+
+    assert user("run", "--bundle", path, container_id).stderr == ""
+    edit(path, share_processes)
+    assert "without a cgroup and a pid namespace" in user("run", "--bundle", path, container_id).stderr
+
+
 def test_without_a_folder_for_state_it_says_which_one(user: User, container_id: str) -> None:
     path = user.bundle("true")
     refused = user("run", "--bundle", path, container_id, check=False, runtime_dir=False)
