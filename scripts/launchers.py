@@ -42,6 +42,7 @@ PACKS = {
         "runwasi.cli.lifecycle",
         "runwasi.cli.run",
         "runwasi.executor.init",
+        "runwasi.executor.outside",
         "runwasi.executor.limits_v1",
         "runwasi.executor.limits_v2",
         "runwasi.linux.cgroups.devices",
@@ -58,6 +59,7 @@ PACKS = {
     ),
     "server": (
         "runwasi.shim.server",
+        "runwasi.executor.outside",
         "runwasi.executor.limits_v1",
         "runwasi.executor.limits_v2",
         "runwasi.linux.cgroups.devices",

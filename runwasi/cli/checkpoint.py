@@ -6,7 +6,7 @@ import os
 from fcntl import F_GETFL, fcntl
 
 from runwasi.cli import notify
-from runwasi.cli.attach import Console, follow
+from runwasi.cli.attach import follow
 from runwasi.cli.bundles import (
     CONSOLE_SOCKET,
     DETACH,
@@ -16,6 +16,7 @@ from runwasi.cli.bundles import (
     load_bundle,
     open_console_socket,
 )
+from runwasi.cli.console import Console
 from runwasi.cli.options import FLAG, LIST, NUMBER, Command, Option, UsageError
 from runwasi.cli.signals import Caught
 from runwasi.executor.checkpoint import CheckpointOptions, checkpoint

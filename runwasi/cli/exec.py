@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from runwasi.cli import activation
-from runwasi.cli.attach import Console, follow
+from runwasi.cli.attach import follow
 from runwasi.cli.bundles import (
     CONSOLE_SOCKET,
     DETACH,
@@ -59,6 +59,8 @@ def _exec(given: Given, settings: Settings) -> int:
             caught.pass_on = True
             started = _start(given, settings, container, process, preserved, -1)
             return follow(started.pid, started.pidfd, caught)
+        from runwasi.cli.console import Console  # late: only for a terminal
+
         with Console() as console:
             caught.pass_on = True
             started = _start(given, settings, container, process, preserved, console.socket)

@@ -7,7 +7,7 @@ import sys
 
 from runwasi.cli import notify
 from runwasi.cli.activation import listen_fds
-from runwasi.cli.attach import Console, follow
+from runwasi.cli.attach import follow
 from runwasi.cli.bundles import (
     CREATE_DESCRIPTION,
     CREATE_OPTIONS,
@@ -26,6 +26,7 @@ from runwasi.linux.process import set_child_subreaper
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from runwasi.cli.console import Console
     from runwasi.cli.options import Given
     from runwasi.cli.settings import Settings
     from runwasi.executor.bundle import Bundle
@@ -73,6 +74,8 @@ def _attached(given: Given, settings: Settings, bundle: Bundle, preserved: int) 
     with Caught() as caught:
         if not bundle.process.terminal:
             return _followed(given, settings, bundle, preserved, caught, None)
+        from runwasi.cli.console import Console  # late: only for a terminal
+
         with Console() as console:
             return _followed(given, settings, bundle, preserved, caught, console)
 

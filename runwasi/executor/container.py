@@ -10,12 +10,11 @@ import os
 import select
 from _signal import SIGKILL  # type: ignore[import-not-found]  # the module signal adds enumerations, 3 ms
 
-from runwasi.executor import hooks, limits
 from runwasi.executor.errors import ContainerError, NotFound, WrongStatus, describe
 from runwasi.executor.protocol import FAILED, LISTENER, PROCEED, Channel, failure_from
 from runwasi.executor.status import require
 from runwasi.executor.store import GATE, Damaged, Folder, Saved, container_ids
-from runwasi.linux import cgroups, mounts, process, sockets
+from runwasi.linux import cgroups, process, sockets
 from runwasi.oci.decode import SpecError
 from runwasi.oci.spec import loads
 from runwasi.oci.state import ContainerProcessState, State
@@ -176,6 +175,8 @@ class Container:
         """Run the poststart hooks; one that fails stops the container: runtime.md#lifecycle, step 9."""
         if self.spec.hooks.poststart:
             state = self.oci_state("running").to_json().encode()
+            from runwasi.executor import hooks  # late: few containers have any
+
             try:
                 hooks.run_all("poststart", self.spec.hooks.poststart, state)
             except ContainerError:
@@ -253,6 +254,8 @@ class Container:
     def update(self, resources: Resources) -> None:
         """Change its limits to those that are given. Raises WrongStatus, SpecError or ContainerError."""
         require("update", self.id, self.status())
+        from runwasi.executor import limits  # late: only to change them
+
         limits.update(self.cgroup, resources)
 
     def pids(self) -> list[int]:
@@ -332,6 +335,8 @@ class Container:
     def run_poststop_hooks(self) -> None:
         """Run the poststop hooks: runtime.md#lifecycle, step 13. One that fails is a warning."""
         if self.spec.hooks.poststop:
+            from runwasi.executor import hooks  # late, as above
+
             state = self.oci_state("stopped").to_json().encode()
             hooks.run_each("poststop", self.spec.hooks.poststop, state, self.warn)
 
@@ -341,6 +346,8 @@ class Container:
         It is told by what was mounted there before rather than by the destinations, which may be reached through
         links that the container has changed since.
         """
+        from runwasi.linux import mounts  # late: few containers are without a mount namespace
+
         before = list(self.saved.mounted_before)
         for point in mounts.mounted_below(self.saved.rootfs):
             if point in before:

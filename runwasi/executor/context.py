@@ -46,6 +46,8 @@ class ChildContext:
         self.no_new_keyring = False
         self.pid = 0
         """This process as the host numbers it."""
+        self.waits = True
+        """The first step needs what the parent does for us; else only the end of the set-up does."""
         self.namespaces: list[tuple[str, int]] = []
         """(kind, descriptor) of each namespace to join, in the order to join them."""
         self.cgroup_tasks: tuple[int, ...] = ()

@@ -10,28 +10,18 @@ import os
 import select
 from _signal import SIGKILL  # type: ignore[import-not-found]  # the module signal adds enumerations, 3 ms
 
-from runwasi.executor import hooks, limits
 from runwasi.executor.child import become_init
 from runwasi.executor.claim import claim
 from runwasi.executor.container import Container
 from runwasi.executor.context import InitContext
 from runwasi.executor.conversation import END, Conversation, end_child, engine_of
-from runwasi.executor.errors import ContainerError, asked_by
+from runwasi.executor.errors import ContainerError
 from runwasi.executor.protocol import CREATE_RUNTIME, PRIORITIES, READY, Channel, Message
-from runwasi.executor.settle import (
-    compiled_filter,
-    set_oom_score_adj,
-    set_priorities,
-    set_rlimits,
-    write_pid_file,
-)
 from runwasi.executor.spawning import Plan, open_doors, spawn
-from runwasi.executor.steps.mount_sources import open_mount_sources
 from runwasi.executor.store import CLOSED_GATE
 from runwasi.executor.undo import Undo
-from runwasi.linux import idmap, namespaces, process, scheduling, sockets
+from runwasi.linux import process, sockets
 from runwasi.linux.filesystems import open_procfs
-from runwasi.oci.record import replaced
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -39,7 +29,8 @@ if TYPE_CHECKING:
     from runwasi.executor.bundle import Bundle
     from runwasi.executor.options import CreateOptions
     from runwasi.linux.process import Child
-    from runwasi.oci.linux import IdMapping, IntelRdt, Linux
+    from runwasi.linux.seccomp import Filter
+    from runwasi.oci.spec import Mount, Spec
 
 
 def begin_create(root: str, container_id: str, bundle: Bundle, options: CreateOptions) -> Creation:
@@ -103,8 +94,19 @@ class Creation:
         finally:
             plan.close()
         self._undo.add(end_child, child)
-        self._settle(child, plan)
-        self._conversation.proceed(str(child.pid))
+        try:
+            self._settle(child, plan)
+            self._conversation.proceed(str(child.pid))
+        except (ContainerError, OSError):
+            self.advance()  # when the child failed, what it says is why
+            raise
+
+    def _settle(self, child: Child, plan: Plan) -> None:
+        from runwasi.executor import outside  # late: the child imports its steps at the same time
+
+        self._network = outside.settle(
+            self.container, self._bundle, plan, child, self._undo, entered=self._enters_by_itself
+        )
 
     def advance(self) -> bool:
         """Answer the child's pending requests; True when the container is created.
@@ -141,9 +143,10 @@ class Creation:
             if doors:
                 context.cgroup_tasks = doors.tasks
             child = spawn(plan, doors)
-            if child is None:
-                become_init(context)
             self._enters_by_itself = doors is not None and not doors.shut
+            if child is None:
+                context.waits = not self._enters_by_itself or not plan.separate()
+                become_init(context)
         finally:
             if doors:
                 doors.close()
@@ -168,51 +171,13 @@ class Creation:
         context.cgroup_paths = self.container.cgroup.paths()
         context.load_engine = self._load_engine
         context.may_fetch_layers = options.fetch_layers is not None
-        context.seccomp = compiled_filter(spec.linux.seccomp, options.cache_root)
-        context.mount_sources = open_mount_sources(spec, context.bundle_path, context.rootfs, context.userns)
+        context.seccomp = _compiled_filter(spec, options)
+        context.mount_sources = _mount_sources(context)
         context.proc_fd = open_procfs()
         context.gate = sockets.listen(f"{self.container.folder.path}/{CLOSED_GATE}", 1)
 
     def _load_engine(self) -> Engine:
         return engine_of(self._options, self._bundle.spec.annotations, self._bundle.process)
-
-    # between the fork and the child's first step
-
-    def _settle(self, child: Child, plan: Plan) -> None:
-        """Give the waiting child its ids, its cgroup with limits, and its devices."""
-        linux = self._bundle.spec.linux
-        saved = replaced(self.container.saved, pid=child.pid, start_time=process.start_time(child.pid))
-        self.container.save(saved)
-        self.container.pidfd = child.pidfd
-        if plan.makes("user"):
-            _write_maps(child.pid, linux)
-        if not self._enters_by_itself:
-            self.container.cgroup.enter(child.pid)
-        limits.apply(self.container.cgroup, linux.resources)
-        scheduling.reset_affinity(child.pid)
-        set_oom_score_adj(child.pid, self._bundle.process.oom_score_adj)
-        if saved.resctrl:
-            _join_resctrl(saved.resctrl, child.pid, linux.intel_rdt, self.container.id)
-        if linux.net_devices:
-            self._move_devices(linux, child.pid)
-
-    def _move_devices(self, linux: Linux, pid: int) -> None:
-        """Move network devices in; where creating fails they must not go the way of the namespace, but return."""
-        from runwasi.linux import netdevices  # late: pyroute2, 100 ms
-
-        joined = [item.path for item in linux.namespaces if item.type == "network" and item.path]
-        self._network = namespaces.open_namespace(joined[0] if joined else f"/proc/{pid}/ns/net", "net")
-        self._undo.add(self._close_network)
-        for name, device in linux.net_devices.items():
-            new_name = device.name or name
-            self._undo.add(netdevices.move_back, name, new_name, self._network)
-            with asked_by(f'$.linux.netDevices["{name}"]'):
-                netdevices.move(name, new_name, self._network)
-
-    def _close_network(self) -> None:
-        fd, self._network = self._network, -1
-        if fd >= 0:
-            os.close(fd)
 
     # what the child asks
 
@@ -231,6 +196,8 @@ class Creation:
         self.container.forward_listener(listener)
 
     def _run_create_runtime_hooks(self) -> None:
+        from runwasi.executor import hooks  # late: few containers have any
+
         spec_hooks = self._bundle.spec.hooks
         # what fails from here on ends where delete does: runtime.md#lifecycle, steps 3 to 5, 12 and 13
         self._undo.add_last(self.container.run_poststop_hooks)
@@ -241,6 +208,8 @@ class Creation:
 
     def _ready(self, *, priorities: bool) -> None:
         """Finish: what would have hindered the child, the pid file, and nothing to undo any more."""
+        from runwasi.executor.settle import set_priorities, set_rlimits, write_pid_file  # late, as in begin
+
         if priorities:
             set_priorities(self._bundle.process, self.container.pid)
         set_rlimits(self.container.pid, self._bundle.process.rlimits)
@@ -248,7 +217,8 @@ class Creation:
         if self._options.pid_file:
             write_pid_file(self._options.pid_file, self.container.pid)
         self._undo.commit()
-        self._close_network()
+        if self._network >= 0:
+            os.close(self._network)
         self._conversation.close()
 
     def _death(self) -> ContainerError:
@@ -261,22 +231,22 @@ class Creation:
         return ContainerError(f"the container's first process is gone before it was ready: {why}")
 
 
-def _write_maps(pid: int, linux: Linux) -> None:
-    rootless = os.geteuid() != 0
-    with asked_by("$.linux.uidMappings"):
-        idmap.write_uid_map(pid, _maps(linux.uid_mappings), rootless=rootless)
-    with asked_by("$.linux.gidMappings"):
-        idmap.write_gid_map(pid, _maps(linux.gid_mappings), rootless=rootless)
+def _compiled_filter(spec: Spec, options: CreateOptions) -> Filter | None:
+    if spec.linux.seccomp is None:
+        return None
+    from runwasi.executor.seccomp_profile import compiled  # late: bundles made by hand have none
+
+    return compiled(spec.linux.seccomp, options.cache_root)
 
 
-def _maps(mappings: tuple[IdMapping, ...]) -> list[idmap.IdMap]:
-    return [idmap.IdMap(item.container_id, item.host_id, item.size) for item in mappings]
+def _mount_sources(context: InitContext) -> dict[int, int]:
+    """Open what the child may not open or map from inside its user namespace."""
+    if not context.userns and not any(_asks_for_map(mount) for mount in context.spec.mounts):
+        return {}
+    from runwasi.executor.steps.mount_sources import open_mount_sources  # late: few containers need it
+
+    return open_mount_sources(context.spec, context.bundle_path, context.rootfs, context.userns)
 
 
-def _join_resctrl(group: str, pid: int, rdt: IntelRdt | None, container_id: str) -> None:
-    from runwasi.linux import resctrl  # late: few hosts have it
-
-    assert rdt is not None
-    schemata = (*filter(None, (rdt.l3_cache_schema, rdt.mem_bw_schema)), *rdt.schemata)
-    with asked_by("$.linux.intelRdt"):
-        resctrl.join(group, pid, schemata, container_id if rdt.enable_monitoring else "")
+def _asks_for_map(mount: Mount) -> bool:
+    return bool(mount.uid_mappings) or "idmap" in mount.options or "ridmap" in mount.options

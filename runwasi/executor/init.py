@@ -50,6 +50,7 @@ from runwasi.executor.steps.namespaces import (
     enter_cgroup_namespace,
     enter_same_root,
     join_namespaces,
+    wait_for_limits,
     wait_for_parent,
 )
 from runwasi.executor.steps.rootfs import enter_root, mount_rootfs
@@ -74,6 +75,7 @@ INIT_STEPS: tuple[
     join_keyring,
     mount_rootfs,
     make_devices,
+    wait_for_limits,
     ask_for_create_runtime_hooks,
     run_create_container_hooks,
     anticipate_engine,

@@ -76,6 +76,10 @@ class Plan:
         """Say whether a namespace of this kind is joined by path."""
         return any(kind == joined for joined, _ in self.joined)
 
+    def separate(self) -> bool:
+        """Say whether the child can prepare its namespaces by itself, and all it did goes when it ends."""
+        return self.makes("mnt") and not self.makes("user") and not self.joins("user")
+
     def close(self) -> None:
         """Close the descriptors."""
         for _, fd in self.joined:

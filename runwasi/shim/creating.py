@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import os
 
-import runwasi.executor.init  # noqa: F401  the steps of every process to come, in memory before the first fork
+import runwasi.executor.init
+import runwasi.executor.outside  # noqa: F401  both halves of every process to come, before the first is asked for
 from runwasi.executor.bundle import Bundle
 from runwasi.executor.creation import begin_create
 from runwasi.executor.errors import Invalid

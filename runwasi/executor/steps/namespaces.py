@@ -35,12 +35,23 @@ def close_setup_descriptors(ctx: ChildContext) -> None:
 
 
 def wait_for_parent(ctx: ChildContext) -> None:
-    """Wait for id maps, cgroup and limits; nothing of the container runs outside its cgroup."""
-    ctx.pid = int(ctx.channel.expect().fields[0])
+    """Wait for id maps and cgroup where we cannot do without; nothing of the container runs outside its cgroup."""
+    if ctx.waits:
+        _hear_from_parent(ctx)
     # From here on no process of the container may trace us or open our program (CVE-2019-5736). Not earlier:
     # newuidmap looks at who owns our /proc folder.
     process.set_dumpable(False)
     os.setsid()
+
+
+def wait_for_limits(ctx: InitContext) -> None:
+    """Wait for all the parent does from outside, unless we have already."""
+    if not ctx.pid:
+        _hear_from_parent(ctx)
+
+
+def _hear_from_parent(ctx: ChildContext) -> None:
+    ctx.pid = int(ctx.channel.expect().fields[0])
 
 
 def join_namespaces(ctx: ChildContext) -> None:

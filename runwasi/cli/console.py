@@ -1,0 +1,158 @@
+"""Our terminal joined with that of a process in the foreground."""
+
+from __future__ import annotations
+
+import os
+import select
+
+from runwasi.cli.attach import wait_for
+from runwasi.linux.sockets import receive_fds, socket_pair
+from runwasi.linux.terminal import set_window_size, window_size
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Self
+
+_CHUNK = 4096  # what a pipe that polls as writable takes without blocking: man 7 pipe, PIPE_BUF
+
+
+class Console:
+    """Our terminal, in raw mode, joined with the process's.
+
+    `socket` is where the process's side sends its terminal's master. Raises OSError when we have no terminal.
+    """
+
+    def __init__(self) -> None:
+        self._host = _own_terminal()
+        self._receiving, self.socket = socket_pair()
+        self._master = -1
+        self._saved: list[object] | None = None
+        self._pumps: list[Pump] = []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        if self._saved is not None:
+            from termios import TCSADRAIN, tcsetattr
+
+            tcsetattr(self._host, TCSADRAIN, self._saved)  # type: ignore[arg-type]
+        for fd in (self._host, self._receiving, self.socket, self._master):
+            if fd >= 0:
+                os.close(fd)
+
+    def connect(self) -> None:
+        """Take the master that was sent, and pass bytes between it and our streams from now on."""
+        _, (self._master, *_) = receive_fds(self._receiving)
+        os.set_blocking(self._master, False)
+        self._set_modes()
+        self.resize()
+        self._pumps = [Pump(self._master, 1), Pump(0, self._master)]
+
+    def _set_modes(self) -> None:
+        """Leave every key to the container's terminal, and line ends to ours, which our output may not be."""
+        from termios import ONLCR, OPOST, TCSANOW, tcgetattr, tcsetattr  # late: only for terminals
+        from tty import setraw
+
+        theirs = tcgetattr(self._master)
+        theirs[1] &= ~ONLCR
+        tcsetattr(self._master, TCSANOW, theirs)
+        saved = tcgetattr(self._host)
+        setraw(self._host, TCSANOW)
+        raw = tcgetattr(self._host)
+        raw[1] |= OPOST
+        tcsetattr(self._host, TCSANOW, raw)
+        self._saved = saved
+
+    def resize(self) -> None:
+        """Give the process's terminal the size of ours."""
+        try:
+            set_window_size(self._master, *window_size(self._host))
+        except OSError:  # ours was closed: nothing to follow
+            return
+
+    def wanted(self) -> dict[int, int]:
+        """Return the descriptors to wait for, with their events."""
+        wanted: dict[int, int] = {}
+        for pump in self._pumps:
+            for fd, events in pump.wanted():
+                wanted[fd] = wanted.get(fd, 0) | events
+        return wanted
+
+    def turn(self, ready: dict[int, int]) -> None:
+        """Move what can be moved."""
+        for pump in self._pumps:
+            pump.turn(ready)
+
+    def drain(self) -> None:
+        """Write all that the process had written before it ended."""
+        if self._pumps:
+            self._pumps[0].drain()
+
+
+class Pump:
+    """Bytes on their way from one descriptor to another, without ever waiting for either side."""
+
+    __slots__ = ("_buffer", "_ended", "_source", "_target")
+
+    def __init__(self, source: int, target: int) -> None:
+        self._source = source
+        self._target = target
+        self._buffer = b""
+        self._ended = False
+
+    def wanted(self) -> list[tuple[int, int]]:
+        """Return what to wait for: room where there is something to write, else something to read."""
+        if self._buffer:
+            return [(self._target, select.POLLOUT)]
+        return [] if self._ended else [(self._source, select.POLLIN)]
+
+    def turn(self, ready: dict[int, int]) -> None:
+        """Read or write once, if poll said so."""
+        if self._buffer:
+            if ready.get(self._target, 0) & ~select.POLLIN:
+                self._write()
+        elif not self._ended and ready.get(self._source, 0) & ~select.POLLOUT:
+            self._read()
+
+    def drain(self) -> None:
+        """Move everything that is there now."""
+        while True:
+            while self._buffer:
+                wait_for({self._target: select.POLLOUT})
+                self._write()
+            if self._ended or not _readable(self._source):
+                return
+            self._read()
+
+    def _read(self) -> None:
+        try:
+            self._buffer = os.read(self._source, _CHUNK)
+        except BlockingIOError:
+            return
+        except OSError:  # EIO: the last process closed the terminal
+            self._buffer = b""
+        self._ended = not self._buffer
+
+    def _write(self) -> None:
+        try:
+            written = os.write(self._target, self._buffer[:_CHUNK])
+        except BlockingIOError:
+            return
+        except OSError:  # nobody reads any more: let the process write on, as under any closed pipe
+            written = len(self._buffer)
+        self._buffer = self._buffer[written:]
+
+
+def _readable(fd: int) -> bool:
+    poll = select.poll()
+    poll.register(fd, select.POLLIN)
+    return bool(poll.poll(0))
+
+
+def _own_terminal() -> int:
+    """Return a descriptor of our terminal: one of our streams, else the controlling one. Raises OSError."""
+    for fd in (2, 1, 0):
+        if os.isatty(fd):
+            return os.dup(fd)
+    return os.open("/dev/tty", os.O_RDWR | os.O_CLOEXEC | os.O_NOCTTY)
