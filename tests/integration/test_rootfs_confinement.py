@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import stat
 from pathlib import Path
@@ -13,8 +12,8 @@ from runwasi.executor.errors import ContainerError
 from runwasi.linux.beneath import make_dirs, make_file
 from runwasi.linux.mount_fds import move_mount, new_mount
 from runwasi.linux.namespaces import CLONE_NEWNS
-from runwasi.linux.process import fork_into, pidfd_send_signal, reap
 from runwasi.linux.terminal import open_pty
+from tests.support.exchange import exchanging
 from tests.support.in_namespaces import run_in
 from tests.support.root_steps import DEV, PROC, SYSFS, Root, mount_table
 
@@ -98,10 +97,9 @@ def test_a_directory_swapped_for_a_link_meanwhile_gains_nothing(root: Root, outs
     (volume / "link").symlink_to(outside)
 
     def race() -> tuple[int, list[str]]:
-        swapper = _swap_forever(volume)
         fd = os.open(root.rootfs, os.O_PATH)
         mounted = 0
-        try:
+        with exchanging(volume / "place", volume / "link"):
             for _ in range(400):
                 try:
                     target = make_dirs(fd, "/volume/place/below")
@@ -112,9 +110,6 @@ def test_a_directory_swapped_for_a_link_meanwhile_gains_nothing(root: Root, outs
                 mounted += 1
                 os.close(tree)
                 os.close(target)
-        finally:
-            pidfd_send_signal(swapper, 9)
-            reap(swapper)
         points = [line.point for line in mount_table().values() if line.source == "marker"]
         return mounted, [point for point in points if not point.startswith(f"{root.rootfs}/")]
 
@@ -124,34 +119,19 @@ def test_a_directory_swapped_for_a_link_meanwhile_gains_nothing(root: Root, outs
     assert os.listdir(outside) == []
 
 
-def _swap_forever(volume: Path) -> int:
-    """Start a process that exchanges volume/place and volume/link all the time; return its pidfd."""
-    child = fork_into()
-    if child is not None:
-        return child.pidfd
-    libc = ctypes.CDLL(None)
-    place, link = os.fsencode(volume / "place"), os.fsencode(volume / "link")
-    while True:
-        libc.renameat2(-100, place, -100, link, 2)  # RENAME_EXCHANGE
-
-
 def test_a_file_made_while_its_parent_is_swapped_stays_inside(root: Root, outside: Path) -> None:
     volume = root.rootfs / "volume"
     (volume / "place").mkdir(parents=True)
     (volume / "link").symlink_to(outside)
 
     def race() -> None:
-        swapper = _swap_forever(volume)
         fd = os.open(root.rootfs, os.O_PATH)
-        try:
+        with exchanging(volume / "place", volume / "link"):
             for number in range(400):
                 try:
                     os.close(make_file(fd, f"/volume/place/file{number}"))
                 except OSError:
                     continue
-        finally:
-            pidfd_send_signal(swapper, 9)
-            reap(swapper)
 
     run_in(0, race)
     assert os.listdir(outside) == []
