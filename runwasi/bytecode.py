@@ -18,44 +18,55 @@ if TYPE_CHECKING:
     from types import ModuleType
     from typing import TypeAlias
 
-    Modules: TypeAlias = dict[str, tuple[str, bytes]]
-    """By a module's name the folder of its submodules, "" for a module without, and its marshalled code."""
+    Index: TypeAlias = dict[str, tuple[str, int, int]]
+    """By a module's name the folder of its submodules, "" for a module without, and where its marshalled code
+    begins and how long it is, counted from the pack's end."""
 
 _PYC_HEADER = 16  # bytes of magic number, flags and hash: PEP 552
 
 _PRELUDE = """\
 import marshal, sys
 with open({path!r}, "rb", 0) as file:
-    code, modules = marshal.loads(file.read())
+    pack = file.read()
+code, index = marshal.loads(pack)
 bytecode = sys.modules["runwasi.bytecode"] = type(sys)("runwasi.bytecode")
 exec(code, bytecode.__dict__)
-bytecode.install({path!r}, modules)
+bytecode.install({path!r}, pack, index)
+del pack
 """
 
 
 class Importer:
     """Finds and loads modules whose bytecode is in memory: a meta path finder and loader of importlib."""
 
-    def __init__(self, path: str, modules: Modules) -> None:
+    def __init__(self, path: str, pack: bytes, index: Index) -> None:
         self.path = path
-        self._modules = modules
+        self._pack = memoryview(pack)  # slices of it are no copies
+        self._index = index
 
     def find_spec(self, name: str, _path: object = None, _target: object = None) -> ModuleSpec | None:
         """Find one of ours; None leaves it to the next finder."""
-        packed = self._modules.get(name)
-        if packed is None:
+        found = self._index.get(name)
+        if found is None:
             return None
-        spec = ModuleSpec(name, self, is_package=bool(packed[0]))  # type: ignore[arg-type]  # it has what counts
-        if packed[0]:
-            spec.submodule_search_locations = [packed[0]]
+        folder = found[0]
+        spec = ModuleSpec(name, self, is_package=bool(folder))  # type: ignore[arg-type]  # it has what counts
+        if folder:
+            spec.submodule_search_locations = [folder]
         return spec
 
     def create_module(self, _spec: ModuleSpec) -> None:
         """Have the interpreter make the module object."""
 
     def exec_module(self, module: ModuleType) -> None:
-        """Run a module's code, and let go of the bytes."""
-        exec(loads(self._modules.pop(module.__name__)[1]), module.__dict__)
+        """Run a module's code."""
+        _, start, size = self._index[module.__name__]
+        exec(loads(self._pack[len(self._pack) - start :][:size]), module.__dict__)
+
+    def forget(self) -> None:
+        """Free the pack's memory, though the modules that came from it refer to us."""
+        self._pack = memoryview(b"")
+        self._index = {}
 
 
 def prelude(path: str) -> str:
@@ -63,9 +74,17 @@ def prelude(path: str) -> str:
     return _PRELUDE.format(path=path)
 
 
-def install(path: str, modules: Modules) -> None:
-    """Import from modules, which the pack at path held, before looking elsewhere. The prelude calls it."""
-    sys.meta_path.insert(0, Importer(path, modules))
+def install(path: str, pack: bytes, index: Index) -> None:
+    """Import from the pack that was read from path before looking elsewhere. The prelude calls it."""
+    sys.meta_path.insert(0, Importer(path, pack, index))
+
+
+def forget() -> None:
+    """Free the memory of the pack, if there is one; imports come from the modules' own files from now on."""
+    for finder in sys.meta_path[:]:
+        if isinstance(finder, Importer):
+            sys.meta_path.remove(finder)
+            finder.forget()
 
 
 def prelude_of(name: str) -> str:
@@ -86,13 +105,18 @@ def pack(roots: Iterable[str]) -> bytes:
 
     for root in roots:
         importlib.import_module(root)
-    modules: Modules = {}
+    found: dict[str, tuple[str, bytes]] = {}
     for name, module in sys.modules.items():
         spec = module.__spec__
         if name.partition(".")[0] == "runwasi" and spec is not None and spec.cached is not None:
             with open(spec.cached, "rb") as file:
                 code = file.read()[_PYC_HEADER:]
             is_package = spec.submodule_search_locations is not None
-            modules[name] = (loads(code).co_filename.rpartition("/")[0] if is_package else ""), code
-    _, own = modules.pop("runwasi.bytecode")
-    return marshal.dumps((loads(own), modules))
+            found[name] = (loads(code).co_filename.rpartition("/")[0] if is_package else ""), code
+    _, own = found.pop("runwasi.bytecode")
+    start = sum(len(code) for _, code in found.values())
+    index: Index = {}
+    for name, (folder, code) in found.items():
+        index[name] = folder, start, len(code)
+        start -= len(code)
+    return marshal.dumps((loads(own), index)) + b"".join(code for _, code in found.values())

@@ -12,6 +12,7 @@ import gc
 import os
 import sys
 
+from runwasi import bytecode
 from runwasi.engines import registry
 from runwasi.engines.engine import EngineMissing
 from runwasi.linux import process, sockets
@@ -79,6 +80,7 @@ class Daemon:
         self._reactor.watch(self._listener, self._accept)
         Orphans(self._reactor, {_signal.SIGTERM: self._end, _signal.SIGINT: self._end})
         rehearsal.rehearse(self._engine, f"{self._address}.rehearsal", self._log)
+        bytecode.forget()
         gc.collect()
         gc.freeze()
         process.set_title(f"{registry.daemon_name(self._engine.name)} -address {self._address}")

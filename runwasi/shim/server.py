@@ -7,6 +7,7 @@ import gc
 import os
 import sys
 
+from runwasi import bytecode
 from runwasi.linux import process
 from runwasi.proto.task import TASK_METHODS
 from runwasi.shim import task_service
@@ -32,7 +33,7 @@ _LOG = 2  # the launcher put the bundle's log there
 _DRAIN = 5.0  # seconds that the last events may take
 _FAREWELL = 3.0  # seconds; as long as containerd waits for the answer to Shutdown
 _MAX_OOM_SCORE = 1000
-_TITLE_DELAY = 0.5  # seconds; the 4 ms that setting it takes are not the first container's
+_REST_DELAY = 0.5  # seconds; the 4 ms that setting a title takes are not the first container's
 
 
 def main(engine: str | Engine) -> None:
@@ -80,7 +81,7 @@ def serve(flags: Flags, engine: str | Engine, listener: int, log_fd: int) -> Non
     Orphans(reactor, {_signal.SIGTERM: terminate, _signal.SIGINT: terminate})
     gc.freeze()  # children share these pages until somebody writes to them; a collection would
     gc.enable()
-    reactor.call_later(_TITLE_DELAY, lambda: process.set_title(_title(name, flags)))
+    reactor.call_later(_REST_DELAY, lambda: _come_to_rest(_title(name, flags)))
     log.debug("serving", address=flags.socket)
     reactor.run()
     server.close()
@@ -96,6 +97,12 @@ def _tracing_is_wanted() -> bool:
     return bool(
         environ.get("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT") or environ.get("OTEL_EXPORTER_OTLP_ENDPOINT")
     )
+
+
+def _come_to_rest(title: str) -> None:
+    """Do what the first container should not wait for."""
+    process.set_title(title)
+    bytecode.forget()
 
 
 def _title(engine: str, flags: Flags) -> str:

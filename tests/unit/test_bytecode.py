@@ -44,3 +44,16 @@ def test_a_program_started_from_a_packed_one_reads_a_pack_beside_it(tmp_path: Pa
     code = "from runwasi.bytecode import prelude_of; print(prelude_of('server'), end='')"
     assert _python(_packed(tmp_path) + code).decode() == prelude(f"{tmp_path}/server")
     assert _python(code, _ROOT) == b""
+
+
+def test_a_forgotten_pack_frees_its_memory_and_modules_come_from_their_folder(tmp_path: Path) -> None:
+    code = """
+import weakref
+from runwasi import bytecode
+from runwasi.oci import record
+pack = weakref.ref(record.__spec__.loader._pack)
+bytecode.forget()
+from runwasi.oci import encode
+print(pack(), encode.__spec__.origin)
+"""
+    assert _python(_packed(tmp_path) + code, _ROOT) == f"None {_ROOT}/runwasi/oci/encode.py\n".encode()
