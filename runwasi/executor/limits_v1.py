@@ -22,7 +22,7 @@ def set_memory(cgroup: Cgroup, resources: Resources) -> None:
     memory = resources.memory
     assert memory is not None
     if memory.check_before_update:
-        _check_usage(cgroup, memory)
+        refuse_used_up(memory, int(cgroup.read("memory", "memory.usage_in_bytes")))
     if memory.use_hierarchy is not None:
         _set_hierarchy(cgroup, memory.use_hierarchy)
     _set_memory_and_swap(cgroup, memory)
@@ -36,11 +36,15 @@ def set_memory(cgroup: Cgroup, resources: Resources) -> None:
         write(cgroup, "memory", "memory.swappiness", memory.swappiness)
 
 
-def _check_usage(cgroup: Cgroup, memory: Memory) -> None:
-    used = int(cgroup.read("memory", "memory.usage_in_bytes"))
-    for name, limit in (("limit", memory.limit), ("swap", memory.swap)):
+def refuse_used_up(memory: Memory, used: int) -> None:
+    """Refuse limits that are below what is in use, the wider one first: the kernel would kill for them."""
+    for name, what, limit in (
+        ("swap", "memory+swap", memory.swap),
+        ("limit", "memory", memory.limit),
+    ):
         if limit is not None and 0 < limit <= used:
-            raise SpecError(f"{ROOT}.memory.{name}", f"is {limit}, and {used} bytes are in use")
+            why = f"rejecting {what} limit {limit}: {used} bytes are in use"
+            raise SpecError(f"{ROOT}.memory.{name}", why)
 
 
 def _set_hierarchy(cgroup: Cgroup, wanted: bool) -> None:

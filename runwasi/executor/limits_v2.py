@@ -14,6 +14,7 @@ from runwasi.executor.limits_v1 import (
     asks_block_io,
     asks_cpuset,
     asks_pids,
+    refuse_used_up,
     set_cpuset,
     set_pids,
     set_rdma,
@@ -78,7 +79,7 @@ def set_memory(cgroup: Cgroup, resources: Resources) -> None:
     assert memory is not None
     swap = swap_max(memory)
     if memory.check_before_update:
-        _check_usage(cgroup, memory)
+        refuse_used_up(memory, int(cgroup.read("memory", "memory.current")))
     if swap is not None:
         _set_swap(cgroup, swap)
     if memory.limit:
@@ -92,13 +93,6 @@ def _set_swap(cgroup: Cgroup, swap: str) -> None:
     there = write_if_there(cgroup, "memory", "memory.swap.max", swap)
     if not there and swap not in ("0", "max"):
         raise OSError(ENOENT, "this kernel accounts no swap", "memory.swap.max")
-
-
-def _check_usage(cgroup: Cgroup, memory: Memory) -> None:
-    used = int(cgroup.read("memory", "memory.current"))
-    for name, limit in (("swap", memory.swap), ("limit", memory.limit)):
-        if limit is not None and 0 < limit <= used:
-            raise SpecError(f"{ROOT}.memory.{name}", f"is {limit}, and {used} bytes are in use")
 
 
 def set_cpu(cgroup: Cgroup, resources: Resources) -> None:

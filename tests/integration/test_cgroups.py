@@ -216,7 +216,12 @@ def test_a_memory_limit_below_what_is_used_can_be_refused(cgroup: Cgroup) -> Non
     def fill() -> None:
         used = bytearray(8 * MIB)
         memory = Memory(limit=MIB, check_before_update=True)
-        with pytest.raises(SpecError, match=r"^\$\.linux\.resources\.memory\.limit: is 1048576, and "):
+        with pytest.raises(
+            SpecError, match=r"^\$\.linux\.resources\.memory\.limit: rejecting memory limit 1048576"
+        ):
+            limits.update(cgroup, Resources(memory=memory))
+        memory = Memory(limit=MIB, swap=2 * MIB, check_before_update=True)
+        with pytest.raises(SpecError, match=r"memory\.swap: rejecting memory\+swap limit 2097152"):
             limits.update(cgroup, Resources(memory=memory))
         del used
         os._exit(7)
