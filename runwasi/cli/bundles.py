@@ -36,6 +36,9 @@ DETACH = Option("detach", "do not wait for the process", kind=FLAG, short="d")
 
 CREATE_OPTIONS = (
     Option("bundle", "path of the bundle (default: the current folder)", short="b", value="FOLDER"),
+    Option(
+        "config", "configuration file, seen from the bundle (default: config.json)", short="f", value="FILE"
+    ),
     Option("engine", "engine that runs WebAssembly (default: wasmtime)", default="wasmtime", value="NAME"),
     CONSOLE_SOCKET,
     PIDFD_SOCKET,
@@ -60,7 +63,8 @@ choice, and not the name of another container."""
 
 def load_bundle(given: Given) -> Bundle:
     """Load the bundle a command line names. Raises ContainerError or SpecError."""
-    return Bundle.load(given.text("bundle") or os.getcwd())
+    path = given.text("bundle") or os.getcwd()
+    return Bundle.load(path, os.path.join(path, given.text("config") or "config.json"))
 
 
 def create_container(
@@ -76,6 +80,7 @@ def create_container(
             console_socket=console_socket,
             pid_file=absolute(given.text("pid-file")),
             systemd_cgroup=settings.systemd_cgroup,
+            no_cgroup=settings.no_cgroup,
             rootless=settings.rootless,
             no_pivot=given.flag("no-pivot"),
             no_new_keyring=given.flag("no-new-keyring"),

@@ -25,6 +25,11 @@ class Log:
         self._form = form
         self.tells_details = debug
 
+    def check(self) -> None:
+        """Raise OSError for a log file that cannot be written, before anything is done that would be logged."""
+        if self._path:
+            os.close(self._open())
+
     def error(self, message: str) -> None:
         """Record why a command failed, and tell the user on standard error."""
         if self._path:
@@ -54,11 +59,14 @@ class Log:
         if not self._path:
             os.write(2, data)
             return
-        fd = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
+        fd = self._open()
         try:
             os.write(fd, data)
         finally:
             os.close(fd)
+
+    def _open(self) -> int:
+        return os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
 
 
 def _tell(message: str) -> None:

@@ -21,6 +21,12 @@ OPTIONS = (
     Option(
         "systemd-cgroup", 'let systemd make the cgroup; cgroupsPath is then "slice:prefix:name"', kind=FLAG
     ),
+    Option(
+        "cgroup-manager",
+        "crun's word for the same: cgroupfs, systemd, or disabled for no cgroup at all",
+        default="cgroupfs",
+        value="NAME",
+    ),
     Option("rootless", "do without forbidden cgroups: true, false or auto", default="auto", value="WHEN"),
     Option("criu", "accepted for old callers; criu is found in PATH", value="PATH", hidden=True),
     Option("version", "print the version", kind=FLAG, short="v"),
@@ -30,16 +36,19 @@ OPTIONS = (
 class Settings:
     """The options that hold for every command."""
 
-    __slots__ = ("log", "root", "root_given", "rootless", "systemd_cgroup")
+    __slots__ = ("log", "no_cgroup", "root", "root_given", "rootless", "systemd_cgroup")
 
     def __init__(self, given: Given) -> None:
         form = given.text("log-format")
         if form not in (TEXT, JSON):
             raise UsageError(f"invalid log-format: {form}")
-        self.log = Log(given.text("log"), form, debug=given.flag("debug"))
+        self.log = Log(given.text("log").removeprefix("file:"), form, debug=given.flag("debug"))
+        self.log.check()
         self.root_given = "root" in given.present
         self.root = _absolute_root(given.text("root")) if self.root_given else default_root()
-        self.systemd_cgroup = given.flag("systemd-cgroup")
+        manager = _cgroup_manager(given.text("cgroup-manager"))
+        self.systemd_cgroup = given.flag("systemd-cgroup") or manager == "systemd"
+        self.no_cgroup = manager == "disabled"
         self.rootless = _rootless(given.text("rootless"))
 
 
@@ -62,6 +71,13 @@ def _absolute_root(path: str) -> str:
     if root == "/":
         raise UsageError("Option --root argument should not be set to /")
     return root
+
+
+def _cgroup_manager(name: str) -> str:
+    managers = ("cgroupfs", "systemd", "disabled")
+    if name not in managers:
+        raise UsageError(f'invalid value "{name}" for --cgroup-manager: one of {", ".join(managers)}')
+    return name
 
 
 def _rootless(text: str) -> bool:

@@ -67,7 +67,7 @@ def _first_record(folder: Folder, bundle: Bundle, options: CreateOptions, cgroup
         creator_start_time=process.start_time(os.getpid()),
         cgroup_paths=cgroup.paths(),
         systemd=options.systemd_cgroup,
-        rootless=options.rootless,
+        rootless=options.rootless or options.no_cgroup,
         engine=options.engine if isinstance(options.engine, str) else options.engine.name,
         resctrl=_resctrl_group(bundle.spec.linux.intel_rdt, folder.id),
         mounted_before=() if bundle.spec.linux.has("mount") else tuple(mounts.mounted_below(bundle.rootfs)),
@@ -75,6 +75,8 @@ def _first_record(folder: Folder, bundle: Bundle, options: CreateOptions, cgroup
 
 
 def _cgroup(folder: Folder, bundle: Bundle, options: CreateOptions) -> Cgroup:
+    if options.no_cgroup:  # as if it could not be made, which rootless containers get by with
+        return cgroups.cgroup_from({}, rootless=True)
     path = bundle.spec.linux.cgroups_path
     if not path:
         path = f":runwasi:{folder.id}" if options.systemd_cgroup else folder.id

@@ -21,6 +21,7 @@ class CreateOptions:
     console_socket  connected unix socket that the pty's master is sent to, -1 without
     pid_file        where to write the first process's pid, "" for nowhere
     systemd_cgroup  cgroupsPath is slice:prefix:name and systemd makes the cgroup
+    no_cgroup       leave the container in the caller's cgroup
     no_pivot        change the root by moving the mount, for a host on an initramfs
     no_new_keyring  keep the caller's session keyring
     rootless        do without the cgroups that may not be made; None finds out whether we are the host's root
@@ -38,6 +39,7 @@ class CreateOptions:
         "engine",
         "fetch_layers",
         "keep_artefact",
+        "no_cgroup",
         "no_new_keyring",
         "no_pivot",
         "pid_file",
@@ -55,6 +57,7 @@ class CreateOptions:
         console_socket: int = -1,
         pid_file: str = "",
         systemd_cgroup: bool = False,
+        no_cgroup: bool = False,
         no_pivot: bool = False,
         no_new_keyring: bool = False,
         rootless: bool | None = None,
@@ -69,6 +72,7 @@ class CreateOptions:
         self.console_socket = console_socket
         self.pid_file = pid_file
         self.systemd_cgroup = systemd_cgroup
+        self.no_cgroup = no_cgroup
         self.no_pivot = no_pivot
         self.no_new_keyring = no_new_keyring
         self.rootless = os.geteuid() != 0 if rootless is None else rootless
