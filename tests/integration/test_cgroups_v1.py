@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -14,6 +16,7 @@ from runwasi.linux.cgroups.hierarchies import layout, own_paths
 from runwasi.oci.decode import SpecError
 from runwasi.oci.resources import Cpu, DeviceRule, Memory, Network, Resources
 from tests.support.cgroups import cgroups_of, process_in, removed_after, run_in
+from tests.support.places import ROOT
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -50,6 +53,26 @@ def test_new_levels_inherit_cpus_and_memory_nodes(container_id: str) -> None:
         for file in ("cpuset.cpus", "cpuset.mems"):
             assert inner.read("cpuset", file) == parent.read("cpuset", file) != "\n"
         assert run_in(inner, lambda: None) == 0
+
+
+def test_in_a_delegated_cgroup_the_rules_for_devices_are_left_as_they_are(
+    cgroup: Cgroup, container_id: str
+) -> None:
+    program = f"""
+from runwasi.linux.cgroups import cgroup_at
+from runwasi.linux.cgroups.devices import ANY, DeviceRule
+cgroup = cgroup_at("/{container_id}/inner", rootless=True)
+cgroup.create()
+cgroup.set_devices([DeviceRule(False, "a", ANY, ANY, "rwm")])
+print(cgroup.read("devices", "devices.list"), end="")
+cgroup.remove()
+"""
+    for path in set(cgroup.paths().values()):
+        os.chown(path, 12345, 12345)
+    user = ["setpriv", "--reuid", "12345", "--regid", "12345", "--clear-groups"]
+    command = [*user, sys.executable, "-c", program]
+    rules = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout
+    assert rules == cgroup.read("devices", "devices.list")
 
 
 def test_a_process_of_exec_may_enter_another_subtree_of_one_controller(cgroup: Cgroup) -> None:
