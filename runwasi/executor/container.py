@@ -9,11 +9,12 @@ from __future__ import annotations
 import os
 import select
 from _signal import SIGKILL  # type: ignore[import-not-found]  # the module signal adds enumerations, 3 ms
+from errno import EINVAL, ESRCH
 
 from runwasi.executor.errors import ContainerError, NotFound, WrongStatus, describe
 from runwasi.executor.protocol import FAILED, LISTENER, PROCEED, Channel, failure_from
 from runwasi.executor.status import require
-from runwasi.executor.store import GATE, Damaged, Folder, Saved, container_ids
+from runwasi.executor.store import CONFIG, GATE, STATE, Damaged, Folder, Saved
 from runwasi.linux import cgroups, process, sockets
 from runwasi.oci.decode import SpecError
 from runwasi.oci.spec import loads
@@ -21,7 +22,7 @@ from runwasi.oci.state import ContainerProcessState, State
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from runwasi.executor.status import Status
     from runwasi.executor.usage import Usage
@@ -87,16 +88,25 @@ class Container:
     def spec(self) -> Spec:
         """The configuration it was created with."""
         if self._spec is None:
-            self._spec = loads(self.folder.config())
+            try:
+                self._spec = loads(self.folder.config())
+            except SpecError as error:
+                path = f"{self.folder.path}/{CONFIG}"
+                raise Damaged(f"container {self.id}: {path} is damaged: {error}") from None
         return self._spec
 
     @property
     def cgroup(self) -> Cgroup:
         """Its cgroup."""
         if self._cgroup is None:
-            self._cgroup = cgroups.cgroup_from(
-                dict(self.saved.cgroup_paths), systemd=self.saved.systemd, rootless=self.saved.rootless
-            )
+            paths = dict(self.saved.cgroup_paths)
+            try:
+                self._cgroup = cgroups.cgroup_from(
+                    paths, systemd=self.saved.systemd, rootless=self.saved.rootless
+                )
+            except ValueError as error:
+                path = f"{self.folder.path}/{STATE}"
+                raise Damaged(f"container {self.id}: {path} is damaged: {error}") from None
         return self._cgroup
 
     def status(self) -> Status:
@@ -193,7 +203,9 @@ class Container:
         if self.pidfd < 0:
             try:
                 self.pidfd = process.pidfd_open(self.saved.pid)
-            except ProcessLookupError:
+            except OSError as error:
+                if error.errno not in (EINVAL, ESRCH):
+                    raise
                 raise WrongStatus("container not running") from None
             if not _lives(self.saved.pid, self.saved.start_time):  # the number may be another's by now
                 self.close()
@@ -323,7 +335,7 @@ class Container:
         spec: Spec | None = None
         try:
             spec = self.spec
-        except (OSError, SpecError):  # the creator died before it wrote the configuration
+        except (OSError, Damaged):  # the creator died before it wrote the configuration
             pass
         if spec is not None and not spec.linux.has("mount"):
             self.unmount()
@@ -364,15 +376,6 @@ def _lives(pid: int, start_time: int) -> bool:
         return False
 
 
-def containers(root: str) -> Iterator[Container]:
-    """Yield every container below a state root; folders that say nothing are passed over."""
-    for container_id in container_ids(root):
-        try:
-            yield Container.load(root, container_id)
-        except ContainerError:
-            continue
-
-
 def delete_forced(root: str, container_id: str, warn: Callable[[str], None] | None = None) -> None:
     """Remove a container whatever its status, even one whose creator died half-way; none of that id is fine."""
     try:
@@ -384,5 +387,8 @@ def delete_forced(root: str, container_id: str, warn: Callable[[str], None] | No
         return
     try:
         container.delete(force=True)
+    except Damaged as error:
+        container.warn(f"deleted as far as it is known: {error}")
+        container.folder.remove()
     except OSError as error:
         raise ContainerError(f"delete {container_id}: {describe(error)}", errno=error.errno or 0) from None

@@ -114,9 +114,12 @@ class Folder:
         except PermissionError as error:
             raise ContainerError(f"{self.path}/{STATE}: {error.strerror}", errno=errno.EACCES) from None
         try:
-            return decode(Saved, parse_json(data))
+            saved = decode(Saved, parse_json(data))
+            if saved.id != self.id:
+                raise SpecError("$.id", f"is that of another container, {saved.id}")
         except SpecError as error:
             raise Damaged(f"container {self.id}: {self.path}/{STATE} is damaged: {error}") from None
+        return saved
 
     def config(self) -> bytes:
         """Return the config.json that create read. Raises OSError."""

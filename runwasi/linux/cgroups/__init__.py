@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import os
+
 from runwasi.linux.cgroups.hierarchies import UNIFIED, layout
 
 TYPE_CHECKING = False
@@ -48,7 +50,14 @@ def cgroup_at(
 
 
 def cgroup_from(paths: dict[str, str], *, systemd: bool = False, rootless: bool = False) -> Cgroup:
-    """Return the cgroup whose `paths()` were these. With systemd its scope is the last part of the path."""
+    """Return the cgroup whose `paths()` were these. With systemd its scope is the last part of the path.
+
+    Raises ValueError for a directory that is no cgroup below the root of a hierarchy: all in it could be killed.
+    """
+    mount_points = tuple(f"{hierarchy.mount_point}/" for hierarchy in layout().hierarchies)
+    for path in paths.values():
+        if not path.startswith(mount_points) or f"{path}/" in mount_points or os.path.normpath(path) != path:
+            raise ValueError(f"{path} is not a cgroup below the root")
     if systemd:
         from runwasi.linux.cgroups.systemd import scope_from  # late: D-Bus, only with this driver
 

@@ -70,6 +70,14 @@ def test_a_claim_without_a_state_is_damage_too(tmp_path: Path) -> None:
         folder.load()
 
 
+def test_a_state_of_another_container_is_damage_too(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        Folder(str(tmp_path), name).claim()
+    Folder(str(tmp_path), "two").save(SAVED)
+    with pytest.raises(Damaged, match="is that of another container, one"):
+        Folder(str(tmp_path), "two").load()
+
+
 def test_removing_twice_is_fine(tmp_path: Path) -> None:
     folder = Folder(str(tmp_path), "one")
     folder.claim()
