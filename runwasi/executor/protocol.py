@@ -95,7 +95,8 @@ class Channel:
         try:
             packet, fds = sockets.receive_fds(self._fd, _MAX_MESSAGE)
         except ConnectionResetError:
-            return None
+            # It ended with words of ours unread. The kernel says so once, before what it had said itself.
+            packet, fds = sockets.receive_fds(self._fd, _MAX_MESSAGE)
         if not packet:
             return None
         kind, *fields = packet.decode(errors="surrogateescape").split("\0")

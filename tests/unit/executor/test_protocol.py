@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from runwasi.executor.errors import ContainerError
-from runwasi.executor.protocol import ANSWER, COMPILE, PROCEED, Channel
+from runwasi.executor.protocol import ANSWER, COMPILE, FAILED, PROCEED, Channel
 
 
 @pytest.fixture
@@ -55,6 +55,17 @@ def test_the_other_ends_death_is_noticed_on_both_sides(pair: tuple[Channel, Chan
     with pytest.raises(BrokenPipeError):
         child.send(PROCEED)
     assert child.receive() is None
+
+
+def test_last_words_are_heard_of_an_end_that_did_not_listen(pair: tuple[Channel, Channel]) -> None:
+    parent, child = pair
+    parent.send(PROCEED, "unheard")
+    child.send_failure(OSError(2, "No such file or directory", "/nowhere"), "mount_rootfs")
+    child.close()
+    message = parent.receive()
+    assert message is not None
+    assert (message.kind, message.fields[0]) == (FAILED, "mount_rootfs")
+    assert parent.receive() is None
 
 
 def test_bytes_that_are_not_utf8_survive(pair: tuple[Channel, Channel]) -> None:
