@@ -41,3 +41,13 @@ def test_an_action_that_fails_does_not_keep_the_others() -> None:
     undo.add(open, "/does/not/exist")
     undo.run()
     assert done == [1]
+
+
+def test_what_comes_last_waits_for_all_else() -> None:
+    done: list[str] = []
+    undo = Undo()
+    undo.add(done.append, "first")
+    undo.add_last(done.append, "last")
+    undo.add(done.append, "second")
+    undo.run()
+    assert done == ["second", "first", "last"]
