@@ -46,6 +46,7 @@ PR_SET_CHILD_SUBREAPER = 36
 PR_SET_NO_NEW_PRIVS = 38
 PR_GET_TID_ADDRESS = 40
 
+_EINVAL = 22
 _SIGCHLD = 17
 _CLOSE_RANGE_CLOEXEC = 4
 _LAST_FD = 0xFFFFFFFF
@@ -116,7 +117,13 @@ def _tid_address() -> int:
 
 def pidfd_open(pid: int) -> int:
     """Open a close-on-exec descriptor that stands for process pid. Raises ProcessLookupError."""
-    return check(syscall(SYS_PIDFD_OPEN, pid, 0), "pidfd_open", pid)
+    try:
+        return check(syscall(SYS_PIDFD_OPEN, pid, 0), "pidfd_open", pid)
+    except OSError as error:
+        if error.errno != _EINVAL:
+            raise
+        # the process is gone, and others are still of its session or group
+        raise ProcessLookupError(3, "No such process", f"pidfd_open {pid}") from None
 
 
 def pidfd_send_signal(pidfd: int, signal: int) -> None:

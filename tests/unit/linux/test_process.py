@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import threading
 
 import pytest
@@ -106,3 +107,13 @@ def test_only_the_kept_descriptors_survive() -> None:
 def test_a_failed_fork_says_what_was_asked() -> None:
     with pytest.raises(OSError, match="clone3 with flags 0x800"):
         fork_into(0x800)  # CLONE_SIGHAND without CLONE_VM
+
+
+def test_a_number_that_only_a_session_has_any_more_is_no_process() -> None:
+    leader = subprocess.Popen(["sh", "-c", "sleep 100 &"], start_new_session=True)
+    leader.wait()
+    try:
+        with pytest.raises(ProcessLookupError):
+            process.pidfd_open(leader.pid)
+    finally:
+        os.killpg(leader.pid, signal.SIGKILL)
