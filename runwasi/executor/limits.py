@@ -121,6 +121,7 @@ def _set_all(cgroup: Cgroup, resources: Resources) -> None:
     if cgroup.unit:
         from runwasi.executor import limits_systemd  # late: only with the systemd driver
 
+        resources = limits_systemd.in_whole_percents(resources)
         cgroup.set_properties(limits_systemd.properties(resources, cgroup.version))
     if cgroup.version == 1:
         from runwasi.executor.limits_v1 import PARTS  # late: a host has one version

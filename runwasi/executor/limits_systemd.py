@@ -11,6 +11,7 @@ from runwasi.executor.limits_v1 import pids_max
 from runwasi.executor.limits_v2 import cpu_weight, swap_max
 from runwasi.executor.usage import number_list
 from runwasi.oci.decode import SpecError
+from runwasi.oci.record import replaced
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ _INFINITY = (1 << 64) - 1
 _SECOND = 1_000_000  # microseconds
 _PERCENT = 10_000  # of a second, in microseconds
 _DEFAULT_PERIOD = 100_000
+_IDLE = ("CPUWeight", ("t", 0))  # systemd's word for cpu.idle, since 252
 _UNIFIED_SIZES = {
     "memory.min": "MemoryMin",
     "memory.low": "MemoryLow",
@@ -47,6 +49,16 @@ def properties(resources: Resources, version: int) -> list[Property]:
     if version == 1 and resources.block_io is not None and resources.block_io.weight:
         found.append(("BlockIOWeight", ("t", resources.block_io.weight)))
     return found + _unified(resources.unified)
+
+
+def in_whole_percents(resources: Resources) -> Resources:
+    """Return the limits with the CPU quota that systemd makes of it, and would write over any other."""
+    cpu = resources.cpu
+    if cpu is None or not cpu.quota or cpu.quota < 0:
+        return resources
+    period = cpu.period or _DEFAULT_PERIOD
+    quota = _quota_per_second(cpu.quota, period) * period // _SECOND
+    return replaced(resources, cpu=replaced(cpu, quota=quota))
 
 
 def annotated(annotations: Mapping[str, str]) -> list[Property]:
@@ -89,7 +101,7 @@ def _memory(memory: Memory, version: int) -> list[Property]:
 def _cpu(cpu: Cpu, version: int) -> list[Property]:
     found: list[Property] = []
     if cpu.idle == 1 and version == 2:
-        found.append(("CPUWeight", ("t", 0)))  # systemd's word for cpu.idle, since 252
+        found.append(_IDLE)
     elif cpu.shares:
         found.append(("CPUWeight", ("t", cpu_weight(cpu.shares))) if version == 2 else _shares(cpu.shares))
     if cpu.period:
@@ -126,7 +138,9 @@ def _unified(unified: Mapping[str, str]) -> list[Property]:
         value = text.strip()
         if file in _UNIFIED_SIZES:
             found.append((_UNIFIED_SIZES[file], ("t", _size(value, file))))
-        elif file == "cpu.weight":
+        elif file == "cpu.idle" and value == "1":
+            found.append(_IDLE)
+        elif file == "cpu.weight" and _IDLE not in found:
             found.append(("CPUWeight", ("t", _size(value, file))))
         elif file == "cpu.max":
             quota, _, period = value.partition(" ")

@@ -102,12 +102,21 @@ def set_cpu(cgroup: Cgroup, resources: Resources) -> None:
     if cpu.idle is not None:
         write(cgroup, "cpu", "cpu.idle", cpu.idle)
     if cpu.shares:
-        write(cgroup, "cpu", "cpu.weight", cpu_weight(cpu.shares))
+        _set_weight(cgroup, cpu_weight(cpu.shares), f"{ROOT}.cpu.shares", idle=cpu.idle == 1)
     burst_is_set = cpu.burst is None or _set_burst(cgroup, cpu)
     if cpu.quota or cpu.period:
         write(cgroup, "cpu", "cpu.max", cpu_max(cpu))
     if not burst_is_set:
         write(cgroup, "cpu", "cpu.max.burst", cpu.burst)
+
+
+def _set_weight(cgroup: Cgroup, weight: int | str, path: str, *, idle: bool) -> None:
+    try:
+        write(cgroup, "cpu", "cpu.weight", weight)
+    except OSError as error:
+        if error.errno == EINVAL and idle:
+            raise SpecError(path, "unable to apply both a weight and idle: what is idle has none") from None
+        raise
 
 
 def cpu_max(cpu: Cpu) -> str:
@@ -166,6 +175,10 @@ def set_unified(cgroup: Cgroup, resources: Resources) -> None:
     for file, value in resources.unified.items():
         controller = file.partition(".")[0]
         try:
+            if file == "cpu.weight":
+                idle = resources.unified.get("cpu.idle", "").strip() == "1"
+                _set_weight(cgroup, value, f"{ROOT}.unified[{file!r}]", idle=idle)
+                continue
             for line in value.splitlines() or [""]:
                 write(cgroup, "", file, line)
         except OSError as error:

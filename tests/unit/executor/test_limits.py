@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from errno import EINVAL
 from typing import Any
 
 import pytest
@@ -188,3 +189,16 @@ def test_other_letters_than_r_w_and_m_give_no_access() -> None:
     ours = Resources(devices=(DeviceRule(allow=True, type="c", access="rwa"),))
     plain = Resources(devices=(DeviceRule(allow=True, type="c", access="rw"),))
     assert limits.device_rules(ours)[0].access == limits.device_rules(plain)[0].access
+
+
+@pytest.mark.parametrize(
+    ("asked", "member"),
+    [
+        (Resources(cpu=Cpu(shares=200, idle=1)), r"\.cpu\.shares"),
+        (Resources(unified={"cpu.idle": "1", "cpu.weight": "8"}), r"\.unified\['cpu.weight'\]"),
+    ],
+)
+def test_a_weight_of_what_is_idle_is_refused_in_words(asked: Resources, member: str) -> None:
+    refusal = {"cpu.weight": OSError(EINVAL, "Invalid argument")}
+    with pytest.raises(SpecError, match=member + ": unable to apply both"):
+        written(2, asked, refuse=refusal)

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from runwasi.executor.limits_systemd import annotated, bitmap, properties
+from runwasi.executor.limits_systemd import annotated, bitmap, in_whole_percents, properties
 from runwasi.oci.decode import SpecError
 from runwasi.oci.resources import BlockIo, Cpu, Memory, Pids, Resources
 
@@ -55,8 +55,21 @@ def test_quotas_are_rounded_up_to_whole_percents(quota: int, period: int, rounde
     assert found["CPUQuotaPerSecUSec"] == ("t", rounded)
 
 
+@pytest.mark.parametrize(
+    ("quota", "period", "kept"),
+    [(500_000, 900_000, 504_000), (20_000, None, 20_000), (-1, 900_000, -1), (None, 900_000, None)],
+)
+def test_the_cgroup_gets_the_quota_that_systemd_keeps(
+    quota: int | None, period: int | None, kept: int | None
+) -> None:
+    cpu = in_whole_percents(Resources(cpu=Cpu(quota=quota, period=period, shares=5))).cpu
+    assert cpu == Cpu(quota=kept, period=period, shares=5)
+
+
 def test_idle_takes_the_place_of_a_weight() -> None:
-    assert properties(Resources(cpu=Cpu(idle=1, shares=5)), 2) == [("CPUWeight", ("t", 0))]
+    idle = [("CPUWeight", ("t", 0))]
+    assert properties(Resources(cpu=Cpu(idle=1, shares=5)), 2) == idle
+    assert properties(Resources(unified={"cpu.idle": "1", "cpu.weight": "8"}), 2) == idle
 
 
 def test_unified_cpu_max() -> None:
