@@ -19,7 +19,9 @@ from runwasi.linux import process, sockets
 from runwasi.shim import address, rehearsal, server, spawn
 from runwasi.shim.flags import Flags, UsageError
 from runwasi.shim.handover import MAX_PACKET, manager_path
+from runwasi.shim.help import daemon_help
 from runwasi.shim.log import Log
+from runwasi.shim.main import print_version
 from runwasi.shim.orphans import Orphans
 from runwasi.shim.reactor import Reactor
 
@@ -36,14 +38,23 @@ def main(engine: str | Engine) -> int:
 
     `-address PATH` is where client shims find it, by default /run/io.containerd.ENGINE.v1/manager.sock.
     """
+    program = os.path.basename(sys.argv[0])
+    default = manager_path(engine if isinstance(engine, str) else engine.name)
     try:
         flags = Flags.parse(sys.argv[1:])
+        if flags.action:
+            raise UsageError(f"unknown action {flags.action!r}: the daemon takes none")
     except UsageError as error:
-        print(f"{os.path.basename(sys.argv[0])}: {error}", file=sys.stderr)
+        print(f"{program}: {error}", file=sys.stderr)
         return 1
-    path = flags.address or manager_path(engine if isinstance(engine, str) else engine.name)
-    os.makedirs(os.path.dirname(path), 0o711, exist_ok=True)
-    spawn.execute(spawn.command("runwasi.shim.daemon", "serve", engine, ["-address", path]))
+    if flags.h or flags.help:
+        print(daemon_help(program, default), end="")
+        return 0
+    if flags.v or flags.version:
+        return print_version()
+    flags.address = flags.address or default
+    os.makedirs(os.path.dirname(flags.address), 0o711, exist_ok=True)
+    spawn.execute(spawn.command("runwasi.shim.daemon", "serve", engine, flags.arguments()))
     return 1
 
 

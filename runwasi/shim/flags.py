@@ -18,7 +18,7 @@ _TEXT = (
     "ttrpc-address",
     "shim-cgroup",
 )
-_SWITCHES = ("debug", "v", "version", "info")
+_SWITCHES = ("debug", "v", "version", "info", "h", "help")
 _TRUE, _FALSE = ("1", "t", "T", "true", "TRUE", "True"), ("0", "f", "F", "false", "FALSE", "False")
 
 
@@ -35,7 +35,7 @@ class Flags:
     def __init__(self) -> None:
         self.namespace = self.address = self.id = self.bundle = self.socket = ""
         self.publish_binary = self.group = self.ttrpc_address = self.shim_cgroup = ""
-        self.debug = self.v = self.version = self.info = False
+        self.debug = self.v = self.version = self.info = self.h = self.help = False
         self.action = ""
 
     @classmethod

@@ -43,8 +43,12 @@ def _status(engine: str | Engine, shared: bool) -> int:
 
 
 def _run(flags: Flags, engine: str | Engine, shared: bool) -> int:
+    if flags.h or flags.help:
+        from runwasi.shim.help import shim_help
+
+        return _write(shim_help(os.path.basename(sys.argv[0])).encode())
     if flags.v or flags.version:
-        return _print_version()
+        return print_version()
     if flags.info:
         from runwasi.shim.info import runtime_info
 
@@ -164,7 +168,8 @@ def _write_address_file(address: str) -> None:
     os.rename(".address", "address")
 
 
-def _print_version() -> int:
+def print_version() -> int:
+    """Print the versions of this program and of Python, as containerd's own shims do; returns the exit status."""
     from runwasi import __version__
 
     program = os.path.basename(sys.argv[0])

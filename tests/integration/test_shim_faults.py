@@ -291,3 +291,22 @@ def test_delete_cleans_up_an_exec_after_a_killed_shim(
         assert task.ended()
     assert our_shim.delete(container_id, made).returncode == 0
     assert not alive(pid)
+
+
+_SHIM = Path(PROGRAMS["runwasi"])
+_DAEMON = _SHIM.with_name("containerd-wasmtimed")
+
+
+@pytest.mark.parametrize("program", [_SHIM, _DAEMON], ids=lambda program: program.name)
+@pytest.mark.parametrize("flag", ["-h", "--help"])
+def test_a_shim_and_a_daemon_tell_how_they_are_called(program: Path, flag: str) -> None:
+    told = subprocess.check_output([program, flag], text=True)
+    assert f"usage: {program.name} " in told
+    assert "-address SOCKET" in told
+
+
+def test_a_daemon_refuses_an_action_and_prints_its_version() -> None:
+    done = subprocess.run([_DAEMON, "start"], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr == "containerd-wasmtimed: unknown action 'start': the daemon takes none\n"
+    assert "Version:" in subprocess.check_output([_DAEMON, "-v"], text=True)

@@ -1,0 +1,46 @@
+"""What -h of a shim and of the node daemon prints: who calls them, and how."""
+
+from __future__ import annotations
+
+_SHIM = """\
+{program}: containerd's shim for pods of WebAssembly and native containers
+
+containerd starts it; name it by its runtime in a pod's RuntimeClass, or try it with
+`ctr run --runtime io.containerd.{runtime}.v1 IMAGE ID`.
+
+usage: {program} -namespace NAME -address SOCKET -id ID [-bundle FOLDER] [-debug] start|delete
+       {program} -v | -info
+
+  -namespace NAME        containerd's namespace of the pod
+  -address SOCKET        containerd's own socket
+  -publish-binary FILE   containerd's program; taken, and not used: events go over ttrpc
+  -id ID                 the container
+  -bundle FOLDER         its bundle, for delete; start takes the current folder
+  -debug                 log more
+  -v                     print the version
+  -info                  print what the runtime can do, for the options on standard input
+"""
+
+_DAEMON = """\
+{program}: the node daemon of shared mode
+
+Pods of the runtime io.containerd.{runtime}.v1 have their servers forked from it. It runs until SIGTERM or SIGINT;
+the pods outlive it.
+
+usage: {program} [-address SOCKET] [-debug]
+       {program} -v
+
+  -address SOCKET        where shims find it (default: {default})
+  -debug                 log more
+  -v                     print the version
+"""
+
+
+def shim_help(program: str) -> str:
+    """Return the help of a shim by its name, such as containerd-shim-wasmtime-v1."""
+    return _SHIM.format(program=program, runtime=program.removeprefix("containerd-shim-").removesuffix("-v1"))
+
+
+def daemon_help(program: str, default: str) -> str:
+    """Return the help of a daemon by its name, such as containerd-wasmtimed, with its default address."""
+    return _DAEMON.format(program=program, runtime=program.removeprefix("containerd-"), default=default)
