@@ -1,7 +1,8 @@
 """Hooks: programs of the operator run at fixed points of a container's life.
 
 A hook gets the container's state as JSON on its standard input, exactly the environment the spec names, and as
-long as its timeout says. Source: runtime-spec config.md#posix-platform-hooks.
+long as its timeout says. One for which none is named gets ours, as with runc and crun: hooks are often scripts
+that rely on PATH. Source: runtime-spec config.md#posix-platform-hooks.
 """
 
 from __future__ import annotations
@@ -83,7 +84,7 @@ def _start(hook: Hook, stdin: int, output: int) -> int:
     return os.posix_spawn(
         hook.path,
         hook.args or (hook.path,),
-        dict(entry.partition("=")[::2] for entry in hook.env),
+        os.environ if hook.env is None else dict(entry.partition("=")[::2] for entry in hook.env),
         file_actions=[
             (os.POSIX_SPAWN_DUP2, stdin, 0),
             (os.POSIX_SPAWN_DUP2, output, 1),

@@ -59,11 +59,14 @@ class Mount(Record):
 
 
 class Hook(Record):
-    """A program run at one point of a container's life; `timeout` in seconds, None for no end."""
+    """A program run at one point of a container's life; `timeout` in seconds, None for no end.
+
+    Without `env` it gets the runtime's environment, or where it runs inside, the program's.
+    """
 
     path: AbsolutePath
     args: tuple[str, ...] = ()
-    env: tuple[str, ...] = ()
+    env: tuple[str, ...] | None = None
     timeout: Positive | None = None
 
 

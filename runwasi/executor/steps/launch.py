@@ -56,7 +56,10 @@ def run_start_container_hooks(ctx: InitContext) -> None:
     if ctx.spec.hooks.start_container:
         complete_env(ctx)
         # those that name no environment get the program's: they are often there to adapt what it finds
-        own = [hook if hook.env else replaced(hook, env=ctx.env) for hook in ctx.spec.hooks.start_container]
+        own = [
+            replaced(hook, env=ctx.env) if hook.env is None else hook
+            for hook in ctx.spec.hooks.start_container
+        ]
         hooks.run_all("startContainer", own, _state(ctx, "created"))
 
 
