@@ -34,11 +34,16 @@ PRESERVE_FDS = Option(
 )
 DETACH = Option("detach", "do not wait for the process", kind=FLAG, short="d")
 
-CREATE_OPTIONS = (
+BUNDLE_OPTIONS = (
     Option("bundle", "path of the bundle (default: the current folder)", short="b", value="FOLDER"),
     Option(
         "config", "configuration file, seen from the bundle (default: config.json)", short="f", value="FILE"
     ),
+)
+"""The options that load_bundle reads."""
+
+CREATE_OPTIONS = (
+    *BUNDLE_OPTIONS,
     Option("engine", "engine that runs WebAssembly (default: wasmtime)", default="wasmtime", value="NAME"),
     CONSOLE_SOCKET,
     PIDFD_SOCKET,

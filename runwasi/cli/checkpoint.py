@@ -8,6 +8,7 @@ from fcntl import F_GETFL, fcntl
 from runwasi.cli import notify
 from runwasi.cli.attach import follow
 from runwasi.cli.bundles import (
+    BUNDLE_OPTIONS,
     CONSOLE_SOCKET,
     DETACH,
     PID_FILE,
@@ -95,20 +96,11 @@ def _checkpoint(given: Given, settings: Settings) -> int:
         status_fd=_status_fd(given.number("status-fd")),
         parent_path=given.text("parent-path"),
     )
-    _check_parent(options)
     checkpoint(container, options)
     if not (options.leave_running or options.pre_dump):
         container.delete(force=True)
         notify.remove(settings.root, container.id)
     return 0
-
-
-def _check_parent(options: CheckpointOptions) -> None:
-    parent = options.parent_path
-    if os.path.isabs(parent):
-        raise UsageError("--parent-path must be relative, to the folder of the checkpoint")
-    if parent and not os.path.isdir(path := os.path.join(options.image_path, parent)):
-        raise UsageError(f"invalid --parent-path: {path}: no such directory")
 
 
 def _page_server(text: str) -> tuple[str, int] | None:
@@ -174,13 +166,15 @@ def _followed(
     caught: Caught,
     console: Console | None,
 ) -> int:
+    def resuming() -> None:
+        caught.pass_on = True
+
     options = _create_options(given, settings, -1 if console is None else console.socket)
-    container = restore(settings.root, given.arguments[0], bundle, options, images)
+    container = restore(settings.root, given.arguments[0], bundle, options, images, resuming)
     container.warn = settings.log.warning
     try:
         if console is not None:
             console.connect()
-        caught.pass_on = True
         return follow(container.pid, container.open_pidfd(), caught, console)
     finally:
         container.delete(force=True)
@@ -241,7 +235,7 @@ COMMANDS = {
         most=1,
         description=_RESTORE_DESCRIPTION,
         options=(
-            Option("bundle", "path of the bundle (default: the current folder)", short="b", value="FOLDER"),
+            *BUNDLE_OPTIONS,
             CONSOLE_SOCKET,
             *_IMAGE_OPTIONS,
             DETACH,

@@ -35,6 +35,9 @@ STREAMS = "descriptors.json"
 INVENTORY = "inventory.img"
 """File that CRIU's every image has."""
 
+CONFIG_ANNOTATION = "org.criu.config"
+"""Annotation that names a configuration file of CRIU's whose options win over ours; "" wants none read."""
+
 EXTERNAL_KINDS = ("net", "pid")
 """Kinds of joined namespaces that CRIU can leave to us; the others it saves and joins."""
 
@@ -74,7 +77,8 @@ class CheckpointOptions(Record):
 def checkpoint(container: Container, options: CheckpointOptions) -> None:
     """Write a running or paused container to the image folder; unless it is left running, it has stopped then.
 
-    Raises WrongStatus, Invalid for a wasm container, ContainerError with CRIU's reason; it runs on then.
+    Raises WrongStatus, Invalid for a wasm container or a wrong parent, ContainerError with CRIU's reason; it runs
+    on then.
     """
     require("checkpoint", container.id, container.status())
     mounts = mounts_of(container.pid)
@@ -135,7 +139,7 @@ def common(options: CheckpointOptions, spec: Spec) -> dict[str, object]:
         "ext_masters": True,
         # network devices come from outside, by hooks or by path, and are there again before the sockets are
         "empty_ns": CLONE_NEWNET,
-        "config_file": spec.annotations.get("org.criu.config", "/etc/criu/runwasi.conf"),
+        "config_file": spec.annotations.get(CONFIG_ANNOTATION, "/etc/criu/runwasi.conf"),
         **more,
     }
 
@@ -163,12 +167,17 @@ def tell_status(heard: Notification, status_fd: int) -> None:
 
 
 def _make_folders(options: CheckpointOptions) -> None:
+    parent = options.parent_path
+    if os.path.isabs(parent):
+        raise Invalid("parent path must be relative to the folder of the checkpoint")
     for folder in (options.image_path, options.work_path):
         if folder:
             try:
                 os.makedirs(folder, 0o700, exist_ok=True)
             except OSError as error:
                 raise ContainerError(f"folder {folder}: {error.strerror}", errno=error.errno or 0) from None
+    if parent and not os.path.isdir(path := os.path.join(options.image_path, parent)):
+        raise Invalid(f"parent path {path}: no such directory")
 
 
 def _runs_wasm(pid: int, mounts: dict[int, str]) -> bool:

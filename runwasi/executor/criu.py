@@ -168,13 +168,21 @@ def _become(program: str, socket: int, inherited: Iterable[int]) -> NoReturn:
         os._exit(1)
 
 
-def _program() -> str:
+def find() -> str:
+    """Return the path of the criu in PATH, "" where it is not installed."""
     for folder in os.environ.get("PATH", _SEARCHED).split(":"):
         if os.access(f"{folder}/criu", os.X_OK):
             return f"{folder}/criu"
-    raise ContainerError(
-        "criu is not installed (not found in PATH); checkpoint and restore are its work (package criu)"
-    )
+    return ""
+
+
+def _program() -> str:
+    program = find()
+    if not program:
+        raise ContainerError(
+            "criu is not installed (not found in PATH); checkpoint and restore are its work (package criu)"
+        )
+    return program
 
 
 _NAMES = {DUMP: "dump", PRE_DUMP: "pre-dump", RESTORE: "restore", FEATURE_CHECK: "feature check"}

@@ -6,6 +6,7 @@ import errno
 from ctypes import CDLL, get_errno
 
 from runwasi import __version__
+from runwasi.executor import criu
 from runwasi.executor.steps.mount_options import known_options
 from runwasi.linux.capabilities import CAPABILITIES
 from runwasi.linux.libc import SYS_SECCOMP, syscall
@@ -25,6 +26,15 @@ from runwasi.oci.features import (
 from runwasi.oci.record import json_name, members_of
 from runwasi.oci.spec import VERSION, Hooks
 
+# Those that change what a container may do; a full stop at the end stands for all that begin so.
+_UNSAFE_ANNOTATIONS = (
+    "io.runwasi.",
+    "module.wasm.image/variant",
+    "org.criu.config",
+    "org.systemd.property.",
+    "run.oci.handler",
+)
+
 _SET_MODE_FILTER = 1
 _FILTER_FLAGS = {  # linux/seccomp.h
     "SECCOMP_FILTER_FLAG_TSYNC": 1,
@@ -37,7 +47,10 @@ _FILTER_FLAGS = {  # linux/seccomp.h
 def features() -> Features:
     """Return the features document."""
     library = library_version()
-    annotations = {"io.runwasi.version": __version__}
+    annotations = {
+        "io.runwasi.version": __version__,
+        "io.runwasi.checkpoint.enabled": "true" if criu.find() else "false",
+    }
     if library:
         annotations["io.github.seccomp.libseccomp.version"] = library
     return Features(
@@ -47,6 +60,7 @@ def features() -> Features:
         mount_options=tuple(known_options()),
         linux=_linux(bool(library)),
         annotations=annotations,
+        potentially_unsafe_config_annotations=_UNSAFE_ANNOTATIONS,
     )
 
 

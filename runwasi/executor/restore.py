@@ -31,6 +31,8 @@ from runwasi.proto.criu import CgroupRoot, InheritedFd, JoinedNamespace, Notific
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from runwasi.executor.bundle import Bundle
     from runwasi.executor.checkpoint import CheckpointOptions
     from runwasi.executor.container import Container
@@ -38,26 +40,41 @@ if TYPE_CHECKING:
     from runwasi.oci.spec import Mount
 
 
+def _nothing() -> None:
+    """Do nothing."""
+
+
 def restore(
-    root: str, container_id: str, bundle: Bundle, options: CreateOptions, images: CheckpointOptions
+    root: str,
+    container_id: str,
+    bundle: Bundle,
+    options: CreateOptions,
+    images: CheckpointOptions,
+    resuming: Callable[[], None] = _nothing,
 ) -> Container:
     """Bring a container back from an image folder, running; its first process is a child of ours.
 
-    Raises AlreadyExists, Invalid, SpecError or ContainerError with nothing left behind.
+    resuming is called when its processes are there and are about to run. Raises AlreadyExists, Invalid,
+    SpecError or ContainerError with nothing left behind.
     """
+    restoration = begin_restore(root, container_id, bundle, options, images)
+    restoration.run(resuming)
+    return restoration.container
+
+
+def begin_restore(
+    root: str, container_id: str, bundle: Bundle, options: CreateOptions, images: CheckpointOptions
+) -> Restoration:
+    """Claim the id and make the container's cgroup; nothing of it is restored yet. Raises as restore does."""
     bundle.check()
     streams = _read_streams(images.image_path)
     if images.lazy_pages:
         criu.require_feature("lazy_pages", "--lazy-pages")
     with Undo() as undo:
         container = claim(root, container_id, bundle, options, undo)
-        undo.add(_end, container)
         limits.apply(container.cgroup, bundle.spec.linux.resources)
         _make_mount_points(bundle)
-        _Restoration(container, bundle, options, images).run(streams)
-        if options.pid_file:
-            write_pid_file(options.pid_file, container.pid)
-        return container
+        return Restoration(container, bundle, options, images, streams, undo)
     raise AssertionError("unreachable")  # the block returns or raises
 
 
@@ -88,26 +105,48 @@ def _read_streams(image_path: str) -> list[str]:
     return found
 
 
-class _Restoration:
-    """One request to restore and what happens on its way."""
+class Restoration:
+    """A container on its way from claimed to running; the container has its pid once it has been run."""
 
     def __init__(
-        self, container: Container, bundle: Bundle, options: CreateOptions, images: CheckpointOptions
+        self,
+        container: Container,
+        bundle: Bundle,
+        options: CreateOptions,
+        images: CheckpointOptions,
+        streams: list[str],
+        undo: Undo,
     ) -> None:
-        self._container = container
+        self.container = container
         self._bundle = bundle
         self._options = options
         self._images = images
+        self._streams = streams
+        self._undo = undo
         self._inherited: list[InheritedFd] = []
+        self._resuming = _nothing
 
-    def run(self, streams: list[str]) -> None:
-        """Have CRIU restore the processes and see to its questions until they run."""
+    def run(self, resuming: Callable[[], None] = _nothing) -> None:
+        """Have CRIU restore the processes. Raises ContainerError or Invalid with everything taken back."""
+        self._resuming = resuming
+        with self._undo as undo:
+            undo.add(_end, self.container)
+            self._restore()
+            if self._options.pid_file:
+                write_pid_file(self._options.pid_file, self.container.pid)
+
+    def fds(self) -> tuple[int, ...]:
+        """Return the descriptors of the caller that run needs, in a fork of it."""
+        console = self._options.console_socket
+        return (console,) if console >= 0 else self._options.stdio.fds()
+
+    def _restore(self) -> None:
         images = self._images
         if images.work_path:
             os.makedirs(images.work_path, 0o700, exist_ok=True)
         try:
             joined = self._join()
-            self._connect(streams)
+            self._connect()
             with ExitStack() as stack:
                 with namespaces.private_mounts():
                     # CRIU asks for a root that is a mount
@@ -116,7 +155,8 @@ class _Restoration:
                         criu.Folders(images.image_path, images.work_path, "restore.log")
                     )
                     service = stack.enter_context(criu.Service([item.fd for item in self._inherited]))
-                self._container.cgroup.enter(service.pid)
+                self._let_root_in()
+                self.container.cgroup.enter(service.pid)
                 request = self._request(folders, joined, service.pid)
                 service.ask(request, folders.log, self._heard)
         finally:
@@ -141,15 +181,23 @@ class _Restoration:
             ),
         )
 
+    def _let_root_in(self) -> None:
+        """Give the image's folder to the root of a user namespace: inside of it, CRIU opens files there."""
+        roots = [item.host_id for item in self._bundle.spec.linux.uid_mappings if item.container_id == 0]
+        if roots and self._bundle.spec.linux.has("user"):
+            os.chown(self._images.image_path, roots[0], -1)
+
     # what takes the place of what was outside
 
-    def _connect(self, streams: list[str]) -> None:
+    def _connect(self) -> None:
         """Have our streams inherited in place of those that came from outside."""
         known = set[str]()
-        for stream, fd in zip(streams, self._options.stdio.fds(), strict=True):
+        for stream, fd in zip(self._streams, self._options.stdio.fds(), strict=True):
             if stream.startswith(("pipe:", "socket:", "file[", "tty[")) and stream not in known:
                 known.add(stream)
-                self._inherit(stream, fd)
+                # CRIU looks for a file by what it takes for a path, the name without its first character, and
+                # then takes the descriptor as it is; by the whole name, it must be just such a file again.
+                self._inherit(stream.removeprefix("f") if stream.startswith("file[") else stream, fd)
 
     def _inherit(self, key: str, fd: int) -> None:
         # above the standard ones, which the message cannot name: 0 is the same as none there
@@ -185,6 +233,7 @@ class _Restoration:
             self._hand_over_terminal(fds)
         elif heard.script == "post-restore":
             self._note(heard.pid)
+            self._resuming()
         else:
             tell_status(heard, self._images.status_fd)
 
@@ -193,7 +242,7 @@ class _Restoration:
         spec = self._bundle.spec
         if any(item.type == "network" and not item.path for item in spec.linux.namespaces):
             _bring_loopback_up(pid)
-        state = replaced(self._container.oci_state("created"), pid=pid).to_json().encode()
+        state = replaced(self.container.oci_state("created"), pid=pid).to_json().encode()
         hooks.run_all("prestart", spec.hooks.prestart, state)
         hooks.run_all("createRuntime", spec.hooks.create_runtime, state)
 
@@ -204,7 +253,7 @@ class _Restoration:
 
     def _note(self, pid: int) -> None:
         """Note the first process down, so that it is found whatever becomes of us."""
-        container = self._container
+        container = self.container
         container.save(replaced(container.saved, pid=pid, start_time=process.start_time(pid)))
 
 

@@ -9,7 +9,7 @@ from runwasi.linux import process
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from typing import NoReturn
 
     from runwasi.shim.reactor import Reactor
@@ -17,12 +17,17 @@ if TYPE_CHECKING:
 _MAX_MESSAGE = 4096
 
 
-def run(reactor: Reactor, work: Callable[[], None], done: Callable[[ContainerError | None], None]) -> None:
-    """Call work() in a fork, then done() here with the error it raised, if any."""
+def run(
+    reactor: Reactor,
+    work: Callable[[], None],
+    done: Callable[[ContainerError | None], None],
+    kept: Iterable[int] = (),
+) -> None:
+    """Call work() in a fork that has the kept descriptors, then done() here with the error it raised, if any."""
     report, end = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
     child = process.fork_into(process.CLONE_CLEAR_SIGHAND)
     if child is None:
-        _work(work, end)
+        _work(work, end, kept)
     os.close(end)
     pidfd = child.pidfd
 
@@ -39,9 +44,9 @@ def run(reactor: Reactor, work: Callable[[], None], done: Callable[[ContainerErr
     reactor.watch(pidfd, ended)
 
 
-def _work(work: Callable[[], None], report: int) -> NoReturn:
+def _work(work: Callable[[], None], report: int, kept: Iterable[int]) -> NoReturn:
     try:
-        process.close_fds_except({0, 1, 2, report})
+        process.close_fds_except({0, 1, 2, report, *kept})
         work()
         os._exit(0)
     except BaseException as error:  # noqa: BLE001  nothing of the server may run on in its child

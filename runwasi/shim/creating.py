@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from runwasi.engines.engine import Engine
     from runwasi.executor.container import Container
     from runwasi.executor.creation import Creation
+    from runwasi.executor.restore import Restoration
     from runwasi.proto.options import Options
     from runwasi.proto.task import CreateTaskRequest
     from runwasi.shim.reactor import Reactor
@@ -66,6 +67,8 @@ class Creating:
         self._request = request
         self._done = done
         self._creation: Creation
+        self.restoration: Restoration | None = None
+        """What Start has to run, for a container from a checkpoint."""
         self.paths = StreamPaths(request.stdin, request.stdout, request.stderr, request.terminal)
         self.options = runtime_options(request.options)
         self.root = state_root(pod.engine_name, pod.namespace, self.options.root)
@@ -88,11 +91,14 @@ class Creating:
         try:
             if error is not None:
                 raise error
-            bundle = _load_bundle(self._request)
-            self._creation = begin_create(self.root, self._request.id, bundle, self._create_options())
+            self._make()
         except Exception as failure:  # noqa: BLE001  whatever it is becomes the answer of the call
             self._fail(failure)
-            return
+
+    def _make(self) -> None:
+        """Begin the container itself; a failure is the call's."""
+        bundle = load_bundle(self._request)
+        self._creation = begin_create(self.root, self._request.id, bundle, self._create_options())
         self._pod.reactor.watch(self._creation.fileno(), self._advance)
 
     def _create_options(self) -> CreateOptions:
@@ -138,7 +144,7 @@ class Creating:
         self._done(None, failure)
 
 
-def _load_bundle(request: CreateTaskRequest) -> Bundle:
+def load_bundle(request: CreateTaskRequest) -> Bundle:
     """Read the bundle; the request decides about the terminal, as the client has its other end."""
     bundle = Bundle.load(request.bundle)
     process = bundle.spec.process
@@ -147,3 +153,12 @@ def _load_bundle(request: CreateTaskRequest) -> Bundle:
     if process.terminal != request.terminal:
         bundle.spec = replaced(bundle.spec, process=replaced(process, terminal=request.terminal))
     return bundle
+
+
+def creating_of(request: CreateTaskRequest) -> type[Creating]:
+    """Return what carries out a Create call: from a bundle alone, or from a checkpoint too."""
+    if not request.checkpoint:
+        return Creating
+    from runwasi.shim.restoring import Restoring  # late: few hosts have criu
+
+    return Restoring

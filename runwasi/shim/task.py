@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from typing import Literal
 
     from runwasi.executor.container import Container
+    from runwasi.executor.restore import Restoration
     from runwasi.linux.cgroups import OomWatch
     from runwasi.oci.process import Process as ProcessSpec
     from runwasi.proto.well_known import Timestamp
@@ -108,8 +109,15 @@ class Task:
     """A container with its init and its execs; publish sends an event to containerd."""
 
     def __init__(
-        self, reactor: Reactor, container: Container, init: Process, publish: Callable[[Message], None]
+        self,
+        reactor: Reactor,
+        container: Container,
+        init: Process,
+        publish: Callable[[Message], None],
+        restoration: Restoration | None = None,
     ) -> None:
+        self.restoration = restoration
+        """What Start has to run first: the container comes from a checkpoint and has no process yet."""
         self._reactor = reactor
         self._publish = publish
         self.container = container
@@ -117,9 +125,8 @@ class Task:
         self.execs: dict[str, Process] = {}
         self._init_status: int | None = None
         self._oom: OomWatch | None = None
-        init.pid = container.pid
-        self._watch_init()
-        self._watch_oom()
+        if restoration is None:
+            self._follow()
 
     @property
     def id(self) -> str:
@@ -137,6 +144,18 @@ class Task:
         exec_process.pid, exec_process.pidfd = pid, pidfd
         self._reactor.watch(pidfd, lambda _events: self._exec_exited(exec_process))
 
+    def require_process(self, operation: str) -> None:
+        """Raise WrongStatus while there is no process yet that it could be done to."""
+        if self.restoration is not None:
+            raise WrongStatus(f"cannot {operation} a container that is restored by its start")
+
+    def restored(self) -> None:
+        """Follow the init that a checkpoint was restored to, by a child of ours that left it to us."""
+        self.restoration = None
+        self.container.saved = self.container.folder.load()
+        self.container.pidfd = processes.pidfd_open(self.container.pid)
+        self._follow()
+
     def end_unstarted(self) -> None:
         """Kill an init that was never started, and report its exit at once."""
         self.container.kill(_SIGKILL)
@@ -148,6 +167,11 @@ class Task:
         self.init.close()
         for exec_process in self.execs.values():
             exec_process.close()
+
+    def _follow(self) -> None:
+        self.init.pid = self.container.pid
+        self._watch_init()
+        self._watch_oom()
 
     # exits
 

@@ -18,7 +18,7 @@ from runwasi.proto.options import ProcessDetails
 from runwasi.proto.well_known import Empty
 from runwasi.shim import codes
 from runwasi.shim.codes import RpcError
-from runwasi.shim.creating import Creating
+from runwasi.shim.creating import Creating, creating_of
 from runwasi.shim.events import pack
 from runwasi.shim.rootfs import unmount_rootfs
 from runwasi.shim.streams import StreamPaths, Streams
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from runwasi.executor.container import Container
+    from runwasi.executor.restore import Restoration
     from runwasi.proto.wire import Message
     from runwasi.shim.creating import Pod
     from runwasi.shim.events import Publisher
@@ -117,7 +118,7 @@ class TaskService:
             self._created(creating, request, container)
             call.reply(api.CreateTaskResponse(pid=container.pid))
 
-        creating = Creating(self._pod, request, done)
+        creating = creating_of(request)(self._pod, request, done)
         self._creating.add(request.id)
         try:
             creating.begin()
@@ -143,7 +144,9 @@ class TaskService:
                 pid=container.pid,
             )
         )
-        self._tasks[request.id] = Task(self._pod.reactor, container, init, self._publish)
+        self._tasks[request.id] = Task(
+            self._pod.reactor, container, init, self._publish, creating.restoration
+        )
 
     def _report(self, call: Call, error: Exception) -> None:
         """Answer a call that failed later than in its handler."""
@@ -165,9 +168,9 @@ class TaskService:
         )
 
     def _delete_task(self, task: Task) -> None:
-        if task.init.state == "created":
+        if task.init.state == "created" and task.restoration is None:
             task.end_unstarted()
-        task.container.delete()
+        task.container.delete(force=task.restoration is not None)
         task.close()
         unmount_rootfs(task.container.bundle)
         del self._tasks[task.id]
@@ -191,10 +194,33 @@ class TaskService:
         require("start", process.state)
         if task.init_exited:
             raise WrongStatus("cannot start a stopped process")
+        if task.restoration is not None:
+            self._restore(task, task.restoration, call)
+            return None
         task.container.start()
         process.state = "running"
         self._publish(events.TaskStart(container_id=task.id, pid=process.pid))
         return api.StartResponse(pid=process.pid)
+
+    def _restore(self, task: Task, restoration: Restoration, call: Call) -> None:
+        """Start from a checkpoint: the container was made by Create, its processes are made now."""
+        from runwasi.shim.restoring import restore  # late: few hosts have criu
+
+        init = task.init
+        if init.starting:
+            raise WrongStatus("cannot start a container a second time")
+
+        def done(error: Exception | None) -> None:
+            if error is not None:
+                init.could_not_start()
+                self._report(call, error)
+                return
+            init.state = "running"
+            self._publish(events.TaskStart(container_id=task.id, pid=init.pid))
+            call.reply(api.StartResponse(pid=init.pid))
+
+        init.starting = True
+        restore(self._pod.reactor, task, restoration, done)
 
     def _start_exec(self, task: Task, process: Process, call: Call) -> None:
         if task.init_exited:
@@ -237,6 +263,7 @@ class TaskService:
 
     def _exec(self, request: api.ExecProcessRequest, _call: Call) -> Message:
         task = self._task(request.id)
+        task.require_process("exec")
         if not request.exec_id:
             raise Invalid("exec id cannot be empty")
         if request.exec_id in task.execs:
@@ -279,6 +306,7 @@ class TaskService:
         elif process.state == "stopped" or task.init_exited:
             raise NotFound("process already finished")
         else:
+            task.require_process("kill")
             try:
                 task.container.kill(request.signal)
             except WrongStatus:  # it ended between the kernel's word to us and this call
@@ -369,10 +397,10 @@ class TaskService:
     def _pids(self, request: api.PidsRequest, _call: Call) -> Message:
         task = self._task(request.id)
         execs = {process.pid: process for process in task.execs.values() if process.pidfd >= 0}
-        pids = set(task.container.pids())
+        pids = set(task.container.pids()) if task.init.pid else set()
         # A containerd that comes back takes a task without pids for a leak and deletes it: not while it runs
         # (its cgroup may have been removed), nor before its end has been told.
-        if not task.init_exited or (not pids and self._publisher.waiting):
+        if task.init.pid and (not task.init_exited or (not pids and self._publisher.waiting)):
             pids.add(task.init.pid)
         return api.PidsResponse(
             processes=[
