@@ -98,9 +98,16 @@ def main(arguments: list[str]) -> int:
 def unpacked_kernel() -> Path:
     """Return the folder with the kernel's package, downloaded and unpacked the first time."""
     folder = CACHE / "kernel"
-    if folder.is_dir():
-        return folder
-    package = newest_kernel()
+    if not folder.is_dir():
+        unpack(newest_kernel(), folder)
+    (modules,) = (folder / "lib" / "modules").iterdir()
+    if not (modules / "modules.dep").exists():  # what modprobe reads; packages have it made when installed
+        subprocess.run(["depmod", "--basedir", folder, modules.name], check=True)
+    return folder
+
+
+def unpack(package: str, folder: Path) -> None:
+    """Download a package and unpack it into a new folder."""
     print(f"vm: unpacking {package}", flush=True)
     CACHE.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=CACHE) as work:
@@ -109,15 +116,7 @@ def unpacked_kernel() -> Path:
         )
         (archive,) = Path(work).glob("*.deb")
         subprocess.run(["dpkg", "-x", archive, f"{work}/root"], check=True)
-        index_modules(Path(work) / "root")
         os.rename(f"{work}/root", folder)
-    return folder
-
-
-def index_modules(tree: Path) -> None:
-    """Write what modprobe reads, as the package does when it is installed."""
-    (modules,) = (tree / "lib" / "modules").iterdir()
-    subprocess.run(["depmod", "--basedir", tree, modules.name], check=True)
 
 
 def newest_kernel() -> str:
