@@ -30,6 +30,9 @@ if TYPE_CHECKING:
     from runwasi.oci.resources import Resources
     from runwasi.oci.spec import Spec
 
+_PROMPTLY, _AT_LAST = 1.0, 10.0
+"""Seconds in which a killed process is gone unless something is wrong, and after which it is given up."""
+
 
 def _ignore(_: str) -> None:
     """Take a warning nobody asked to hear."""
@@ -326,9 +329,15 @@ class Container:
             return
         self.cgroup.kill()
         self.cgroup.thaw()
-        poll = select.poll()
-        poll.register(pidfd, select.POLLIN)
-        poll.poll()
+        if _has_ended(pidfd, _PROMPTLY):
+            return
+        # Somebody moved it to a cgroup of their own that is frozen, which on version 1 not even SIGKILL ends.
+        try:
+            self.cgroup.enter(self.saved.pid)
+        except ProcessLookupError:
+            return
+        if not _has_ended(pidfd, _AT_LAST):
+            raise ContainerError(f"process {self.saved.pid} was killed but does not end: the kernel holds it")
 
     def _take_down(self) -> None:
         """Undo what was made outside the container's namespaces, give up its id, and tell its hooks."""
@@ -366,6 +375,13 @@ class Container:
                 before.remove(point)
             else:
                 mounts.umount(point, mounts.MNT_DETACH)
+
+
+def _has_ended(pidfd: int, seconds: float) -> bool:
+    """Wait for a process's end, for so long at most; whether it has come."""
+    poll = select.poll()
+    poll.register(pidfd, select.POLLIN)
+    return bool(poll.poll(seconds * 1000))
 
 
 def _lives(pid: int, start_time: int) -> bool:

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from signal import SIGKILL
 
 import pytest
 
@@ -15,8 +16,11 @@ from runwasi.linux.cgroups import cgroup_at, version
 from runwasi.linux.cgroups.hierarchies import layout, own_paths
 from runwasi.oci.decode import SpecError
 from runwasi.oci.resources import Cpu, DeviceRule, Memory, Network, Resources
+from tests.integration.conftest import BundleMaker
 from tests.support.cgroups import cgroups_of, process_in, removed_after, run_in
+from tests.support.detached import Detached
 from tests.support.places import ROOT
+from tests.support.runtime import Runtime
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -134,3 +138,26 @@ def test_a_controller_that_is_not_mounted_is_named(cgroup: Cgroup) -> None:
     else:
         with pytest.raises(SpecError, match=r"^\$\.linux\.resources\.network\.classID: .*net_cls"):
             limits.update(cgroup, Resources(network=Network(class_id=1)))
+
+
+def test_a_process_frozen_further_down_is_killed(cgroup: Cgroup) -> None:
+    """As by an engine inside the container that has paused one of its own."""
+    inner = cgroup.below("inner")
+    with removed_after(inner), process_in(inner, "sleep", "100") as process:
+        inner.freeze()
+        cgroup.kill()
+        assert process.wait(10) == -SIGKILL
+
+
+def test_delete_force_ends_a_process_that_somebody_froze_elsewhere(
+    runwasi: Runtime, bundle: BundleMaker, container_id: str
+) -> None:
+    running = Detached(runwasi, bundle(["sleep", "100"]).write(), container_id)
+    running.run()
+    elsewhere = cgroup_at(f"/{container_id}-elsewhere")
+    with removed_after(elsewhere):
+        elsewhere.write("freezer", "cgroup.procs", str(running.pid))
+        elsewhere.freeze()
+        runwasi("delete", "--force", container_id, timeout=10)
+        elsewhere.thaw()
+    assert runwasi("list", "--quiet").stdout == ""

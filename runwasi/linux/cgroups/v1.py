@@ -140,11 +140,8 @@ class CgroupV1:
             self.write("freezer", "freezer.state", "FROZEN")
 
     def thaw(self) -> None:
-        try:
-            self.write("freezer", "freezer.state", "THAWED")
-        except OSError as error:
-            if error.errno not in (ENOENT, ENODEV):
-                raise
+        if self.has("freezer"):
+            _thaw(self._directories["freezer"])
 
     def frozen(self) -> bool:
         if not self.has("freezer"):
@@ -166,7 +163,8 @@ class CgroupV1:
             # effect at the thaw.
             self.write("freezer", "freezer.state", "FROZEN")
             tree.kill_all(directory)
-            self.thaw()
+            for path in tree.descendants(directory):  # its programs may have frozen some themselves
+                _thaw(path)
         except FileNotFoundError:
             return  # removed already
 
@@ -232,6 +230,14 @@ def at(path: str, *, rootless: bool = False) -> CgroupV1:
     if not directories:
         raise OSError(EINVAL, "this process is in none of the mounted hierarchies", path)
     return CgroupV1(directories, rootless=rootless)
+
+
+def _thaw(directory: str) -> None:
+    try:
+        tree.write_file(directory + "/freezer.state", "THAWED")
+    except OSError as error:
+        if error.errno not in (ENOENT, ENODEV):
+            raise
 
 
 def _inherit_cpuset(directory: str) -> None:
