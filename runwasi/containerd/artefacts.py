@@ -3,6 +3,9 @@
 The layer's content gets two labels: `runwasi.io/precompiled/ENGINE/KEY` says which artefact it is for us, and
 `containerd.io/gc.ref.content.precompile.KEY` keeps it from the garbage collector for as long as the layer
 lives. Until the labels are set, a lease does.
+
+Labels are set by whoever may talk to containerd, which is root; no image can. A label is believed all the same
+only of the layer that has it: what it names is run for no other module, engine or setting.
 """
 
 from __future__ import annotations
@@ -17,12 +20,17 @@ from runwasi.engines.module_cache import ModuleCache, UntrustedCache
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
 PRECOMPILED = "runwasi.io/precompiled"
 GC_REFERENCE = "containerd.io/gc.ref.content.precompile"
 
+MAX_ARTEFACT = 1 << 30
+"""Bytes of the largest artefact that is taken from the store."""
+
 _LEASE_SECONDS = 600
+_KEY_LENGTH = 64
+_HEXADECIMAL = frozenset("0123456789abcdef")
 
 
 def keep_artefact(address: str, namespace: str, engine: str, layer: str, key: str, artefact: int) -> None:
@@ -44,30 +52,32 @@ def keep_artefact(address: str, namespace: str, engine: str, layer: str, key: st
 
 
 def kept_keys(
-    client: Containerd, engine: str, labels: Mapping[str, str], cache: ModuleCache
+    client: Containerd, engine: str, labels: Mapping[str, str], cache: ModuleCache, own_key: Callable[[], str]
 ) -> tuple[str, ...]:
     """Return the keys of the artefacts that the store holds for a layer with these labels.
 
-    One that this node's cache has lost is put there again, if the store's bytes are what its digest says.
+    The one of own_key(), which is that of the layer's module, is put into this node's cache again when that has
+    lost it, if the store's bytes are what its digest says.
     """
     prefix = f"{PRECOMPILED}/{engine}/"
     kept = []
     for label, digest in labels.items():
-        if not label.startswith(prefix):
+        key = label.removeprefix(prefix)
+        if not label.startswith(prefix) or len(key) != _KEY_LENGTH or not _HEXADECIMAL.issuperset(key):
             continue
         try:
-            client.info(digest)
+            info = client.info(digest)
         except NotFound:  # removed by hand: it is made again
             continue
-        key = label.removeprefix(prefix)
+        if PRECOMPILED not in info.labels or info.size > MAX_ARTEFACT:
+            continue  # a layer of some image, say, and not what we wrote
         kept.append(key)
-        _restore(client, cache, key, digest)
+        if not cache.holds(key) and key == own_key():
+            _restore(client, cache, key, digest)
     return tuple(kept)
 
 
 def _restore(client: Containerd, cache: ModuleCache, key: str, digest: str) -> None:
-    if cache.holds(key):
-        return
     content = b"".join(client.read(digest))
     if f"sha256:{hashlib.sha256(content).hexdigest()}" == digest:
         with suppress(OSError, UntrustedCache):  # it is compiled again

@@ -9,7 +9,7 @@ from runwasi.containerd.blobs import open_blob
 from runwasi.containerd.client import Containerd, ContainerdError
 from runwasi.containerd.images import image_of, wasm_layers
 from runwasi.engines.layers import Layer
-from runwasi.engines.module_cache import DEFAULT_ROOT, ModuleCache
+from runwasi.engines.module_cache import DEFAULT_ROOT, ModuleCache, cache_key_of_digest
 from runwasi.oci.image import TITLE
 
 TYPE_CHECKING = False
@@ -34,13 +34,13 @@ def fetch_layers(
         image = image_of(client, container_id)
         try:
             descriptors = wasm_layers(client, image, engine.supported_layer_types())
-            return _all_opened(client, descriptors, engine.name, ModuleCache(cache_root))
+            return _all_opened(client, descriptors, engine, ModuleCache(cache_root))
         except ContainerdError as error:
             raise ContainerdError(f"image {image}: {error}", error.code) from error
 
 
 def _all_opened(
-    client: Containerd, descriptors: Sequence[Descriptor], engine: str, cache: ModuleCache
+    client: Containerd, descriptors: Sequence[Descriptor], engine: Engine, cache: ModuleCache
 ) -> tuple[Layer, ...]:
     content_root = client.content_root() if descriptors else ""
     opened: list[Layer] = []
@@ -55,10 +55,14 @@ def _all_opened(
 
 
 def _opened(
-    client: Containerd, content_root: str, layer: Descriptor, engine: str, cache: ModuleCache
+    client: Containerd, content_root: str, layer: Descriptor, engine: Engine, cache: ModuleCache
 ) -> Layer:
     labels = client.info(layer.digest).labels
     fd, digest = open_blob(client, content_root, layer.digest, layer.size, MAX_LAYER)
     title = layer.annotations.get(TITLE, "")
-    kept = kept_keys(client, engine, labels, cache)
+
+    def own_key() -> str:
+        return cache_key_of_digest(digest.removeprefix("sha256:"), engine.compatibility_key())
+
+    kept = kept_keys(client, engine.name, labels, cache, own_key)
     return Layer(title, layer.media_type, digest, layer.digest, fd, kept)

@@ -153,6 +153,28 @@ def test_a_lost_cache_is_filled_from_the_content_store(store: Store) -> None:
     assert digest_of(cache_entry(key).read_bytes()) == artefact
 
 
+@pytest.mark.parametrize("name", ["another module's", "no key", "a way out"])
+def test_a_label_fills_the_cache_for_no_other_module(store: Store, name: str) -> None:
+    # A client of containerd could have the code of its choice run in containers of other images.
+    layer = store.add_module()
+    store.run("/main.wasm", "exit", "0")
+    _, artefact = artefact_of(store.containerd, layer)
+    key = {"another module's": "f" * 64, "no key": "F00", "a way out": "../../escaped"}[name]
+    store.containerd.ctr("content", "label", layer, f"{PRECOMPILED}/wasmtime/{key}={artefact}")
+    store.run("/main.wasm", "exit", "0")
+    assert not cache_entry(key).exists()
+
+
+def test_a_label_that_names_a_layer_makes_no_code_of_it(store: Store) -> None:
+    layer = store.add_module()
+    store.run("/main.wasm", "exit", "0")
+    key, artefact = artefact_of(store.containerd, layer)
+    store.containerd.ctr("content", "label", layer, f"{PRECOMPILED}/wasmtime/{key}={layer}")
+    forget(key)
+    store.run("/main.wasm", "exit", "0")
+    assert digest_of(cache_entry(key).read_bytes()) == artefact
+
+
 def compiled_text(text: str) -> bytes:
     """Compile the inside of a module's text, unlike any other so that no cache has it."""
     done = subprocess.run(
