@@ -16,7 +16,7 @@ from runwasi.executor.container import Container
 from runwasi.executor.context import InitContext
 from runwasi.executor.conversation import END, Conversation, end_child, engine_of
 from runwasi.executor.errors import ContainerError
-from runwasi.executor.protocol import CREATE_RUNTIME, PRIORITIES, READY, Channel, Message
+from runwasi.executor.protocol import CREATE_RUNTIME, MAP_IDS, PRIORITIES, READY, Channel, Message
 from runwasi.executor.spawning import Plan, open_doors, spawn
 from runwasi.executor.store import CLOSED_GATE
 from runwasi.executor.undo import Undo
@@ -188,9 +188,22 @@ class Creation:
             self._run_create_runtime_hooks()
             self._conversation.proceed()
             return False
+        if message.kind == MAP_IDS:
+            self._map_ids(message)
+            self._conversation.proceed()
+            return False
         assert message.kind == READY
         self._ready(priorities=PRIORITIES in message.fields)
         return True
+
+    def _map_ids(self, message: Message) -> None:
+        from runwasi.executor.steps.mount_sources import map_source  # late: few containers need it
+
+        (tree,) = message.fds
+        try:
+            map_source(self._bundle.spec, int(message.fields[0]), tree)
+        finally:
+            os.close(tree)
 
     def _forward_listener(self, listener: int) -> None:
         self.container.forward_listener(listener)

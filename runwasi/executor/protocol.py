@@ -4,6 +4,8 @@
       clone3 into the new namespaces  ─────►    waits, still with nothing of the container's
       id maps, cgroup limits, net devices
       PROCEED                         ─────►    mounts, devices ...
+                                      ◄─────    MAP_IDS + mount     only for a source to be mapped that an earlier
+      PROCEED                         ─────►                        mount brought
                                       ◄─────    CREATE_RUNTIME      only when there are hooks that must know
       prestart, createRuntime hooks
       PROCEED                         ─────►    createContainer hooks
@@ -37,6 +39,7 @@ from runwasi.executor.errors import ContainerError, describe
 from runwasi.linux import sockets
 
 PROCEED = "proceed"
+MAP_IDS = "map-ids"
 CREATE_RUNTIME = "create-runtime"
 LAYERS = "layers"
 COMPILE = "compile"

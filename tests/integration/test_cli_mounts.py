@@ -54,6 +54,25 @@ def _bind_from_a_volume(runtime: Runtime, made: Bundle, folder: Path, container_
     assert runtime("run", "--bundle", made.write().path, container_id).stdout == "of the volume\n"
 
 
+@pytest.mark.parametrize(("userns", "owner"), [(False, "5000"), (True, "0")])
+def test_the_ids_of_a_source_that_an_earlier_mount_brought_are_mapped(
+    runwasi: Runtime, bundle: BundleMaker, folder: Path, container_id: str, userns: bool, owner: str
+) -> None:
+    made = bundle(["stat", "-c", "%u", "/copy/file"])
+    first = 5000
+    if userns:
+        in_user_namespace(made)
+        first = made.linux["uidMappings"][0]["hostID"]
+    volume = folder / "volume"
+    (volume / "inner").mkdir(parents=True)
+    (volume / "inner/file").touch()
+    mapping = [{"containerID": 0, "hostID": first, "size": 100}]
+    mapped = bind(made.rootfs / "volume/inner", "/copy", "idmap")
+    mapped |= {"uidMappings": mapping, "gidMappings": mapping}
+    made.config["mounts"] += [bind(volume, "/volume"), mapped]
+    assert runwasi("run", "--bundle", made.write().path, container_id).stdout == f"{owner}\n"
+
+
 def test_a_covered_source_is_what_covers_it(
     oci_runtime: Runtime, bundle: BundleMaker, container_id: str
 ) -> None:

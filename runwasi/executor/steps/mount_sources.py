@@ -41,11 +41,10 @@ def open_mount_sources(spec: Spec, bundle_path: str, rootfs: str, userns: bool) 
     try:
         for index, mount in enumerate(spec.mounts):
             options = parse(mount.options)
-            if is_mapped(mount, options) or (
-                userns
-                and (options.bind or mount.type == "bind")
-                and not path_in_rootfs(source_path(mount, bundle_path), rootfs)
-            ):
+            bind = options.bind or mount.type == "bind"
+            if bind and path_in_rootfs(source_path(mount, bundle_path), rootfs):
+                continue  # an earlier mount may bring it, which only the child will see
+            if is_mapped(mount, options) or (userns and bind):
                 sources[index] = _open_source(spec, bundle_path, index, mount, options)
     except ContainerError:
         for fd in sources.values():
@@ -65,12 +64,21 @@ def _open_source(spec: Spec, bundle_path: str, index: int, mount: Mount, options
         raise _failure(mount, f"{where}.source", error) from None
     if is_mapped(mount, options):
         try:
-            _map_ids(spec, mount, tree, recursive=options.idmap_recursive)
-        except OSError as error:
+            map_source(spec, index, tree)
+        except ContainerError:
             os.close(tree)
-            member = "uidMappings" if mount.uid_mappings else "options"
-            raise _failure(mount, f"{where}.{member}", error) from None
+            raise
     return tree
+
+
+def map_source(spec: Spec, index: int, tree: int) -> None:
+    """Map the owners of files in a detached copy of the source of $.mounts[index]. Raises ContainerError."""
+    mount = spec.mounts[index]
+    try:
+        _map_ids(spec, mount, tree, recursive=parse(mount.options).idmap_recursive)
+    except OSError as error:
+        member = "uidMappings" if mount.uid_mappings else "options"
+        raise _failure(mount, f"$.mounts[{index}].{member}", error) from None
 
 
 def _failure(mount: Mount, where: str, error: OSError) -> ContainerError:

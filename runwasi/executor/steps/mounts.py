@@ -14,8 +14,10 @@ from errno import EBUSY, EINVAL, ENODEV, EPERM
 from stat import S_IMODE, S_ISDIR
 
 from runwasi.executor.errors import describe
+from runwasi.executor.protocol import MAP_IDS
 from runwasi.executor.steps.cgroup_mounts import mount_cgroup
 from runwasi.executor.steps.mount_place import Place, attach, open_destination, set_attributes
+from runwasi.executor.steps.namespaces import wait_for_limits
 from runwasi.linux.beneath import is_there, open_beneath
 from runwasi.linux.filesystems import PROC_SUPER_MAGIC, filesystem_type
 from runwasi.linux.mount_fds import (
@@ -103,19 +105,23 @@ def _open_source(ctx: InitContext, place: Place) -> tuple[int, bool]:
     tree = ctx.mount_sources.pop(place.index, -1)
     if tree >= 0:
         return tree, True
-    if is_mapped(place.mount, place.options):
-        raise place.refuse("mapping the ids of a mount needs privileges that the caller lacks", EPERM)
-    inside = path_in_rootfs(source, ctx.rootfs)
+    inside, mapped = path_in_rootfs(source, ctx.rootfs), is_mapped(place.mount, place.options)
     if not inside:
+        if mapped:
+            raise place.refuse("mapping the ids of a mount needs privileges that the caller lacks", EPERM)
         return open_tree(source, recursive=recursive), False
     try:
         found = open_beneath(ctx.root_fd, inside, _PATH)
     except OSError as error:
         raise OSError(error.errno, error.strerror, source) from None
     try:
-        return open_tree("", found, recursive=recursive), False
+        tree = open_tree("", found, recursive=recursive)
     finally:
         os.close(found)
+    if mapped:
+        wait_for_limits(ctx)  # what the parent says first is no answer
+        ctx.channel.request(MAP_IDS, str(place.index), fds=(tree,))
+    return tree, mapped
 
 
 def path_in_rootfs(source: str, rootfs: str) -> str:
