@@ -48,6 +48,7 @@ def test_streams_pass_through(execute: Exec) -> None:
     assert (done.stdout, done.stderr) == ("in\n", "err\n")
 
 
+@pytest.mark.cgroup_v2
 def test_the_program_sees_the_containers_processes_and_files(execute: Exec) -> None:
     assert "sleep" in execute(["cat", "/proc/1/cmdline"]).stdout
     assert execute(["hostname"]).stdout == "bundle\n"
@@ -134,6 +135,7 @@ def test_without_a_program_it_says_so(execute: Exec) -> None:
     assert "args cannot be empty" in refused.stderr
 
 
+@pytest.mark.cgroup_v2
 def test_a_paused_container_refuses_unless_told_otherwise(container: Detached, execute: Exec) -> None:
     container.runtime("pause", container.id)
     refused = execute(["true"], check=False)

@@ -13,6 +13,7 @@ from tests.support.detached import Detached, wait_for_exit
 from tests.support.runtime import Runtime
 
 
+@pytest.mark.cgroup_v2
 def test_a_container_goes_through_its_statuses(
     oci_runtime: Runtime, bundle: BundleMaker, container_id: str
 ) -> None:
@@ -78,6 +79,7 @@ def test_signals_reach_the_program_by_any_name(
     assert "caught" in container.output
 
 
+@pytest.mark.cgroup_v2
 def test_kill_all_reaches_every_process(runwasi: Runtime, bundle: BundleMaker, container_id: str) -> None:
     made = bundle(["sh", "-c", "sleep 100 & sleep 100 & wait"])
     made.linux["namespaces"] = [item for item in made.linux["namespaces"] if item["type"] != "pid"]
@@ -104,6 +106,7 @@ def test_a_failing_poststart_hook_stops_the_container(
     assert container.status == "stopped"
 
 
+@pytest.mark.cgroup_v2
 def test_a_created_container_is_deleted_only_by_force(
     runwasi: Runtime, bundle: BundleMaker, container_id: str
 ) -> None:

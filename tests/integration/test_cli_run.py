@@ -110,6 +110,7 @@ def test_what_the_program_leaves_behind_goes_with_it(
     assert runwasi("run", "--bundle", made.path, container_id).stdout == "started\n"
 
 
+@pytest.mark.cgroup_v2
 def test_a_module_runs_like_a_program(
     runwasi: Runtime, bundle: BundleMaker, container_id: str, wasi_demo_app: bytes
 ) -> None:
@@ -142,6 +143,7 @@ def test_capabilities_that_cannot_be_granted_are_warned_of(
     assert "can't raise ambient capability CAP_KILL: " in warned
 
 
+@pytest.mark.cgroup_v2
 def test_a_container_may_be_in_all_of_anothers_namespaces(
     runwasi: Runtime, bundle: BundleMaker, new_id: Callable[[], str]
 ) -> None:

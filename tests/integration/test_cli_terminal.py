@@ -135,6 +135,7 @@ def test_all_that_was_written_before_the_end_is_shown(run: Run) -> None:
     assert session.shown.count(b"line ") == 2000
 
 
+@pytest.mark.cgroup_v2
 def test_exec_gets_a_terminal_of_its_own(
     oci_runtime: Runtime, bundle: BundleMaker, container_id: str, sessions: list[Session]
 ) -> None:
@@ -160,6 +161,7 @@ def test_without_any_terminal_it_says_so(runwasi: Runtime, bundle: BundleMaker, 
     assert b"/dev/tty: No such device or address" in done.stderr
 
 
+@pytest.mark.cgroup_v2
 def test_in_the_background_the_master_is_sent_to_the_console_socket(
     oci_runtime: Runtime, bundle: BundleMaker, container_id: str, folder: Path
 ) -> None:

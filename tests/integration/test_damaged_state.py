@@ -89,6 +89,7 @@ def test_only_a_cgroup_below_the_root_is_taken_from_a_state(place: str) -> None:
             cgroup_from({name: directory.removesuffix("/x") + place})
 
 
+@pytest.mark.cgroup_v2
 def test_a_container_whose_cgroup_is_not_known_is_deleted_by_force(container: Detached) -> None:
     state = path_in(container, "state.json")
     paths = json.loads(state.read_text())["cgroupPaths"]

@@ -52,6 +52,7 @@ def test_no_descriptor_leads_out_by_the_working_directory(
     assert "/bin/bash\n" not in done.stdout
 
 
+@pytest.mark.cgroup_v2
 def test_only_standard_descriptors_are_open(
     oci_runtime: Runtime, bundle: BundleMaker, container_id: str
 ) -> None:
@@ -93,6 +94,7 @@ def test_a_sysctl_of_a_namespace_that_is_not_the_containers_is_refused(
     assert "net.ipv4.ip_forward" in done.stderr
 
 
+@pytest.mark.cgroup_v2
 def test_the_session_keyring_is_not_the_hosts(
     oci_runtime: Runtime, bundle: BundleMaker, container_id: str
 ) -> None:
@@ -102,6 +104,7 @@ def test_the_session_keyring_is_not_the_hosts(
     assert any("_ses" in line and container_id[:20] in line for line in done.stdout.splitlines())
 
 
+@pytest.mark.cgroup_v2
 def test_capabilities_are_exactly_those_listed(
     oci_runtime: Runtime, bundle: BundleMaker, container_id: str
 ) -> None:

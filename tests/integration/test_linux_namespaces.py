@@ -36,6 +36,8 @@ from runwasi.linux.process import fork_into, reap, set_dumpable
 from tests.support.in_namespaces import MAPPED_FROM, run_in
 from tests.support.root_steps import mount_table
 
+pytestmark = pytest.mark.cgroup_v2
+
 
 def test_one_fork_makes_every_namespace_and_a_direct_child() -> None:
     here = {

@@ -15,6 +15,8 @@ from runwasi.linux.namespaces import CLONE_NEWNS
 from tests.support.in_namespaces import run_in
 from tests.support.root_steps import DEV, DEVPTS, PROC, SYSFS, Json, Root, mount_table
 
+pytestmark = pytest.mark.cgroup_v2
+
 
 @pytest.fixture
 def root(folder: Path) -> Root:

@@ -17,6 +17,8 @@ from tests.support.exchange import exchanging
 from tests.support.in_namespaces import run_in
 from tests.support.root_steps import DEV, PROC, SYSFS, Root, mount_table
 
+pytestmark = pytest.mark.cgroup_v2
+
 
 @pytest.fixture
 def root(folder: Path) -> Root:

@@ -14,6 +14,8 @@ from runwasi.linux.idmap import IdMap
 from runwasi.linux.terminal import open_pty
 from tests.support.root_steps import DEV, DEVPTS, PROC, Json, Root, mount_table
 
+pytestmark = pytest.mark.cgroup_v2
+
 
 @pytest.fixture
 def root(folder: Path) -> Root:

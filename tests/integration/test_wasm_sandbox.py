@@ -30,6 +30,7 @@ def status_of(runtime: Runtime, made: Bundle, container_id: str) -> dict[str, st
     return {key: value.strip() for key, _, value in (line.partition(":") for line in lines)}
 
 
+@pytest.mark.cgroup_v2
 def test_a_module_runs_without_privileges_behind_a_filter(
     runwasi: Runtime, sleeping: Bundle, container_id: str
 ) -> None:
