@@ -136,12 +136,15 @@ def test_another_file_in_the_place_of_a_device_is_an_error(root: Root) -> None:
 
 
 def test_a_user_namespace_gets_the_hosts_devices(mapped_root: Root) -> None:
-    def look() -> tuple[dict[str, object], bytes]:
-        return {name: device(f"/dev/{name}") for name in DEFAULTS}, Path("/dev/zero").open("rb").read(3)
+    def look() -> tuple[dict[str, object], bytes, set[str]]:
+        options = mount_table()["/dev/zero"].options
+        nodes: dict[str, object] = {name: device(f"/dev/{name}") for name in DEFAULTS}
+        return nodes, Path("/dev/zero").open("rb").read(3), options
 
-    devices, zeroes = mapped_root.enter(look, [PROC, DEV, DEVPTS])
+    devices, zeroes, options = mapped_root.enter(look, [PROC, DEV, DEVPTS])
     assert devices == DEFAULTS
     assert zeroes == bytes(3)
+    assert {"nosuid", "noexec"} <= options
 
 
 def test_a_user_namespace_gets_no_device_that_the_host_has_not_there(mapped_root: Root) -> None:

@@ -13,7 +13,13 @@ from runwasi.executor.errors import ContainerError, describe
 from runwasi.executor.steps.mount_place import container_path
 from runwasi.linux.beneath import make_dirs, make_file
 from runwasi.linux.filesystems import DEVPTS_SUPER_MAGIC, filesystem_type
-from runwasi.linux.mount_fds import move_mount, open_tree
+from runwasi.linux.mount_fds import (
+    MOUNT_ATTR_NOEXEC,
+    MOUNT_ATTR_NOSUID,
+    mount_setattr,
+    move_mount,
+    open_tree,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -167,6 +173,8 @@ def _bind_node(parent: int, name: str, node: Node) -> None:
                 EPERM, "the host has another device there, and making one is not permitted", node.path
             )
         tree = open_tree("", host)
+        # What is mounted is the host's /dev, whose own attributes need not be those of a container's.
+        mount_setattr(tree, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC)
         target = make_file(parent, name)
         move_mount(tree, target)
     finally:
