@@ -106,6 +106,8 @@ class Spec(Record):
                 raise SpecError(f".{name}", f"must not be longer than {_HOST_NAME_MAX} bytes")
             if value and not self.linux.has("uts"):
                 raise SpecError(f".{name}", "needs a uts namespace")
+            if value and self.linux.sysctl.get(f"kernel.{name}", value) != value:
+                raise SpecError(f'.linux.sysctl["kernel.{name}"]', f"contradicts $.{name}")
 
     def _check_cpus(self) -> None:
         """Refuse a deadline on some CPUs only: the kernel admits those of a whole scheduling domain, sched(7)."""

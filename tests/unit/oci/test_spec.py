@@ -146,6 +146,10 @@ def test_other_roots_are_accepted(path: str) -> None:
         (minimal(annotations={"": "x"}), "$.annotations: has an empty key"),
         (minimal(hostname="box"), "$.hostname: needs a uts namespace"),
         ({**linux("uts"), "hostname": "b" * 65}, "$.hostname: must not be longer than 64 bytes"),
+        (
+            {**linux("uts", sysctl={"kernel.domainname": "other"}), "domainname": "one"},
+            '$.linux.sysctl["kernel.domainname"]: contradicts $.domainname',
+        ),
         ({**linux("uts"), "domainname": "é" * 33}, "$.domainname: must not be longer than 64 bytes"),
         (linux("pid", "uts", "pid"), "$.linux.namespaces[2].type: pid is given twice"),
         (linux("pidx"), '$.linux.namespaces[0].type: "pidx" is not one of mount, pid, network'),
