@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from runwasi.executor.checkpoint import CheckpointOptions
     from runwasi.executor.container import Container
     from runwasi.executor.options import CreateOptions
+    from runwasi.oci.linux import IdMapping
     from runwasi.oci.spec import Mount
 
 
@@ -183,9 +184,10 @@ class Restoration:
 
     def _let_root_in(self) -> None:
         """Give the image's folder to the root of a user namespace: inside of it, CRIU opens files there."""
-        roots = [item.host_id for item in self._bundle.spec.linux.uid_mappings if item.container_id == 0]
-        if roots and self._bundle.spec.linux.has("user"):
-            os.chown(self._images.image_path, roots[0], -1)
+        linux = self._bundle.spec.linux
+        if linux.has("user"):
+            # its capabilities hold for what has both its owner and its group there
+            os.chown(self._images.image_path, _root_of(linux.uid_mappings), _root_of(linux.gid_mappings))
 
     # what takes the place of what was outside
 
@@ -255,6 +257,11 @@ class Restoration:
         """Note the first process down, so that it is found whatever becomes of us."""
         container = self.container
         container.save(replaced(container.saved, pid=pid, start_time=process.start_time(pid)))
+
+
+def _root_of(mappings: tuple[IdMapping, ...]) -> int:
+    """Return what id 0 is outside; -1, which chown leaves alone, where it is nothing."""
+    return next((item.host_id for item in mappings if item.container_id == 0), -1)
 
 
 def _above_standard(fd: int) -> int:
