@@ -145,7 +145,6 @@ def make_rootless(config: Json, uid: int, gid: int) -> None:
             mount["options"] = [word for word in mount["options"] if not word.startswith(("uid=", "gid="))]
         if mount["destination"] == "/sys":
             mount |= {"type": "none", "source": "/sys", "options": ["rbind", *_NO_ACCESS, "ro"]}
-    config["mounts"] = [mount for mount in config["mounts"] if mount["type"] != "cgroup"]
 
 
 COMMANDS = {

@@ -196,6 +196,14 @@ def test_a_container_that_cannot_hold_its_processes_is_warned_of(user: User, con
     assert "without a cgroup and a pid namespace" in user("run", "--bundle", path, container_id).stderr
 
 
+def test_a_user_sees_the_cgroups_and_cannot_write_them(user: User, container_id: str) -> None:
+    lines = user("run", "--bundle", user.bundle("cat", "/proc/self/mounts"), container_id).stdout.splitlines()
+    options = {line.split()[1]: line.split()[3].split(",") for line in lines}  # the last one is what is seen
+    cgroups = [found for point, found in options.items() if point.startswith("/sys/fs/cgroup")]
+    assert cgroups
+    assert all("ro" in found for found in cgroups)
+
+
 def test_without_a_folder_for_state_it_says_which_one(user: User, container_id: str) -> None:
     path = user.bundle("true")
     refused = user("run", "--bundle", path, container_id, check=False, runtime_dir=False)

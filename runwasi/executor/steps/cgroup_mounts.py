@@ -57,6 +57,7 @@ def _mount_unified(ctx: InitContext, place: Place, target: int) -> None:
         if error.errno not in (EPERM, EBUSY):
             raise
         tree = open_tree(ctx.cgroup_paths.get(UNIFIED, _HOST_ROOT), recursive=True)
+        mount_setattr(tree, place.options.attr_set, recursive=True)  # of version 1 it is one of many mounts
     try:
         attach(place, tree, target)
     finally:
