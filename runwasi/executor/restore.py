@@ -73,7 +73,6 @@ def begin_restore(
         criu.require_feature("lazy_pages", "--lazy-pages")
     with Undo() as undo:
         container = claim(root, container_id, bundle, options, undo)
-        limits.apply(container.cgroup, bundle.spec.linux.resources)
         _make_mount_points(bundle)
         return Restoration(container, bundle, options, images, streams, undo)
     raise AssertionError("unreachable")  # the block returns or raises
@@ -158,6 +157,7 @@ class Restoration:
                     service = stack.enter_context(criu.Service([item.fd for item in self._inherited]))
                 self._let_root_in()
                 self.container.cgroup.enter(service.pid)
+                limits.apply(self.container.cgroup, self._bundle.spec.linux.resources)
                 request = self._request(folders, joined, service.pid)
                 service.ask(request, folders.log, self._heard)
         finally:

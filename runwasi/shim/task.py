@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 
+from runwasi.executor.container import Container
 from runwasi.executor.errors import WrongStatus, describe
 from runwasi.linux import process as processes
 from runwasi.proto.events import TaskExit, TaskOOM
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Literal
 
-    from runwasi.executor.container import Container
     from runwasi.executor.restore import Restoration
     from runwasi.linux.cgroups import OomWatch
     from runwasi.oci.process import Process as ProcessSpec
@@ -152,7 +152,8 @@ class Task:
     def restored(self) -> None:
         """Follow the init that a checkpoint was restored to, by a child of ours that left it to us."""
         self.restoration = None
-        self.container.saved = self.container.folder.load()
+        before = self.container
+        self.container = Container.load(before.folder.root, before.id, before.warn)
         self.container.pidfd = processes.pidfd_open(self.container.pid)
         self._follow()
 

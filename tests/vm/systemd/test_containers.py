@@ -102,3 +102,26 @@ def test_annotations_set_properties_of_the_scope(
     annotations = {"org.systemd.property.TimeoutStopSec": "uint64 7"}
     start(container_id, path=f"tests.slice:pod:{container_id}", annotations=annotations)
     assert property_of(f"pod-{container_id}.scope", "TimeoutStopUSec") == 7_000_000
+
+
+def test_a_restored_container_has_its_scope_and_limits_again(
+    runtime: Runtime, start: Callable[..., Bundle], container_id: str
+) -> None:
+    path = f"tests.slice:pod:{container_id}"
+    made = start(container_id, path=path, memory={"limit": 64 * MIB}, pids={"limit": 9})
+    options = ("--systemd-cgroup",)
+    image = str(made.path / "image")
+    runtime("checkpoint", "--image-path", image, container_id, options=options)
+    unit = f"pod-{container_id}.scope"
+    with pytest.raises(ProcessLookupError):
+        property_of(unit, "MemoryMax")
+    words = ("restore", "--detach", "--bundle", made.path, "--image-path", image, container_id)
+    subprocess.run(
+        runtime.command(*words, options=options),
+        check=True,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+    )
+    (cgroup,) = cgroups_of(runtime.state(container_id)["pid"])
+    assert cgroup == f"0::/tests.slice/{unit}"
+    assert (property_of(unit, "MemoryMax"), property_of(unit, "TasksMax")) == (64 * MIB, 9)
