@@ -12,9 +12,8 @@ from runwasi.linux import capabilities, keyring, network, rlimits, uts
 from runwasi.linux.capabilities import CAPABILITIES, CapSets
 from runwasi.linux.idmap import IdMap, user_namespace_for, write_maps
 from runwasi.linux.mount_fds import (
-    MOUNT_ATTR_IDMAP,
     MOUNT_ATTR_NODEV,
-    mount_setattr,
+    map_owners,
     move_mount,
     new_mount,
     open_tree,
@@ -33,6 +32,7 @@ from runwasi.linux.namespaces import (
     unshare,
 )
 from runwasi.linux.process import fork_into, reap, set_dumpable
+from tests.support.id_mapped import mappable_folder
 from tests.support.in_namespaces import MAPPED_FROM, run_in
 from tests.support.root_steps import mount_table
 
@@ -209,13 +209,14 @@ def test_a_filesystem_says_what_it_dislikes() -> None:
 def test_a_mount_maps_ids_by_a_namespace_of_its_own(folder: Path) -> None:
     mapping = [IdMap(0, MAPPED_FROM, 10)]
     userns = user_namespace_for(mapping, mapping)
-    tree = open_tree(str(folder))
-    try:
-        mount_setattr(tree, MOUNT_ATTR_IDMAP, userns_fd=userns)
-        assert os.stat(".", dir_fd=tree).st_uid == MAPPED_FROM
-    finally:
-        os.close(tree)
-        os.close(userns)
+    with mappable_folder(folder):
+        tree = open_tree(str(folder))
+        try:
+            map_owners(tree, userns)
+            assert os.stat(".", dir_fd=tree).st_uid == MAPPED_FROM
+        finally:
+            os.close(tree)
+            os.close(userns)
 
 
 def test_mounts_below_a_path_with_blanks_are_found_in_the_order_to_unmount(folder: Path) -> None:

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from runwasi.executor.errors import ContainerError
-from runwasi.linux.idmap import IdMap, user_namespace_for
-from runwasi.linux.mount_fds import map_owners, open_tree
 from runwasi.linux.mounts import (
     MS_BIND,
     MS_NOATIME,
@@ -23,6 +21,7 @@ from runwasi.linux.mounts import (
     mount,
 )
 from runwasi.linux.namespaces import CLONE_NEWNS
+from tests.support.id_mapped import mappable_folder
 from tests.support.in_namespaces import run_in
 from tests.support.root_steps import PROC, Json, Root, mount_table
 
@@ -220,18 +219,13 @@ def test_tmpcopyup_fills_a_tmpfs_with_what_it_covers(root: Root) -> None:
 
 
 @pytest.fixture
-def mappable(volume: Path) -> Path:
-    """A volume on a filesystem that takes mappings of ids, as most do by now."""
-    userns = user_namespace_for([IdMap(0, 5000, 1)], [IdMap(0, 5000, 1)])
-    tree = open_tree(str(volume))
-    try:
-        map_owners(tree, userns)
-    except OSError as error:
-        pytest.skip(f"{volume}: {error.strerror}")
-    finally:
-        os.close(tree)
-        os.close(userns)
-    return volume
+def mappable(folder: Path) -> Iterator[Path]:
+    """A volume on a filesystem that takes mappings of ids."""
+    place = folder / "mappable"
+    place.mkdir()
+    with mappable_folder(place):
+        (place / "file").touch()
+        yield place
 
 
 def test_an_id_mapped_bind_maps_the_owners(root: Root, mappable: Path) -> None:
