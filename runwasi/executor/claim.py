@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import time
+from errno import EACCES
 
 from runwasi.executor.container import Container
 from runwasi.executor.errors import ContainerError, describe
@@ -44,10 +45,20 @@ def claim(root: str, container_id: str, bundle: Bundle, options: CreateOptions, 
     if not bundle.spec.linux.has("mount"):
         undo.add(container.unmount)
     if saved.rootless:  # some of it may have been left out as forbidden
+        if bundle.spec.linux.cgroups_path and not options.systemd_cgroup:
+            _refuse_left_out(saved.cgroup_paths, cgroup.paths())
         container.save(replaced(saved, cgroup_paths=cgroup.paths()))
         if not any(cgroup.paths().values()) and not bundle.spec.linux.has("pid"):
             container.warn(_UNBOUND)
     return container
+
+
+def _refuse_left_out(asked: Mapping[str, str], made: Mapping[str, str]) -> None:
+    """Refuse to go without a part of the cgroup when the configuration names one: only the default may be missing."""
+    for name, path in asked.items():
+        if made.get(name) != path:
+            why = f"unable to apply cgroup configuration: {path}: permission denied ($.linux.cgroupsPath)"
+            raise ContainerError(why, errno=EACCES)
 
 
 _UNBOUND = (

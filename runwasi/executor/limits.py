@@ -136,9 +136,8 @@ def _set_all(cgroup: Cgroup, resources: Resources) -> None:
         if not asked(resources):
             continue
         if controller and not cgroup.has(controller):
-            raise SpecError(
-                f"{ROOT}.{name}", f"cannot be set: cgroup controller {controller} is not available"
-            )
+            why = f"container could not join or create cgroup: controller {controller} is not available"
+            raise SpecError(f"{ROOT}.{name}", f"cannot set {name} limit: {why}")
         try:
             setter(cgroup, resources)
         except OSError as error:

@@ -53,7 +53,7 @@ def test_a_limit_without_a_cgroup_is_refused(
         "run", "-b", made.write().path, container_id, options=("--cgroup-manager=disabled",), check=False
     )
     assert refused.returncode == 1
-    assert "$.linux.resources.pids: cannot be set: cgroup controller pids is not available" in refused.stderr
+    assert "controller pids is not available" in refused.stderr
 
 
 def test_an_unknown_cgroup_manager_is_refused(runwasi: Runtime) -> None:

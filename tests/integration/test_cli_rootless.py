@@ -287,6 +287,15 @@ def test_the_option_decides_whether_cgroups_may_be_missing(user: User, container
         assert done.stdout == "ran\n"
 
 
+def test_a_cgroup_that_is_asked_for_cannot_be_missing(user: User, container_id: str) -> None:
+    path = user.bundle("true")
+    edit(path, lambda config: config["linux"].update(cgroupsPath=f"/{container_id}"))
+    refused = user("run", "--bundle", path, container_id, check=False)
+    assert refused.returncode == 1
+    assert "unable to apply cgroup configuration: " in refused.stderr
+    assert "permission denied ($.linux.cgroupsPath)" in refused.stderr
+
+
 def test_a_limit_without_a_cgroup_for_it_is_refused(user: User, container_id: str) -> None:
     path = user.bundle("true")
     edit(path, lambda config: config["linux"].update(resources={"pids": {"limit": 10}}))
