@@ -41,7 +41,7 @@ def test_every_task_command_works(containerd: Containerd, new_id: Callable[[], s
         assert containerd.status_of(container) == "PAUSED"
         containerd.ctr("task", "resume", container)
         assert str(containerd.pid_of(container)) in containerd.ctr("task", "ps", container).stdout
-        assert "memory.usage_in_bytes" in containerd.ctr("task", "metrics", container).stdout
+        assert "memory.usage" in containerd.ctr("task", "metrics", container).stdout
     finally:
         containerd.ctr("task", "kill", "--signal", "SIGKILL", container)
         containerd.ctr("task", "delete", container, check=False)
