@@ -41,6 +41,10 @@ def settle(
     if not entered:
         container.cgroup.enter(child.pid)
     limits.apply(container.cgroup, linux.resources)
+    if container.cgroup.version == 2:
+        from runwasi.executor.delegation import delegate  # late: not where version 1 is
+
+        delegate(container.cgroup, bundle.spec)
     scheduling.reset_affinity(child.pid)
     set_oom_score_adj(child.pid, bundle.process.oom_score_adj)
     if saved.resctrl:

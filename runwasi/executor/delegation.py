@@ -1,0 +1,66 @@
+"""Handing a container's cgroup to its user, who may then make cgroups of their own below it.
+
+Version 2 only, where it is safe. Source: runtime-spec config-linux.md#cgroup-ownership; man 7 cgroups.
+"""
+
+from __future__ import annotations
+
+import os
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from runwasi.linux.cgroups import Cgroup
+    from runwasi.oci.spec import Spec
+
+_LISTED = "/sys/kernel/cgroup/delegate"
+_ALWAYS = ("cgroup.procs", "cgroup.subtree_control", "cgroup.threads")
+
+
+def delegate(cgroup: Cgroup, spec: Spec) -> None:
+    """Give the cgroup to the user of the container's process, if the configuration asks for that.
+
+    A caller without privileges owns it already, or may not give it away. Raises OSError.
+    """
+    directory = cgroup.paths().get("", "") if cgroup.version == 2 else ""
+    if not directory or os.geteuid() != 0:
+        return
+    uid = future_owner(spec)
+    if uid is None:
+        return
+    os.chown(directory, uid, -1)
+    for name in _files():
+        try:
+            os.chown(f"{directory}/{name}", uid, -1)
+        except FileNotFoundError:  # a controller's that is not there
+            continue
+
+
+def future_owner(spec: Spec) -> int | None:
+    """Return who shall own the cgroup, as the host numbers users; None when it is to stay as it is.
+
+    It is given away with a new cgroup namespace and a cgroup filesystem that may be written.
+    """
+    linux = spec.linux
+    if spec.process is None or not any(item.type == "cgroup" and not item.path for item in linux.namespaces):
+        return None
+    writable = any(
+        mount.source == "cgroup" and mount.destination == "/sys/fs/cgroup" and "ro" not in mount.options
+        for mount in spec.mounts
+    )
+    if not writable:
+        return None
+    uid = spec.process.user.uid
+    if not linux.has("user"):
+        return uid
+    for item in linux.uid_mappings:  # those of a namespace that is joined are not known
+        if 0 <= uid - item.container_id < item.size:
+            return item.host_id + uid - item.container_id
+    return None
+
+
+def _files() -> tuple[str, ...]:
+    try:
+        with open(_LISTED) as listed:
+            return tuple(listed.read().split())
+    except FileNotFoundError:  # before Linux 4.15
+        return _ALWAYS
