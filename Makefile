@@ -52,7 +52,7 @@ test-integration: packages-test build/bin build/wasi-demo-app.wasm peers ## Test
 	@# Real kernels on a shared machine: what fails is tried once more, alone, and said; a fault fails twice.
 	$(VENV)/python -m pytest tests/integration || $(VENV)/python -m pytest --last-failed tests/integration
 
-test-vm: packages-test build/bin build/wasi-demo-app.wasm ## The cgroup v2 and systemd tests, in a virtual machine
+test-vm: packages-test build/bin build/wasi-demo-app.wasm ## The cgroup v2, criu and systemd tests, in virtual machines
 	scripts/vm test
 
 bench: packages-test build/bin build/wasi-demo-app.wasm ## Measure against the peers and write docs/benchmarks.md

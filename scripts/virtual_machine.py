@@ -1,8 +1,8 @@
 """Run tests in a virtual machine: Debian's cloud kernel under QEMU's own processor, on this machine's files.
 
-Two boots: one where the tests run alone on cgroup v2, and one under systemd for the systemd driver. The guest
-sees this machine's root read-only through virtiofs, with a layer of memory above it for what it writes, so
-the same virtual environment and the same work tree are tested. It has no network.
+Three boots at once: one where the tests run alone on cgroup v2, one for what criu does, and one under systemd
+for the systemd driver. The guest sees this machine's root read-only through virtiofs, with a layer of memory
+above it for what it writes, so the same virtual environment and the same work tree are tested. It has no network.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -41,6 +42,7 @@ MODULES = (
 # What each boot runs: arguments of pytest.
 TESTS = {
     "bare": ["-m", "cgroup_v2", "tests/integration", "tests/vm/bare"],
+    "checkpoint": ["tests/vm/checkpoint"],
     "systemd": ["tests/vm/systemd"],
 }
 
@@ -83,13 +85,16 @@ ExecStart=/usr/bin/dbus-daemon --system --address=systemd: --nofork --nopidfile 
 
 
 def main(arguments: list[str]) -> int:
-    """Run the boots that are named, or both; return the exit status: 0 when all their tests passed."""
+    """Run the boots that are named, or all of them; return the exit status: 0 when all their tests passed."""
     modes = list(TESTS) if arguments in ([], ["test"]) else arguments
     if unknown := [mode for mode in modes if mode not in TESTS]:
         print(f"vm: no such boot: {', '.join(unknown)} ({', '.join(TESTS)})", file=sys.stderr)
         return 2
     kernel = unpacked_kernel()
-    failed = [mode for mode in modes if boot(kernel, mode) != 0]
+    # a boot's tests keep one processor busy; of several boots each shows what it printed when it has ended
+    with ThreadPoolExecutor(len(modes)) as pool:
+        statuses = list(pool.map(lambda mode: boot(kernel, mode, aside=len(modes) > 1), modes))
+    failed = [mode for mode, status in zip(modes, statuses, strict=True) if status != 0]
     if failed:
         print(f"vm: failed: {', '.join(failed)}", file=sys.stderr)
     return 1 if failed else 0
@@ -129,21 +134,32 @@ def newest_kernel() -> str:
     return next(line.split()[-1] for line in found.stdout.splitlines() if "Depends:" in line)
 
 
-def boot(kernel: Path, mode: str) -> int:
-    """Boot once, show what the guest prints, and return the exit status of its tests; 1 if it told none."""
-    print(f"vm: {mode}", flush=True)
+def boot(kernel: Path, mode: str, *, aside: bool = False) -> int:
+    """Boot once and return the exit status of the guest's tests; 1 if it told none.
+
+    What the guest prints is shown as it comes, or with aside all at once in the end.
+    """
     started = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="runwasi-vm-") as work:
         write_initramfs(kernel, mode, Path(work))
-        status = Path(work) / "status"
-        with shared_root(Path(work)) as socket:
+        status, printed = Path(work) / "status", Path(work) / "printed"
+        with shared_root(Path(work)) as socket, printed.open("wb") as output:
             command = qemu_command(kernel, mode, Path(work), socket)
+            shown = output if aside else None
             try:
-                subprocess.run(command, stdin=subprocess.DEVNULL, timeout=BOOT_SECONDS, check=False)
+                subprocess.run(
+                    command,
+                    stdin=subprocess.DEVNULL,
+                    stdout=shown,
+                    stderr=shown,
+                    timeout=BOOT_SECONDS,
+                    check=False,
+                )
             except subprocess.TimeoutExpired:
                 print(f"vm: {mode} did not end within {BOOT_SECONDS} s", file=sys.stderr)
         told = status.read_text().split() if status.exists() else []
-    print(f"vm: {mode} took {time.monotonic() - started:.0f} s", flush=True)
+        text = printed.read_text(errors="replace")
+    print(f"vm: {mode} took {time.monotonic() - started:.0f} s\n{text}", flush=True)
     return int(told[0]) if told else 1
 
 

@@ -1,6 +1,6 @@
 """checkpoint and restore on the command line: runc's options, and what is refused before criu is asked.
 
-What criu does is tested in the virtual machine, whose kernel it knows: tests/vm/bare/test_checkpoint.py.
+What criu does is tested in the virtual machine, whose kernel it knows: tests/vm/checkpoint.
 """
 
 from __future__ import annotations

@@ -18,7 +18,6 @@ from tests.support.detached import Detached, wait_for_exit
 from tests.support.runtime import Runtime
 from tests.support.waiting import until
 
-pytestmark = pytest.mark.cgroup_v2
 MIB = 1 << 20
 COUNT = "i=0; while :; do i=$((i+1)); echo $i >>/count; sleep 0.1; done"
 

@@ -19,7 +19,6 @@ from tests.support.shim import EventSink, Shim, running
 from tests.support.ttrpc import CallError
 from tests.support.waiting import until
 
-pytestmark = pytest.mark.cgroup_v2
 IMAGE = "localhost/busybox:latest"
 SAVED = "localhost/saved:latest"
 COUNT = "i=0; while :; do i=$((i+1)); echo $i; sleep 0.1; done"
