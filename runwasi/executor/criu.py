@@ -189,7 +189,7 @@ _NAMES = {DUMP: "dump", PRE_DUMP: "pre-dump", RESTORE: "restore", FEATURE_CHECK:
 
 
 def _failure(request: Request, response: Response, log: str) -> str:
-    reason = response.cr_errmsg or _last_error(log)
+    reason = (response.cr_errmsg or _last_error(log)).removeprefix("Error ")
     if not reason and response.cr_errno:
         reason = os.strerror(response.cr_errno)
     told = f" (see {log})" if os.path.exists(log) else ""
@@ -203,7 +203,7 @@ def _last_error(log: str) -> str:
         with open(log, encoding="utf-8", errors="replace") as file:
             for line in file:
                 if "Error (" in line:
-                    found = line.partition("Error ")[2]
+                    found = line[line.index("Error (") :]
     except OSError:
         pass
     return found
