@@ -16,7 +16,7 @@ from runwasi import bytecode
 from runwasi.engines import registry
 from runwasi.engines.engine import EngineMissing
 from runwasi.linux import process, sockets
-from runwasi.shim import address, rehearsal, server, spawn
+from runwasi.shim import address, holes, rehearsal, server, spawn
 from runwasi.shim.flags import Flags, UsageError
 from runwasi.shim.handover import MAX_PACKET, manager_path
 from runwasi.shim.help import daemon_help
@@ -93,6 +93,7 @@ class Daemon:
         rehearsal.rehearse(self._engine, f"{self._address}.rehearsal", self._log)
         bytecode.forget()
         gc.collect()
+        self._holes = holes.fill()
         gc.freeze()
         process.set_title(f"{registry.daemon_name(self._engine.name)} -address {self._address}")
         self._log.info("serving", engine=self._engine.name)
