@@ -18,7 +18,7 @@ from runwasi.cli.bundles import (
 from runwasi.cli.options import FLAG, Command, Option
 from runwasi.cli.signals import signal_number
 from runwasi.executor.container import Container, delete_forced
-from runwasi.executor.errors import WrongStatus
+from runwasi.executor.errors import HOOK, ContainerError, WrongStatus
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -43,7 +43,13 @@ def _create(given: Given, settings: Settings) -> int:
 def _start(given: Given, settings: Settings) -> int:
     container = Container.load(settings.root, given.arguments[0], settings.log.warning)
     relay = notify.relay(settings.root, container.id)
-    container.start()
+    try:
+        container.start()
+    except ContainerError as error:
+        if error.step == HOOK:  # runtime.md#lifecycle: what failed in steps 8 and 9 goes on with 12 and 13
+            container.delete(force=True)
+            notify.remove(settings.root, container.id)
+        raise
     if relay is not None:
         relay.wait(container)
     return 0

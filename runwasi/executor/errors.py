@@ -6,6 +6,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from types import TracebackType
 
+HOOK = "hook"
+"""The step of an error that a hook made, whichever it was."""
+
 
 class ContainerError(Exception):
     """A container operation failed; str() is one sentence for its user.

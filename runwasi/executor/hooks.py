@@ -16,7 +16,7 @@ from _signal import (  # type: ignore[import-not-found]  # the module signal add
     SIGXFSZ,
 )
 
-from runwasi.executor.errors import ContainerError
+from runwasi.executor.errors import HOOK, ContainerError
 from runwasi.linux.process import pidfd_open, pidfd_send_signal, reap
 
 TYPE_CHECKING = False
@@ -48,14 +48,12 @@ def _run(kind: str, index: int, hook: Hook, state: bytes) -> None:
     try:
         code, output = _spawn(hook, state)
     except TimeoutError:
-        raise ContainerError(f"{name}: timed out after {hook.timeout} s", step="hook") from None
+        raise ContainerError(f"{name}: timed out after {hook.timeout} s", step=HOOK) from None
     except OSError as error:
-        raise ContainerError(
-            f"{name}: {error.strerror} ($.hooks.{kind}[{index}].path)", step="hook"
-        ) from None
+        raise ContainerError(f"{name}: {error.strerror} ($.hooks.{kind}[{index}].path)", step=HOOK) from None
     if code:
         said = f": {output}" if output else ""
-        raise ContainerError(f"{name}: exit status {code}{said}", step="hook")
+        raise ContainerError(f"{name}: exit status {code}{said}", step=HOOK)
 
 
 def _spawn(hook: Hook, state: bytes) -> tuple[int, str]:

@@ -240,7 +240,7 @@ def test_what_failed_before_any_hook_runs_none(
 
 
 @pytest.mark.parametrize("failing", ["startContainer", "poststart"])
-def test_a_failure_at_start_stops_the_container_which_delete_then_ends(
+def test_a_failure_at_start_ends_the_container(
     runwasi: Runtime, bundle: BundleMaker, container_id: str, failing: str
 ) -> None:
     made = bundle(["sh", "-c", "echo program >> /tmp/notes/order; exec sleep 100"])
@@ -253,9 +253,8 @@ def test_a_failure_at_start_stops_the_container_which_delete_then_ends(
     assert refused.returncode == 1
     assert f"error running {failing} hook #0: /bin/sh: exit status 3" in refused.stderr
     wait_for_exit(pid)
-    assert container.status == "stopped"
+    assert "container does not exist" in runwasi("state", container_id, check=False).stderr
     assert ("program" in noted(made, "order").split()) <= (failing == "poststart")
-    runwasi("delete", container_id)
     assert noted(made, "order").split()[-1] == "poststop"
 
 
