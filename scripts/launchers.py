@@ -39,9 +39,8 @@ os._exit(status)  # taking the interpreter down would cost 3 ms
 PACKS = {
     "cli": (
         "runwasi.cli.main",
-        "runwasi.cli.lifecycle",
         "runwasi.cli.run",
-        "runwasi.executor.init",
+        "runwasi.cli.lifecycle",
         "runwasi.executor.outside",
         "runwasi.executor.limits_v1",
         "runwasi.executor.limits_v2",

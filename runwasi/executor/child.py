@@ -1,12 +1,10 @@
-"""The freshly forked child: it walks through its steps, and whatever fails crosses to the parent.
-
-The steps are imported here, by the child: a command line that makes one container has its two halves import
-theirs at the same time, on two processors. A server has them in memory before it forks.
-"""
+"""The freshly forked child: it walks through its steps, and whatever fails crosses to the parent."""
 
 from __future__ import annotations
 
 import os
+
+from runwasi.executor.init import EXEC_STEPS, INIT_STEPS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -20,27 +18,15 @@ if TYPE_CHECKING:
 
 def become_init(ctx: InitContext) -> NoReturn:
     """Become a container's first process; never returns to the code that forked us."""
-    _walk(ctx, _init_steps)
+    _walk(ctx, INIT_STEPS)
 
 
 def become_exec(ctx: ChildContext) -> NoReturn:
     """Become a further process of a container; never returns to the code that forked us."""
-    _walk(ctx, _exec_steps)
+    _walk(ctx, EXEC_STEPS)
 
 
-def _init_steps() -> tuple[Callable[[InitContext], None], ...]:
-    from runwasi.executor.init import INIT_STEPS  # late: see above
-
-    return INIT_STEPS
-
-
-def _exec_steps() -> tuple[Callable[[ChildContext], None], ...]:
-    from runwasi.executor.init import EXEC_STEPS  # late: see above
-
-    return EXEC_STEPS
-
-
-def _walk(ctx: C, steps: Callable[[], tuple[Callable[[C], None], ...]]) -> NoReturn:
+def _walk(ctx: C, steps: tuple[Callable[[C], None], ...]) -> NoReturn:
     """Take the steps one by one.
 
     A failure crosses to the parent as fields with the step's name. What is not an operating system's or a user's
@@ -48,7 +34,7 @@ def _walk(ctx: C, steps: Callable[[], tuple[Callable[[C], None], ...]]) -> NoRet
     """
     name = ""
     try:
-        for step in steps():
+        for step in steps:
             name = step.__name__
             step(ctx)
     except BaseException as error:  # noqa: BLE001 - nothing may unwind into the parent's code

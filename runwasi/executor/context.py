@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from runwasi.oci.spec import Spec
 
 
+ROOT_SOURCE = -1
+"""Key of the rootfs itself among the sources of mounts; the others are indices of $.mounts."""
+
+
 class Stdio:
     """Descriptors for a container process's 0, 1 and 2; they are not closed by whoever is given them."""
 

@@ -102,7 +102,7 @@ class Creation:
             raise
 
     def _settle(self, child: Child, plan: Plan) -> None:
-        from runwasi.executor import outside  # late: the child imports its steps at the same time
+        from runwasi.executor import outside  # late: the child is at work meanwhile
 
         self._network = outside.settle(
             self.container, self._bundle, plan, child, self._undo, entered=self._enters_by_itself
@@ -137,8 +137,6 @@ class Creation:
         doors = None
         try:
             self._prepare(context, plan)
-            if plan.makes("user") or plan.joins("user"):
-                import runwasi.executor.init  # noqa: F401  now: in there our files may be out of reach
             doors = open_doors(plan, self.container.cgroup)
             if doors:
                 context.cgroup_tasks = doors.tasks

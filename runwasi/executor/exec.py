@@ -116,8 +116,6 @@ def _fork(
         ) from None
     try:
         _prepare(context, container, plan, options)
-        if plan.joins("user"):
-            import runwasi.executor.init  # noqa: F401  now: in there our files may be out of reach
         context.cgroup_tasks = doors.tasks if doors else ()
         child = spawn(plan, doors)
         if child is None:

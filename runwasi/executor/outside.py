@@ -1,6 +1,6 @@
 """What a container's first process is given from outside, once it is forked: ids, cgroup limits, devices.
 
-A command line imports this after the fork, while the child imports its own half.
+A command line imports this after the fork: the child is at work meanwhile.
 """
 
 from __future__ import annotations

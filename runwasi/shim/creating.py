@@ -10,8 +10,7 @@ from __future__ import annotations
 
 import os
 
-import runwasi.executor.init
-import runwasi.executor.outside  # noqa: F401  both halves of every process to come, before the first is asked for
+import runwasi.executor.outside  # noqa: F401  now: the first container need not wait for it
 from runwasi.executor.bundle import Bundle
 from runwasi.executor.creation import begin_create
 from runwasi.executor.errors import Invalid

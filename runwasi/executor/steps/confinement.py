@@ -6,7 +6,7 @@ import errno
 
 from runwasi.executor.protocol import LISTENER, Channel
 from runwasi.executor.workload import Native
-from runwasi.linux import keyring, labels, process, seccomp
+from runwasi.linux import keyring, labels, process
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -79,6 +79,8 @@ def _load_filter(ctx: ChildContext, channel: Channel) -> None:
     """Load the filter; hand the descriptor of one that notifies to the runtime, which knows its agent."""
     if ctx.seccomp is None:
         return
+    from runwasi.linux import seccomp  # late, and in memory: the filter came from it
+
     listener = seccomp.load_filter(ctx.seccomp.program, ctx.seccomp.flags)
     if listener >= 0:
         channel.request(LISTENER, fds=(listener,))

@@ -6,6 +6,8 @@ After enter_root the host's files are out of reach, so whatever code these steps
 from __future__ import annotations
 
 import os
+import sys
+from _frozen_importlib_external import PathFinder  # importlib.machinery's, without importing that
 from _signal import (  # type: ignore[import-not-found]  # the module signal adds enumerations, 3 ms
     SIG_DFL,
     SIG_IGN,
@@ -86,6 +88,14 @@ def anticipate_engine(ctx: ChildContext) -> None:
         from runwasi.executor.steps.wasm import Parent  # late: 2 ms, and most programs are native
 
         ctx.parent = Parent(ctx, kind)
+
+
+def import_no_more(_ctx: ChildContext) -> None:
+    """Keep the interpreter from looking for modules: it would find the container's, and run them as its own.
+
+    Python itself imports late, such as the codec of a name that is looked up. What is in memory still comes.
+    """
+    sys.meta_path.remove(PathFinder)
 
 
 def choose_workload(ctx: ChildContext) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from errno import EINVAL
 
+from runwasi.executor.context import ROOT_SOURCE
 from runwasi.executor.errors import ContainerError, describe
 from runwasi.executor.steps.mount_options import parse
 from runwasi.executor.steps.mounts import is_mapped, path_in_rootfs, source_path
@@ -18,10 +19,6 @@ if TYPE_CHECKING:
     from runwasi.executor.steps.mount_options import MountOptions
     from runwasi.oci.linux import IdMapping
     from runwasi.oci.spec import Mount, Spec
-
-ROOT_SOURCE = -1
-"""Key of the rootfs itself among the sources; the others are indices of $.mounts."""
-
 
 def open_mount_sources(spec: Spec, bundle_path: str, rootfs: str, userns: bool) -> dict[int, int]:
     """Open the sources of binds for a user namespace, and of id-mapped ones, as detached copies of mounts.

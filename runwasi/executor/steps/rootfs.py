@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import os
 
+from runwasi.executor.context import ROOT_SOURCE
 from runwasi.executor.errors import ContainerError
-from runwasi.executor.steps.mount_sources import ROOT_SOURCE
 from runwasi.executor.steps.mounts import mount_all
 from runwasi.linux.filesystems import PROC_SUPER_MAGIC, SYSFS_MAGIC, filesystem_type
 from runwasi.linux.labels import selinux_enabled
