@@ -21,6 +21,7 @@ def test_root_of_a_user_namespace_owns_its_writable_cgroup(
     runwasi: Runtime, bundle: BundleMaker, container_id: str, options: list[str], seen: str
 ) -> None:
     made = in_user_namespace(bundle(["sh", "-c", _LOOK]))
+    made.linux["namespaces"].append({"type": "cgroup"})
     made.config["mounts"].append(
         {"destination": "/sys/fs/cgroup", "type": "cgroup", "source": "cgroup", "options": options}
     )
