@@ -15,10 +15,11 @@ from runwasi.cli.bundles import (
     open_console_socket,
     preserved_fds,
 )
-from runwasi.cli.options import FLAG, Command, Option
+from runwasi.cli.options import FLAG, Command, Option, UsageError
 from runwasi.cli.signals import signal_number
 from runwasi.executor.container import Container, delete_forced
 from runwasi.executor.errors import HOOK, ContainerError, WrongStatus
+from runwasi.executor.store import container_ids
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -68,13 +69,24 @@ def _kill(given: Given, settings: Settings) -> int:
 
 
 def _delete(given: Given, settings: Settings) -> int:
-    container_id = given.arguments[0]
-    if given.flag("force"):
-        delete_forced(settings.root, container_id, settings.log.warning)
-    else:
-        Container.load(settings.root, container_id, settings.log.warning).delete()
-    notify.remove(settings.root, container_id)
+    named = given.arguments[0]
+    for container_id in _matching(settings.root, named) if given.flag("regex") else [named]:
+        if given.flag("force"):
+            delete_forced(settings.root, container_id, settings.log.warning)
+        else:
+            Container.load(settings.root, container_id, settings.log.warning).delete()
+        notify.remove(settings.root, container_id)
     return 0
+
+
+def _matching(root: str, pattern: str) -> list[str]:
+    import re  # late: 5 ms
+
+    try:
+        matches = re.compile(pattern).search
+    except re.error as error:
+        raise UsageError(f"{pattern} is not a regular expression: {error}") from None
+    return [container_id for container_id in container_ids(root) if matches(container_id)]
 
 
 COMMANDS = {
@@ -119,6 +131,9 @@ COMMANDS = {
             description="A container that runs is only removed with --force.",
             options=(
                 Option("force", "kill it first; an ID that does not exist is fine too", kind=FLAG, short="f"),
+                Option(
+                    "regex", "ID is a regular expression: remove every container it is found in", kind=FLAG
+                ),
             ),
             least=1,
             most=1,

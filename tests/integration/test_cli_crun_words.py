@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from tests.integration.conftest import BundleMaker
-from tests.support.detached import wait_for_exit
+from tests.support.detached import Detached, wait_for_exit
 from tests.support.runtime import Runtime
 
 
@@ -79,3 +80,16 @@ def test_a_log_that_cannot_be_written_is_found_out_first(
     )
     assert (refused.returncode, refused.stdout) == (1, "")
     assert refused.stderr == f"runwasi: {folder}/none/log: No such file or directory\n"
+
+
+def test_all_whose_ids_match_are_deleted(
+    runwasi: Runtime, bundle: BundleMaker, new_id: Callable[[], str]
+) -> None:
+    ids = [f"{new_id()}-{name}" for name in ("one", "other", "stays")]
+    for container_id in ids:
+        Detached(runwasi, bundle(["sleep", "100"]).write(), container_id).run()
+    refused = runwasi("delete", "--regex", "o(ne|ther)$", check=False)
+    assert "not stopped" in refused.stderr
+    runwasi("delete", "--force", "--regex", "o(ne|ther)$")
+    assert runwasi("list", "--quiet").stdout.split() == ids[2:]
+    assert "( is not a regular expression" in runwasi("delete", "--regex", "(", check=False).stderr
