@@ -185,7 +185,8 @@ class Restoration:
     def _let_root_in(self) -> None:
         """Give the image's folder to the root of a user namespace: inside of it, CRIU opens files there."""
         linux = self._bundle.spec.linux
-        if linux.has("user"):
+        others_may_search = os.stat(self._images.image_path).st_mode & 0o001
+        if linux.has("user") and not others_may_search:
             # its capabilities hold for what has both its owner and its group there
             os.chown(self._images.image_path, _root_of(linux.uid_mappings), _root_of(linux.gid_mappings))
 
