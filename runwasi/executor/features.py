@@ -33,6 +33,7 @@ _UNSAFE_ANNOTATIONS = (
     "org.criu.config",
     "org.systemd.property.",
     "run.oci.handler",
+    "run.oci.keep_original_groups",
 )
 
 _SET_MODE_FILTER = 1

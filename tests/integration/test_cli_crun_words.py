@@ -93,3 +93,21 @@ def test_all_whose_ids_match_are_deleted(
     runwasi("delete", "--force", "--regex", "o(ne|ther)$")
     assert runwasi("list", "--quiet").stdout.split() == ids[2:]
     assert "( is not a regular expression" in runwasi("delete", "--regex", "(", check=False).stderr
+
+
+def test_the_callers_groups_are_kept_when_asked_for(
+    runwasi: Runtime, bundle: BundleMaker, container_id: str
+) -> None:
+    """Podman's `--group-add keep-groups`."""
+    made = bundle(["grep", "^Groups:", "/proc/self/status"])
+    made.process["user"] = {"uid": 1000, "gid": 1000}
+
+    def groups() -> list[str]:
+        command = ["setpriv", "--groups", "7,70000", *runwasi.command("run", "-b", made.path, container_id)]
+        return subprocess.check_output(command, stdin=subprocess.DEVNULL, text=True).split()[1:]
+
+    made.write()
+    assert groups() == []
+    made.config["annotations"] = {"run.oci.keep_original_groups": "1"}
+    made.write()
+    assert groups() == ["7", "70000"]

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
 _DEFAULT_UMASK = 0o022
 
+KEEP_GROUPS = "run.oci.keep_original_groups"
+"""crun's annotation: with "1" the process keeps the supplementary groups of whoever made the container."""
+
 
 def make_cwd(ctx: InitContext) -> None:
     """Make process.cwd where the image lacks it, as runc does; we are inside the root already."""
@@ -52,7 +55,7 @@ def become_user(ctx: ChildContext) -> None:
     user = ctx.process.user
     capabilities.apply_bounding(_mask(ctx.process.capabilities.bounding if ctx.process.capabilities else ()))
     process.set_keepcaps(True)
-    if user.additional_gids or _may_set_groups(ctx):
+    if user.additional_gids or (not _keeps_groups(ctx) and _may_set_groups(ctx)):
         _take("additionalGids", os.setgroups, user.additional_gids)
     _take("gid", os.setresgid, user.gid, user.gid, user.gid)
     _take("uid", os.setresuid, user.uid, user.uid, user.uid)
@@ -73,6 +76,11 @@ def _take(member: str, call: Callable[..., None], *ids: object) -> None:
         elif error.errno == EPERM and member == "additionalGids":
             why = "the user namespace denies setgroups, as one of a single id does"
         raise ContainerError(f"{ids[0]}: {why} ($.process.user.{member})", errno=error.errno or 0) from None
+
+
+def _keeps_groups(ctx: ChildContext) -> bool:
+    """Podman's `--group-add keep-groups`: a rootless user's groups open files to them, though none can be mapped."""
+    return ctx.spec.annotations.get(KEEP_GROUPS) == "1"
 
 
 def _may_set_groups(ctx: ChildContext) -> bool:
