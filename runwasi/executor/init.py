@@ -51,6 +51,7 @@ from runwasi.executor.steps.namespaces import (
     enter_cgroup_namespace,
     enter_same_root,
     join_namespaces,
+    make_time_namespace,
     wait_for_limits,
     wait_for_parent,
 )
@@ -68,6 +69,7 @@ INIT_STEPS: tuple[
 ] = (  # the order is the kernel's and the spec's; do not sort
     drop_parent_descriptors,
     enter_cgroup,
+    make_time_namespace,
     wait_for_parent,
     join_namespaces,
     become_mapped_root,

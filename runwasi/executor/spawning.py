@@ -159,10 +159,10 @@ class _Surroundings:
                 entry = namespaces.entered(fd, kind)
                 entry.__enter__()
                 self._entered.append(entry)
-            if plan.flags & CLONE_NEWTIME:
+            if plan.makes("time") and not plan.makes("user"):
                 self._own_time = os.open("/proc/self/ns/time", os.O_RDONLY | os.O_CLOEXEC)
                 namespaces.unshare(CLONE_NEWTIME)
-                _write_time_offsets(plan.time_offsets)
+                write_time_offsets(plan.time_offsets)
         except (OSError, ContainerError):
             self.leave()
             raise
@@ -177,7 +177,7 @@ class _Surroundings:
             self._entered.pop().__exit__(None, None, None)
 
 
-def _write_time_offsets(offsets: TimeOffsets | None) -> None:
+def write_time_offsets(offsets: TimeOffsets | None) -> None:
     """Set the clocks of the time namespace our children will be in (man 7 time_namespaces)."""
     if offsets is None:
         return

@@ -204,6 +204,20 @@ def test_a_user_sees_the_cgroups_and_cannot_write_them(user: User, container_id:
     assert all("ro" in found for found in cgroups)
 
 
+def test_a_user_may_set_the_clocks_of_their_container(user: User, container_id: str) -> None:
+    path = user.bundle("cat", "/proc/self/timens_offsets", "/proc/uptime")
+    offsets = {"monotonic": {"secs": 5}, "boottime": {"secs": 1_000_000, "nanosecs": 7}}
+
+    def set_clocks(config: Json) -> None:
+        config["linux"]["namespaces"].append({"type": "time"})
+        config["linux"]["timeOffsets"] = offsets
+
+    edit(path, set_clocks)
+    told = user("run", "--bundle", path, container_id).stdout.split()
+    assert told[:6] == ["monotonic", "5", "0", "boottime", "1000000", "7"]
+    assert float(told[6]) > 1_000_000
+
+
 def test_without_a_folder_for_state_it_says_which_one(user: User, container_id: str) -> None:
     path = user.bundle("true")
     refused = user("run", "--bundle", path, container_id, check=False, runtime_dir=False)

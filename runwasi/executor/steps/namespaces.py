@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from _signal import set_wakeup_fd  # type: ignore[import-not-found]  # the module signal adds enumerations, 3 ms
 
+from runwasi.executor.spawning import write_time_offsets
 from runwasi.linux import namespaces, network, process
 
 TYPE_CHECKING = False
@@ -32,6 +33,21 @@ def enter_cgroup(ctx: ChildContext) -> None:
 def close_setup_descriptors(ctx: ChildContext) -> None:
     """Close what the steps so far opened: from here on no descriptor leads out of the root (CVE-2024-21626)."""
     process.close_fds_except(ctx.lasting_fds())
+
+
+def make_time_namespace(ctx: InitContext) -> None:
+    """Make a time namespace that is to belong to our user namespace, and enter it; any other the parent makes.
+
+    Before the process is closed to others: then its own file of offsets would be, too.
+    """
+    new = {namespace.type for namespace in ctx.spec.linux.namespaces if not namespace.path}
+    if not new >= {"time", "user"}:
+        return
+    namespaces.unshare(namespaces.CLONE_NEWTIME)
+    write_time_offsets(ctx.spec.linux.time_offsets)
+    made = os.open("/proc/self/ns/time_for_children", os.O_RDONLY | os.O_CLOEXEC)
+    namespaces.setns(made, namespaces.CLONE_NEWTIME)
+    os.close(made)
 
 
 def wait_for_parent(ctx: ChildContext) -> None:
