@@ -69,9 +69,15 @@ def _spawn(hook: Hook, state: bytes) -> tuple[int, str]:
         finally:
             os.close(output_end)
         pidfd = pidfd_open(pid)
+        ended = False
         try:
-            return _wait(pidfd, output, hook.timeout)
+            result = _wait(pidfd, output, hook.timeout)
+            ended = True
+            return result
         finally:
+            if not ended:  # its time is over, or somebody interrupts us
+                pidfd_send_signal(pidfd, SIGKILL)
+                reap(pidfd)
             os.close(pidfd)
     finally:
         os.close(stdin)
@@ -95,7 +101,7 @@ def _start(hook: Hook, stdin: int, output: int) -> int:
 
 
 def _wait(pidfd: int, output: int, timeout: int | None) -> tuple[int, str]:
-    """Wait for the hook to end, not for those it left behind; kill it when its timeout (seconds) is over."""
+    """Wait for the hook to end, not for those it left behind. Raises TimeoutError after its timeout (seconds)."""
     deadline = None if timeout is None else time.monotonic() + timeout
     poll = select.poll()
     poll.register(pidfd, select.POLLIN)
@@ -105,8 +111,6 @@ def _wait(pidfd: int, output: int, timeout: int | None) -> tuple[int, str]:
         left = None if deadline is None else max(0.0, deadline - time.monotonic()) * 1000
         ready = dict(poll.poll(left))
         if not ready:
-            pidfd_send_signal(pidfd, SIGKILL)
-            reap(pidfd)
             raise TimeoutError
         if output in ready:
             printed, ended = _drain(output, printed)
