@@ -85,7 +85,7 @@ def _chosen_cgroup(container: Container, paths: Mapping[str, str]) -> Cgroup:
     cgroup = container.cgroup
     for controller, path in paths.items():
         if ".." in path.split("/"):
-            raise Invalid(f"bad sub cgroup path: {path}: it must stay below the container's")
+            raise Invalid(f"bad sub cgroup path: {path} is not a sub cgroup path of the container's")
         if controller and not cgroup.has(controller):
             raise Invalid(f"unknown controller {controller}")
         if path.strip("/"):
