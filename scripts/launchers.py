@@ -34,21 +34,21 @@ os._exit(status)  # taking the interpreter down would cost 3 ms
 """
 
 
-# Pack -> the modules that its program imports at every start. The server's are those of a pod's first container;
-# the node daemon forks it.
+# What every container imports late: some of it belongs to one version of cgroups.
+_LATE = (
+    "runwasi.executor.outside",
+    "runwasi.executor.limits_v1",
+    "runwasi.executor.limits_v2",
+    "runwasi.linux.cgroups.devices",
+    "runwasi.linux.cgroups.v1",
+    "runwasi.linux.cgroups.v2",
+    "runwasi.linux.network",
+)
+
+# Pack -> the modules that its program imports at every start, in that order. The server's are those of a pod's
+# first container.
 PACKS = {
-    "cli": (
-        "runwasi.cli.main",
-        "runwasi.cli.run",
-        "runwasi.cli.lifecycle",
-        "runwasi.executor.outside",
-        "runwasi.executor.limits_v1",
-        "runwasi.executor.limits_v2",
-        "runwasi.linux.cgroups.devices",
-        "runwasi.linux.cgroups.v1",
-        "runwasi.linux.cgroups.v2",
-        "runwasi.linux.network",
-    ),
+    "cli": ("runwasi.cli.main", "runwasi.cli.run", "runwasi.cli.lifecycle", *_LATE),
     "shim": (
         "runwasi.shim.main",
         "runwasi.shim.client",
@@ -56,16 +56,7 @@ PACKS = {
         "runwasi.shim.handover",
         "runwasi.shim.spawn",
     ),
-    "server": (
-        "runwasi.shim.server",
-        "runwasi.executor.outside",
-        "runwasi.executor.limits_v1",
-        "runwasi.executor.limits_v2",
-        "runwasi.linux.cgroups.devices",
-        "runwasi.linux.cgroups.v1",
-        "runwasi.linux.cgroups.v2",
-        "runwasi.linux.network",
-    ),
+    "server": ("runwasi.shim.server", *_LATE),
 }
 
 _PACK = """\
