@@ -48,7 +48,14 @@ _LATE = (
 # Pack -> the modules that its program imports at every start, in that order. The server's are those of a pod's
 # first container.
 PACKS = {
-    "cli": ("runwasi.cli.main", "runwasi.cli.run", "runwasi.cli.lifecycle", *_LATE),
+    "cli": (
+        "runwasi.cli.main",
+        "runwasi.cli.run",
+        "runwasi.cli.lifecycle",
+        "runwasi.cli.exec",
+        "runwasi.cli.inspect",
+        *_LATE,
+    ),
     "shim": (
         "runwasi.shim.main",
         "runwasi.shim.client",
