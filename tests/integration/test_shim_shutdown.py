@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import socket
@@ -80,7 +81,8 @@ def test_a_pod_can_be_started_anew_while_its_old_shim_ends(task: RunningShim) ->
     with Peer(address) as peer:
         new = task_service(peer)
         assert new.call("Connect", id=task.id).shim_pid != task.pid
-        os.kill(task.pid, signal.SIGTERM)
+        with contextlib.suppress(ProcessLookupError):  # where this start took as long as a shim waits
+            os.kill(task.pid, signal.SIGTERM)
         wait_for_exit(task.pid)
         assert os.path.exists(path_of(address))
         new.call("Shutdown", id=task.id)
