@@ -17,12 +17,13 @@ if TYPE_CHECKING:
 class Bundle:
     """A loaded bundle: its absolute path, its spec, and the bytes of config.json the spec was read from."""
 
-    __slots__ = ("path", "raw", "spec")
+    __slots__ = ("_rootfs", "path", "raw", "spec")
 
     def __init__(self, path: str, spec: Spec, raw: bytes) -> None:
         self.path = path
         self.spec = spec
         self.raw = raw
+        self._rootfs = ""
 
     @classmethod
     def load(cls, path: str, config: str = "") -> Bundle:
@@ -43,8 +44,10 @@ class Bundle:
 
     @property
     def rootfs(self) -> str:
-        """The rootfs as an absolute path without symbolic links."""
-        return os.path.realpath(os.path.join(self.path, self.spec.root.path))
+        """The rootfs as an absolute path without symbolic links, the same for as long as the bundle is in use."""
+        if not self._rootfs:
+            self._rootfs = os.path.realpath(os.path.join(self.path, self.spec.root.path))
+        return self._rootfs
 
     @property
     def process(self) -> Process:
