@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from runwasi.oci.linux import IdMapping
     from runwasi.oci.spec import Mount, Spec
 
+
 def open_mount_sources(spec: Spec, bundle_path: str, rootfs: str, userns: bool) -> dict[int, int]:
     """Open the sources of binds for a user namespace, and of id-mapped ones, as detached copies of mounts.
 
