@@ -153,8 +153,8 @@ class CgroupV1:
 
     def kill(self) -> None:
         directory = self._leading()
-        if not directory:
-            return
+        if not directory or not tree.processes(directory):
+            return  # most containers end by themselves, and nobody is left to fork
         if not self.has("freezer"):
             tree.kill_all(directory)
             return
