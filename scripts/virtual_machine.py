@@ -25,7 +25,7 @@ CACHE = ROOT / "build" / "cache" / "vm"
 BUSYBOX = Path("/bin/busybox")
 VIRTIOFSD = (Path("/usr/lib/qemu/virtiofsd"), Path("/usr/libexec/virtiofsd"))
 MEMORY = "2G"
-BOOT_SECONDS = 420  # of one boot with its tests; the emulated processor is ten to twenty times slower
+BOOT_SECONDS = 600  # of one boot with its tests; the emulated processor is ten to twenty times slower
 
 # What the first program needs, in the order to load it; built-in ones are missing from a kernel's modules.
 MODULES = (

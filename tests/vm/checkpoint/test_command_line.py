@@ -6,6 +6,7 @@ import json
 import os
 import socket
 import subprocess
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,9 @@ from tests.support.waiting import until
 
 MIB = 1 << 20
 COUNT = "i=0; while :; do i=$((i+1)); echo $i >>/count; sleep 0.1; done"
+
+# The first process of a pid namespace: it leaves no zombies, whose session would keep the pid of what was saved.
+REAPING = "import signal; signal.signal(signal.SIGCHLD, signal.SIG_IGN); print(flush=True); signal.pause()"
 
 
 class Counter(Detached):
@@ -118,15 +122,15 @@ def test_a_container_counts_on_where_it_was(
     counter.counts()
     counter.checkpoint()
     assert (counter.bundle.path / "checkpoint/inventory.img").exists()
-    assert "does not exist" in either("state", container_id, check=False).stderr
+    assert not (either.root / container_id).exists()
     assert not Path(f"/sys/fs/cgroup/{container_id}").exists()
     counter.restore("--pid-file", tmp_path / "pid")
-    assert counter.pid == int((tmp_path / "pid").read_text())
-    assert counter.status == "running"
-    assert cgroups_of(counter.pid) == [f"0::/{container_id}"]
+    state = either.state(container_id)
+    pid = int((tmp_path / "pid").read_text())
+    assert (state["status"], state["pid"]) == ("running", pid)
+    assert cgroups_of(pid) == [f"0::/{container_id}"]
     seen = counter.counts()
     assert counter.numbers() == list(range(1, seen + 1))
-    pid = counter.pid
     either("kill", container_id, "KILL")
     wait_for_exit(pid)
     either("delete", container_id)
@@ -174,9 +178,9 @@ def test_mounts_limits_and_namespaces_are_those_of_the_bundle(
     cgroup = Path(f"/sys/fs/cgroup/{container_id}")
     assert (cgroup / "memory.max").read_text() == f"{48 * MIB}\n"
     assert (cgroup / "pids.max").read_text() == "20\n"
-    assert str(counter.pid) in (cgroup / "cgroup.procs").read_text().split()
     state = json.loads(told.read_text())
-    assert (state["id"], state["status"], state["pid"]) == (container_id, "created", counter.pid)
+    assert (state["id"], state["status"]) == (container_id, "created")
+    assert str(state["pid"]) in (cgroup / "cgroup.procs").read_text().split()
     shown = runwasi(
         "exec",
         container_id,
@@ -190,62 +194,44 @@ def test_mounts_limits_and_namespaces_are_those_of_the_bundle(
     assert "UP LOOPBACK" in shown
     assert "below" in shown
     assert sum(line.endswith(" sleep 1000") for line in shown.splitlines()) == 1
-    runwasi("pause", container_id)
-    assert counter.status == "paused"
-    runwasi("resume", container_id)
-    counter.counts()
     counter.delete()
     assert not cgroup.exists()
 
 
-def test_a_container_left_running_or_paused_stays_so(
-    runwasi: Runtime, made: Callable[..., Bundle], container_id: str
-) -> None:
-    counter = Counter(runwasi, made(), container_id)
-    counter.run()
-    counter.counts()
-    pid = counter.pid
-    counter.checkpoint("--leave-running")
-    assert (counter.status, counter.pid) == ("running", pid)
-    counter.counts()
-    runwasi("pause", container_id)
-    counter.checkpoint("--leave-running")
-    assert (counter.status, counter.pid) == ("paused", pid)
-    frozen_at = len(counter.numbers())
-    refused = runwasi("restore", "--detach", container_id, cwd=counter.bundle.path, check=False)
-    assert "container with given ID already exists" in refused.stderr
-    counter.delete()
-    counter.restore()
-    assert counter.status == "running"  # as with runc: frozen is the cgroup, not what it holds
-    assert counter.counts() > frozen_at
-    assert counter.numbers() == list(range(1, len(counter.numbers()) + 1))
-
-
-def test_only_what_changed_after_a_pre_dump_is_saved(
+def test_what_is_saved_bit_by_bit_stays_as_it_is_until_the_last(
     runwasi: Runtime, made: Callable[..., Bundle], container_id: str, tmp_path: Path
 ) -> None:
     counter = Counter(runwasi, made(), container_id)
     counter.run()
     counter.counts()
+    before = runwasi.state(container_id)
     counter.checkpoint("--pre-dump", "--image-path", tmp_path / "first")
-    assert counter.status == "running"
-    counter.counts()
-    counter.checkpoint("--image-path", tmp_path / "second", "--parent-path", "../first")
+    counter.checkpoint("--leave-running", "--image-path", tmp_path / "second", "--parent-path", "../first")
     assert (tmp_path / "second/parent").readlink() == Path("../first")
-    counter.restore("--image-path", tmp_path / "second")
+    assert runwasi.state(container_id) == before
+    counter.counts()
+    runwasi("pause", container_id)
+    counter.checkpoint("--leave-running", "--parent-path", "../../second")
+    assert runwasi.state(container_id) == {**before, "status": "paused"}
+    counter.delete()
+    counter.restore()
+    assert counter.status == "running"  # as with runc: frozen is the cgroup, not what it holds
     seen = counter.counts()
     assert counter.numbers() == list(range(1, seen + 1))
+    runwasi("pause", container_id)
+    runwasi("resume", container_id)
+    counter.counts()
 
 
 def test_joined_namespaces_are_joined_again(
     runwasi: Runtime, made: Callable[..., Bundle], container_id: str
 ) -> None:
-    reaping = "trap '' CHLD; exec sleep 1000"  # so that the pid of what is saved is free again
-    holder = subprocess.Popen(["unshare", "--net", "--ipc", "--uts", "--pid", "--fork", "sh", "-c", reaping])
+    unshare = ("unshare", "--net", "--ipc", "--uts", "--pid", "--fork", "--kill-child")
+    holder = subprocess.Popen([*unshare, sys.executable, "-c", REAPING], stdout=subprocess.PIPE)
+    assert holder.stdout
+    holder.stdout.readline()
     try:
-        (child,) = until(
-            lambda: Path(f"/proc/{holder.pid}/task/{holder.pid}/children").read_text().split(), len
-        )
+        (child,) = Path(f"/proc/{holder.pid}/task/{holder.pid}/children").read_text().split()
         kinds = {"network": "net", "ipc": "ipc", "uts": "uts", "pid": "pid"}
         joined = [{"type": kind, "path": f"/proc/{child}/ns/{name}"} for kind, name in kinds.items()]
         bundle = made(namespaces=joined)
@@ -256,8 +242,9 @@ def test_joined_namespaces_are_joined_again(
         counter.checkpoint()
         counter.restore()
         counter.counts()
+        pid = counter.pid
         for name in kinds.values():
-            assert os.readlink(f"/proc/{counter.pid}/ns/{name}") == os.readlink(f"/proc/{child}/ns/{name}")
+            assert os.readlink(f"/proc/{pid}/ns/{name}") == os.readlink(f"/proc/{child}/ns/{name}")
         counter.delete()
     finally:
         holder.kill()
@@ -315,7 +302,7 @@ def test_in_the_foreground_the_streams_are_ours_and_so_is_the_exit_status(
     second.terminate()
     output, errors = second.communicate(timeout=30)
     assert (second.returncode, output, errors) == (9, b"", b"")
-    assert "does not exist" in runwasi("state", container_id, check=False).stderr
+    assert not (runwasi.root / container_id).exists()
 
 
 def test_a_terminal_is_sent_to_the_console_socket_again(
@@ -324,8 +311,6 @@ def test_a_terminal_is_sent_to_the_console_socket_again(
     bundle = made(("sh", "-c", "while read line; do echo got $line; done"))
     bundle.process["terminal"] = True
     counter = Counter(runwasi, bundle.write(), container_id)
-    refused = runwasi("restore", "--detach", container_id, cwd=bundle.path, check=False)
-    assert "without setting console socket" in refused.stderr
     for make, word in ((counter.run, b"one"), (counter.restore, b"two")):
         with socket.socket(socket.AF_UNIX) as listener:
             listener.bind(str(tmp_path / word.decode()))
