@@ -117,7 +117,21 @@ def _set_devices(cgroup: Cgroup, resources: Resources | None) -> None:
         raise _refused("devices", error) from error
 
 
+def _refuse_used_up(cgroup: Cgroup, resources: Resources) -> None:
+    """Refuse limits that are below what is in use, where the spec asks for that: the kernel would kill for them."""
+    memory = resources.memory
+    if memory is None or not memory.check_before_update or not cgroup.has("memory"):
+        return
+    file = "memory.current" if cgroup.version == 2 else "memory.usage_in_bytes"
+    used = int(cgroup.read("memory", file))
+    for name, what, limit in (("swap", "memory+swap", memory.swap), ("limit", "memory", memory.limit)):
+        if limit is not None and 0 < limit <= used:
+            why = f"rejecting {what} limit {limit}: {used} bytes are in use"
+            raise SpecError(f"{ROOT}.memory.{name}", why)
+
+
 def _set_all(cgroup: Cgroup, resources: Resources) -> None:
+    _refuse_used_up(cgroup, resources)  # before systemd is told of any
     if cgroup.unit:
         from runwasi.executor import limits_systemd  # late: only with the systemd driver
 

@@ -21,8 +21,6 @@ def set_memory(cgroup: Cgroup, resources: Resources) -> None:
     """Set memory limits; that of the kernel's own memory is ignored, as kernels do since 5.16."""
     memory = resources.memory
     assert memory is not None
-    if memory.check_before_update:
-        refuse_used_up(memory, int(cgroup.read("memory", "memory.usage_in_bytes")))
     if memory.use_hierarchy is not None:
         _set_hierarchy(cgroup, memory.use_hierarchy)
     _set_memory_and_swap(cgroup, memory)
@@ -34,17 +32,6 @@ def set_memory(cgroup: Cgroup, resources: Resources) -> None:
         _disable_oom_killer(cgroup, memory.disable_oom_killer)
     if memory.swappiness is not None:
         write(cgroup, "memory", "memory.swappiness", memory.swappiness)
-
-
-def refuse_used_up(memory: Memory, used: int) -> None:
-    """Refuse limits that are below what is in use, the wider one first: the kernel would kill for them."""
-    for name, what, limit in (
-        ("swap", "memory+swap", memory.swap),
-        ("limit", "memory", memory.limit),
-    ):
-        if limit is not None and 0 < limit <= used:
-            why = f"rejecting {what} limit {limit}: {used} bytes are in use"
-            raise SpecError(f"{ROOT}.memory.{name}", why)
 
 
 def _set_hierarchy(cgroup: Cgroup, wanted: bool) -> None:

@@ -14,7 +14,6 @@ from runwasi.executor.limits_v1 import (
     asks_block_io,
     asks_cpuset,
     asks_pids,
-    refuse_used_up,
     set_cpuset,
     set_pids,
     set_rdma,
@@ -78,8 +77,6 @@ def set_memory(cgroup: Cgroup, resources: Resources) -> None:
     memory = resources.memory
     assert memory is not None
     swap = swap_max(memory)
-    if memory.check_before_update:
-        refuse_used_up(memory, int(cgroup.read("memory", "memory.current")))
     if swap is not None:
         _set_swap(cgroup, swap)
     if memory.limit:

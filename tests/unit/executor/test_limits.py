@@ -202,3 +202,20 @@ def test_a_weight_of_what_is_idle_is_refused_in_words(asked: Resources, member: 
     refusal = {"cpu.weight": OSError(EINVAL, "Invalid argument")}
     with pytest.raises(SpecError, match=member + ": unable to apply both"):
         written(2, asked, refuse=refusal)
+
+
+class Scope(Recorder):
+    """A cgroup of systemd's."""
+
+    unit = "some.scope"
+
+    def set_properties(self, _properties: object) -> None:
+        self.writes.append("properties")
+
+
+def test_a_limit_below_what_is_used_is_refused_before_systemd_hears_of_it() -> None:
+    scope: Any = Scope(2, {"memory.current": "5000"}, {})
+    memory = Memory(limit=1024, check_before_update=True)
+    with pytest.raises(SpecError, match="rejecting memory limit 1024: 5000 bytes are in use"):
+        limits.update(scope, Resources(memory=memory))
+    assert scope.writes == []
