@@ -106,7 +106,6 @@ def test_a_failing_poststart_hook_destroys_the_container(
     assert "container does not exist" in runwasi("state", container_id, check=False).stderr
 
 
-@pytest.mark.cgroup_v2
 def test_a_created_container_is_deleted_only_by_force(
     runwasi: Runtime, bundle: BundleMaker, container_id: str
 ) -> None:

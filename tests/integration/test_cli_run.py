@@ -110,7 +110,6 @@ def test_what_the_program_leaves_behind_goes_with_it(
     assert runwasi("run", "--bundle", made.path, container_id).stdout == "started\n"
 
 
-@pytest.mark.cgroup_v2
 def test_a_module_runs_like_a_program(
     runwasi: Runtime, bundle: BundleMaker, container_id: str, wasi_demo_app: bytes
 ) -> None:

@@ -177,15 +177,15 @@ def test_in_the_background_the_master_is_sent_to_the_console_socket(
             data, control, _, _ = connection.recvmsg(4096, socket.CMSG_SPACE(4))
     assert data
     (master,) = array.array("i", control[0][2])
-    oci_runtime("start", container_id)
-    os.write(master, b"word\n")
-    shown = b""
-    while b"99" not in shown:
-        shown += os.read(master, 4096)
-    assert b"got word\r\n" in shown
-    assert b"33 99\r\n" in shown
-    container.wait()
-    os.close(master)
+    with open(master, "r+b", 0) as terminal:
+        oci_runtime("start", container_id)
+        terminal.write(b"word\n")
+        shown = b""
+        while not shown.endswith(b"99\r\n"):
+            shown += terminal.read(4096) or b""
+        assert b"got word\r\n" in shown
+        assert b"33 99\r\n" in shown
+        container.wait()
 
 
 def test_a_terminal_survives_output_that_nobody_reads(
