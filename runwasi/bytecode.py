@@ -4,8 +4,9 @@ To find, check, open and read a module's own file costs 40 µs, which for the ni
 the 20 that a container takes. The installer packs what each program imports at its start, as compiled for the
 folder it is installed in; what is not packed comes from that folder, as ever.
 
-Even to find a module in memory takes the interpreter 10 µs. So the pack also says which modules each of its roots
-imports, in the order in which they can be run: they are, one after the other, before the root itself is.
+A pack has a part for each of the modules that a program imports first, its roots. To find a module in memory still
+takes the interpreter 10 µs; so a part's modules stand in the order in which they can be run, and are, one after the
+other, before the root itself.
 """
 
 from __future__ import annotations
@@ -18,37 +19,36 @@ from marshal import loads
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from types import ModuleType
+    from types import CodeType, ModuleType
     from typing import Any, TypeAlias
 
-    Index: TypeAlias = dict[str, tuple[str, int, int]]
-    """By a module's name the folder of its submodules, "" for a module without, and where its marshalled code
-    begins and how long it is, counted from the pack's end."""
-    Needs: TypeAlias = dict[str, tuple[str, ...]]
-    """By a root's name the modules that it imports, themselves and by others, each after those it imports."""
+    Index: TypeAlias = dict[str, tuple[str, int, int, int]]
+    """By a module's name the folder of its submodules, "" for a module without, the number of its part, and where
+    in there its marshalled code is and how long."""
+    Parts: TypeAlias = tuple[tuple[tuple[str, ...], int, int], ...]
+    """Of each part the modules, the root last; where it begins, counted from the pack's end; and its size."""
 
+_HEAD = 1 << 15  # bytes to read for the beginning: what finds the parts
 _PYC_HEADER = 16  # bytes of magic number, flags and hash: PEP 552
 
 _PRELUDE = """\
 import marshal, sys
 with open({path!r}, "rb", 0) as file:
-    pack = file.read()
-code, *directory = marshal.loads(pack)
+    code, *directory = marshal.loads(file.read({head}))
 bytecode = sys.modules["runwasi.bytecode"] = type(sys)("runwasi.bytecode")
 exec(code, bytecode.__dict__)
-bytecode.install({path!r}, pack, *directory)
-del pack
+bytecode.install({path!r}, *directory)
 """
 
 
 class Importer:
-    """Finds and loads modules whose bytecode is in memory: a meta path finder and loader of importlib."""
+    """Finds and loads modules from a pack, of which it reads what is needed: importlib's finder and loader."""
 
-    def __init__(self, path: str, pack: bytes, index: Index, needs: Needs) -> None:
+    def __init__(self, path: str, index: Index, parts: Parts) -> None:
         self.path = path
-        self._pack = memoryview(pack)  # slices of it are no copies
         self._index = index
-        self._needs = needs
+        self._parts = parts
+        self._read: dict[int, memoryview] = {}
 
     def find_spec(self, name: str, _path: object = None, _target: object = None) -> ModuleSpec | None:
         """Find one of ours; None leaves it to the next finder."""
@@ -65,10 +65,12 @@ class Importer:
         """Have the interpreter make the module object."""
 
     def exec_module(self, module: ModuleType) -> None:
-        """Run a module's code, after that of all it needs."""
-        for name in self._needs.get(module.__name__, ()):
-            if name not in sys.modules:
-                self._import(name)
+        """Run a module's code, and that of all others of its part before, when it is the root."""
+        names = self._parts[self._index[module.__name__][1]][0]
+        if module.__name__ == names[-1]:
+            for name in names:
+                if name not in sys.modules:
+                    self._import(name)
         self._run(module)
 
     def _import(self, name: str) -> None:
@@ -90,23 +92,36 @@ class Importer:
         setattr(sys.modules[parent], own, module)
 
     def _run(self, module: ModuleType) -> None:
-        _, start, size = self._index[module.__name__]
-        exec(loads(self._pack[len(self._pack) - start :][:size]), module.__dict__)
+        _, part, start, size = self._index[module.__name__]
+        data = self._read.get(part) or self._read_part(part)
+        exec(loads(data[start : start + size]), module.__dict__)
+
+    def _read_part(self, part: int) -> memoryview:
+        _, from_end, size = self._parts[part]
+        fd = os.open(
+            self.path, os.O_RDONLY | os.O_CLOEXEC
+        )  # no descriptor is kept: processes close what is open
+        try:
+            os.lseek(fd, -from_end, os.SEEK_END)
+            data = self._read[part] = memoryview(os.read(fd, size))  # slices of it are no copies
+        finally:
+            os.close(fd)
+        return data
 
     def forget(self) -> None:
         """Free the pack's memory, though the modules that came from it refer to us."""
-        self._pack = memoryview(b"")
+        self._read.clear()
         self._index = {}
 
 
 def prelude(path: str) -> str:
     """Return the Python text that has a program import from the pack at path."""
-    return _PRELUDE.format(path=path)
+    return _PRELUDE.format(path=path, head=_HEAD)
 
 
-def install(path: str, pack: bytes, index: Index, needs: Needs) -> None:
-    """Import from the pack that was read from path before looking elsewhere. The prelude calls it."""
-    sys.meta_path.insert(0, Importer(path, pack, index, needs))
+def install(path: str, index: Index, parts: Parts) -> None:
+    """Import from the pack at path before looking elsewhere. The prelude calls it."""
+    sys.meta_path.insert(0, Importer(path, index, parts))
 
 
 def forget() -> None:
@@ -128,30 +143,38 @@ def prelude_of(name: str) -> str:
 def pack(roots: Iterable[str]) -> bytes:
     """Return a pack: this module's code, and every module of ours that importing the roots imports.
 
-    The roots are in the order in which a program imports them: what one needs is what those before it did not. All
-    must have been compiled, and this interpreter must have imported nothing of ours before.
+    The roots are in the order in which a program imports them: a part lacks what those before it have. All must have
+    been compiled, and this interpreter must have imported nothing of ours before.
     """
     import marshal  # late: only the installer packs
 
-    needs, order = _import_all(roots)
-    code = {name: _code(sys.modules[name]) for name in order[1:]}
-    start = sum(map(len, code.values()))
     index: Index = {}
-    for name, marshalled in code.items():
-        is_package = hasattr(sys.modules[name], "__path__")
-        folder = loads(marshalled).co_filename.rpartition("/")[0] if is_package else ""
-        index[name] = folder, start, len(marshalled)
-        start -= len(marshalled)
-    own = loads(_code(sys.modules[__name__]))
-    return marshal.dumps((own, index, needs)) + b"".join(code.values())
+    parts = []
+    for number, names in enumerate(_import_all(roots)):
+        code = b""
+        for name in names:
+            marshalled = marshal.dumps(_code(sys.modules[name]))
+            index[name] = _folder(sys.modules[name]), number, len(code), len(marshalled)
+            code += marshalled
+        parts.append((names, code))
+    left = sum(len(code) for _, code in parts)
+    places = []
+    for names, code in parts:
+        places.append((names, left, len(code)))
+        left -= len(code)
+    head = marshal.dumps((_code(sys.modules[__name__]), index, tuple(places)))
+    if len(head) > _HEAD:
+        raise ValueError(f"the pack begins with {len(head)} bytes, and {_HEAD} are read of it")
+    return head + b"".join(code for _, code in parts)
 
 
-def _import_all(roots: Iterable[str]) -> tuple[Needs, list[str]]:
-    """Import the roots; returns what each needs, and all modules of ours in the order in which they were ready."""
+def _import_all(roots: Iterable[str]) -> list[tuple[str, ...]]:
+    """Import the roots; returns what each brought, in the order in which they were ready, the root last."""
     import builtins
     import importlib
 
     order = [__name__]
+    parts = []
 
     def note() -> None:
         for name, module in sys.modules.items():
@@ -169,20 +192,37 @@ def _import_all(roots: Iterable[str]) -> tuple[Needs, list[str]]:
     plain_import = builtins.__import__
     builtins.__import__ = import_and_note  # type: ignore[assignment]  # what import statements call
     try:
-        needs: Needs = {}
         for root in roots:
             known = len(order)
             importlib.import_module(root)
             note()
-            needs[root] = tuple(name for name in order[known:] if name != root)
+            parts.append(tuple(order[known:]))
     finally:
         builtins.__import__ = plain_import
-    return needs, order
+    return parts
 
 
-def _code(module: ModuleType) -> bytes:
-    """Return the marshalled code of a module that was imported from a compiled file."""
-    assert module.__spec__ is not None
-    assert module.__spec__.cached is not None
-    with open(module.__spec__.cached, "rb") as file:
-        return file.read()[_PYC_HEADER:]
+def _code(module: ModuleType) -> CodeType:
+    """Compile a module as its compiled file was, without the docstrings that nothing reads."""
+    import ast
+
+    spec = module.__spec__
+    assert spec is not None
+    assert spec.cached is not None
+    assert spec.origin is not None
+    with open(spec.cached, "rb") as file:
+        compiled: CodeType = loads(file.read()[_PYC_HEADER:])
+    if module.__name__.startswith("runwasi.proto."):  # a message's is its name
+        return compiled
+    with open(spec.origin, "rb") as file:
+        tree = ast.parse(file.read())
+    for node in ast.walk(tree):
+        if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef)) and ast.get_docstring(node):
+            node.body = node.body[1:] or [ast.copy_location(ast.Pass(), node.body[0])]
+    code: CodeType = compile(tree, compiled.co_filename, "exec", dont_inherit=True)
+    return code
+
+
+def _folder(module: ModuleType) -> str:
+    """Return the folder of a package, as its compiled file names it; "" for a module."""
+    return os.path.dirname(_code(module).co_filename) if hasattr(module, "__path__") else ""

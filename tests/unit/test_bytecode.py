@@ -51,9 +51,9 @@ def test_a_forgotten_pack_frees_its_memory_and_modules_come_from_their_folder(tm
 import weakref
 from runwasi import bytecode
 from runwasi.oci import record
-pack = weakref.ref(record.__spec__.loader._pack)
+(part,) = map(weakref.ref, record.__spec__.loader._read.values())
 bytecode.forget()
 from runwasi.oci import encode
-print(pack(), encode.__spec__.origin)
+print(part(), encode.__spec__.origin)
 """
     assert _python(_packed(tmp_path) + code, _ROOT) == f"None {_ROOT}/runwasi/oci/encode.py\n".encode()

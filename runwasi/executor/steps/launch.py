@@ -20,6 +20,7 @@ from _signal import (  # type: ignore[import-not-found]  # the module signal add
     signal,
 )
 
+from runwasi import bytecode
 from runwasi.executor import hooks, workload
 from runwasi.executor.errors import ContainerError
 from runwasi.executor.protocol import CREATE_RUNTIME, READY, Channel
@@ -96,6 +97,7 @@ def import_no_more(_ctx: ChildContext) -> None:
     Python itself imports late, such as the codec of a name that is looked up. What is in memory still comes.
     """
     sys.meta_path.remove(PathFinder)
+    bytecode.forget()
 
 
 def choose_workload(ctx: ChildContext) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 
-from runwasi import bytecode
 from runwasi.engines.engine import EXIT_REFUSED, EXIT_TRAP, EngineError, Module, Stdio, Trap
 from runwasi.engines.layers import Layer
 from runwasi.engines.module_cache import LARGE, cache_key_of, cache_key_of_digest
@@ -116,7 +115,6 @@ def run(ctx: ChildContext, wasm: Wasm) -> NoReturn:
     """Run the module and end with its exit status; what is open beside its own stdio is the engine's."""
     ctx.channel.close()
     ctx.verdict.close()  # its end says that the workload runs
-    bytecode.forget()  # 0.8 MiB that nothing is imported from any more
     try:
         code = wasm.engine.run_wasi(wasm.context, Stdio(0, 1, 2))
     except Trap as trap:

@@ -13,10 +13,12 @@ _CODE = """
 import sys
 sys.path += [{root!r}, {folder!r}]
 import fractions
+from runwasi import bytecode
 from runwasi.executor.steps.launch import import_no_more
+bytecode.install({folder!r} + "/pack", {{"runwasi.theirs": ("", 0, 0, 1)}}, ((("runwasi.theirs",), 1, 1),))
 import_no_more(None)
 import fractions, _signal
-for name in ("theirs", "encodings.theirs"):
+for name in ("theirs", "encodings.theirs", "runwasi.theirs"):
     try:
         __import__(name)
     except ImportError as error:
@@ -28,7 +30,8 @@ def test_a_module_in_the_path_is_not_found_any_more_and_those_in_memory_are(tmp_
     (tmp_path / "theirs.py").write_text("print('run as ours')")
     code = _CODE.format(root=str(_ROOT), folder=str(tmp_path))
     said = subprocess.run([sys.executable, "-IS", "-c", code], capture_output=True, text=True, check=True)
-    assert said.stdout == "No module named 'theirs'\nNo module named 'encodings.theirs'\n"
+    names = ("theirs", "encodings.theirs", "runwasi.theirs")
+    assert said.stdout.splitlines() == [f"No module named '{name}'" for name in names]
 
 
 def test_it_is_so_from_the_step_on_that_enters_the_root() -> None:
