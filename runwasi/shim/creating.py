@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from runwasi.executor.restore import Restoration
     from runwasi.proto.options import Options
     from runwasi.proto.task import CreateTaskRequest
+    from runwasi.shim.log import Log
     from runwasi.shim.reactor import Reactor
 
 PID_FILE = "init.pid"
@@ -41,12 +42,19 @@ PID_FILE = "init.pid"
 class Pod:
     """What the creations of a server have in common."""
 
-    __slots__ = ("containerd", "engine", "engine_name", "namespace", "reactor")
+    __slots__ = ("containerd", "engine", "engine_name", "log", "namespace", "reactor")
 
     def __init__(
-        self, reactor: Reactor, engine: str | Engine, engine_name: str, namespace: str, containerd: str
+        self,
+        reactor: Reactor,
+        log: Log,
+        engine: str | Engine,
+        engine_name: str,
+        namespace: str,
+        containerd: str,
     ) -> None:
         self.reactor = reactor
+        self.log = log
         self.engine = engine
         self.engine_name = engine_name
         self.namespace = namespace
@@ -113,6 +121,7 @@ class Creating:
             engine=pod.engine,
             fetch_layers=image.fetch if pod.containerd else None,
             keep_artefact=image.keep,
+            warn=pod.log.warning,
         )
 
     def _advance(self, _events: int) -> None:

@@ -73,7 +73,7 @@ def serve(flags: Flags, engine: str | Engine, listener: int, log_fd: int) -> Non
         publisher.drain(_DRAIN, reactor.stop)
 
     name = engine if isinstance(engine, str) else engine.name
-    pod = Pod(reactor, engine, name, flags.namespace, flags.address)
+    pod = Pod(reactor, log, engine, name, flags.namespace, flags.address)
     tasks = TaskService(pod, publisher, log, shutdown)
     for service in task_service.NAMES:
         server.register(service, TASK_METHODS, tasks.handlers())

@@ -114,7 +114,6 @@ class TaskService:
                 assert error is not None
                 self._report(call, error)
                 return
-            container.warn = self._log.warning
             self._created(creating, request, container)
             call.reply(api.CreateTaskResponse(pid=container.pid))
 

@@ -196,6 +196,17 @@ def test_the_servers_interpreter_cannot_be_written_through_proc(
         assert os.statvfs(f"/proc/{task.pid}/exe").f_flag & os.ST_RDONLY
 
 
+def test_the_log_tells_of_a_poststop_hook_that_fails_after_a_create_that_failed(
+    our_shim: Shim, bundle: BundleMaker, container_id: str
+) -> None:
+    made = bundle(SLEEP)
+    made.config["hooks"] = {"createRuntime": [{"path": "/bin/false"}], "poststop": [{"path": "/bin/false"}]}
+    with running(our_shim, container_id, made.write()) as task:
+        with pytest.raises(CallError, match="error running createRuntime hook #0: /bin/false"):
+            task.create()
+        assert "error running poststop hook #0: /bin/false" in our_shim.log(made)
+
+
 def test_bootstrap_parameters_are_answered_in_kind(
     our_shim: Shim, bundle: BundleMaker, container_id: str, folder: Path
 ) -> None:
