@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from contextlib import ExitStack
 
 from runwasi.executor import criu, hooks, limits
@@ -183,12 +184,17 @@ class Restoration:
         )
 
     def _let_root_in(self) -> None:
-        """Give the image's folder to the root of a user namespace: inside of it, CRIU opens files there."""
+        """Give the image's folder to the root of a user namespace: inside of it, CRIU opens files there.
+
+        It opens some before the ids are mapped, with our own: the folder's group is ours, and may search it.
+        """
         linux = self._bundle.spec.linux
-        others_may_search = os.stat(self._images.image_path).st_mode & 0o001
+        folder = self._images.image_path
+        mode = os.stat(folder).st_mode
+        others_may_search = mode & 0o001
         if linux.has("user") and not others_may_search:
-            # its capabilities hold for what has both its owner and its group there
-            os.chown(self._images.image_path, _root_of(linux.uid_mappings), _root_of(linux.gid_mappings))
+            os.chown(folder, _root_of(linux.uid_mappings), os.getegid())
+            os.chmod(folder, stat.S_IMODE(mode) | 0o010)
 
     # what takes the place of what was outside
 
