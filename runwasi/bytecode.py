@@ -19,6 +19,7 @@ from marshal import loads
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from importlib.abc import Loader
     from types import CodeType, ModuleType
     from typing import Any, TypeAlias
 
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
     in there its marshalled code is and how long."""
     Parts: TypeAlias = tuple[tuple[tuple[str, ...], int, int], ...]
     """Of each part the modules, the root last; where it begins, counted from the pack's end; and its size."""
+
+else:
+    Loader = object  # importlib.abc costs 5 ms, and what it adds is for other kinds of loaders
 
 _HEAD = 1 << 15  # bytes to read for the beginning: what finds the parts
 _PYC_HEADER = 16  # bytes of magic number, flags and hash: PEP 552
@@ -41,8 +45,8 @@ bytecode.install({path!r}, *directory)
 """
 
 
-class Importer:
-    """Finds and loads modules from a pack, of which it reads what is needed: importlib's finder and loader."""
+class Importer(Loader):
+    """Finds and loads modules from a pack, of which it reads what is needed: finder and loader of PEP 451."""
 
     def __init__(self, path: str, index: Index, parts: Parts) -> None:
         self.path = path
@@ -56,7 +60,7 @@ class Importer:
         if found is None:
             return None
         folder = found[0]
-        spec = ModuleSpec(name, self, is_package=bool(folder))  # type: ignore[arg-type]  # it has what counts
+        spec = ModuleSpec(name, self, is_package=bool(folder))
         if folder:
             spec.submodule_search_locations = [folder]
         return spec
@@ -77,7 +81,7 @@ class Importer:
         """Import a module as importlib does."""
         module = type(sys)(name)
         module.__spec__ = self.find_spec(name)
-        module.__loader__ = self  # type: ignore[assignment]  # as above
+        module.__loader__ = self
         folder = self._index[name][0]
         if folder:
             module.__path__ = [folder]
@@ -144,7 +148,8 @@ def pack(roots: Iterable[str]) -> bytes:
     """Return a pack: this module's code, and every module of ours that importing the roots imports.
 
     The roots are in the order in which a program imports them: a part lacks what those before it have. All must have
-    been compiled, and this interpreter must have imported nothing of ours before.
+    been compiled, and this interpreter must have imported nothing of ours before. Raises ImportError, and ValueError
+    when there are more modules than the beginning of a pack can list.
     """
     import marshal  # late: only the installer packs
 

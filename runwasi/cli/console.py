@@ -11,7 +11,7 @@ from runwasi.linux.terminal import set_window_size, window_size
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Self
+    from typing import Any, Self
 
 _CHUNK = 4096  # what a pipe that polls as writable takes without blocking: man 7 pipe, PIPE_BUF
 
@@ -26,7 +26,7 @@ class Console:
         self._host = _own_terminal()
         self._receiving, self.socket = socket_pair()
         self._master = -1
-        self._saved: list[object] | None = None
+        self._saved: list[Any] | None = None
         self._pumps: list[Pump] = []
 
     def __enter__(self) -> Self:
@@ -36,7 +36,7 @@ class Console:
         if self._saved is not None:
             from termios import TCSADRAIN, tcsetattr
 
-            tcsetattr(self._host, TCSADRAIN, self._saved)  # type: ignore[arg-type]
+            tcsetattr(self._host, TCSADRAIN, self._saved)
         for fd in (self._host, self._receiving, self.socket, self._master):
             if fd >= 0:
                 os.close(fd)

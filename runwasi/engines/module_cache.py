@@ -20,7 +20,7 @@ from runwasi.engines.engine import EngineError
 
 try:
     from _sha2 import sha256  # type: ignore[import-not-found, unused-ignore]
-except ImportError:  # before CPython 3.12
+except ImportError:  # before CPython 3.12; one of the two is unknown to whichever version checks the types
     from _sha256 import sha256  # type: ignore[import-not-found, unused-ignore, no-redef]
 
 TYPE_CHECKING = False

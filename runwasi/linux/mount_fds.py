@@ -132,6 +132,15 @@ def move_mount(mount_fd: int, target_fd: int) -> None:
     check(syscall(SYS_MOVE_MOUNT, mount_fd, b"", target_fd, b"", flags), "move_mount")
 
 
+def move_mount_to(mount_fd: int, target: str) -> None:
+    """Put the mount of mount_fd on top of what a path of the host leads to. Raises OSError."""
+    target_fd = os.open(target, os.O_PATH | os.O_CLOEXEC)
+    try:
+        move_mount(mount_fd, target_fd)
+    finally:
+        os.close(target_fd)
+
+
 def mount_setattr(
     fd: int,
     attr_set: int = 0,

@@ -152,10 +152,6 @@ def _mount_layer_by_layer(mount: Mount, target: str, flags: int, data: list[str]
             options.append(option)
     tree = mount_fds.new_mount(mount.type, mount.source, options, flags & _ATTRIBUTES)
     try:
-        target_fd = os.open(target, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            mount_fds.move_mount(tree, target_fd)
-        finally:
-            os.close(target_fd)
+        mount_fds.move_mount_to(tree, target)
     finally:
         os.close(tree)

@@ -43,11 +43,7 @@ def bind(source: str, target: str, userns: int, attributes: int, *, recursive: b
     tree = mount_fds.open_tree(source, recursive=recursive)
     try:
         mount_fds.map_owners(tree, userns, attributes, recursive=recursive)
-        target_fd = os.open(target, os.O_PATH | os.O_CLOEXEC)
-        try:
-            mount_fds.move_mount(tree, target_fd)
-        finally:
-            os.close(target_fd)
+        mount_fds.move_mount_to(tree, target)
     finally:
         os.close(tree)
 

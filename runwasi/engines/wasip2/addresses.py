@@ -77,7 +77,7 @@ def socket_errors(method: F) -> F:
             raise Err(error_code(error)) from error
 
     wrapper.__name__, wrapper.__doc__ = method.__name__, method.__doc__
-    return wrapper  # type: ignore[return-value]
+    return wrapper  # type: ignore[return-value]  # it takes and returns what the method does
 
 
 def new_socket(guest: Guest, family: str, kind: int) -> socket.socket:

@@ -153,7 +153,8 @@ _word = struct.Struct("<Q")
 
 def word(address: int) -> int:
     """Read the pointer or size_t at an address."""
-    return _word.unpack_from(MEMORY, address)[0]  # type: ignore[no-any-return]
+    value: int = _word.unpack_from(MEMORY, address)[0]
+    return value
 
 
 def put_word(address: int, value: int) -> None:
