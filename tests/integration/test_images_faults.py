@@ -11,22 +11,8 @@ from pathlib import Path
 import pytest
 
 from tests.integration.conftest import BundleMaker
-from tests.support.shim import EventSink, Shim, running
+from tests.support.shim import Shim, running
 from tests.support.ttrpc import CallError
-
-
-@pytest.fixture
-def sink(folder: Path) -> Iterator[EventSink]:
-    sink = EventSink(folder / "events.sock")
-    yield sink
-    sink.close()
-
-
-@pytest.fixture
-def shim(session_name: str, sink: EventSink) -> Iterator[Shim]:
-    shim = Shim("runwasi", session_name, sink)
-    yield shim
-    shim.clean()
 
 
 class Listener:
@@ -64,9 +50,9 @@ def listener(folder: Path) -> Iterator[Listener]:
 
 
 def test_a_native_container_makes_no_connection(
-    shim: Shim, listener: Listener, bundle: BundleMaker, container_id: str
+    our_shim: Shim, listener: Listener, bundle: BundleMaker, container_id: str
 ) -> None:
-    with running(shim, container_id, bundle(["sh", "-c", "exit 7"])) as task:
+    with running(our_shim, container_id, bundle(["sh", "-c", "exit 7"])) as task:
         task.create()
         task.call("Start")
         assert task.call("Wait").exit_status == 7
@@ -74,10 +60,10 @@ def test_a_native_container_makes_no_connection(
 
 
 def test_a_module_in_the_rootfs_makes_no_connection(
-    shim: Shim, listener: Listener, bundle: BundleMaker, container_id: str, wasi_demo_app: bytes
+    our_shim: Shim, listener: Listener, bundle: BundleMaker, container_id: str, wasi_demo_app: bytes
 ) -> None:
     files = {"/app.wasm": wasi_demo_app}
-    with running(shim, container_id, bundle(["/app.wasm", "exit", "7"], files=files)) as task:
+    with running(our_shim, container_id, bundle(["/app.wasm", "exit", "7"], files=files)) as task:
         task.create()
         task.call("Start")
         assert task.call("Wait").exit_status == 7
@@ -85,9 +71,9 @@ def test_a_module_in_the_rootfs_makes_no_connection(
 
 
 def test_a_containerd_that_goes_away_fails_create_with_one_line(
-    shim: Shim, listener: Listener, bundle: BundleMaker, container_id: str
+    our_shim: Shim, listener: Listener, bundle: BundleMaker, container_id: str
 ) -> None:
-    with running(shim, container_id, bundle(["/nothing.wasm"])) as task:
+    with running(our_shim, container_id, bundle(["/nothing.wasm"])) as task:
         with pytest.raises(CallError) as failure:
             task.create()
         assert "stat /nothing.wasm: no such file or directory; " in str(failure.value)
@@ -96,8 +82,8 @@ def test_a_containerd_that_goes_away_fails_create_with_one_line(
 
 
 def test_an_absent_containerd_fails_create_with_one_line(
-    shim: Shim, bundle: BundleMaker, container_id: str
+    our_shim: Shim, bundle: BundleMaker, container_id: str
 ) -> None:
-    with running(shim, container_id, bundle(["nothing"])) as task, pytest.raises(CallError) as failure:
+    with running(our_shim, container_id, bundle(["nothing"])) as task, pytest.raises(CallError) as failure:
         task.create()
     assert 'exec: "nothing": executable file not found in $PATH; connect to containerd' in str(failure.value)

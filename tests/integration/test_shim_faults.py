@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 import pytest
 
 from runwasi.linux.process import process_state
-from runwasi.proto.bootstrap import BootstrapParams, BootstrapResult
 from runwasi.proto.options import Options
 from runwasi.proto.task import DeleteResponse
 from runwasi.proto.types import Mount, RuntimeInfo
@@ -210,17 +209,7 @@ def test_the_log_tells_of_a_poststop_hook_that_fails_after_a_create_that_failed(
 def test_bootstrap_parameters_are_answered_in_kind(
     our_shim: Shim, bundle: BundleMaker, container_id: str, folder: Path
 ) -> None:
-    made = bundle(SLEEP)
-    os.mkfifo(made.path / "log")
-    params = BootstrapParams(
-        instance_id=container_id,
-        namespace=our_shim.namespace,
-        containerd_version="2.3.0",
-        socket_dir=str(folder),
-    )
-    program = our_shim.command(container_id, "start")
-    done = subprocess.run(program, cwd=made.path, input=params.encode(), capture_output=True, check=True)
-    answer = BootstrapResult.decode(done.stdout)
+    answer = our_shim.bootstrap(container_id, bundle(SLEEP), folder)
     assert (answer.version, answer.protocol) == (3, "ttrpc")
     assert answer.address.startswith(f"unix://{folder}/")
     with Peer(answer.address) as peer:

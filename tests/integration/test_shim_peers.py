@@ -5,14 +5,12 @@ from __future__ import annotations
 import os
 import socket
 import stat
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from runwasi.proto.bootstrap import BootstrapParams, BootstrapResult
 from tests.support.shim import Shim, running
 from tests.support.ttrpc import Peer, task_service
 
@@ -60,17 +58,8 @@ def call(path: str) -> bytes:
 @pytest.fixture
 def open_address(our_shim: Shim, bundle: BundleMaker, container_id: str, folder: Path) -> Iterator[str]:
     """The socket of a shim in a folder, both of which an operator has opened to everybody by mistake."""
-    made = bundle(["sleep", "1000"])
-    os.mkfifo(made.path / "log")
-    params = BootstrapParams(
-        instance_id=container_id,
-        namespace=our_shim.namespace,
-        containerd_version="2.3.0",
-        socket_dir=str(folder),
-    )
-    program = our_shim.command(container_id, "start")
-    done = subprocess.run(program, cwd=made.path, input=params.encode(), capture_output=True, check=True)
-    path = BootstrapResult.decode(done.stdout).address.removeprefix("unix://")
+    started = our_shim.bootstrap(container_id, bundle(["sleep", "1000"]), folder)
+    path = started.address.removeprefix("unix://")
     for opened in (folder, folder.parent):
         opened.chmod(0o755)
     os.chmod(path, 0o666)

@@ -11,6 +11,7 @@ import threading
 from typing import TYPE_CHECKING, NamedTuple
 
 from runwasi.proto import events as event_types
+from runwasi.proto.bootstrap import BootstrapParams, BootstrapResult
 from runwasi.proto.event_forward import ForwardRequest
 from runwasi.proto.ttrpc import Request, Response
 from runwasi.shim.ttrpc import RESPONSE, Frames, frame
@@ -139,6 +140,21 @@ class Shim:
         )
         assert done.returncode == 0, done.stderr.decode()
         return done.stdout.decode()
+
+    def bootstrap(self, container_id: str, bundle: Bundle, socket_dir: Path) -> BootstrapResult:
+        """Run `start` as containerd 2.3 does: with parameters, to be answered in kind. The caller shuts it down."""
+        os.mkfifo(bundle.path / "log")
+        params = BootstrapParams(
+            instance_id=container_id,
+            namespace=self.namespace,
+            containerd_version="2.3.0",
+            socket_dir=str(socket_dir),
+        )
+        program = self.command(container_id, "start")
+        done = subprocess.run(
+            program, cwd=bundle.path, input=params.encode(), capture_output=True, check=True
+        )
+        return BootstrapResult.decode(done.stdout)
 
     def delete(self, container_id: str, bundle: Bundle) -> subprocess.CompletedProcess[bytes]:
         """Run the shim's `delete` as containerd does after it lost the shim."""
