@@ -53,11 +53,12 @@ class Importer(Loader):
         self._index = index
         self._parts = parts
         self._read: dict[int, memoryview] = {}
+        self._file = _identity(os.stat(path))
 
     def find_spec(self, name: str, _path: object = None, _target: object = None) -> ModuleSpec | None:
         """Find one of ours; None leaves it to the next finder."""
         found = self._index.get(name)
-        if found is None:
+        if found is None or not self._has(found[1]):
             return None
         folder = found[0]
         spec = ModuleSpec(name, self, is_package=bool(folder))
@@ -97,25 +98,35 @@ class Importer(Loader):
 
     def _run(self, module: ModuleType) -> None:
         _, part, start, size = self._index[module.__name__]
-        data = self._read.get(part) or self._read_part(part)
+        data = self._read[part]
         exec(loads(data[start : start + size]), module.__dict__)
 
-    def _read_part(self, part: int) -> memoryview:
+    def _has(self, part: int) -> bool:
+        """Have a part in memory; False when an installation has replaced the pack since, whose places are others."""
+        if part in self._read:
+            return True
         _, from_end, size = self._parts[part]
-        fd = os.open(
-            self.path, os.O_RDONLY | os.O_CLOEXEC
-        )  # no descriptor is kept: processes close what is open
         try:
+            fd = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return False
+        try:  # no descriptor is kept: processes close what is open
+            if _identity(os.fstat(fd)) != self._file:
+                return False
             os.lseek(fd, -from_end, os.SEEK_END)
-            data = self._read[part] = memoryview(os.read(fd, size))  # slices of it are no copies
+            self._read[part] = memoryview(os.read(fd, size))  # slices of it are no copies
         finally:
             os.close(fd)
-        return data
+        return True
 
     def forget(self) -> None:
         """Free the pack's memory, though the modules that came from it refer to us."""
         self._read.clear()
         self._index = {}
+
+
+def _identity(status: os.stat_result) -> tuple[int, int, int]:
+    return status.st_dev, status.st_ino, status.st_mtime_ns
 
 
 def prelude(path: str) -> str:
