@@ -13,7 +13,7 @@ from scripts.bench import bed, caching, compute, http, load, memory, report, sta
 from scripts.bench.measure import Result
 from tests.support.places import BUILD, ROOT
 
-Measure = Callable[[bed.Bed, int], Result]
+Measure = Callable[[bed.Bed, int], "Result | list[Result]"]
 
 MEASURES: dict[str, Measure] = {
     "B1": starts.warm_pod,
@@ -51,17 +51,18 @@ def main() -> None:
     given = _arguments()
     if os.geteuid() != 0:
         sys.exit("the benchmarks make namespaces and cgroups: run them as root")
-    results = []
-    with bed.prepared() as ready:
+    results: list[Result] = []
+    with bed.prepared(dict(given.peer_shim)) as ready:
         for key in given.measures or MEASURES:
-            result = MEASURES[key](ready, given.runs)
-            print(report.table([result]), flush=True)
-            results.append(result)
+            measured = MEASURES[key](ready, given.runs)
+            found = measured if isinstance(measured, list) else [measured]
+            print(report.table(found), flush=True)
+            results += found
     kept = BUILD / "benchmarks.json"
     before = report.from_json(kept.read_text()) if kept.exists() else []
     results = sorted(
         [*results, *(one for one in before if one.key not in {new.key for new in results})],
-        key=lambda result: list(MEASURES).index(result.key),
+        key=lambda result: list(MEASURES).index(result.key.partition("-")[0]),
     )
     kept.write_text(report.as_json(results))
     if given.write:
@@ -75,11 +76,22 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "--write", action="store_true", help="write docs/benchmarks.md of these and earlier measures"
     )
+    parser.add_argument(
+        "--peer-shim", action="append", default=[], type=_peer, metavar="NAME=RUNTIME",
+        help="another shim to measure, its program in PATH; may be repeated",
+    )  # fmt: skip
     given = parser.parse_args()
     unknown = [key for key in given.measures if key not in MEASURES]
     if unknown:
         parser.error(f"there is no measure {unknown[0]}; there are {', '.join(MEASURES)}")
     return given
+
+
+def _peer(text: str) -> tuple[str, str]:
+    name, separator, runtime = text.partition("=")
+    if not (name and separator and runtime):
+        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=RUNTIME")
+    return name, runtime
 
 
 def _write_page(results: list[Result], docs: Path) -> None:

@@ -7,16 +7,17 @@ import os
 import subprocess
 import tempfile
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from runwasi.linux.mounts import MS_BIND, MS_PRIVATE, MS_REC, mount
 from runwasi.linux.namespaces import CLONE_NEWNS, unshare
+from tests.fixtures.components.build import component
 from tests.support import leaks
 from tests.support.bundle import make_bundle
 from tests.support.containerd import HOSTS, Containerd, running_containerd
 from tests.support.folders import remove_folder
-from tests.support.oci_image import busybox_layer, write_image
+from tests.support.oci_image import busybox_layer, files_layer, write_image
 from tests.support.places import BIN, ROOT, SESSION_VARIABLE, WASI_DEMO_APP
 from tests.support.waiting import until
 
@@ -24,15 +25,21 @@ NATIVE_IMAGE = "localhost/busybox:latest"
 WASM_IMAGE = "localhost/wasi-demo-app:latest"
 CLI_IMAGE = "localhost/wasmtime-cli:latest"
 MODULE = "/wasi-demo-app.wasm"
+HTTP_IMAGE = "localhost/hello-http:latest"
+HTTP_COMPONENT = "/hello.wasm"
 
 
 class Bed:
     """One containerd with the images, and a folder for whatever a measure needs."""
 
-    def __init__(self, folder: Path, session: str, containerd: Containerd) -> None:
+    def __init__(
+        self, folder: Path, session: str, containerd: Containerd, peers: Mapping[str, str] | None = None
+    ) -> None:
+        """`peers` are other shims, the runtime by the name it has in the tables."""
         self.folder = folder
         self.session = session
         self.containerd = containerd
+        self.peers = dict(peers or {})
 
     def bundle(self, name: str, *command: str) -> Path:
         """An OCI bundle of busybox that runs the command."""
@@ -68,7 +75,7 @@ def _node_daemon(folder: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def prepared() -> Iterator[Bed]:
+def prepared(peers: Mapping[str, str] | None = None) -> Iterator[Bed]:
     """Everything up; everything down again in the end, or an error that says what is left."""
     session = f"bench{uuid.uuid4().hex[:6]}"
     os.environ[SESSION_VARIABLE] = session
@@ -81,7 +88,7 @@ def prepared() -> Iterator[Bed]:
             _node_daemon(folder),
             running_containerd(folder, HOSTS["1.6"], namespace=session, images=images) as containerd,
         ):
-            yield Bed(folder, session, containerd)
+            yield Bed(folder, session, containerd, peers)
     finally:
         remove_folder(folder)
     left = leaks.since(before, session)
@@ -90,12 +97,16 @@ def prepared() -> Iterator[Bed]:
 
 
 def _images(folder: Path) -> list[Path]:
-    native, wasm, cli = folder / "native.tar", folder / "wasm.tar", folder / "cli.tar"
+    native, wasm, cli, http = (folder / f"{name}.tar" for name in ("native", "wasm", "cli", "http"))
     module = WASI_DEMO_APP.read_bytes()
+    hello = {HTTP_COMPONENT.lstrip("/"): component("hello").read_bytes()}
     write_image(native, NATIVE_IMAGE, busybox_layer(), command=["/bin/sh"])
     write_image(wasm, WASM_IMAGE, busybox_layer({MODULE.lstrip("/"): module}), command=[MODULE])
-    write_image(cli, CLI_IMAGE, busybox_layer(_wasmtime_files(folder, module)), command=["/bin/wasmtime"])
-    return [native, wasm, cli]
+    write_image(
+        cli, CLI_IMAGE, busybox_layer(_wasmtime_files(folder, module) | hello), command=["/bin/wasmtime"]
+    )
+    write_image(http, HTTP_IMAGE, files_layer(hello), command=[HTTP_COMPONENT])
+    return [native, wasm, cli, http]
 
 
 def _wasmtime_files(folder: Path, module: bytes) -> dict[str, bytes]:

@@ -1,79 +1,189 @@
-"""B14: requests of a component that serves HTTP."""
+"""B14: requests of a component that serves HTTP, in a container under containerd."""
 
 from __future__ import annotations
 
+import contextlib
+import os
 import re
 import subprocess
-from collections.abc import Iterator
-from contextlib import contextmanager
+import urllib.request
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Literal, NamedTuple
 
-from scripts.bench.bed import Bed, wasmtime_cli
-from scripts.bench.measure import Goal, Result, Samples
-from tests.fixtures.components.build import component
-from tests.support.components import free_port, serving
+from scripts.bench.bed import CLI_IMAGE, HTTP_COMPONENT, HTTP_IMAGE, Bed
+from scripts.bench.measure import Goal, Result
+from tests.support.components import free_port
+from tests.support.containerd import RUNC, WASMTIME
 from tests.support.waiting import until
 
 CONNECTIONS = 50
 SECONDS = 2
 
-
-def requests(_bed: Bed, runs: int) -> Result:
-    """B14: the smallest component under our server and under wasmtime's, both running, asked in turns."""
-    latencies: Samples = {"runwasi": [], "wasmtime serve": []}
-    samples: Samples = {"runwasi": [], "wasmtime serve": []}
-    with serving("hello", workers=2) as ours, _wasmtime_serve() as theirs:
-        ports = {"runwasi": ours.port, "wasmtime serve": theirs}
-        for turn in range(runs + 1):
-            for name, port in ports.items():
-                rate, latency = _ask(port)
-                if turn:  # the first warms up
-                    samples[name].append(rate)
-                    latencies[name].append(latency)
-    note = "; ".join(
-        f"{name}: 99 % within {sorted(values)[len(values) // 2]:.1f} ms" for name, values in latencies.items()
-    )
-    goal = Goal("runwasi", "wasmtime serve", ">=", 0.8)
-    title = f"requests a second of a component in 8 KB, {CONNECTIONS} connections"
-    return Result("B14", title, "requests/s", samples, (goal,), f"Two workers. {note}.")
+_OURS = "runwasi, {} worker{}"
+_PEER = "wasmtime serve, {} thread{}"
+_WORKERS = (1, 2)
 
 
-@contextmanager
-def _wasmtime_serve() -> Iterator[int]:
-    port = free_port()
-    process = subprocess.Popen(
-        [wasmtime_cli(), "serve", "--addr", f"127.0.0.1:{port}", component("hello")],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    try:
-        assert process.stderr
-        until(process.stderr.readline, lambda line: "Serving" in line)
-        yield port
-    finally:
-        process.kill()
-        process.wait()
-        assert process.stderr
-        process.stderr.close()
+class Contender(NamedTuple):
+    """A container that serves the component on a port of this machine."""
+
+    runtime: str
+    image: str
+    command: tuple[str, ...]
+    options: tuple[str, ...]
+    port: int
 
 
-def _ask(port: int) -> tuple[float, float]:
-    """Let wrk ask for a while; give requests a second and the 99th percentile of latency in ms."""
-    command = [
-        "wrk",
-        "--threads",
-        "1",
-        "--connections",
-        str(CONNECTIONS),
-        "--duration",
-        f"{SECONDS}s",
-        "--latency",
+class Answer(NamedTuple):
+    """What one turn of wrk showed."""
+
+    rate: float
+    p99: float
+    cpu: float
+
+
+_MEASURES: tuple[tuple[str, str, str, Literal["<=", ">="], str], ...] = (
+    # a member of Answer, what it is, its unit, which way a goal goes, a note
+    (
+        "rate", "requests a second", "requests/s", ">=",
+        "Each in a container under containerd, on the host's network; wrk has a thread of its own.",
+    ),
+    (
+        "cpu", "CPU time of a request", "us", "<=",
+        "What the container's cgroup used, by the requests answered: system calls are in it, wrk is not.",
+    ),
+    ("p99", "99th percentile of latency", "ms", "<=", ""),
+)  # fmt: skip
+
+
+def requests(bed: Bed, runs: int) -> list[Result]:
+    """B14: the smallest component there can be, served by each contender, asked in turns."""
+    contenders = _contenders(bed)
+    with contextlib.ExitStack() as stack:
+        pids = {name: stack.enter_context(_running(bed, each)) for name, each in contenders.items()}
+        quiet = _in_turns(contenders, pids, runs)
+        with _busy_cpus():
+            busy = _in_turns(contenders, pids, runs)
+    peers = [name for name in contenders if not name.startswith("runwasi")]
+    return [
+        *_results("", "", quiet, peers),
+        *_results("-busy", ", every CPU taken by others", busy, peers),
     ]
+
+
+def _contenders(bed: Bed) -> dict[str, Contender]:
+    """Ours and `wasmtime serve` with one worker and with two, and the shims that were named, as they come."""
+    found: dict[str, Contender] = {}
+    for count in _WORKERS:
+        plural = "s" if count > 1 else ""
+        workers = ("--annotation", f"io.runwasi.http.workers={count}")
+        found[_OURS.format(count, plural)] = _shim(WASMTIME, *workers)
+    for name, runtime in bed.peers.items():
+        found[name] = _shim(runtime)
+    for count in _WORKERS:
+        plural = "s" if count > 1 else ""
+        port = free_port()
+        command = ("/bin/wasmtime", "serve", "--addr", f"127.0.0.1:{port}", HTTP_COMPONENT)
+        threads = ("--env", f"TOKIO_WORKER_THREADS={count}")
+        found[_PEER.format(count, plural)] = Contender(RUNC, CLI_IMAGE, command, threads, port)
+    return found
+
+
+def _shim(runtime: str, *options: str) -> Contender:
+    """A container of a shim that serves components itself."""
+    port = free_port()
+    address = ("--env", f"WASMTIME_HTTP_PROXY_SOCKET_ADDR=127.0.0.1:{port}")
+    return Contender(runtime, HTTP_IMAGE, (HTTP_COMPONENT,), (*address, *options), port)
+
+
+@contextlib.contextmanager
+def _running(bed: Bed, contender: Contender) -> Iterator[int]:
+    """The contender's container, once it answers, by its pid."""
+    options = ("--net-host", *contender.options)
+    with bed.containerd.task(
+        contender.runtime, contender.image, bed.id(), *contender.command, options=options
+    ) as pid:
+        until(lambda: _answers(contender.port), bool)
+        yield pid
+
+
+def _answers(port: int) -> bool:
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/") as response:
+            return bool(response.status == 200)
+    except OSError:
+        return False
+
+
+@contextlib.contextmanager
+def _busy_cpus() -> Iterator[None]:
+    """As many programs that compute as there are CPUs."""
+    programs = [subprocess.Popen(["sh", "-c", "while :; do :; done"]) for _ in os.sched_getaffinity(0)]
+    try:
+        yield
+    finally:
+        for program in programs:
+            program.kill()
+            program.wait()
+
+
+def _in_turns(
+    contenders: Mapping[str, Contender], pids: Mapping[str, int], runs: int
+) -> dict[str, list[Answer]]:
+    answers: dict[str, list[Answer]] = {name: [] for name in contenders}
+    for turn in range(runs + 1):
+        for name, contender in contenders.items():
+            answer = _ask(contender.port, pids[name])
+            if turn:  # the first warms up
+                answers[name].append(answer)
+    return answers
+
+
+def _results(suffix: str, how: str, answers: Mapping[str, list[Answer]], peers: list[str]) -> list[Result]:
+    """Rates, CPU times and latencies, as a result each."""
+    ours = [name for name in answers if name not in peers]
+    pairs = [(one, peer) for one in ours for peer in peers if _comparable(one, peer)]
+    results = []
+    for key, what, unit, relation, note in _MEASURES:
+        samples = {name: [getattr(answer, key) for answer in taken] for name, taken in answers.items()}
+        goals = tuple(Goal(one, peer, relation, 1.0) for one, peer in pairs)
+        title = f"{what} of a component in 8 KB, {CONNECTIONS} connections{how}"
+        results.append(Result(f"B14-{key}{suffix}", title, unit, samples, goals, note))
+    return results
+
+
+def _comparable(ours: str, peer: str) -> bool:
+    """One worker is compared with one thread; a shim that has what it likes, with two workers."""
+    count = ours.split()[1]
+    return f" {count} thread" in peer if " thread" in peer else count == "2"
+
+
+def _ask(port: int, pid: int) -> Answer:
+    """Let wrk ask for a while."""
+    before = _cpu_us(pid)
+    command = ["wrk", "--threads", "1", "--connections", str(CONNECTIONS), "--duration", f"{SECONDS}s"]
     output = subprocess.run(
-        [*command, f"http://127.0.0.1:{port}/"], check=True, capture_output=True, text=True
+        [*command, "--latency", f"http://127.0.0.1:{port}/"], check=True, capture_output=True, text=True
     ).stdout
+    used = _cpu_us(pid) - before
     rate = re.search(r"Requests/sec:\s*([\d.]+)", output)
+    count = re.search(r"(\d+) requests in", output)
     latency = re.search(r"99%\s*([\d.]+)(us|ms|s)", output)
     assert rate
+    assert count
     assert latency
-    return float(rate[1]), float(latency[1]) * {"us": 0.001, "ms": 1, "s": 1000}[latency[2]]
+    p99 = float(latency[1]) * {"us": 0.001, "ms": 1, "s": 1000}[latency[2]]
+    return Answer(float(rate[1]), p99, used / int(count[1]))
+
+
+def _cpu_us(pid: int) -> float:
+    """CPU time, in microseconds, that the cgroup of a process has used. Source: man 7 cgroups."""
+    mounted = Path("/sys/fs/cgroup")
+    for line in Path(f"/proc/{pid}/cgroup").read_text().splitlines():
+        _, controllers, path = line.split(":", 2)
+        if "cpuacct" in controllers.split(","):
+            return int((mounted / "cpuacct" / path.lstrip("/") / "cpuacct.usage").read_text()) / 1000
+    unified = Path(f"/proc/{pid}/cgroup").read_text().rpartition("::")[2].strip()
+    usage = (mounted / unified.lstrip("/") / "cpu.stat").read_text().split()
+    return float(usage[usage.index("usage_usec") + 1])

@@ -84,7 +84,8 @@ def _lines(result: Result) -> Iterator[str]:
         yield f"    {name:44} {shown[0]:>9}   {shown[1]} to {shown[2]}   best {shown[3]}"
     for goal in result.goals:
         verdict = "met" if result.met(goal) else "NOT met"
-        yield f"    ratio {result.ratio(goal):.2f}, wanted {goal.relation} {goal.ratio}: {verdict}"
+        ratio = f"{goal.ours} / {goal.peer}: {result.ratio(goal):.2f}"
+        yield f"    {ratio}, wanted {goal.relation} {goal.ratio}: {verdict}"
 
 
 def _middle_half(samples: Sequence[float]) -> tuple[float, float]:
