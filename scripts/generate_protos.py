@@ -1,4 +1,4 @@
-"""Make runwasi/proto/*.py from proto/*.proto: one module of message classes for runwasi.proto.wire per file.
+"""Make runwasi/wire/messages/*.py from proto/*.proto: one module of message classes for runwasi.wire.codec per file.
 
 protoc parses the files (grpcio-tools brings it); from its descriptors the classes are written out, so that
 neither protoc nor protobuf is needed to run. `python scripts/generate_protos.py` writes them; with
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 PROJECT = Path(__file__).resolve().parent.parent
 SOURCES = PROJECT / "proto"
-TARGET = PROJECT / "runwasi" / "proto"
+TARGET = PROJECT / "runwasi" / "wire" / "messages"
 WELL_KNOWN = "well_known"  # the module for google/protobuf/*.proto
 
 SCALARS = {
@@ -138,7 +138,7 @@ class Module:
         """Return how this module names a message, and note the import it takes."""
         package, _, name = type_name.lstrip(".").rpartition(".")
         if not any(package == own or package.startswith(own + ".") for own in packages):
-            self.imports.add(f"from runwasi.proto.{MODULES[package]} import {name}")
+            self.imports.add(f"from runwasi.wire.messages.{MODULES[package]} import {name}")
         return name
 
     def text(self) -> str:
@@ -149,7 +149,7 @@ class Module:
         lines += sorted(self.imports)
         if "EMPTY_MAP" in body:
             words.append("EMPTY_MAP")
-        lines.append(f"from runwasi.proto.wire import {', '.join([*sorted(words), 'Message'])}")
+        lines.append(f"from runwasi.wire.codec import {', '.join([*sorted(words), 'Message'])}")
         abstract = [name for name in ("Mapping", "Sequence") if f"{name}[" in body]
         if abstract:
             lines += ["", "TYPE_CHECKING = False", "if TYPE_CHECKING:"]
@@ -182,7 +182,9 @@ def in_order(messages: list[DescriptorProto], package: str) -> list[DescriptorPr
 def report(modules: dict[str, Module]) -> int:
     stale = [name for name, module in modules.items() if current(name) != module.text()]
     for name in stale:
-        print(f"runwasi/proto/{name}.py differs from what proto/ says: run scripts/generate_protos.py")
+        print(
+            f"runwasi/wire/messages/{name}.py differs from what proto/ says: run scripts/generate_protos.py"
+        )
     return 1 if stale else 0
 
 

@@ -6,16 +6,16 @@ import contextlib
 import time
 
 from runwasi.containerd.channel import ALREADY_EXISTS, INTERNAL, NOT_FOUND, CallError, Channel
-from runwasi.proto import containers, content, images, introspection, leases
-from runwasi.proto.well_known import FieldMask
-from runwasi.proto.wire import Message, WireError
+from runwasi.wire.codec import Message, WireError
+from runwasi.wire.messages import containers, content, images, introspection, leases
+from runwasi.wire.messages.well_known import FieldMask
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
     from typing import Self, TypeVar
 
-    from runwasi.proto.types import Descriptor
+    from runwasi.wire.messages.types import Descriptor
 
     M = TypeVar("M", bound=Message)
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
     from typing import TypeVar
 
-    from runwasi.proto import types as wire_types
+    from runwasi.wire.messages import types as wire_types
 
     R = TypeVar("R", bound=Record)
 

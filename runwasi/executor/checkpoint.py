@@ -20,7 +20,7 @@ from runwasi.linux.mounts import mount_id, mounts_of
 from runwasi.linux.namespaces import CLONE_NEWNET
 from runwasi.oci.encode import dumps
 from runwasi.oci.record import Record
-from runwasi.proto.criu import Notification, PageServer, Request
+from runwasi.wire.messages.criu import Notification, PageServer, Request
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

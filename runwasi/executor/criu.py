@@ -11,7 +11,7 @@ import os
 
 from runwasi.executor.errors import ContainerError, describe
 from runwasi.linux import process, sockets
-from runwasi.proto.criu import Features, Notification, Options, Request, Response
+from runwasi.wire.messages.criu import Features, Notification, Options, Request, Response
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

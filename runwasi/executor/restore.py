@@ -28,7 +28,7 @@ from runwasi.linux.beneath import make_dirs, make_file
 from runwasi.linux.mounts import MS_BIND, MS_REC, mount
 from runwasi.oci.decode import SpecError, parse_json
 from runwasi.oci.record import replaced
-from runwasi.proto.criu import CgroupRoot, InheritedFd, JoinedNamespace, Notification, Request
+from runwasi.wire.messages.criu import CgroupRoot, InheritedFd, JoinedNamespace, Notification, Request
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from runwasi.executor import checkpoint as executor
 from runwasi.executor.criu import CGROUPS_MODES
 from runwasi.executor.errors import Invalid
-from runwasi.proto.options import CheckpointOptions
 from runwasi.shim import background
+from runwasi.wire.messages.options import CheckpointOptions
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
     from runwasi.executor.container import Container
     from runwasi.executor.errors import ContainerError
-    from runwasi.proto.task import CheckpointTaskRequest
     from runwasi.shim.reactor import Reactor
+    from runwasi.wire.messages.task import CheckpointTaskRequest
 
 WORK = "criu-work"
 """Folder of the bundle for CRIU's logs, which are no part of the image that containerd stores."""

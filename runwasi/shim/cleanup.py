@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import os
 
-from runwasi.proto.task import DeleteResponse
-from runwasi.proto.well_known import Timestamp
 from runwasi.shim.state_root import noted_root, state_root
+from runwasi.wire.messages.task import DeleteResponse
+from runwasi.wire.messages.well_known import Timestamp
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from runwasi.executor.errors import AlreadyExists, ContainerError, Invalid, NotFound, describe
 from runwasi.oci.decode import SpecError
-from runwasi.proto.status import Status
-from runwasi.proto.wire import WireError
+from runwasi.wire.codec import WireError
+from runwasi.wire.messages.status import Status
 
 CANCELED, UNKNOWN, INVALID_ARGUMENT, DEADLINE_EXCEEDED, NOT_FOUND, ALREADY_EXISTS = 1, 2, 3, 4, 5, 6
 PERMISSION_DENIED, RESOURCE_EXHAUSTED, FAILED_PRECONDITION, ABORTED, OUT_OF_RANGE = 7, 8, 9, 10, 11

@@ -31,10 +31,10 @@ if TYPE_CHECKING:
     from runwasi.executor.container import Container
     from runwasi.executor.creation import Creation
     from runwasi.executor.restore import Restoration
-    from runwasi.proto.options import Options
-    from runwasi.proto.task import CreateTaskRequest
     from runwasi.shim.log import Log
     from runwasi.shim.reactor import Reactor
+    from runwasi.wire.messages.options import Options
+    from runwasi.wire.messages.task import CreateTaskRequest
 
 PID_FILE = "init.pid"
 

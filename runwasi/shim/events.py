@@ -8,19 +8,19 @@ from __future__ import annotations
 
 import time
 
-from runwasi.proto.event_forward import ForwardRequest
-from runwasi.proto.types import Envelope
-from runwasi.proto.well_known import Any, Timestamp
 from runwasi.shim.codes import RpcError
+from runwasi.wire.messages.event_forward import ForwardRequest
+from runwasi.wire.messages.types import Envelope
+from runwasi.wire.messages.well_known import Any, Timestamp
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from runwasi.proto.wire import Message
     from runwasi.shim.log import Log
     from runwasi.shim.reactor import Reactor
     from runwasi.shim.ttrpc_client import Client
+    from runwasi.wire.codec import Message
 
 _SERVICE = "containerd.services.events.ttrpc.v1.Events"
 _TIMEOUT = 5.0  # seconds, as containerd's own shims allow
@@ -74,7 +74,7 @@ class Publisher:
         return bool(self._queue)
 
     def publish(self, event: Message) -> None:
-        """Queue an event, one of runwasi.proto.events, stamped with the time of now."""
+        """Queue an event, one of runwasi.wire.messages.events, stamped with the time of now."""
         if not self._address:
             return
         if len(self._queue) >= _MAX_WAITING:

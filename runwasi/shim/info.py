@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from runwasi import __version__
 from runwasi.engines.registry import runtime_name
-from runwasi.proto.types import RuntimeInfo, RuntimeVersion
-from runwasi.proto.well_known import Any
-from runwasi.proto.wire import WireError
+from runwasi.wire.codec import WireError
+from runwasi.wire.messages.types import RuntimeInfo, RuntimeVersion
+from runwasi.wire.messages.well_known import Any
 
 _FEATURES_TYPE = "types.containerd.io/opencontainers/runtime-spec/1/features/Features"
 

@@ -105,7 +105,7 @@ class Bootstrap:
         """Return what to print: a plain address means version 2, which every containerd understands."""
         if not self.valid:
             return address.encode()
-        from runwasi.proto.bootstrap import BootstrapResult
+        from runwasi.wire.messages.bootstrap import BootstrapResult
 
         return BootstrapResult(version=3, address=address, protocol="ttrpc").encode()
 
@@ -116,9 +116,9 @@ def _bootstrap(flags: Flags) -> Bootstrap:
     data = _read_stdin()
     if not data:
         return bootstrap
-    from runwasi.proto.bootstrap import BootstrapParams
-    from runwasi.proto.well_known import Any
-    from runwasi.proto.wire import WireError
+    from runwasi.wire.codec import WireError
+    from runwasi.wire.messages.bootstrap import BootstrapParams
+    from runwasi.wire.messages.well_known import Any
 
     try:
         params = BootstrapParams.decode(data)
@@ -140,8 +140,8 @@ def _bootstrap(flags: Flags) -> Bootstrap:
 
 def _shim_cgroup(options: object) -> str:
     """Return the cgroup that runc's options want the server in, if that is what the Any holds."""
-    from runwasi.proto.options import Options
-    from runwasi.proto.well_known import Any
+    from runwasi.wire.messages.options import Options
+    from runwasi.wire.messages.well_known import Any
 
     if not isinstance(options, Any) or options.type_url.rpartition("/")[2] != "containerd.runc.v1.Options":
         return ""

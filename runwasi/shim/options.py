@@ -8,11 +8,11 @@ same names.
 from __future__ import annotations
 
 from runwasi.executor.errors import Invalid
-from runwasi.proto.options import Options
+from runwasi.wire.messages.options import Options
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from runwasi.proto.well_known import Any
+    from runwasi.wire.messages.well_known import Any
 
 _RUNC = "containerd.runc.v1.Options"
 _GENERIC = "runtimeoptions.v1.Options"
@@ -31,7 +31,7 @@ def runtime_options(packed: Any | None) -> Options:
 
 
 def _generic(value: bytes) -> Options:
-    from runwasi.proto import runtime_options as generic  # late: CRI's way only
+    from runwasi.wire.messages import runtime_options as generic  # late: CRI's way only
 
     options = generic.Options.decode(value)
     if options.config_path:

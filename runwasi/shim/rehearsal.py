@@ -15,9 +15,16 @@ from runwasi.executor.container import delete_forced
 # What a container's own process imports late, when it has been forked: no rehearsal brings that in here.
 from runwasi.executor.steps import wasm  # noqa: F401
 from runwasi.executor.store import container_ids
-from runwasi.proto.event_forward import EVENTS_METHODS
-from runwasi.proto.options import Options
-from runwasi.proto.task import (
+from runwasi.shim import address, task_service
+from runwasi.shim.creating import Pod
+from runwasi.shim.events import Publisher, pack
+from runwasi.shim.reactor import Reactor
+from runwasi.shim.task_service import TaskService
+from runwasi.shim.ttrpc import Server
+from runwasi.shim.ttrpc_client import Client
+from runwasi.wire.messages.event_forward import EVENTS_METHODS
+from runwasi.wire.messages.options import Options
+from runwasi.wire.messages.task import (
     TASK_METHODS,
     ConnectRequest,
     CreateTaskRequest,
@@ -29,22 +36,15 @@ from runwasi.proto.task import (
     StatsRequest,
     WaitRequest,
 )
-from runwasi.proto.well_known import Empty
-from runwasi.shim import address, task_service
-from runwasi.shim.creating import Pod
-from runwasi.shim.events import Publisher, pack
-from runwasi.shim.reactor import Reactor
-from runwasi.shim.task_service import TaskService
-from runwasi.shim.ttrpc import Server
-from runwasi.shim.ttrpc_client import Client
+from runwasi.wire.messages.well_known import Empty
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from runwasi.engines.engine import Engine
-    from runwasi.proto.wire import Message
     from runwasi.shim.log import Log
+    from runwasi.wire.codec import Message
 
 _TIMES = 8  # CPython 3.11 begins to specialise a function when it has run so often
 _SECONDS = 5.0  # that one answer may take

@@ -17,7 +17,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from runwasi.proto.types import Mount
+    from runwasi.wire.messages.types import Mount
 
 _FLAGS = {
     "ro": mounts.MS_RDONLY,

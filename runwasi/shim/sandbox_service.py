@@ -13,21 +13,21 @@ from runwasi.executor.steps.system import sysctl_path
 from runwasi.linux import process as processes
 from runwasi.oci.decode import decode
 from runwasi.oci.linux import Linux
-from runwasi.proto import pod_sandbox
-from runwasi.proto import sandbox as api
-from runwasi.proto.types import Metric, Platform
 from runwasi.shim.events import now
 from runwasi.shim.pod_process import PodNamespaces, start
+from runwasi.wire.messages import pod_sandbox
+from runwasi.wire.messages import sandbox as api
+from runwasi.wire.messages.types import Metric, Platform
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from runwasi.proto.well_known import Any, Timestamp
-    from runwasi.proto.wire import Message
     from runwasi.shim.reactor import Reactor
     from runwasi.shim.task_service import Handler
     from runwasi.shim.ttrpc import Call
+    from runwasi.wire.codec import Message
+    from runwasi.wire.messages.well_known import Any, Timestamp
 
 NAME = "containerd.runtime.sandbox.v1.Sandbox"
 

@@ -9,7 +9,6 @@ import sys
 
 from runwasi import bytecode
 from runwasi.linux import process
-from runwasi.proto.task import TASK_METHODS
 from runwasi.shim import task_service
 from runwasi.shim.creating import Pod
 from runwasi.shim.events import Publisher
@@ -20,6 +19,7 @@ from runwasi.shim.reactor import Reactor
 from runwasi.shim.spawn import LISTENER
 from runwasi.shim.task_service import TaskService
 from runwasi.shim.ttrpc import Server
+from runwasi.wire.messages.task import TASK_METHODS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -116,8 +116,10 @@ def _sandbox(
     reactor: Reactor, tasks: TaskService, shutdown: Callable[[], None]
 ) -> tuple[Methods, Mapping[str, Handler]]:
     """Make the Sandbox service for the first call of it."""
-    from runwasi.proto.sandbox import SANDBOX_METHODS  # late: containerd 2 only, and only if configured
     from runwasi.shim.sandbox_service import SandboxService
+    from runwasi.wire.messages.sandbox import (
+        SANDBOX_METHODS,  # late: containerd 2 only, and only if configured
+    )
 
     sandboxes = SandboxService(reactor, shutdown)
     tasks.kept_by(lambda: sandboxes.busy)

@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from runwasi.executor.usage import IoUsage, MemoryEntry, Stalls, Usage
-    from runwasi.proto import cgroups_v1, cgroups_v2
-    from runwasi.proto.well_known import Any
+    from runwasi.wire.messages import cgroups_v1, cgroups_v2
+    from runwasi.wire.messages.well_known import Any
 
 # Names of memory.stat in metrics of version 1; with total_ in front once more.
 _V1_MEMORY = {
@@ -58,7 +58,7 @@ def metrics(usage: Usage) -> Any:
 
 
 def _metrics_v1(usage: Usage) -> cgroups_v1.Metrics:
-    from runwasi.proto import cgroups_v1 as v1  # late: a host has one version
+    from runwasi.wire.messages import cgroups_v1 as v1  # late: a host has one version
 
     cpu = usage.cpu
     return v1.Metrics(
@@ -86,7 +86,7 @@ def _metrics_v1(usage: Usage) -> cgroups_v1.Metrics:
 
 
 def _memory_v1(usage: Usage) -> cgroups_v1.MemoryStat:
-    from runwasi.proto import cgroups_v1 as v1
+    from runwasi.wire.messages import cgroups_v1 as v1
 
     memory = usage.memory
     numbers = {ours: memory.raw.get(theirs, 0) for theirs, ours in _V1_MEMORY.items()}
@@ -109,7 +109,7 @@ def _memory_v1(usage: Usage) -> cgroups_v1.MemoryStat:
 
 
 def _blkio_v1(usage: IoUsage) -> cgroups_v1.BlkIOStat:
-    from runwasi.proto import cgroups_v1 as v1
+    from runwasi.wire.messages import cgroups_v1 as v1
 
     tables = {
         table: [
@@ -122,7 +122,7 @@ def _blkio_v1(usage: IoUsage) -> cgroups_v1.BlkIOStat:
 
 
 def _metrics_v2(usage: Usage) -> cgroups_v2.Metrics:
-    from runwasi.proto import cgroups_v2 as v2  # late: a host has one version
+    from runwasi.wire.messages import cgroups_v2 as v2  # late: a host has one version
 
     cpu = usage.cpu
     return v2.Metrics(
@@ -153,7 +153,7 @@ def _metrics_v2(usage: Usage) -> cgroups_v2.Metrics:
 
 
 def _memory_v2(usage: Usage) -> cgroups_v2.MemoryStat:
-    from runwasi.proto import cgroups_v2 as v2
+    from runwasi.wire.messages import cgroups_v2 as v2
 
     memory = usage.memory
     known = _known(v2.MemoryStat.FIELDS, memory.raw)
@@ -172,7 +172,7 @@ def _memory_v2(usage: Usage) -> cgroups_v2.MemoryStat:
 
 
 def _io_v2(usage: IoUsage) -> list[cgroups_v2.IOEntry]:
-    from runwasi.proto import cgroups_v2 as v2
+    from runwasi.wire.messages import cgroups_v2 as v2
 
     devices: dict[tuple[int, int], dict[str, int]] = {}
     for (table, op), member in _V2_IO.items():
@@ -183,7 +183,7 @@ def _io_v2(usage: IoUsage) -> list[cgroups_v2.IOEntry]:
 
 
 def _pressure(stalls: Stalls | None) -> cgroups_v2.PSIStats | None:
-    from runwasi.proto import cgroups_v2 as v2
+    from runwasi.wire.messages import cgroups_v2 as v2
 
     if stalls is None:
         return None

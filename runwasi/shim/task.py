@@ -11,9 +11,9 @@ import os
 from runwasi.executor.container import Container
 from runwasi.executor.errors import WrongStatus, describe
 from runwasi.linux import process as processes
-from runwasi.proto.events import TaskExit, TaskOOM
-from runwasi.proto.task import WaitResponse
 from runwasi.shim.events import now
+from runwasi.wire.messages.events import TaskExit, TaskOOM
+from runwasi.wire.messages.task import WaitResponse
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -23,11 +23,11 @@ if TYPE_CHECKING:
     from runwasi.executor.restore import Restoration
     from runwasi.linux.cgroups import OomWatch
     from runwasi.oci.process import Process as ProcessSpec
-    from runwasi.proto.well_known import Timestamp
-    from runwasi.proto.wire import Message
     from runwasi.shim.reactor import Reactor
     from runwasi.shim.streams import StreamPaths, Streams
     from runwasi.shim.ttrpc import Call
+    from runwasi.wire.codec import Message
+    from runwasi.wire.messages.well_known import Timestamp
 
     State = Literal["created", "running", "paused", "stopped"]
 

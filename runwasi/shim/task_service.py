@@ -12,10 +12,6 @@ from runwasi.linux import process as processes
 from runwasi.oci.decode import decode, parse_json
 from runwasi.oci.process import Process as ProcessSpec
 from runwasi.oci.record import replaced
-from runwasi.proto import events, task_types
-from runwasi.proto import task as api
-from runwasi.proto.options import ProcessDetails
-from runwasi.proto.well_known import Empty
 from runwasi.shim import codes
 from runwasi.shim.codes import RpcError
 from runwasi.shim.creating import Creating, creating_of
@@ -23,6 +19,10 @@ from runwasi.shim.events import pack
 from runwasi.shim.rootfs import unmount_rootfs
 from runwasi.shim.streams import StreamPaths, Streams
 from runwasi.shim.task import Process, Task, require
+from runwasi.wire.messages import events, task_types
+from runwasi.wire.messages import task as api
+from runwasi.wire.messages.options import ProcessDetails
+from runwasi.wire.messages.well_known import Empty
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -31,11 +31,11 @@ if TYPE_CHECKING:
 
     from runwasi.executor.container import Container
     from runwasi.executor.restore import Restoration
-    from runwasi.proto.wire import Message
     from runwasi.shim.creating import Pod
     from runwasi.shim.events import Publisher
     from runwasi.shim.log import Log
     from runwasi.shim.ttrpc import Call
+    from runwasi.wire.codec import Message
 
     Handler = Callable[[Any, Call], Message | None]
 

@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any
 
-    from runwasi.proto.status import Status
     from runwasi.shim.log import Log
     from runwasi.shim.reactor import Reactor
+    from runwasi.wire.messages.status import Status
 
 _BATCH_SECONDS = 1.0
 _MAX_BATCH = 512

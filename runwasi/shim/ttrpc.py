@@ -15,20 +15,20 @@ import os
 from _struct import Struct
 
 from runwasi.linux import sockets
-from runwasi.proto.ttrpc import Request, Response
-from runwasi.proto.wire import WireError
 from runwasi.shim import codes
 from runwasi.shim.codes import RpcError
 from runwasi.shim.reactor import BROKEN, READABLE, WRITABLE, read_available, write_available
+from runwasi.wire.codec import WireError
+from runwasi.wire.messages.ttrpc import Request, Response
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from runwasi.proto.status import Status
-    from runwasi.proto.wire import Message
     from runwasi.shim.reactor import Reactor, Timer
     from runwasi.shim.tracing import Span, Tracer
+    from runwasi.wire.codec import Message
+    from runwasi.wire.messages.status import Status
 
     Handler = Callable[[Message, "Call"], Message | None]
     Methods = Mapping[str, tuple[type[Message], type[Message]]]

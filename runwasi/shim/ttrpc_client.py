@@ -5,18 +5,18 @@ from __future__ import annotations
 import _socket
 import os
 
-from runwasi.proto.ttrpc import KeyValue, Request
-from runwasi.proto.wire import WireError
 from runwasi.shim.codes import RpcError
 from runwasi.shim.reactor import READABLE, read_available
 from runwasi.shim.ttrpc import REQUEST, RESPONSE, Frames, Sender, frame, status_of_response
+from runwasi.wire.codec import WireError
+from runwasi.wire.messages.ttrpc import KeyValue, Request
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from runwasi.proto.wire import Message
     from runwasi.shim.reactor import Reactor, Timer
+    from runwasi.wire.codec import Message
 
     Done = Callable[[Exception | None], None]
 

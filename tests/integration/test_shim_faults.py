@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from runwasi.linux.process import process_state
-from runwasi.proto.options import Options
-from runwasi.proto.task import DeleteResponse
-from runwasi.proto.types import Mount, RuntimeInfo
-from runwasi.proto.well_known import Any
+from runwasi.wire.messages.options import Options
+from runwasi.wire.messages.task import DeleteResponse
+from runwasi.wire.messages.types import Mount, RuntimeInfo
+from runwasi.wire.messages.well_known import Any
 from tests.support.shim import PROGRAMS, EventSink, RunningShim, Shim, running
 from tests.support.ttrpc import CallError, Peer, task_service
 

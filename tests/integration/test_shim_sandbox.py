@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from runwasi.proto import pod_sandbox
-from runwasi.proto.sandbox import SANDBOX_METHODS
-from runwasi.proto.well_known import Any
 from runwasi.shim import codes
+from runwasi.wire.messages import pod_sandbox
+from runwasi.wire.messages.sandbox import SANDBOX_METHODS
+from runwasi.wire.messages.well_known import Any
 from tests.support.shim import EventSink, RunningShim, Shim, running
 from tests.support.ttrpc import CallError, Methods
 

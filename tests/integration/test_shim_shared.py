@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from runwasi.proto import task_types
+from runwasi.wire.messages import task_types
 from tests.support.places import BIN
 from tests.support.shim import EventSink, Shim, running
 from tests.support.ttrpc import Peer, task_service

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from runwasi.proto.sandbox import SANDBOX_METHODS
 from runwasi.shim import codes
+from runwasi.wire.messages.sandbox import SANDBOX_METHODS
 from tests.support.detached import wait_for_exit
 from tests.support.shim import RunningShim, Shim, running
 from tests.support.ttrpc import CallError, Methods, Peer, task_service

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from runwasi.proto.task import ConnectRequest
-from runwasi.proto.ttrpc import KeyValue, Request
+from runwasi.wire.messages.task import ConnectRequest
+from runwasi.wire.messages.ttrpc import KeyValue, Request
 from tests.support.shim import Shim, running
 
 if TYPE_CHECKING:

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from runwasi.proto import task_types
-from runwasi.proto.cgroups_v1 import Metrics as MetricsV1
-from runwasi.proto.cgroups_v2 import Metrics as MetricsV2
-from runwasi.proto.options import ProcessDetails
-from runwasi.proto.well_known import Any as Packed
 from runwasi.shim import codes
+from runwasi.wire.messages import task_types
+from runwasi.wire.messages.cgroups_v1 import Metrics as MetricsV1
+from runwasi.wire.messages.cgroups_v2 import Metrics as MetricsV2
+from runwasi.wire.messages.options import ProcessDetails
+from runwasi.wire.messages.well_known import Any as Packed
 from tests.support.detached import wait_for_exit
 from tests.support.shim import EventSink, RunningShim, Shim, running
 from tests.support.ttrpc import CallError, task_service

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from runwasi.proto import task_types
-from runwasi.proto.options import CheckpointOptions
-from runwasi.proto.well_known import Any
+from runwasi.wire.messages import task_types
+from runwasi.wire.messages.options import CheckpointOptions
+from runwasi.wire.messages.well_known import Any
 from tests.support.shim import Shim, running
 from tests.support.ttrpc import CallError
 

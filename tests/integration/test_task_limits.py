@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from runwasi.proto.types import Mount
+from runwasi.wire.messages.types import Mount
 from tests.support.bundle import Bundle
 from tests.support.shim import EventSink, Shim, running
 

@@ -10,11 +10,11 @@ import subprocess
 import threading
 from typing import TYPE_CHECKING, NamedTuple
 
-from runwasi.proto import events as event_types
-from runwasi.proto.bootstrap import BootstrapParams, BootstrapResult
-from runwasi.proto.event_forward import ForwardRequest
-from runwasi.proto.ttrpc import Request, Response
 from runwasi.shim.ttrpc import RESPONSE, Frames, frame
+from runwasi.wire.messages import events as event_types
+from runwasi.wire.messages.bootstrap import BootstrapParams, BootstrapResult
+from runwasi.wire.messages.event_forward import ForwardRequest
+from runwasi.wire.messages.ttrpc import Request, Response
 from tests.support.places import BIN
 from tests.support.ttrpc import CallError, Methods, Peer, task_service
 

@@ -6,15 +6,15 @@ import socket
 import struct
 from typing import TYPE_CHECKING, cast
 
-from runwasi.proto.task import TASK_METHODS
-from runwasi.proto.ttrpc import Request, Response
+from runwasi.wire.messages.task import TASK_METHODS
+from runwasi.wire.messages.ttrpc import Request, Response
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
     from typing import Any, Self
 
-    from runwasi.proto.wire import Message
+    from runwasi.wire.codec import Message
 
 _HEADER = struct.Struct(">IIBB")
 

@@ -24,7 +24,7 @@ from runwasi.oci.image import (
     WASM_CONFIG_TYPE,
     WASM_TYPE,
 )
-from runwasi.proto.types import Descriptor
+from runwasi.wire.messages.types import Descriptor
 from tests.support.zstd_frames import stored_as_zstd
 
 NAME = "localhost/image:latest"

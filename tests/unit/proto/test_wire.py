@@ -15,8 +15,8 @@ from grpc_tools import protoc
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from runwasi.proto import bootstrap, cgroups_v2, task, ttrpc, types, well_known
-from runwasi.proto.wire import BOOL, BYTES, DOUBLE, INT, INT32, STRING, UINT, Message, WireError
+from runwasi.wire.codec import BOOL, BYTES, DOUBLE, INT, INT32, STRING, UINT, Message, WireError
+from runwasi.wire.messages import bootstrap, cgroups_v2, task, ttrpc, types, well_known
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -56,7 +56,7 @@ def google_class(tmp_path_factory: pytest.TempPathFactory) -> Callable[[type[Mes
 def message_classes() -> list[type[Message]]:
     found: list[type[Message]] = []
     for name in [*MODULES, "well_known"]:
-        module = importlib.import_module(f"runwasi.proto.{name}")
+        module = importlib.import_module(f"runwasi.wire.messages.{name}")
         found += [
             value
             for value in vars(module).values()
@@ -147,7 +147,7 @@ def test_a_present_but_empty_message_is_told_from_an_absent_one() -> None:
 
 
 def test_packed_and_unpacked_numbers_read_alike() -> None:
-    from runwasi.proto.cgroups_v1 import CPUUsage
+    from runwasi.wire.messages.cgroups_v1 import CPUUsage
 
     assert CPUUsage.decode(b"\x22\x02\x01\x02").per_cpu == [1, 2]
     assert CPUUsage.decode(b"\x20\x01\x20\x02").per_cpu == [1, 2]

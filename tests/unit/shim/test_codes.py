@@ -6,8 +6,8 @@ import pytest
 
 from runwasi.executor.errors import AlreadyExists, ContainerError, Invalid, NotFound, WrongStatus
 from runwasi.oci.decode import SpecError
-from runwasi.proto.wire import WireError
 from runwasi.shim.codes import RpcError, is_expected, status_of
+from runwasi.wire.codec import WireError
 
 
 @pytest.mark.parametrize(

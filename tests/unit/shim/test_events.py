@@ -7,17 +7,17 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from runwasi.proto.events import TaskCreate, TaskExit, TaskOOM, TaskStart
 from runwasi.shim import events
 from runwasi.shim.codes import RpcError
 from runwasi.shim.events import Publisher, pack
 from runwasi.shim.log import Log
 from runwasi.shim.reactor import Reactor
+from runwasi.wire.messages.events import TaskCreate, TaskExit, TaskOOM, TaskStart
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from runwasi.proto.event_forward import ForwardRequest
+    from runwasi.wire.messages.event_forward import ForwardRequest
 
     Done = Callable[[Exception | None], None]
 

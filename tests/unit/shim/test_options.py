@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from runwasi.executor.errors import Invalid
-from runwasi.proto import runtime_options as generic
-from runwasi.proto.options import Options
-from runwasi.proto.well_known import Any
 from runwasi.shim.options import runtime_options
+from runwasi.wire.messages import runtime_options as generic
+from runwasi.wire.messages.options import Options
+from runwasi.wire.messages.well_known import Any
 
 if TYPE_CHECKING:
     from pathlib import Path

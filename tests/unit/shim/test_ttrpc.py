@@ -15,7 +15,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from runwasi.linux import sockets
-from runwasi.proto.task import (
+from runwasi.shim import codes
+from runwasi.shim.codes import RpcError
+from runwasi.shim.reactor import Reactor
+from runwasi.shim.ttrpc import MAX_LENGTH, REQUEST, Call, Frames, Server, frame
+from runwasi.wire.messages.task import (
     TASK_METHODS,
     ConnectRequest,
     ConnectResponse,
@@ -24,18 +28,14 @@ from runwasi.proto.task import (
     WaitRequest,
     WaitResponse,
 )
-from runwasi.proto.ttrpc import Request, Response
-from runwasi.proto.well_known import Empty
-from runwasi.shim import codes
-from runwasi.shim.codes import RpcError
-from runwasi.shim.reactor import Reactor
-from runwasi.shim.ttrpc import MAX_LENGTH, REQUEST, Call, Frames, Server, frame
+from runwasi.wire.messages.ttrpc import Request, Response
+from runwasi.wire.messages.well_known import Empty
 from tests.support.ttrpc import CallError, Peer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from runwasi.proto.wire import Message
+    from runwasi.wire.codec import Message
 
 SERVICE = "containerd.task.v2.Task"
 

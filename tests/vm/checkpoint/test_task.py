@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from runwasi.proto import task_types
-from runwasi.proto.options import CheckpointOptions
-from runwasi.proto.well_known import Any
+from runwasi.wire.messages import task_types
+from runwasi.wire.messages.options import CheckpointOptions
+from runwasi.wire.messages.well_known import Any
 from tests.support.bundle import make_bundle
 from tests.support.containerd import HOSTS, WASMTIME, Containerd, running_containerd
 from tests.support.oci_image import busybox_layer, write_image

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from runwasi.proto.types import Envelope
-from runwasi.proto.well_known import Empty
-from runwasi.proto.wire import Message
+from runwasi.wire.messages.types import Envelope
+from runwasi.wire.messages.well_known import Empty
+from runwasi.wire.codec import Message
 
 
 class ForwardRequest(Message):

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from runwasi.proto.task_types import ProcessInfo
-from runwasi.proto.types import Mount
-from runwasi.proto.well_known import Any
-from runwasi.proto.well_known import Empty
-from runwasi.proto.well_known import Timestamp
-from runwasi.proto.wire import BOOL, EMPTY_MAP, INT32, STRING, UINT, Message
+from runwasi.wire.messages.task_types import ProcessInfo
+from runwasi.wire.messages.types import Mount
+from runwasi.wire.messages.well_known import Any
+from runwasi.wire.messages.well_known import Empty
+from runwasi.wire.messages.well_known import Timestamp
+from runwasi.wire.codec import BOOL, EMPTY_MAP, INT32, STRING, UINT, Message
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

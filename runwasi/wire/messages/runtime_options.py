@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from runwasi.proto.wire import BYTES, STRING, Message
+from runwasi.wire.codec import BYTES, STRING, Message
 
 
 class Options(Message):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from runwasi.proto.wire import EMPTY_MAP, INT32, STRING, Message
+from runwasi.wire.codec import EMPTY_MAP, INT32, STRING, Message
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from runwasi.proto.well_known import Empty
-from runwasi.proto.well_known import Timestamp
-from runwasi.proto.wire import BOOL, EMPTY_MAP, STRING, Message
+from runwasi.wire.messages.well_known import Empty
+from runwasi.wire.messages.well_known import Timestamp
+from runwasi.wire.codec import BOOL, EMPTY_MAP, STRING, Message
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

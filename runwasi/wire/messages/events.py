@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from runwasi.proto.types import Mount
-from runwasi.proto.well_known import Timestamp
-from runwasi.proto.wire import BOOL, STRING, UINT, Message
+from runwasi.wire.messages.types import Mount
+from runwasi.wire.messages.well_known import Timestamp
+from runwasi.wire.codec import BOOL, STRING, UINT, Message
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

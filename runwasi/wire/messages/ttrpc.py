@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from runwasi.proto.status import Status
-from runwasi.proto.wire import BYTES, INT, STRING, Message
+from runwasi.wire.messages.status import Status
+from runwasi.wire.codec import BYTES, INT, STRING, Message
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

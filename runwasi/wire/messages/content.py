@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from runwasi.proto.well_known import Empty
-from runwasi.proto.well_known import FieldMask
-from runwasi.proto.well_known import Timestamp
-from runwasi.proto.wire import BYTES, EMPTY_MAP, INT, INT32, STRING, Message
+from runwasi.wire.messages.well_known import Empty
+from runwasi.wire.messages.well_known import FieldMask
+from runwasi.wire.messages.well_known import Timestamp
+from runwasi.wire.codec import BYTES, EMPTY_MAP, INT, INT32, STRING, Message
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from runwasi.proto.wire import BYTES, INT, INT32, STRING, Message
+from runwasi.wire.codec import BYTES, INT, INT32, STRING, Message
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

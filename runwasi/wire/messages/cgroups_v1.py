@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from runwasi.proto.wire import STRING, UINT, Message
+from runwasi.wire.codec import STRING, UINT, Message
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

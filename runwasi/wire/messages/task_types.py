@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from runwasi.proto.well_known import Any
-from runwasi.proto.wire import UINT, Message
+from runwasi.wire.messages.well_known import Any
+from runwasi.wire.codec import UINT, Message
 
 # containerd.v1.types.Status
 UNKNOWN = 0

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from runwasi.proto.well_known import Any
-from runwasi.proto.wire import INT32, STRING, Message
+from runwasi.wire.messages.well_known import Any
+from runwasi.wire.codec import INT32, STRING, Message
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

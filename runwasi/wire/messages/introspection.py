@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from runwasi.proto.wire import EMPTY_MAP, STRING, Message
+from runwasi.wire.codec import EMPTY_MAP, STRING, Message
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

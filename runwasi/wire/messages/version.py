@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from runwasi.proto.well_known import Empty
-from runwasi.proto.wire import STRING, Message
+from runwasi.wire.messages.well_known import Empty
+from runwasi.wire.codec import STRING, Message
 
 
 class VersionResponse(Message):

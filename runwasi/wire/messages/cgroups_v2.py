@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from runwasi.proto.wire import DOUBLE, STRING, UINT, Message
+from runwasi.wire.codec import DOUBLE, STRING, UINT, Message
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
