@@ -2,7 +2,7 @@
 
 A pip console script spends 15 to 20 ms before its first line of ours: site.py, .pth files, the package
 metadata. These start the interpreter with -I -S and add the one folder they need, which takes 7 ms. Installed
-ones read their modules from packs, see runwasi/bytecode.py; those of a work tree must see its files change.
+ones read their modules from packs, see runwasi/startup/packs.py; those of a work tree must see its files change.
 
     launchers.py pack   --into FOLDER --path FOLDER
     launchers.py write  --python /usr/bin/python3.11 --bin FOLDER --path FOLDER [--path FOLDER ...] [--packs FOLDER]
@@ -69,7 +69,7 @@ PACKS = {
 _PACK = """\
 import sys
 sys.path.append(sys.argv[1])
-from runwasi.bytecode import pack
+from runwasi.startup.packs import pack
 sys.stdout.buffer.write(pack(sys.argv[2:]))"""
 
 
@@ -128,7 +128,7 @@ def write(bin_folder: str, python: str, folders: list[str], packs: str) -> None:
 
 def _prelude(pack: str) -> str:
     sys.path.append(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-    from runwasi.bytecode import prelude  # late: from the work tree that this file is in
+    from runwasi.startup.packs import prelude  # late: from the work tree that this file is in
 
     return prelude(pack)
 

@@ -10,8 +10,8 @@ from __future__ import annotations
 import os
 from stat import S_ISLNK
 
-from runwasi.linux.foreign import c_uint64
 from runwasi.linux.libc import SYS_OPENAT2, check, syscall
+from runwasi.startup.thin_ctypes import c_uint64
 
 # linux/openat2.h
 RESOLVE_NO_MAGICLINKS = 0x02

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from runwasi.linux.foreign import c_uint32
 from runwasi.linux.libc import SYS_CAPGET, SYS_CAPSET, check, libc, syscall
+from runwasi.startup.thin_ctypes import c_uint32
 
 CAPABILITIES = {
     name: number

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from errno import ENODEV
 
-from runwasi.linux.foreign import c_long
 from runwasi.linux.libc import check, libc
+from runwasi.startup.thin_ctypes import c_long
 
 # linux/magic.h
 DEVPTS_SUPER_MAGIC = 0x1CD1

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 
-from runwasi.linux.foreign import c_char_p, c_int, c_uint32
 from runwasi.linux.libc import check, libc
+from runwasi.startup.thin_ctypes import c_char_p, c_int, c_uint32
 
 # linux/inotify.h
 IN_MODIFY = 0x2

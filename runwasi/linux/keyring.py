@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 
-from runwasi.linux.foreign import create_string_buffer
 from runwasi.linux.libc import SYS_KEYCTL, check, syscall
+from runwasi.startup.thin_ctypes import create_string_buffer
 
 # linux/keyctl.h
 _JOIN_SESSION_KEYRING = 1

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 
-from runwasi.linux.foreign import CDLL, c_char_p, c_int, c_long, c_ulong, c_void_p, get_errno
+from runwasi.startup.thin_ctypes import CDLL, c_char_p, c_int, c_long, c_ulong, c_void_p, get_errno
 
 _ENOSYS = 38
 

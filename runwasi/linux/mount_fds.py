@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 from errno import EINVAL
 
-from runwasi.linux.foreign import c_uint64, get_errno, sizeof
 from runwasi.linux.libc import (
     SYS_FSCONFIG,
     SYS_FSMOUNT,
@@ -22,6 +21,7 @@ from runwasi.linux.libc import (
     failure,
     syscall,
 )
+from runwasi.startup.thin_ctypes import c_uint64, get_errno, sizeof
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

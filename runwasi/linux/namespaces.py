@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 from fcntl import ioctl
 
-from runwasi.linux.foreign import get_errno
 from runwasi.linux.libc import check, failure, libc
 from runwasi.linux.mounts import MS_REC, MS_SLAVE, mount
+from runwasi.startup.thin_ctypes import get_errno
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -5,16 +5,6 @@ from __future__ import annotations
 import os
 from _struct import pack
 
-from runwasi.linux.foreign import (
-    PyDLL,
-    addressof,
-    byref,
-    c_int,
-    c_long,
-    c_void_p,
-    get_errno,
-    pythonapi,
-)
 from runwasi.linux.libc import (
     SYS_CLONE3,
     SYS_CLOSE_RANGE,
@@ -23,6 +13,16 @@ from runwasi.linux.libc import (
     check,
     libc,
     syscall,
+)
+from runwasi.startup.thin_ctypes import (
+    PyDLL,
+    addressof,
+    byref,
+    c_int,
+    c_long,
+    c_void_p,
+    get_errno,
+    pythonapi,
 )
 
 TYPE_CHECKING = False

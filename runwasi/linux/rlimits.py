@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from runwasi.linux.foreign import c_uint64
 from runwasi.linux.libc import check, libc
+from runwasi.startup.thin_ctypes import c_uint64
 
 RLIMITS = {
     "RLIMIT_CPU": 0,

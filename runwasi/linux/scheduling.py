@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 from _struct import Struct
 
-from runwasi.linux.foreign import create_string_buffer
 from runwasi.linux.libc import (
     SYS_IOPRIO_SET,
     SYS_PERSONALITY,
@@ -17,6 +16,7 @@ from runwasi.linux.libc import (
     check,
     syscall,
 )
+from runwasi.startup.thin_ctypes import create_string_buffer
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -10,7 +10,8 @@ import os
 from _struct import pack
 from errno import EINVAL, ENOENT, ENOSYS
 
-from runwasi.linux.foreign import (
+from runwasi.linux.libc import SYS_SECCOMP, check, failure, syscall
+from runwasi.startup.thin_ctypes import (
     CDLL,
     addressof,
     c_char_p,
@@ -20,7 +21,6 @@ from runwasi.linux.foreign import (
     c_void_p,
     create_string_buffer,
 )
-from runwasi.linux.libc import SYS_SECCOMP, check, failure, syscall
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -12,7 +12,6 @@ import gc
 import os
 import sys
 
-from runwasi import bytecode
 from runwasi.engines import registry
 from runwasi.engines.engine import EngineMissing
 from runwasi.linux import process, sockets
@@ -24,6 +23,7 @@ from runwasi.shim.log import Log
 from runwasi.shim.main import print_version
 from runwasi.shim.orphans import Orphans
 from runwasi.shim.reactor import Reactor
+from runwasi.startup import packs
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ class Daemon:
         self._reactor.watch(self._listener, self._accept)
         Orphans(self._reactor, {_signal.SIGTERM: self._end, _signal.SIGINT: self._end})
         rehearsal.rehearse(self._engine, f"{self._address}.rehearsal", self._log)
-        bytecode.forget()
+        packs.forget()
         gc.collect()
         self._holes = holes.fill()
         gc.freeze()

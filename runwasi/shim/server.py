@@ -7,7 +7,6 @@ import gc
 import os
 import sys
 
-from runwasi import bytecode
 from runwasi.linux import process
 from runwasi.shim import task_service
 from runwasi.shim.creating import Pod
@@ -19,6 +18,7 @@ from runwasi.shim.reactor import Reactor
 from runwasi.shim.spawn import LISTENER
 from runwasi.shim.task_service import TaskService
 from runwasi.shim.ttrpc import Server
+from runwasi.startup import packs
 from runwasi.wire.messages.task import TASK_METHODS
 
 TYPE_CHECKING = False
@@ -102,7 +102,7 @@ def _tracing_is_wanted() -> bool:
 def _come_to_rest(title: str) -> None:
     """Do what the first container should not wait for."""
     process.set_title(title)
-    bytecode.forget()
+    packs.forget()
 
 
 def _title(engine: str, flags: Flags) -> str:

@@ -85,7 +85,7 @@ def command(module: str, function: str, engine: str | Engine, arguments: list[st
 
     The arguments after the code read like a shim's own, for whoever looks at ps.
     """
-    from runwasi.bytecode import prelude_of  # late: a shim's delete starts nothing
+    from runwasi.startup.packs import prelude_of  # late: a shim's delete starts nothing
 
     code = _CODE.format(
         path=sys.path,

@@ -6,10 +6,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-from runwasi.bytecode import prelude
+from runwasi.startup.packs import prelude
 
 _ROOT = Path(__file__).parents[2]
-_PACK = "from runwasi.bytecode import pack; sys.stdout.buffer.write(pack(['runwasi.oci.state']))"
+_PACK = "from runwasi.startup.packs import pack; sys.stdout.buffer.write(pack(['runwasi.oci.state']))"
 
 
 def _python(code: str, *path: Path) -> bytes:
@@ -41,7 +41,7 @@ def test_a_traceback_names_the_file_that_was_packed(tmp_path: Path) -> None:
 
 
 def test_a_program_started_from_a_packed_one_reads_a_pack_beside_it(tmp_path: Path) -> None:
-    code = "from runwasi.bytecode import prelude_of; print(prelude_of('server'), end='')"
+    code = "from runwasi.startup.packs import prelude_of; print(prelude_of('server'), end='')"
     assert _python(_packed(tmp_path) + code).decode() == prelude(f"{tmp_path}/server")
     assert _python(code, _ROOT) == b""
 
@@ -49,10 +49,10 @@ def test_a_program_started_from_a_packed_one_reads_a_pack_beside_it(tmp_path: Pa
 def test_a_forgotten_pack_frees_its_memory_and_modules_come_from_their_folder(tmp_path: Path) -> None:
     code = """
 import weakref
-from runwasi import bytecode
+from runwasi.startup import packs
 from runwasi.oci import record
 (part,) = map(weakref.ref, record.__spec__.loader._read.values())
-bytecode.forget()
+packs.forget()
 from runwasi.oci import encode
 print(part(), encode.__spec__.origin)
 """

@@ -20,7 +20,6 @@ from _signal import (  # type: ignore[import-not-found]  # the module signal add
     signal,
 )
 
-from runwasi import bytecode
 from runwasi.executor import hooks, workload
 from runwasi.executor.errors import ContainerError
 from runwasi.executor.protocol import CREATE_RUNTIME, READY, Channel
@@ -28,6 +27,7 @@ from runwasi.executor.steps.identity import complete_env
 from runwasi.linux import process, rlimits, sockets
 from runwasi.oci.record import replaced
 from runwasi.oci.state import State
+from runwasi.startup import packs
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -97,7 +97,7 @@ def import_no_more(_ctx: ChildContext) -> None:
     Python itself imports late, such as the codec of a name that is looked up. What is in memory still comes.
     """
     sys.meta_path.remove(PathFinder)
-    bytecode.forget()
+    packs.forget()
 
 
 def choose_workload(ctx: ChildContext) -> None:

@@ -9,8 +9,8 @@ import os
 from _struct import calcsize, pack, unpack_from
 from errno import EINVAL, ENOENT
 
-from runwasi.linux.foreign import addressof, create_string_buffer
 from runwasi.linux.libc import SYS_BPF, check, syscall
+from runwasi.startup.thin_ctypes import addressof, create_string_buffer
 
 BPF_PROG_LOAD, BPF_PROG_ATTACH, BPF_PROG_DETACH = 5, 8, 9
 BPF_PROG_GET_FD_BY_ID, BPF_PROG_QUERY = 13, 16

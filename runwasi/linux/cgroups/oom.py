@@ -8,8 +8,8 @@ import os
 from errno import EAGAIN
 
 from runwasi.linux.cgroups import tree
-from runwasi.linux.foreign import c_char_p, c_int, c_uint32
 from runwasi.linux.libc import check, libc
+from runwasi.startup.thin_ctypes import c_char_p, c_int, c_uint32
 
 IN_MODIFY = 0x2
 IN_NONBLOCK = os.O_NONBLOCK

@@ -13,10 +13,10 @@ _CODE = """
 import sys
 sys.path += [{root!r}, {folder!r}]
 import fractions
-from runwasi import bytecode
+from runwasi.startup import packs
 from runwasi.executor.steps.launch import import_no_more
 open({folder!r} + "/pack", "wb").write(b"?")
-bytecode.install({folder!r} + "/pack", {{"runwasi.theirs": ("", 0, 0, 1)}}, ((("runwasi.theirs",), 1, 1),))
+packs.install({folder!r} + "/pack", {{"runwasi.theirs": ("", 0, 0, 1)}}, ((("runwasi.theirs",), 1, 1),))
 import_no_more(None)
 import fractions, _signal
 for name in ("theirs", "encodings.theirs", "runwasi.theirs"):

@@ -39,7 +39,7 @@ _PRELUDE = """\
 import marshal, sys
 with open({path!r}, "rb", 0) as file:
     code, *directory = marshal.loads(file.read({head}))
-bytecode = sys.modules["runwasi.bytecode"] = type(sys)("runwasi.bytecode")
+bytecode = sys.modules["runwasi.startup.packs"] = type(sys)("runwasi.startup.packs")
 exec(code, bytecode.__dict__)
 bytecode.install({path!r}, *directory)
 """
