@@ -15,7 +15,7 @@ import uuid
 from collections.abc import Sequence
 from pathlib import Path
 
-from runwasi.cli.image import tar_builder_main
+from runwasi.cli.image_command import tar_builder_main
 from tests.support import leaks
 from tests.support.containerd import HOSTS, RUNC, WASMTIME, Containerd, running_containerd
 from tests.support.folders import remove_folder

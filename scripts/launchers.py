@@ -39,7 +39,7 @@ _LATE = (
     "runwasi.executor.outside",
     "runwasi.executor.limits_v1",
     "runwasi.executor.limits_v2",
-    "runwasi.linux.cgroups.devices",
+    "runwasi.linux.cgroups.device_rules",
     "runwasi.linux.cgroups.v1",
     "runwasi.linux.cgroups.v2",
     "runwasi.linux.network",
@@ -52,7 +52,7 @@ PACKS = {
         "runwasi.cli.main",
         "runwasi.cli.run",
         "runwasi.cli.lifecycle",
-        "runwasi.cli.exec",
+        "runwasi.cli.exec_command",
         "runwasi.cli.inspect",
         *_LATE,
     ),
@@ -87,7 +87,7 @@ def programs() -> dict[str, Program]:
     """Return every program by its name."""
     table = {
         "runwasi": Program("runwasi.cli.main", "main", pack="cli"),
-        "oci-tar-builder": Program("runwasi.cli.image", "tar_builder_main"),
+        "oci-tar-builder": Program("runwasi.cli.image_command", "tar_builder_main"),
     }
     for engine in ENGINES:
         quoted = f'"{engine}"'

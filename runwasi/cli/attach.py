@@ -6,13 +6,13 @@ import _signal  # type: ignore[import-not-found]  # the C half; `signal` costs 3
 import os
 import select
 
-from runwasi.linux.process import pidfd_send_signal, reap
+from runwasi.linux.processes import pidfd_send_signal, reap
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from runwasi.cli.console import Console
+    from runwasi.cli.console_relay import Console
     from runwasi.cli.notify import Relay
-    from runwasi.cli.signals import Caught
+    from runwasi.cli.signal_forwarding import Caught
 
 
 def follow(

@@ -16,7 +16,7 @@ from runwasi.cli.bundles import (
     preserved_fds,
 )
 from runwasi.cli.options import FLAG, Command, Option, UsageError
-from runwasi.cli.signals import signal_number
+from runwasi.cli.signal_forwarding import signal_number
 from runwasi.executor.container import Container, delete_forced
 from runwasi.executor.errors import HOOK, ContainerError, WrongStatus
 from runwasi.executor.store import container_ids

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import sys
 
-from runwasi.cli.log import Log
+from runwasi.cli.log_file import Log
 from runwasi.cli.options import UsageError, check_arguments, parse
 from runwasi.cli.settings import OPTIONS, Settings
-from runwasi.cli.signals import Interrupted
+from runwasi.cli.signal_forwarding import Interrupted
 from runwasi.executor.errors import ContainerError, describe
 from runwasi.oci.decode import SpecError
 
@@ -20,26 +20,26 @@ if TYPE_CHECKING:
 # Command -> the module that has it in its COMMANDS, and what it does in a few words. A module is imported
 # when its command is called, so that a container's start pays for none of the others.
 _COMMANDS = {
-    "checkpoint": ("checkpoint", "save a running container to files, through criu"),
-    "compile": ("compile", "compile modules for this node before their first start"),
+    "checkpoint": ("checkpoint_commands", "save a running container to files, through criu"),
+    "compile": ("compile_command", "compile modules for this node before their first start"),
     "completion": ("completion", "print a completion script for bash, zsh or fish"),
     "create": ("lifecycle", "create a container from a bundle; start then runs its program"),
     "delete": ("lifecycle", "remove a container and all that was made for it"),
-    "events": ("events", "show what a container uses, and when it runs out of memory"),
-    "exec": ("exec", "run another program in a running container"),
-    "features": ("features", "show what this runtime can do, as JSON"),
-    "image": ("image", "build and look into images of WebAssembly and of root file systems"),
+    "events": ("events_command", "show what a container uses, and when it runs out of memory"),
+    "exec": ("exec_command", "run another program in a running container"),
+    "features": ("features_command", "show what this runtime can do, as JSON"),
+    "image": ("image_command", "build and look into images of WebAssembly and of root file systems"),
     "kill": ("lifecycle", "send a signal to a container's first process (default: SIGTERM)"),
     "list": ("inspect", "list the containers below the state root"),
-    "pause": ("resources", "suspend all processes of a container"),
+    "pause": ("resource_commands", "suspend all processes of a container"),
     "ps": ("inspect", "list the processes of a container"),
-    "restore": ("checkpoint", "bring a container back from a checkpoint"),
-    "resume": ("resources", "let a paused container go on"),
+    "restore": ("checkpoint_commands", "bring a container back from a checkpoint"),
+    "resume": ("resource_commands", "let a paused container go on"),
     "run": ("run", "create a container, run its program and delete it afterwards"),
-    "spec": ("spec", "write a config.json to start from"),
+    "spec": ("spec_command", "write a config.json to start from"),
     "start": ("lifecycle", "run the program of a created container"),
     "state": ("inspect", "show a container's state as JSON"),
-    "update": ("resources", "change a running container's limits"),
+    "update": ("resource_commands", "change a running container's limits"),
 }
 
 

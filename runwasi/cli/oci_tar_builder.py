@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from runwasi.cli.image import tar_builder_main as main
+from runwasi.cli.image_command import tar_builder_main as main
 
 __all__ = ["main"]

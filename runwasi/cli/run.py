@@ -19,14 +19,14 @@ from runwasi.cli.bundles import (
     preserved_fds,
 )
 from runwasi.cli.options import FLAG, Command, Option
-from runwasi.cli.signals import Caught
+from runwasi.cli.signal_forwarding import Caught
 from runwasi.executor.errors import ContainerError
 from runwasi.executor.undo import Undo
-from runwasi.linux.process import set_child_subreaper
+from runwasi.linux.processes import set_child_subreaper
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from runwasi.cli.console import Console
+    from runwasi.cli.console_relay import Console
     from runwasi.cli.options import Given
     from runwasi.cli.settings import Settings
     from runwasi.executor.bundle import Bundle
@@ -74,7 +74,7 @@ def _attached(given: Given, settings: Settings, bundle: Bundle, preserved: int) 
     with Caught() as caught:
         if not bundle.process.terminal:
             return _followed(given, settings, bundle, preserved, caught, None)
-        from runwasi.cli.console import Console  # late: only for a terminal
+        from runwasi.cli.console_relay import Console  # late: only for a terminal
 
         with Console() as console:
             return _followed(given, settings, bundle, preserved, caught, console)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from runwasi.cli.log import JSON, TEXT, Log
+from runwasi.cli.log_file import JSON, TEXT, Log
 from runwasi.cli.options import FLAG, Option, UsageError
 
 TYPE_CHECKING = False

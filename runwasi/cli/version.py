@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 
 from runwasi import __version__
-from runwasi.linux.seccomp import library_version
+from runwasi.linux.seccomp_filter import library_version
 from runwasi.oci.spec import VERSION
 
 

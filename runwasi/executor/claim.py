@@ -12,7 +12,7 @@ from errno import EACCES
 from runwasi.executor.container import Container
 from runwasi.executor.errors import ContainerError, describe
 from runwasi.executor.store import CONFIG, Folder, Saved
-from runwasi.linux import cgroups, mounts, process
+from runwasi.linux import cgroups, mounts, processes
 from runwasi.oci.record import replaced
 
 TYPE_CHECKING = False
@@ -75,7 +75,7 @@ def _first_record(folder: Folder, bundle: Bundle, options: CreateOptions, cgroup
         created=_now(),
         owner=os.geteuid(),
         creator_pid=os.getpid(),
-        creator_start_time=process.start_time(os.getpid()),
+        creator_start_time=processes.start_time(os.getpid()),
         cgroup_paths=cgroup.paths(),
         systemd=options.systemd_cgroup,
         rootless=options.rootless or options.no_cgroup,

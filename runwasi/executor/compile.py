@@ -17,7 +17,7 @@ import time
 from runwasi.engines.engine import CannotHandle, EngineError
 from runwasi.engines.module_cache import UntrustedCache, cache_key
 from runwasi.engines.sniff import SNIFF_SIZE, sniff
-from runwasi.linux import capabilities, mounts, namespaces, process, rlimits
+from runwasi.linux import capabilities, mounts, namespaces, processes, rlimits
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -172,7 +172,7 @@ def _compile_confined(
     artefact = os.memfd_create("artefact", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
     complaint, complaint_end = os.pipe2(os.O_CLOEXEC)
     flags = _ISOLATION if os.geteuid() == 0 else _ISOLATION | namespaces.CLONE_NEWUSER
-    child = process.fork_into(flags)
+    child = processes.fork_into(flags)
     if child is None:
         _compile_and_exit(engine, module, artefact, complaint_end, bounds)
     os.close(complaint_end)
@@ -196,8 +196,8 @@ def _wait(pidfd: int, name: str, size: int, bounds: Bounds, announce: Callable[[
     if not ended.poll(PATIENCE_MS):
         announce(f"compiling {name} ({size / (1 << 20):.1f} MiB), once for this node")
         if not ended.poll(bounds.seconds * 1000 - PATIENCE_MS):
-            process.pidfd_send_signal(pidfd, 9)
-    return process.reap(pidfd)
+            processes.pidfd_send_signal(pidfd, 9)
+    return processes.reap(pidfd)
 
 
 def _read_complaint(fd: int) -> str:
@@ -235,7 +235,7 @@ def _compile_and_exit(
     status = 1
     try:
         os.dup2(complaint, 2)  # where a library's own last words go
-        process.close_fds_except({2, artefact})
+        processes.close_fds_except({2, artefact})
         engine.load(_kind(module))
         _confine(bounds)
         _die_with_parent()
@@ -270,14 +270,14 @@ def _confine(bounds: Bounds) -> None:
         ("RLIMIT_NOFILE", 32),
     ):
         rlimits.set_rlimit(name, limit, limit)
-    process.set_dumpable(False)
+    processes.set_dumpable(False)
     capabilities.apply_bounding(0)
     if os.geteuid() == 0:
         os.setgroups([])
         os.setresgid(NOBODY, NOBODY, NOBODY)
         os.setresuid(NOBODY, NOBODY, NOBODY)
     capabilities.apply(capabilities.CapSets(0, 0, 0, 0, 0))
-    process.set_no_new_privs()
+    processes.set_no_new_privs()
 
 
 def _die_with_parent() -> None:
@@ -285,7 +285,7 @@ def _die_with_parent() -> None:
 
     Comes after the change of user, which the kernel takes as a reason to forget it.
     """
-    process.set_pdeathsig(9)
+    processes.set_pdeathsig(9)
     listener = select.poll()
     listener.register(2, 0)
     if listener.poll(0):

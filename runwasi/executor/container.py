@@ -15,7 +15,7 @@ from runwasi.executor.errors import ContainerError, NotFound, WrongStatus, descr
 from runwasi.executor.protocol import FAILED, LISTENER, PROCEED, Channel, failure_from
 from runwasi.executor.status import require
 from runwasi.executor.store import CONFIG, GATE, STATE, Damaged, Folder, Saved
-from runwasi.linux import cgroups, process, sockets
+from runwasi.linux import cgroups, processes, sockets
 from runwasi.oci.decode import SpecError
 from runwasi.oci.spec import loads
 from runwasi.oci.state import ContainerProcessState, State
@@ -205,7 +205,7 @@ class Container:
         """Return the pidfd of its first process, opening it when needed. Raises WrongStatus once that is gone."""
         if self.pidfd < 0:
             try:
-                self.pidfd = process.pidfd_open(self.saved.pid)
+                self.pidfd = processes.pidfd_open(self.saved.pid)
             except OSError as error:
                 if error.errno not in (EINVAL, ESRCH):
                     raise
@@ -237,7 +237,7 @@ class Container:
         else:
             require("kill", self.id, status)
             try:
-                process.pidfd_send_signal(self.open_pidfd(), signal_number)
+                processes.pidfd_send_signal(self.open_pidfd(), signal_number)
             except ProcessLookupError:
                 raise WrongStatus("container not running") from None
         if status == "paused" and signal_number == SIGKILL:
@@ -299,7 +299,7 @@ class Container:
 
         Raises ChildProcessError in a process that did not create it.
         """
-        return process.reap(self.open_pidfd())
+        return processes.reap(self.open_pidfd())
 
     def delete(self, *, force: bool = False) -> None:
         """Remove what was made for it and run its poststop hooks; with force kill it first.
@@ -324,7 +324,7 @@ class Container:
             return
         try:
             pidfd = self.open_pidfd()
-            process.pidfd_send_signal(pidfd, SIGKILL)
+            processes.pidfd_send_signal(pidfd, SIGKILL)
         except (WrongStatus, ProcessLookupError):
             return
         self.cgroup.kill()
@@ -387,7 +387,7 @@ def _has_ended(pidfd: int, seconds: float) -> bool:
 def _lives(pid: int, start_time: int) -> bool:
     """Say whether the process of that pid and start time runs; a zombie does not."""
     try:
-        return process.start_time(pid) == start_time and process.process_state(pid) not in ("Z", "X")
+        return processes.start_time(pid) == start_time and processes.process_state(pid) not in ("Z", "X")
     except ProcessLookupError:
         return False
 

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from runwasi.executor.protocol import Channel
     from runwasi.executor.wasm_workload import Wasm
     from runwasi.executor.workload import Native, Parent
-    from runwasi.linux.seccomp import Filter
+    from runwasi.linux.seccomp_filter import Filter
     from runwasi.oci.process import Process
     from runwasi.oci.spec import Spec
 

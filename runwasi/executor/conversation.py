@@ -23,7 +23,7 @@ from runwasi.executor.protocol import (
     Message,
     failure_from,
 )
-from runwasi.linux import process
+from runwasi.linux import processes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from runwasi.engines.engine import Engine
     from runwasi.executor.options import CreateOptions
-    from runwasi.linux.process import Child
+    from runwasi.linux.processes import Child
     from runwasi.oci.process import Process
 
 END = "end"
@@ -145,7 +145,7 @@ class Conversation:
         """Reap one; if it died without an answer, the child gets one from us."""
         self._poll.unregister(pidfd)
         del self._errands[pidfd]
-        code = process.reap(pidfd)
+        code = processes.reap(pidfd)
         os.close(pidfd)
         if code:
             self._channel.send_failure(ContainerError(f"a helper process ended with status {code}"))
@@ -170,8 +170,8 @@ def engine_of(options: CreateOptions, annotations: Mapping[str, str], process: P
 def end_child(child: Child) -> None:
     """Kill and reap a child of ours, and close its pidfd; one that is gone already is fine."""
     try:
-        process.pidfd_send_signal(child.pidfd, SIGKILL)
-        process.reap(child.pidfd)
+        processes.pidfd_send_signal(child.pidfd, SIGKILL)
+        processes.reap(child.pidfd)
     except (ProcessLookupError, ChildProcessError):
         pass
     os.close(child.pidfd)

@@ -20,7 +20,7 @@ from runwasi.executor.protocol import CREATE_RUNTIME, MAP_IDS, PRIORITIES, READY
 from runwasi.executor.spawning import Plan, open_doors, spawn
 from runwasi.executor.store import CLOSED_GATE
 from runwasi.executor.undo import Undo
-from runwasi.linux import process, sockets
+from runwasi.linux import processes, sockets
 from runwasi.linux.filesystems import open_procfs
 
 TYPE_CHECKING = False
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from runwasi.engines.engine import Engine
     from runwasi.executor.bundle import Bundle
     from runwasi.executor.options import CreateOptions
-    from runwasi.linux.process import Child
-    from runwasi.linux.seccomp import Filter
+    from runwasi.linux.processes import Child
+    from runwasi.linux.seccomp_filter import Filter
     from runwasi.oci.spec import Mount, Spec
 
 
@@ -234,7 +234,7 @@ class Creation:
 
     def _death(self) -> ContainerError:
         """Say how the child died before it was ready; it is reaped here."""
-        code = process.reap(self.container.pidfd)
+        code = processes.reap(self.container.pidfd)
         if code == 128 + SIGKILL:
             why = "it was killed; a memory limit too low for it does that ($.linux.resources.memory.limit)"
         else:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 
 from runwasi.executor.errors import ContainerError, describe
-from runwasi.linux import process, sockets
+from runwasi.linux import processes, sockets
 from runwasi.wire.messages.criu import Features, Notification, Options, Request, Response
 
 TYPE_CHECKING = False
@@ -93,7 +93,7 @@ class Service:
     def __init__(self, inherited: Iterable[int] = ()) -> None:
         program = _program()
         self._socket, theirs = sockets.socket_pair()
-        child = process.fork_into(process.CLONE_CLEAR_SIGHAND)
+        child = processes.fork_into(processes.CLONE_CLEAR_SIGHAND)
         if child is None:
             _become(program, theirs, inherited)
         os.close(theirs)
@@ -105,7 +105,7 @@ class Service:
 
     def __exit__(self, *exception: object) -> None:
         os.close(self._socket)
-        process.reap(self._pidfd)
+        processes.reap(self._pidfd)
         os.close(self._pidfd)
 
     def ask(self, request: Request, log: str = "", heard: Heard = _nothing_heard) -> Response:
@@ -158,7 +158,7 @@ def _become(program: str, socket: int, inherited: Iterable[int]) -> NoReturn:
     """Turn this child into criu; a failure is told as criu would tell its own."""
     try:
         kept = (socket, *inherited)
-        process.close_fds_except({0, 1, 2, *kept})
+        processes.close_fds_except({0, 1, 2, *kept})
         for fd in kept:
             os.set_inheritable(fd, True)
         os.execv(program, [program, "swrk", str(socket)])

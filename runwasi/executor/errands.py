@@ -14,7 +14,7 @@ from runwasi.engines.engine import CannotHandle
 from runwasi.engines.module_cache import ModuleCache, cache_key_of
 from runwasi.executor.errors import ContainerError
 from runwasi.executor.protocol import ANSWER, Channel, Message
-from runwasi.linux import process, sockets
+from runwasi.linux import processes, sockets
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from runwasi.engines.engine import Engine
     from runwasi.executor.options import CreateOptions
-    from runwasi.linux.process import Child
+    from runwasi.linux.processes import Child
 
     Answer = tuple[tuple[str, ...], tuple[int, ...]]
 
@@ -84,7 +84,7 @@ def answer_layers(channel: Channel, options: CreateOptions) -> Child:
 
 
 def _fork(channel: Channel, answer: Callable[[], Answer], fds: tuple[int, ...]) -> Child:
-    child = process.fork_into()
+    child = processes.fork_into()
     if child is None:
         _answer(channel, answer, fds)
     sockets.close_all(fds)
@@ -95,7 +95,7 @@ def _answer(channel: Channel, answer: Callable[[], Answer], fds: tuple[int, ...]
     """In the new process: whatever happens, the child that waits gets an answer."""
     try:
         set_wakeup_fd(-1)  # the creator's, closed with the rest
-        process.close_fds_except({0, 1, 2, channel.fileno(), *fds})
+        processes.close_fds_except({0, 1, 2, channel.fileno(), *fds})
         fields, descriptors = answer()
         channel.send(ANSWER, *fields, fds=descriptors)
     except BaseException as error:  # noqa: BLE001 - nothing may unwind into the server's code

@@ -28,7 +28,7 @@ from runwasi.executor.undo import Undo
 from runwasi.linux import scheduling
 from runwasi.linux.filesystems import open_procfs
 from runwasi.linux.namespaces import FLAGS
-from runwasi.linux.process import pidfd_send_signal
+from runwasi.linux.processes import pidfd_send_signal
 from runwasi.oci.record import EMPTY
 
 TYPE_CHECKING = False
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from runwasi.engines.engine import Engine
     from runwasi.executor.container import Container
     from runwasi.linux.cgroups import Cgroup
-    from runwasi.linux.process import Child
+    from runwasi.linux.processes import Child
     from runwasi.oci.process import CpuAffinity, Process
 
 

@@ -10,7 +10,7 @@ from runwasi.executor import criu
 from runwasi.executor.steps.mount_options import known_options
 from runwasi.linux.capabilities import CAPABILITIES
 from runwasi.linux.libc import SYS_SECCOMP, syscall
-from runwasi.linux.seccomp import library_version
+from runwasi.linux.seccomp_filter import library_version
 from runwasi.oci import linux, seccomp
 from runwasi.oci.decode import choices
 from runwasi.oci.features import (

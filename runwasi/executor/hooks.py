@@ -17,7 +17,7 @@ from _signal import (  # type: ignore[import-not-found]  # the module signal add
 )
 
 from runwasi.executor.errors import HOOK, ContainerError
-from runwasi.linux.process import pidfd_open, pidfd_send_signal, reap
+from runwasi.linux.processes import pidfd_open, pidfd_send_signal, reap
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from typing import TypeAlias
 
     from runwasi.linux.cgroups import Cgroup
-    from runwasi.linux.cgroups.devices import DeviceRule
+    from runwasi.linux.cgroups.device_rules import DeviceRule
     from runwasi.oci.resources import Resources
 
     Setter: TypeAlias = Callable[[Cgroup, Resources], None]
@@ -65,7 +65,7 @@ def update(cgroup: Cgroup, resources: Resources) -> None:
 
 def device_rules(resources: Resources | None) -> list[DeviceRule]:
     """Return the spec's device rules followed by those for the devices that every container has."""
-    from runwasi.linux.cgroups.devices import DeviceRule
+    from runwasi.linux.cgroups.device_rules import DeviceRule
 
     rules = [
         DeviceRule(

@@ -10,7 +10,7 @@ import os
 from runwasi.executor import limits
 from runwasi.executor.errors import asked_by
 from runwasi.executor.settle import set_oom_score_adj
-from runwasi.linux import process, scheduling
+from runwasi.linux import processes, scheduling
 from runwasi.oci.record import replaced
 
 TYPE_CHECKING = False
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from runwasi.executor.spawning import Plan
     from runwasi.executor.undo import Undo
     from runwasi.linux.idmap import IdMap
-    from runwasi.linux.process import Child
+    from runwasi.linux.processes import Child
     from runwasi.oci.linux import IdMapping, IntelRdt, Linux
 
 
@@ -33,7 +33,7 @@ def settle(
     or -1. Raises ContainerError or OSError.
     """
     linux = bundle.spec.linux
-    saved = replaced(container.saved, pid=child.pid, start_time=process.start_time(child.pid))
+    saved = replaced(container.saved, pid=child.pid, start_time=processes.start_time(child.pid))
     container.save(saved)
     container.pidfd = child.pidfd
     if plan.makes("user"):

@@ -23,7 +23,7 @@ from runwasi.executor.settle import write_pid_file
 from runwasi.executor.spawning import KINDS
 from runwasi.executor.steps.mounts import source_path
 from runwasi.executor.undo import Undo
-from runwasi.linux import namespaces, network, process, sockets
+from runwasi.linux import namespaces, network, processes, sockets
 from runwasi.linux.beneath import make_dirs, make_file
 from runwasi.linux.mounts import MS_BIND, MS_REC, mount
 from runwasi.oci.decode import SpecError, parse_json
@@ -263,7 +263,7 @@ class Restoration:
     def _note(self, pid: int) -> None:
         """Note the first process down, so that it is found whatever becomes of us."""
         container = self.container
-        container.save(replaced(container.saved, pid=pid, start_time=process.start_time(pid)))
+        container.save(replaced(container.saved, pid=pid, start_time=processes.start_time(pid)))
 
 
 def _root_of(mappings: tuple[IdMapping, ...]) -> int:

@@ -12,9 +12,9 @@ import os
 from errno import EEXIST, ENOENT
 
 from runwasi.executor.errors import ContainerError, describe
-from runwasi.linux import seccomp as kernel
+from runwasi.linux import seccomp_filter as kernel
 from runwasi.linux import sockets
-from runwasi.linux.seccomp import Filter
+from runwasi.linux.seccomp_filter import Filter
 from runwasi.oci.decode import SpecError
 
 try:

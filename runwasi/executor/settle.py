@@ -10,7 +10,7 @@ from runwasi.linux import rlimits, scheduling
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from runwasi.linux.seccomp import Filter
+    from runwasi.linux.seccomp_filter import Filter
     from runwasi.oci.process import Process, Rlimit, Scheduler
     from runwasi.oci.seccomp import Seccomp
 

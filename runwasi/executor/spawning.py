@@ -18,7 +18,7 @@ from errno import EACCES, EBUSY, ENOENT, EOPNOTSUPP
 from runwasi.executor.errors import ContainerError, asked_by, describe
 from runwasi.linux import namespaces
 from runwasi.linux.namespaces import CLONE_NEWTIME, FLAGS
-from runwasi.linux.process import CLONE_CLEAR_SIGHAND, CLONE_PARENT, Child, fork_into, pidfd_open, reap
+from runwasi.linux.processes import CLONE_CLEAR_SIGHAND, CLONE_PARENT, Child, fork_into, pidfd_open, reap
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from runwasi.linux.namespaces import CLONE_NEWUSER, open_namespace
-from runwasi.linux.process import fork_into, reap
+from runwasi.linux.processes import fork_into, reap
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from runwasi.executor.errors import ContainerError, describe
-from runwasi.linux import process
+from runwasi.linux import processes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ def run(
 ) -> None:
     """Call work() in a fork that has the kept descriptors, then done() here with the error it raised, if any."""
     report, end = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
-    child = process.fork_into(process.CLONE_CLEAR_SIGHAND)
+    child = processes.fork_into(processes.CLONE_CLEAR_SIGHAND)
     if child is None:
         _work(work, end, kept)
     os.close(end)
@@ -33,7 +33,7 @@ def run(
 
     def ended(_events: int) -> None:
         reactor.unwatch(pidfd)
-        code = process.reap(pidfd)
+        code = processes.reap(pidfd)
         message = os.read(report, _MAX_MESSAGE).decode(errors="replace")
         os.close(pidfd)
         os.close(report)
@@ -46,7 +46,7 @@ def run(
 
 def _work(work: Callable[[], None], report: int, kept: Iterable[int]) -> NoReturn:
     try:
-        process.close_fds_except({0, 1, 2, report, *kept})
+        processes.close_fds_except({0, 1, 2, report, *kept})
         work()
         os._exit(0)
     except BaseException as error:  # noqa: BLE001  nothing of the server may run on in its child

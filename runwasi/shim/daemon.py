@@ -14,7 +14,7 @@ import sys
 
 from runwasi.engines import registry
 from runwasi.engines.engine import EngineMissing
-from runwasi.linux import process, sockets
+from runwasi.linux import processes, sockets
 from runwasi.shim import address, holes, rehearsal, server, spawn
 from runwasi.shim.flags import Flags, UsageError
 from runwasi.shim.handover import MAX_PACKET, manager_path
@@ -95,7 +95,7 @@ class Daemon:
         gc.collect()
         self._holes = holes.fill()
         gc.freeze()
-        process.set_title(f"{registry.daemon_name(self._engine.name)} -address {self._address}")
+        processes.set_title(f"{registry.daemon_name(self._engine.name)} -address {self._address}")
         self._log.info("serving", engine=self._engine.name)
         self._reactor.run()
 
@@ -154,7 +154,7 @@ class Daemon:
             sockets.close_all(fds)
 
     def _fork(self, flags: Flags, listener: int) -> None:
-        child = process.fork_into()
+        child = processes.fork_into()
         if child is not None:
             os.close(child.pidfd)
             return
@@ -170,7 +170,7 @@ def serve_pod(flags: Flags, engine: Engine, listener: int) -> None:
     """Become the server of a pod, in a process just forked."""
     _signal.set_wakeup_fd(-1)
     os.setsid()
-    process.close_fds_except({0, 1, _STDERR, listener})
+    processes.close_fds_except({0, 1, _STDERR, listener})
     spawn.arrange_descriptors(flags.bundle, listener)
     if flags.shim_cgroup:
         spawn.join_cgroup(flags.shim_cgroup)

@@ -11,7 +11,7 @@ import os
 from fcntl import F_DUPFD, fcntl
 
 from runwasi.executor.errors import ContainerError
-from runwasi.linux import process
+from runwasi.linux import processes
 from runwasi.shim.outputs import FileOutput
 
 TYPE_CHECKING = False
@@ -52,7 +52,7 @@ class Logger:
         finally:
             for fd in (out[0], err[0], ready_end):
                 os.close(fd)
-        self._pidfd = process.pidfd_open(pid)
+        self._pidfd = processes.pidfd_open(pid)
         reactor.watch(self._pidfd, self._ended)
 
     def when_ready(self, done: Callable[[Exception | None], None]) -> None:
@@ -81,11 +81,11 @@ class Logger:
 
     def _signal(self, signal: int) -> None:
         if self._pidfd >= 0:
-            process.pidfd_send_signal(self._pidfd, signal)
+            processes.pidfd_send_signal(self._pidfd, signal)
 
     def _ended(self, _events: int) -> None:
         self._reactor.unwatch(self._pidfd)
-        process.reap(self._pidfd)
+        processes.reap(self._pidfd)
         os.close(self._pidfd)
         self._pidfd = -1
         if self._timer:

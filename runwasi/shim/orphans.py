@@ -12,7 +12,7 @@ from __future__ import annotations
 import _signal  # type: ignore[import-not-found]  # signal itself takes 3 ms to import, for its enumerations
 import os
 
-from runwasi.linux.process import process_state
+from runwasi.linux.processes import process_state
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import _signal  # type: ignore[import-not-found]  # signal itself takes 3 ms to import, for its enumerations
 import os
 
-from runwasi.linux import capabilities, mounts, namespaces, process, uts
+from runwasi.linux import capabilities, mounts, namespaces, processes, uts
 from runwasi.linux.namespaces import FLAGS
 
 TYPE_CHECKING = False
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import NoReturn
 
-    from runwasi.linux.process import Child
+    from runwasi.linux.processes import Child
 
 _READ_ONLY = mounts.MS_RDONLY | mounts.MS_NOSUID | mounts.MS_NODEV | mounts.MS_NOEXEC
 
@@ -49,7 +49,7 @@ def start(wanted: PodNamespaces, mount_point: str) -> Child:
     network = namespaces.open_namespace(wanted.network, "net") if wanted.network else -1
     report, end = os.pipe2(os.O_CLOEXEC)
     try:
-        child = process.fork_into(flags | process.CLONE_CLEAR_SIGHAND)
+        child = processes.fork_into(flags | processes.CLONE_CLEAR_SIGHAND)
         if child is None:
             _run(wanted, network, mount_point, end)
     finally:
@@ -59,7 +59,7 @@ def start(wanted: PodNamespaces, mount_point: str) -> Child:
     with open(report, "rb") as file:
         failure = file.read().decode()
     if failure:
-        process.reap(child.pidfd)
+        processes.reap(child.pidfd)
         os.close(child.pidfd)
         raise OSError(5, failure, "sandbox")
     return child
@@ -78,9 +78,9 @@ def _run(wanted: PodNamespaces, network: int, mount_point: str, report: int) -> 
 
 
 def _become(wanted: PodNamespaces, network: int, mount_point: str, report: int) -> None:
-    process.set_pdeathsig(_signal.SIGKILL)
-    process.set_dumpable(False)
-    process.set_name("pause")
+    processes.set_pdeathsig(_signal.SIGKILL)
+    processes.set_dumpable(False)
+    processes.set_name("pause")
     _signal.set_wakeup_fd(-1)
     _signal.signal(_signal.SIGCHLD, _signal.SIG_IGN)  # the kernel reaps then: man 2 sigaction, SA_NOCLDWAIT
     for number in (_signal.SIGTERM, _signal.SIGINT):
@@ -95,8 +95,8 @@ def _become(wanted: PodNamespaces, network: int, mount_point: str, report: int) 
     mounts.mount(None, "/", None, mounts.MS_REC | mounts.MS_PRIVATE)
     mounts.mount("tmpfs", mount_point, "tmpfs", _READ_ONLY, "size=0,mode=555")
     mounts.pivot_root(mount_point)
-    process.close_fds_except({report})
-    process.set_no_new_privs()
+    processes.close_fds_except({report})
+    processes.set_no_new_privs()
     capabilities.apply_bounding(0)
     capabilities.apply(capabilities.CapSets(0, 0, 0, 0, 0))
     os.setsid()

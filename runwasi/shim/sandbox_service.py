@@ -10,7 +10,7 @@ import os
 
 from runwasi.executor.errors import AlreadyExists, NotFound, WrongStatus, describe
 from runwasi.executor.steps.system import sysctl_path
-from runwasi.linux import process as processes
+from runwasi.linux import processes
 from runwasi.oci.decode import decode
 from runwasi.oci.linux import Linux
 from runwasi.shim.events import now

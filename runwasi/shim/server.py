@@ -7,7 +7,7 @@ import gc
 import os
 import sys
 
-from runwasi.linux import process
+from runwasi.linux import processes
 from runwasi.shim import task_service
 from runwasi.shim.creating import Pod
 from runwasi.shim.events import Publisher
@@ -46,8 +46,8 @@ def serve(flags: Flags, engine: str | Engine, listener: int, log_fd: int) -> Non
     os.set_inheritable(listener, False)
     os.chdir(flags.bundle)
     log = Log(log_fd, debug=flags.debug, instance=flags.id, pod=flags.group)
-    process.set_name(f"shim:{flags.group}")
-    process.set_child_subreaper()
+    processes.set_name(f"shim:{flags.group}")
+    processes.set_child_subreaper()
     _expect_oom_kill_before_containerd(log)
     reactor = Reactor(on_error=lambda error: log.fault("server", error))
     publisher = Publisher(reactor, flags.ttrpc_address, flags.namespace, log)
@@ -101,7 +101,7 @@ def _tracing_is_wanted() -> bool:
 
 def _come_to_rest(title: str) -> None:
     """Do what the first container should not wait for."""
-    process.set_title(title)
+    processes.set_title(title)
     packs.forget()
 
 

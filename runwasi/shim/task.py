@@ -10,7 +10,7 @@ import os
 
 from runwasi.executor.container import Container
 from runwasi.executor.errors import WrongStatus, describe
-from runwasi.linux import process as processes
+from runwasi.linux import processes
 from runwasi.shim.events import now
 from runwasi.wire.messages.events import TaskExit, TaskOOM
 from runwasi.wire.messages.task import WaitResponse

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 
 from runwasi.executor.errors import AlreadyExists, Invalid, NotFound, WrongStatus
-from runwasi.linux import process as processes
+from runwasi.linux import processes
 from runwasi.oci.decode import decode, parse_json
 from runwasi.oci.process import Process as ProcessSpec
 from runwasi.oci.record import replaced

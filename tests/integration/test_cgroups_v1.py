@@ -64,7 +64,7 @@ def test_in_a_delegated_cgroup_the_rules_for_devices_are_left_as_they_are(
 ) -> None:
     program = f"""
 from runwasi.linux.cgroups import cgroup_at
-from runwasi.linux.cgroups.devices import ANY, DeviceRule
+from runwasi.linux.cgroups.device_rules import ANY, DeviceRule
 cgroup = cgroup_at("/{container_id}/inner", rootless=True)
 cgroup.create()
 cgroup.set_devices([DeviceRule(False, "a", ANY, ANY, "rwm")])

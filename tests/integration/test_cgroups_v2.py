@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from runwasi.linux.cgroups.devices import ANY, DeviceRule
+from runwasi.linux.cgroups.device_rules import ANY, DeviceRule
 from runwasi.linux.cgroups.hierarchies import UNIFIED, layout
 from runwasi.linux.cgroups.v2 import CgroupV2
 from runwasi.linux.libc import SYS_CLONE3, syscall

@@ -21,7 +21,7 @@ from runwasi.executor.store import Saved
 from runwasi.linux.cgroups import cgroup_at, cgroup_from
 from runwasi.linux.mounts import mount
 from runwasi.linux.namespaces import CLONE_NEWNS, CLONE_NEWPID
-from runwasi.linux.process import start_time
+from runwasi.linux.processes import start_time
 from runwasi.oci.encode import dumps
 from tests.integration.conftest import BundleMaker
 from tests.support.bundle import default_config

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from runwasi.cli.image import tar_builder_main
+from runwasi.cli.image_command import tar_builder_main
 from tests.support.containerd import Containerd
 from tests.support.places import WASI_DEMO_APP
 

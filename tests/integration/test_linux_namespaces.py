@@ -31,7 +31,7 @@ from runwasi.linux.namespaces import (
     open_namespace,
     unshare,
 )
-from runwasi.linux.process import fork_into, reap, set_dumpable
+from runwasi.linux.processes import fork_into, reap, set_dumpable
 from tests.support.id_mapped import mappable_folder
 from tests.support.in_namespaces import MAPPED_FROM, run_in
 from tests.support.root_steps import mount_table

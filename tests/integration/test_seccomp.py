@@ -15,8 +15,8 @@ import pytest
 
 from runwasi.executor.errors import ContainerError
 from runwasi.executor.seccomp_profile import compiled, send_listener
-from runwasi.linux import process, seccomp
-from runwasi.linux.seccomp import Filter
+from runwasi.linux import processes, seccomp_filter
+from runwasi.linux.seccomp_filter import Filter
 from runwasi.oci.decode import SpecError, parse_json
 from runwasi.oci.seccomp import Seccomp, Syscall, SyscallArg
 from runwasi.oci.state import ContainerProcessState, State
@@ -190,8 +190,8 @@ def test_a_notifying_filter_hands_its_listener_to_the_agent(folder: Path) -> Non
         agent.listen()
         pid = os.fork()
         if pid == 0:
-            process.set_no_new_privs()
-            listener = seccomp.load_filter(filter_.program, filter_.flags)
+            processes.set_no_new_privs()
+            listener = seccomp_filter.load_filter(filter_.program, filter_.flags)
             state = State(oci_version="1.3.0", id="one", status="creating", pid=os.getpid(), bundle="/b")
             send_listener(
                 path,

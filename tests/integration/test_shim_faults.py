@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from runwasi.linux.process import process_state
+from runwasi.linux.processes import process_state
 from runwasi.wire.messages.options import Options
 from runwasi.wire.messages.task import DeleteResponse
 from runwasi.wire.messages.types import Mount, RuntimeInfo

@@ -8,7 +8,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from runwasi.linux.process import fork_into, pidfd_send_signal, reap
+from runwasi.linux.processes import fork_into, pidfd_send_signal, reap
 
 _RENAME_EXCHANGE = 2  # man 2 renameat2
 _AT_FDCWD = -100

@@ -11,7 +11,7 @@ from typing import TypeVar
 from runwasi.linux.idmap import IdMap, write_maps
 from runwasi.linux.mounts import MS_PRIVATE, MS_REC, mount
 from runwasi.linux.namespaces import CLONE_NEWNS, CLONE_NEWUSER
-from runwasi.linux.process import fork_into, reap
+from runwasi.linux.processes import fork_into, reap
 
 Result = TypeVar("Result")
 

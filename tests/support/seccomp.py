@@ -6,8 +6,8 @@ import ctypes
 import os
 from collections.abc import Callable
 
-from runwasi.linux import process, seccomp
-from runwasi.linux.seccomp import Filter
+from runwasi.linux import processes, seccomp_filter
+from runwasi.linux.seccomp_filter import Filter
 from runwasi.oci.seccomp import Seccomp, Syscall, SyscallArg
 
 libc = ctypes.CDLL(None, use_errno=True)
@@ -29,8 +29,8 @@ def filtered(filter_: Filter, work: Callable[[], int]) -> int:
     """Do some work under a filter in a child; return what it returned, or minus the signal that ended it."""
     pid = os.fork()
     if pid == 0:
-        process.set_no_new_privs()
-        seccomp.load_filter(filter_.program, filter_.flags)
+        processes.set_no_new_privs()
+        seccomp_filter.load_filter(filter_.program, filter_.flags)
         os._exit(work())
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 

@@ -6,7 +6,7 @@ import errno
 
 from runwasi.executor.protocol import LISTENER, Channel
 from runwasi.executor.workload import Native
-from runwasi.linux import keyring, labels, process
+from runwasi.linux import keyring, labels, processes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ def confine_wasm(ctx: ChildContext) -> None:
 def forbid_new_privileges(ctx: ChildContext) -> None:
     """Set no_new_privs when the spec asks."""
     if ctx.process.no_new_privileges:
-        process.set_no_new_privs()
+        processes.set_no_new_privs()
 
 
 def filter_before_capabilities(ctx: ChildContext) -> None:
@@ -79,8 +79,8 @@ def _load_filter(ctx: ChildContext, channel: Channel) -> None:
     """Load the filter; hand the descriptor of one that notifies to the runtime, which knows its agent."""
     if ctx.seccomp is None:
         return
-    from runwasi.linux import seccomp  # late, and in memory: the filter came from it
+    from runwasi.linux import seccomp_filter  # late, and in memory: the filter came from it
 
-    listener = seccomp.load_filter(ctx.seccomp.program, ctx.seccomp.flags)
+    listener = seccomp_filter.load_filter(ctx.seccomp.program, ctx.seccomp.flags)
     if listener >= 0:
         channel.request(LISTENER, fds=(listener,))

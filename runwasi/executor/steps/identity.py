@@ -7,7 +7,7 @@ import stat
 from errno import EINVAL, ENOTDIR, EPERM
 
 from runwasi.executor.errors import ContainerError, describe
-from runwasi.linux import capabilities, process
+from runwasi.linux import capabilities, processes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -54,12 +54,12 @@ def become_user(ctx: ChildContext) -> None:
     """Take the user's ids, keeping the permitted capabilities for the steps that follow."""
     user = ctx.process.user
     capabilities.apply_bounding(_mask(ctx.process.capabilities.bounding if ctx.process.capabilities else ()))
-    process.set_keepcaps(True)
+    processes.set_keepcaps(True)
     if user.additional_gids or (not _keeps_groups(ctx) and _may_set_groups(ctx)):
         _take("additionalGids", os.setgroups, user.additional_gids)
     _take("gid", os.setresgid, user.gid, user.gid, user.gid)
     _take("uid", os.setresuid, user.uid, user.uid, user.uid)
-    process.set_keepcaps(False)
+    processes.set_keepcaps(False)
     if user.uid and ctx.process.capabilities:  # what the program may open and execute depends on these
         capabilities.hold_effective(_mask(ctx.process.capabilities.effective))
     os.umask(_DEFAULT_UMASK if user.umask is None else user.umask)

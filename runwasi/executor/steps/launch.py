@@ -24,7 +24,7 @@ from runwasi.executor import hooks, workload
 from runwasi.executor.errors import ContainerError
 from runwasi.executor.protocol import CREATE_RUNTIME, READY, Channel
 from runwasi.executor.steps.identity import complete_env
-from runwasi.linux import process, rlimits, sockets
+from runwasi.linux import processes, rlimits, sockets
 from runwasi.oci.record import replaced
 from runwasi.oci.state import State
 from runwasi.startup import packs
@@ -126,7 +126,7 @@ def _positive(limit: int | None) -> int | None:
 
 def keep_descriptors_from_program(ctx: ChildContext) -> None:
     """Mark what is open beyond the streams and the preserved descriptors, while no filter forbids close_range."""
-    process.close_range(3 + ctx.preserve_fds, cloexec=True)
+    processes.close_range(3 + ctx.preserve_fds, cloexec=True)
 
 
 def report_ready(ctx: InitContext) -> None:

@@ -6,7 +6,7 @@ import os
 from _signal import set_wakeup_fd  # type: ignore[import-not-found]  # the module signal adds enumerations, 3 ms
 
 from runwasi.executor.spawning import write_time_offsets
-from runwasi.linux import namespaces, network, process
+from runwasi.linux import namespaces, network, processes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 def drop_parent_descriptors(ctx: ChildContext) -> None:
     """Close what the creating process had open: a shim's connections must end when the shim does."""
     set_wakeup_fd(-1)
-    process.close_fds_except(ctx.kept_fds())
+    processes.close_fds_except(ctx.kept_fds())
 
 
 def enter_cgroup(ctx: ChildContext) -> None:
@@ -32,7 +32,7 @@ def enter_cgroup(ctx: ChildContext) -> None:
 
 def close_setup_descriptors(ctx: ChildContext) -> None:
     """Close what the steps so far opened: from here on no descriptor leads out of the root (CVE-2024-21626)."""
-    process.close_fds_except(ctx.lasting_fds())
+    processes.close_fds_except(ctx.lasting_fds())
 
 
 def make_time_namespace(ctx: InitContext) -> None:
@@ -56,7 +56,7 @@ def wait_for_parent(ctx: ChildContext) -> None:
         _hear_from_parent(ctx)
     # From here on no process of the container may trace us or open our program (CVE-2019-5736). Not earlier:
     # newuidmap looks at who owns our /proc folder.
-    process.set_dumpable(False)
+    processes.set_dumpable(False)
     os.setsid()
 
 

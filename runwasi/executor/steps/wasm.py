@@ -11,7 +11,7 @@ from runwasi.engines.sniff import SNIFF_SIZE, sniff
 from runwasi.executor import wasm_sandbox, wasm_workload
 from runwasi.executor.errors import ContainerError
 from runwasi.executor.protocol import COMPILE, FILTER, LAYERS, Channel
-from runwasi.linux.seccomp import Filter
+from runwasi.linux.seccomp_filter import Filter
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

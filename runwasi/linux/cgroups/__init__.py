@@ -13,9 +13,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from runwasi.linux.cgroups.protocol import Cgroup as Cgroup
-    from runwasi.linux.cgroups.protocol import Doors as Doors
-    from runwasi.linux.cgroups.protocol import OomWatch as OomWatch
+    from runwasi.linux.cgroups.cgroup import Cgroup as Cgroup
+    from runwasi.linux.cgroups.cgroup import Doors as Doors
+    from runwasi.linux.cgroups.cgroup import OomWatch as OomWatch
     from runwasi.linux.cgroups.units import Property
 
 __all__ = ["cgroup_at", "cgroup_from", "version"]

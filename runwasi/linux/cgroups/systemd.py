@@ -12,15 +12,15 @@ from __future__ import annotations
 import os
 from errno import EACCES, EINVAL, EOPNOTSUPP, EPERM
 
+from runwasi.linux.cgroups.cgroup import Doors
 from runwasi.linux.cgroups.hierarchies import UNIFIED, layout
-from runwasi.linux.cgroups.protocol import Doors
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from runwasi.linux.cgroups.devices import DeviceRule
-    from runwasi.linux.cgroups.protocol import Cgroup, OomWatch
+    from runwasi.linux.cgroups.cgroup import Cgroup, OomWatch
+    from runwasi.linux.cgroups.device_rules import DeviceRule
     from runwasi.linux.cgroups.units import Property, UnitManager
 
 _PREFIX = "runwasi"

@@ -12,14 +12,14 @@ from errno import EACCES, EBUSY, EINVAL, ENODEV, ENOENT, EPERM, EROFS
 from time import monotonic
 
 from runwasi.linux.cgroups import tree
+from runwasi.linux.cgroups.cgroup import Doors
 from runwasi.linux.cgroups.hierarchies import UNIFIED, clean, layout, own_paths
-from runwasi.linux.cgroups.protocol import Doors
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from runwasi.linux.cgroups.devices import DeviceRule
+    from runwasi.linux.cgroups.device_rules import DeviceRule
     from runwasi.linux.cgroups.oom import EventfdOom
     from runwasi.linux.cgroups.units import Property
 
@@ -106,7 +106,7 @@ class CgroupV1:
     def set_devices(self, rules: Iterable[DeviceRule]) -> None:
         if self._rootless and not self.has("devices"):
             return
-        from runwasi.linux.cgroups.devices import transition  # late: exec and most updates set none
+        from runwasi.linux.cgroups.device_rules import transition  # late: exec and most updates set none
 
         wanted = list(rules)
         try:

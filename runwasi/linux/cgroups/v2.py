@@ -13,15 +13,15 @@ from select import POLLERR, POLLPRI, poll
 from time import monotonic
 
 from runwasi.linux.cgroups import tree
+from runwasi.linux.cgroups.cgroup import Doors
 from runwasi.linux.cgroups.hierarchies import UNIFIED, Hierarchy, clean, layout, own_paths
-from runwasi.linux.cgroups.protocol import Doors
 from runwasi.linux.libc import failure
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from runwasi.linux.cgroups.devices import DeviceRule
+    from runwasi.linux.cgroups.device_rules import DeviceRule
     from runwasi.linux.cgroups.oom import InotifyOom
     from runwasi.linux.cgroups.units import Property
 
@@ -101,7 +101,7 @@ class CgroupV2:
     def set_devices(self, rules: Iterable[DeviceRule]) -> None:
         if not self._directory:
             return
-        from runwasi.linux.cgroups.devices import filter_program  # late: exec and most updates set none
+        from runwasi.linux.cgroups.device_rules import filter_program  # late: exec and most updates set none
         from runwasi.linux.cgroups.ebpf import attach_device_filter
 
         directory = os.open(self._directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from runwasi.cli.events import duration, stats
+from runwasi.cli.events_command import duration, stats
 from runwasi.cli.options import UsageError
 from runwasi.executor.usage import (
     CpuUsage,

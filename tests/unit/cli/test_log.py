@@ -6,7 +6,7 @@ import json
 import re
 from typing import TYPE_CHECKING
 
-from runwasi.cli.log import JSON, TEXT, Log
+from runwasi.cli.log_file import JSON, TEXT, Log
 
 if TYPE_CHECKING:
     from pathlib import Path

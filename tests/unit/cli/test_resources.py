@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from runwasi.cli.options import UsageError
-from runwasi.cli.resources import size_in_bytes
+from runwasi.cli.resource_commands import size_in_bytes
 
 
 @pytest.mark.parametrize(

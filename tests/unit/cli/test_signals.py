@@ -9,7 +9,7 @@ import signal
 import pytest
 
 from runwasi.cli.options import UsageError
-from runwasi.cli.signals import Caught, Interrupted, signal_number
+from runwasi.cli.signal_forwarding import Caught, Interrupted, signal_number
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from runwasi.cli import spec
+from runwasi.cli import spec_command
 from runwasi.cli.main import main
 from runwasi.oci.spec import loads
 
@@ -55,8 +55,8 @@ def test_among_several_modules_one_must_be_named(tmp_path: Path, capfd: pytest.C
 def test_a_rootless_configuration_maps_root_to_the_user_and_asks_for_nothing_forbidden(
     tmp_path: Path,
 ) -> None:
-    config = spec.native_config(["sh"])
-    spec.make_rootless(config, 1000, 100)
+    config = spec_command.native_config(["sh"])
+    spec_command.make_rootless(config, 1000, 100)
     loads(json.dumps(config).encode())
     assert config["linux"]["uidMappings"] == [{"containerID": 0, "hostID": 1000, "size": 1}]
     assert config["linux"]["gidMappings"] == [{"containerID": 0, "hostID": 100, "size": 1}]

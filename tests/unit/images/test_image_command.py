@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from runwasi.cli.image import main, tar_builder_main
+from runwasi.cli.image_command import main, tar_builder_main
 from runwasi.images.reader import inspect
 
 CORE = b"\0asm\1\0\0\0"

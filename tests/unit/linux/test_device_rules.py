@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runwasi.linux.cgroups.devices import ANY, DeviceRule, filter_program, transition
+from runwasi.linux.cgroups.device_rules import ANY, DeviceRule, filter_program, transition
 
 DENY_ALL, ALLOW_ALL = DeviceRule(False, "a", ANY, ANY, "rwm"), DeviceRule(True, "a", ANY, ANY, "rwm")
 NULL = DeviceRule(True, "c", 1, 3, "rwm")

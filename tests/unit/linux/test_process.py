@@ -9,8 +9,8 @@ import threading
 
 import pytest
 
-from runwasi.linux import process
-from runwasi.linux.process import Child, fork_into
+from runwasi.linux import processes
+from runwasi.linux.processes import Child, fork_into
 
 
 def child_that(body: str) -> Child:
@@ -28,7 +28,7 @@ def child_that(body: str) -> Child:
 
 def ended(child: Child) -> int:
     try:
-        return process.reap(child.pidfd)
+        return processes.reap(child.pidfd)
     finally:
         os.close(child.pidfd)
 
@@ -40,19 +40,19 @@ def test_the_exit_code_is_the_childs() -> None:
 def test_a_signal_ends_with_128_and_its_number() -> None:
     assert ended(child_that("signals itself")) == 128 + signal.SIGTERM
     child = child_that("waits")
-    process.pidfd_send_signal(child.pidfd, signal.SIGKILL)
+    processes.pidfd_send_signal(child.pidfd, signal.SIGKILL)
     assert ended(child) == 128 + signal.SIGKILL
 
 
 def test_a_child_that_was_reaped_is_gone() -> None:
     child = child_that("ends")
-    process.reap(child.pidfd)
+    processes.reap(child.pidfd)
     with pytest.raises(ProcessLookupError):
-        process.pidfd_send_signal(child.pidfd, 0)
+        processes.pidfd_send_signal(child.pidfd, 0)
     with pytest.raises(ChildProcessError):
-        process.reap(child.pidfd)
+        processes.reap(child.pidfd)
     with pytest.raises(ProcessLookupError):
-        process.start_time(child.pid)
+        processes.start_time(child.pid)
     os.close(child.pidfd)
 
 
@@ -76,11 +76,11 @@ def test_the_interpreter_works_in_the_child() -> None:
 def test_start_time_and_state_are_the_processes() -> None:
     child = child_that("waits")
     try:
-        assert process.start_time(child.pid) >= process.start_time(os.getpid()) > 0
-        assert process.process_state(child.pid) in {"R", "S"}
-        process.pidfd_send_signal(child.pidfd, signal.SIGKILL)
+        assert processes.start_time(child.pid) >= processes.start_time(os.getpid()) > 0
+        assert processes.process_state(child.pid) in {"R", "S"}
+        processes.pidfd_send_signal(child.pidfd, signal.SIGKILL)
         os.waitid(os.P_PIDFD, child.pidfd, os.WEXITED | os.WNOWAIT)
-        assert process.process_state(child.pid) == "Z"
+        assert processes.process_state(child.pid) == "Z"
     finally:
         ended(child)
 
@@ -88,8 +88,10 @@ def test_start_time_and_state_are_the_processes() -> None:
 def test_a_name_with_blanks_and_parentheses_does_not_confuse_stat() -> None:
     child = fork_into()
     if child is None:
-        process.set_name(") S (x")
-        os._exit(0 if process.process_state(os.getpid()) == "R" and process.start_time(os.getpid()) else 1)
+        processes.set_name(") S (x")
+        os._exit(
+            0 if processes.process_state(os.getpid()) == "R" and processes.start_time(os.getpid()) else 1
+        )
     assert ended(child) == 0
 
 
@@ -98,7 +100,7 @@ def test_only_the_kept_descriptors_survive() -> None:
     if child is None:
         kept = os.dup2(0, 50)
         other = os.dup2(0, 60)
-        process.close_fds_except((0, 1, 2, kept))
+        processes.close_fds_except((0, 1, 2, kept))
         survivors = [fd for fd in (kept, other) if os.path.exists(f"/proc/self/fd/{fd}")]
         os._exit(0 if survivors == [kept] else 1)
     assert ended(child) == 0
@@ -114,6 +116,6 @@ def test_a_number_that_only_a_session_has_any_more_is_no_process() -> None:
     leader.wait()
     try:
         with pytest.raises(ProcessLookupError):
-            process.pidfd_open(leader.pid)
+            processes.pidfd_open(leader.pid)
     finally:
         os.killpg(leader.pid, signal.SIGKILL)

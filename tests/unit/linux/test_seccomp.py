@@ -6,7 +6,7 @@ from struct import iter_unpack
 
 import pytest
 
-from runwasi.linux.seccomp import ERRNO, newer_is_unknown
+from runwasi.linux.seccomp_filter import ERRNO, newer_is_unknown
 
 X86_64, X86, X32, AARCH64 = 0xC000003E, 0x40000003, 0x4000003E, 0xC00000B7
 X32_BIT = 0x40000000

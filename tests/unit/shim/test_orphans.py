@@ -7,7 +7,7 @@ import sys
 
 _PROLOGUE = """
 import os, time
-from runwasi.linux import process
+from runwasi.linux import processes
 from runwasi.shim import orphans
 from runwasi.shim.reactor import Reactor
 
@@ -20,7 +20,7 @@ reactor = Reactor(failed)
 orphans.Orphans(reactor, {})
 
 def ended_with(status):
-    child = process.fork_into()
+    child = processes.fork_into()
     if child is None:
         os._exit(status)
     return child
@@ -41,13 +41,13 @@ first = ended_with(3)
 
 def first_ended(_events):
     reactor.unwatch(first.pidfd)
-    print(process.reap(first.pidfd))
+    print(processes.reap(first.pidfd))
     second = ended_with(4)
     time.sleep(0.2)  # longer than the grace period, as the start of many containers at once is
 
     def second_ended(_events):
         reactor.unwatch(second.pidfd)
-        print(process.reap(second.pidfd))
+        print(processes.reap(second.pidfd))
         reactor.stop()
 
     reactor.watch(second.pidfd, second_ended)
@@ -59,8 +59,8 @@ reactor.run()
 
 def test_what_a_containers_process_leaves_behind_is_reaped() -> None:
     assert _output("""
-process.set_child_subreaper()
-parent = process.fork_into()
+processes.set_child_subreaper()
+parent = processes.fork_into()
 if parent is None:
     if os.fork() == 0:
         time.sleep(0.1)
@@ -69,7 +69,7 @@ if parent is None:
 
 def parent_ended(_events):
     reactor.unwatch(parent.pidfd)
-    process.reap(parent.pidfd)
+    processes.reap(parent.pidfd)
 
 reactor.watch(parent.pidfd, parent_ended)
 reactor.call_later(1, reactor.stop)

@@ -17,16 +17,16 @@ from runwasi.cli.bundles import (
     load_bundle,
     open_console_socket,
 )
-from runwasi.cli.console import Console
+from runwasi.cli.console_relay import Console
 from runwasi.cli.options import FLAG, LIST, NUMBER, Command, Option, UsageError
-from runwasi.cli.signals import Caught
+from runwasi.cli.signal_forwarding import Caught
 from runwasi.executor.checkpoint import CheckpointOptions, checkpoint
 from runwasi.executor.container import Container
 from runwasi.executor.criu import CGROUPS_MODES
 from runwasi.executor.errors import WrongStatus
 from runwasi.executor.options import CreateOptions
 from runwasi.executor.restore import restore
-from runwasi.linux.process import set_child_subreaper
+from runwasi.linux.processes import set_child_subreaper
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from typing import Protocol
 
-    from runwasi.linux.cgroups.devices import DeviceRule
+    from runwasi.linux.cgroups.device_rules import DeviceRule
     from runwasi.linux.cgroups.units import Property
 
     class OomWatch(Protocol):

@@ -19,7 +19,7 @@ from runwasi.cli.bundles import (
     warn_of_capabilities,
 )
 from runwasi.cli.options import FLAG, LIST, Command, Option, UsageError
-from runwasi.cli.signals import Caught
+from runwasi.cli.signal_forwarding import Caught
 from runwasi.executor.container import Container
 from runwasi.executor.exec import ExecOptions, execute
 from runwasi.oci.decode import decode
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from runwasi.cli.options import Given
     from runwasi.cli.settings import Settings
-    from runwasi.linux.process import Child
+    from runwasi.linux.processes import Child
 
     Json = dict[str, Any]
 
@@ -59,7 +59,7 @@ def _exec(given: Given, settings: Settings) -> int:
             caught.pass_on = True
             started = _start(given, settings, container, process, preserved, -1)
             return follow(started.pid, started.pidfd, caught)
-        from runwasi.cli.console import Console  # late: only for a terminal
+        from runwasi.cli.console_relay import Console  # late: only for a terminal
 
         with Console() as console:
             caught.pass_on = True
