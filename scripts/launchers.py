@@ -36,9 +36,9 @@ os._exit(status)  # taking the interpreter down would cost 3 ms
 
 # What every container imports late: some of it belongs to one version of cgroups.
 _LATE = (
-    "runwasi.executor.outside",
-    "runwasi.executor.limits_v1",
-    "runwasi.executor.limits_v2",
+    "runwasi.executor.parent.equip",
+    "runwasi.executor.limits.limits_v1",
+    "runwasi.executor.limits.limits_v2",
     "runwasi.linux.cgroups.device_rules",
     "runwasi.linux.cgroups.v1",
     "runwasi.linux.cgroups.v2",

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 
-from runwasi.executor.bundle import Bundle
+from runwasi.executor.plan.bundle import Bundle
 from runwasi.linux.sockets import connect, send_fd
 from runwasi.oci.record import replaced
 

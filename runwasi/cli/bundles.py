@@ -6,9 +6,9 @@ import os
 
 from runwasi.cli import activation
 from runwasi.cli.options import FLAG, NUMBER, Option, UsageError
-from runwasi.executor.bundle import Bundle
-from runwasi.executor.creation import create
-from runwasi.executor.options import CreateOptions
+from runwasi.executor.parent.creation import create
+from runwasi.executor.plan.bundle import Bundle
+from runwasi.executor.plan.create_options import CreateOptions
 from runwasi.linux.capabilities import CAPABILITIES
 from runwasi.linux.sockets import connect
 

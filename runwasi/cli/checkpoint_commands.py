@@ -20,19 +20,19 @@ from runwasi.cli.bundles import (
 from runwasi.cli.console_relay import Console
 from runwasi.cli.options import FLAG, LIST, NUMBER, Command, Option, UsageError
 from runwasi.cli.signal_forwarding import Caught
-from runwasi.executor.checkpoint import CheckpointOptions, checkpoint
 from runwasi.executor.container import Container
-from runwasi.executor.criu import CGROUPS_MODES
+from runwasi.executor.criu.checkpoint import CheckpointOptions, checkpoint
+from runwasi.executor.criu.criu_service import CGROUPS_MODES
+from runwasi.executor.criu.restore import restore
 from runwasi.executor.errors import WrongStatus
-from runwasi.executor.options import CreateOptions
-from runwasi.executor.restore import restore
+from runwasi.executor.plan.create_options import CreateOptions
 from runwasi.linux.processes import set_child_subreaper
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from runwasi.cli.options import Given
     from runwasi.cli.settings import Settings
-    from runwasi.executor.bundle import Bundle
+    from runwasi.executor.plan.bundle import Bundle
 
 _IMAGE_OPTIONS = (
     Option("image-path", "folder of the checkpoint (default: checkpoint in the current one)", value="FOLDER"),

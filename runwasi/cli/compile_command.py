@@ -8,8 +8,8 @@ from runwasi.cli.options import FLAG, LIST, Command, Option, UsageError
 from runwasi.engines import registry
 from runwasi.engines.engine import EngineError
 from runwasi.engines.module_cache import DEFAULT_ROOT, ModuleCache
-from runwasi.executor.compile import compile_files
 from runwasi.executor.errors import ContainerError
+from runwasi.executor.workload.compiler import compile_files
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

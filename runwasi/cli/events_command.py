@@ -12,14 +12,22 @@ import time
 from runwasi.cli.options import FLAG, Command, Option, UsageError
 from runwasi.executor.container import Container
 from runwasi.executor.errors import WrongStatus
-from runwasi.executor.usage import UNLIMITED
+from runwasi.executor.usage.cgroup_usage import UNLIMITED
 from runwasi.oci.encode import dumps
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from runwasi.cli.options import Given
     from runwasi.cli.settings import Settings
-    from runwasi.executor.usage import CpuUsage, IoEntry, IoUsage, MemoryEntry, MemoryUsage, Stalls, Usage
+    from runwasi.executor.usage.cgroup_usage import (
+        CpuUsage,
+        IoEntry,
+        IoUsage,
+        MemoryEntry,
+        MemoryUsage,
+        Stalls,
+        Usage,
+    )
 
     Json = dict[str, object]
 

@@ -21,7 +21,7 @@ from runwasi.cli.bundles import (
 from runwasi.cli.options import FLAG, LIST, Command, Option, UsageError
 from runwasi.cli.signal_forwarding import Caught
 from runwasi.executor.container import Container
-from runwasi.executor.exec import ExecOptions, execute
+from runwasi.executor.parent.execution import ExecOptions, execute
 from runwasi.oci.decode import decode
 from runwasi.oci.encode import to_json
 from runwasi.oci.process import Process, load_process

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 
 from runwasi.cli.options import Command
-from runwasi.executor.features import features
+from runwasi.executor.runtime_features import features
 from runwasi.oci.encode import dumps
 
 TYPE_CHECKING = False

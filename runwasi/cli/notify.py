@@ -15,8 +15,8 @@ from runwasi.linux.sockets import connect, send_fds
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from runwasi.executor.bundle import Bundle
     from runwasi.executor.container import Container
+    from runwasi.executor.plan.bundle import Bundle
 
 _INSIDE = "/run/notify"
 _NAME = "notify.sock"
@@ -28,7 +28,7 @@ def prepared(bundle: Bundle, root: str, container_id: str) -> Bundle:
     if not os.environ.get("NOTIFY_SOCKET"):
         return bundle
     from runwasi.cli.activation import with_environment
-    from runwasi.executor.bundle import Bundle  # late: few are started by a service manager
+    from runwasi.executor.plan.bundle import Bundle  # late: few are started by a service manager
     from runwasi.oci.record import replaced
     from runwasi.oci.spec import Mount
 

@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from runwasi.cli.console_relay import Console
     from runwasi.cli.options import Given
     from runwasi.cli.settings import Settings
-    from runwasi.executor.bundle import Bundle
     from runwasi.executor.container import Container
+    from runwasi.executor.plan.bundle import Bundle
 
 # The step in which a program is found not to be executable after all, a script whose interpreter is missing. That
 # and its exit status stand for the program's own words and status, as with runc: nothing of ours went wrong.

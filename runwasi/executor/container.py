@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from runwasi.executor.status import Status
-    from runwasi.executor.usage import Usage
+    from runwasi.executor.usage.cgroup_usage import Usage
     from runwasi.linux.cgroups import Cgroup
     from runwasi.oci.resources import Resources
     from runwasi.oci.spec import Spec
@@ -269,9 +269,9 @@ class Container:
     def update(self, resources: Resources) -> None:
         """Change its limits to those that are given. Raises WrongStatus, SpecError or ContainerError."""
         require("update", self.id, self.status())
-        from runwasi.executor import limits  # late: only to change them
+        from runwasi.executor.limits import cgroup_limits  # late: only to change them
 
-        limits.update(self.cgroup, resources)
+        cgroup_limits.update(self.cgroup, resources)
 
     def pids(self) -> list[int]:
         """Return all its processes as the host numbers them.
@@ -290,7 +290,7 @@ class Container:
 
     def usage(self) -> Usage:
         """Return what it used so far and its limits."""
-        from runwasi.executor.usage import read_usage  # late: only statistics need it
+        from runwasi.executor.usage.cgroup_usage import read_usage  # late: only statistics need it
 
         return read_usage(self.cgroup)
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from runwasi.executor import checkpoint as executor
-from runwasi.executor.criu import CGROUPS_MODES
+from runwasi.executor.criu import checkpoint as executor
+from runwasi.executor.criu.criu_service import CGROUPS_MODES
 from runwasi.executor.errors import Invalid
 from runwasi.shim import background
 from runwasi.wire.messages.options import CheckpointOptions

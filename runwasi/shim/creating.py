@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import os
 
-import runwasi.executor.outside  # noqa: F401  now: the first container need not wait for it
-from runwasi.executor.bundle import Bundle
-from runwasi.executor.creation import begin_create
+import runwasi.executor.parent.equip  # noqa: F401  now: the first container need not wait for it
 from runwasi.executor.errors import Invalid
-from runwasi.executor.options import CreateOptions
-from runwasi.executor.settle import write_pid_file
+from runwasi.executor.parent.creation import begin_create
+from runwasi.executor.plan.bundle import Bundle
+from runwasi.executor.plan.create_options import CreateOptions
+from runwasi.executor.process_settings import write_pid_file
 from runwasi.oci.record import replaced
 from runwasi.shim.image_layers import ImageLayers
 from runwasi.shim.options import runtime_options
@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 
     from runwasi.engines.engine import Engine
     from runwasi.executor.container import Container
-    from runwasi.executor.creation import Creation
-    from runwasi.executor.restore import Restoration
+    from runwasi.executor.criu.restore import Restoration
+    from runwasi.executor.parent.creation import Creation
     from runwasi.shim.log import Log
     from runwasi.shim.reactor import Reactor
     from runwasi.wire.messages.options import Options

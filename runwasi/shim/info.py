@@ -30,7 +30,7 @@ def _options(stdin: bytes) -> Any | None:
 
 
 def _features() -> Any:
-    from runwasi.executor.features import features  # late: only -info asks
+    from runwasi.executor.runtime_features import features  # late: only -info asks
     from runwasi.oci.encode import dumps
 
     return Any(type_url=_FEATURES_TYPE, value=dumps(features()).encode())

@@ -10,10 +10,9 @@ from __future__ import annotations
 
 import os
 
-from runwasi.executor.container import delete_forced
-
 # What a container's own process imports late, when it has been forked: no rehearsal brings that in here.
-from runwasi.executor.steps import wasm  # noqa: F401
+from runwasi.executor.child import run_wasm  # noqa: F401
+from runwasi.executor.container import delete_forced
 from runwasi.executor.store import container_ids
 from runwasi.shim import address, task_service
 from runwasi.shim.creating import Pod

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import os
 
-from runwasi.executor.checkpoint import CheckpointOptions
-from runwasi.executor.restore import begin_restore
-from runwasi.executor.settle import write_pid_file
+from runwasi.executor.criu.checkpoint import CheckpointOptions
+from runwasi.executor.criu.restore import begin_restore
+from runwasi.executor.process_settings import write_pid_file
 from runwasi.shim import background
 from runwasi.shim.checkpointing import WORK
 from runwasi.shim.creating import PID_FILE, Creating, load_bundle
@@ -19,7 +19,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from runwasi.executor.restore import Restoration
+    from runwasi.executor.criu.restore import Restoration
     from runwasi.shim.reactor import Reactor
     from runwasi.shim.task import Task
 

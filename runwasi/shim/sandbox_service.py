@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import os
 
+from runwasi.executor.child.system_settings import sysctl_path
 from runwasi.executor.errors import AlreadyExists, NotFound, WrongStatus, describe
-from runwasi.executor.steps.system import sysctl_path
 from runwasi.linux import processes
 from runwasi.oci.decode import decode
 from runwasi.oci.linux import Linux
@@ -167,7 +167,7 @@ class Sandbox:
 
     def usage(self) -> Any | None:
         """Return what the pod's cgroup has used, if containerd gave it one."""
-        from runwasi.executor.usage import read_usage  # late: few ask
+        from runwasi.executor.usage.cgroup_usage import read_usage  # late: few ask
         from runwasi.linux import cgroups
         from runwasi.shim.stats import metrics
 

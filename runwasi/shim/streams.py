@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from runwasi.executor.context import Stdio
+from runwasi.executor.child.context import Stdio
 from runwasi.executor.errors import ContainerError, describe
 from runwasi.linux import sockets
 from runwasi.shim.outputs import FifoOutput, Input, open_output

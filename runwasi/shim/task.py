@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Literal
 
-    from runwasi.executor.restore import Restoration
+    from runwasi.executor.criu.restore import Restoration
     from runwasi.linux.cgroups import OomWatch
     from runwasi.oci.process import Process as ProcessSpec
     from runwasi.shim.reactor import Reactor

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from runwasi.executor.container import Container
-    from runwasi.executor.restore import Restoration
+    from runwasi.executor.criu.restore import Restoration
     from runwasi.shim.creating import Pod
     from runwasi.shim.events import Publisher
     from runwasi.shim.log import Log
@@ -246,7 +246,10 @@ class TaskService:
         process.streams.when_ready(ready)
 
     def _run_exec(self, task: Task, process: Process) -> None:
-        from runwasi.executor.exec import ExecOptions, execute  # late: most containers have no exec
+        from runwasi.executor.parent.execution import (  # late: most containers have no exec
+            ExecOptions,
+            execute,
+        )
 
         assert process.spec is not None
         assert process.streams is not None

@@ -11,8 +11,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from runwasi.executor import limits
-from runwasi.executor.usage import UNLIMITED, read_usage
+from runwasi.executor.limits import cgroup_limits
+from runwasi.executor.usage.cgroup_usage import UNLIMITED, read_usage
 from runwasi.linux.cgroups import cgroup_at, cgroup_from
 from runwasi.oci.decode import SpecError
 from runwasi.oci.resources import BlockIo, Cpu, DeviceRule, Memory, Pids, Rdma, Resources, ThrottleDevice
@@ -134,7 +134,7 @@ def test_killing_reaches_frozen_processes_and_those_below(cgroup: Cgroup) -> Non
 
 
 def test_killing_leaves_nothing_of_a_fork_bomb(cgroup: Cgroup) -> None:
-    limits.apply(cgroup, Resources(pids=Pids(limit=20)))
+    cgroup_limits.apply(cgroup, Resources(pids=Pids(limit=20)))
     with process_in(cgroup, *FORKS_FOR_EVER) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "forking\n"
@@ -171,17 +171,17 @@ def test_removing_takes_the_cgroups_that_a_container_made_inside(cgroup: Cgroup)
 
 
 def test_a_task_limit_holds(cgroup: Cgroup) -> None:
-    limits.apply(cgroup, Resources(pids=Pids(limit=1)))
+    cgroup_limits.apply(cgroup, Resources(pids=Pids(limit=1)))
     assert run_in(cgroup, os.fork) == 11  # EAGAIN
     assert read_usage(cgroup).pids.limit == 1
-    limits.update(cgroup, Resources(pids=Pids(limit=-1)))
+    cgroup_limits.update(cgroup, Resources(pids=Pids(limit=-1)))
     assert read_usage(cgroup).pids.limit == UNLIMITED
-    limits.update(cgroup, Resources(pids=Pids(limit=0)))
+    cgroup_limits.update(cgroup, Resources(pids=Pids(limit=0)))
     assert read_usage(cgroup).pids.limit == 1
 
 
 def test_a_memory_limit_kills_and_the_kill_is_told(cgroup: Cgroup) -> None:
-    limits.apply(cgroup, Resources(memory=Memory(limit=24 * MIB, swap=24 * MIB)))
+    cgroup_limits.apply(cgroup, Resources(memory=Memory(limit=24 * MIB, swap=24 * MIB)))
     watch = cgroup.watch_oom()
     try:
         assert not watch.killed()
@@ -206,9 +206,9 @@ def test_the_removal_of_a_cgroup_is_no_memory_kill(cgroup: Cgroup) -> None:
 @pytest.mark.parametrize("sizes", [(32, 64, 256), (256, 64, 32)], ids=["raising", "lowering"])
 def test_memory_and_swap_limits_move_together(cgroup: Cgroup, sizes: tuple[int, ...]) -> None:
     for size in sizes:
-        limits.update(cgroup, Resources(memory=Memory(limit=size * MIB, swap=2 * size * MIB)))
+        cgroup_limits.update(cgroup, Resources(memory=Memory(limit=size * MIB, swap=2 * size * MIB)))
         assert read_usage(cgroup).memory.usage.limit == size * MIB
-    limits.update(cgroup, Resources(memory=Memory(limit=-1)))
+    cgroup_limits.update(cgroup, Resources(memory=Memory(limit=-1)))
     assert read_usage(cgroup).memory.usage.limit >= 1 << 62
 
 
@@ -219,10 +219,10 @@ def test_a_memory_limit_below_what_is_used_can_be_refused(cgroup: Cgroup) -> Non
         with pytest.raises(
             SpecError, match=r"^\$\.linux\.resources\.memory\.limit: rejecting memory limit 1048576"
         ):
-            limits.update(cgroup, Resources(memory=memory))
+            cgroup_limits.update(cgroup, Resources(memory=memory))
         memory = Memory(limit=MIB, swap=2 * MIB, check_before_update=True)
         with pytest.raises(SpecError, match=r"memory\.swap: rejecting memory\+swap limit 2097152"):
-            limits.update(cgroup, Resources(memory=memory))
+            cgroup_limits.update(cgroup, Resources(memory=memory))
         del used
         os._exit(7)
 
@@ -230,7 +230,7 @@ def test_a_memory_limit_below_what_is_used_can_be_refused(cgroup: Cgroup) -> Non
 
 
 def test_cpu_time_is_withheld_beyond_the_quota(cgroup: Cgroup) -> None:
-    limits.apply(cgroup, Resources(cpu=Cpu(quota=10_000, period=100_000)))
+    cgroup_limits.apply(cgroup, Resources(cpu=Cpu(quota=10_000, period=100_000)))
 
     def spin() -> None:
         while time.process_time() < 0.06:  # several quotas, beyond what the kernel hands out ahead
@@ -245,22 +245,22 @@ def test_cpu_time_is_withheld_beyond_the_quota(cgroup: Cgroup) -> None:
 
 def test_quota_and_period_may_both_shrink_and_grow(cgroup: Cgroup) -> None:
     parent = Resources(cpu=Cpu(quota=50_000, period=100_000))
-    limits.apply(cgroup, parent)
+    cgroup_limits.apply(cgroup, parent)
     with removed_after(cgroup.below("inner")) as inner:
         if not inner.has("cpu"):  # v2 passes controllers down at creation only
             return
         for quota, period in ((40_000, 100_000), (4_000, 10_000), (400_000, 1_000_000), (-1, 100_000)):
-            limits.update(inner, Resources(cpu=Cpu(quota=quota, period=period)))
+            cgroup_limits.update(inner, Resources(cpu=Cpu(quota=quota, period=period)))
 
 
 def test_cpus_are_restricted(cgroup: Cgroup) -> None:
-    limits.apply(cgroup, Resources(cpu=Cpu(cpus="0", mems="0")))
+    cgroup_limits.apply(cgroup, Resources(cpu=Cpu(cpus="0", mems="0")))
     assert run_in(cgroup, lambda: os._exit(0 if os.sched_getaffinity(0) == {0} else 1)) == 0
     assert read_usage(cgroup).cpuset.cpus == (0,)
 
 
 def test_devices_are_refused_but_for_those_every_container_has(cgroup: Cgroup) -> None:
-    limits.apply(cgroup, None)
+    cgroup_limits.apply(cgroup, None)
     assert run_in(cgroup, lambda: os.open("/dev/null", os.O_RDWR)) == 0
     assert run_in(cgroup, lambda: os.open("/dev/kmsg", os.O_RDONLY)) == 1  # EPERM
 
@@ -273,21 +273,23 @@ def test_device_rules_apply_in_their_order_and_can_be_replaced(cgroup: Cgroup) -
         return run_in(cgroup, lambda: os.open("/dev/kmsg", flags | os.O_NONBLOCK)) == 0
 
     nothing = DeviceRule(allow=False, access="rwm")
-    limits.apply(cgroup, Resources(devices=(nothing, kmsg("r"))))
+    cgroup_limits.apply(cgroup, Resources(devices=(nothing, kmsg("r"))))
     assert (can(os.O_RDONLY), can(os.O_WRONLY), can(os.O_RDWR)) == (True, False, False)
-    limits.update(cgroup, Resources(devices=(nothing, kmsg("r"), kmsg("w"))))
+    cgroup_limits.update(cgroup, Resources(devices=(nothing, kmsg("r"), kmsg("w"))))
     assert can(os.O_RDWR)
-    limits.update(cgroup, Resources(devices=(nothing, kmsg("rw"), kmsg("r", allow=False))))
+    cgroup_limits.update(cgroup, Resources(devices=(nothing, kmsg("rw"), kmsg("r", allow=False))))
     assert (can(os.O_RDONLY), can(os.O_WRONLY), can(os.O_RDWR)) == (False, True, False)
-    limits.update(cgroup, Resources(devices=(DeviceRule(allow=True, access="rwm"), kmsg("w", allow=False))))
+    cgroup_limits.update(
+        cgroup, Resources(devices=(DeviceRule(allow=True, access="rwm"), kmsg("w", allow=False)))
+    )
     assert (can(os.O_RDONLY), can(os.O_RDWR)) == (True, False)
-    limits.update(cgroup, Resources(devices=(kmsg("rw"), nothing)))
+    cgroup_limits.update(cgroup, Resources(devices=(kmsg("rw"), nothing)))
     assert not can(os.O_RDONLY)
 
 
 def test_limits_that_are_not_asked_for_need_no_controller(cgroup: Cgroup) -> None:
-    limits.apply(cgroup, Resources())
-    limits.update(cgroup, Resources(memory=Memory(), cpu=Cpu(), block_io=BlockIo()))
+    cgroup_limits.apply(cgroup, Resources())
+    cgroup_limits.update(cgroup, Resources(memory=Memory(), cpu=Cpu(), block_io=BlockIo()))
 
 
 def test_a_limit_without_its_controller_is_an_error_that_names_it(cgroup: Cgroup) -> None:
@@ -306,7 +308,7 @@ def test_a_limit_without_its_controller_is_an_error_that_names_it(cgroup: Cgroup
             SpecError,
             match=rf"^\$\.linux\.resources\.{path}: cannot set .* limit: container could not join or",
         ):
-            limits.update(without, resources)
+            cgroup_limits.update(without, resources)
 
 
 def test_usage_of_a_cgroup_that_is_gone_is_zero(cgroup: Cgroup) -> None:

@@ -10,8 +10,8 @@ from signal import SIGKILL
 
 import pytest
 
-from runwasi.executor import limits
 from runwasi.executor.errors import ContainerError
+from runwasi.executor.limits import cgroup_limits
 from runwasi.linux.cgroups import cgroup_at, version
 from runwasi.linux.cgroups.hierarchies import layout, own_paths
 from runwasi.oci.decode import SpecError
@@ -91,14 +91,14 @@ def test_a_process_of_exec_may_enter_another_subtree_of_one_controller(cgroup: C
 
 def test_shares_beyond_the_kernels_bounds_are_refused(cgroup: Cgroup) -> None:
     with pytest.raises(SpecError, match="the minimum allowed cpu-shares is 2"):
-        limits.update(cgroup, Resources(cpu=Cpu(shares=1)))
+        cgroup_limits.update(cgroup, Resources(cpu=Cpu(shares=1)))
     with pytest.raises(SpecError, match="the maximum allowed cpu-shares is 262144"):
-        limits.update(cgroup, Resources(cpu=Cpu(shares=1_000_000)))
+        cgroup_limits.update(cgroup, Resources(cpu=Cpu(shares=1_000_000)))
 
 
 def test_unified_needs_version_2(cgroup: Cgroup) -> None:
     with pytest.raises(SpecError, match=r"^\$\.linux\.resources\.unified: .*it needs cgroup v2"):
-        limits.apply(cgroup, Resources(unified={"memory.high": "1"}))
+        cgroup_limits.apply(cgroup, Resources(unified={"memory.high": "1"}))
 
 
 def test_a_denied_hole_in_a_wider_rule_is_refused_not_ignored(cgroup: Cgroup) -> None:
@@ -107,37 +107,37 @@ def test_a_denied_hole_in_a_wider_rule_is_refused_not_ignored(cgroup: Cgroup) ->
         DeviceRule(allow=False, type="c", major=1, minor=11, access="r"),
     )
     with pytest.raises(ContainerError, match=r"cannot take c 1:11 r out of c 1:\* rw"):
-        limits.apply(cgroup, Resources(devices=rules))
+        cgroup_limits.apply(cgroup, Resources(devices=rules))
 
 
 def test_a_memory_limit_that_cannot_be_reached_says_what_is_used(cgroup: Cgroup) -> None:
-    limits.apply(cgroup, Resources(memory=Memory(limit=64 * MIB, swap=64 * MIB)))
+    cgroup_limits.apply(cgroup, Resources(memory=Memory(limit=64 * MIB, swap=64 * MIB)))
     with process_in(
         cgroup, "python3", "-ISc", "x = bytearray(16 << 20); print(1, flush=True); input()"
     ) as process:
         assert process.stdout is not None
         process.stdout.readline()
         with pytest.raises(ContainerError, match=r"unable to set memory limit to 1048576 .current usage: "):
-            limits.update(cgroup, Resources(memory=Memory(limit=MIB)))
+            cgroup_limits.update(cgroup, Resources(memory=Memory(limit=MIB)))
 
 
 def test_memory_settings_of_version_1_are_set(cgroup: Cgroup) -> None:
     memory = Memory(swappiness=10, disable_oom_killer=True, reservation=MIB, use_hierarchy=True)
-    limits.apply(cgroup, Resources(memory=memory))
+    cgroup_limits.apply(cgroup, Resources(memory=memory))
     assert cgroup.read("memory", "memory.swappiness") == "10\n"
     assert cgroup.read("memory", "memory.soft_limit_in_bytes") == f"{MIB}\n"
     assert "oom_kill_disable 1\n" in cgroup.read("memory", "memory.oom_control")
-    limits.update(cgroup, Resources(memory=Memory(disable_oom_killer=False, limit=64 * MIB)))
+    cgroup_limits.update(cgroup, Resources(memory=Memory(disable_oom_killer=False, limit=64 * MIB)))
     assert "oom_kill_disable 0\n" in cgroup.read("memory", "memory.oom_control")
 
 
 def test_a_controller_that_is_not_mounted_is_named(cgroup: Cgroup) -> None:
     if cgroup.has("net_cls"):
-        limits.update(cgroup, Resources(network=Network(class_id=1)))
+        cgroup_limits.update(cgroup, Resources(network=Network(class_id=1)))
         assert int(cgroup.read("net_cls", "net_cls.classid")) == 1
     else:
         with pytest.raises(SpecError, match=r"^\$\.linux\.resources\.network\.classID: .*net_cls"):
-            limits.update(cgroup, Resources(network=Network(class_id=1)))
+            cgroup_limits.update(cgroup, Resources(network=Network(class_id=1)))
 
 
 def test_a_process_frozen_further_down_is_killed(cgroup: Cgroup) -> None:

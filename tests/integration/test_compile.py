@@ -13,7 +13,7 @@ import pytest
 
 from runwasi.engines.engine import CannotHandle
 from runwasi.engines.module_cache import ModuleCache
-from runwasi.executor.compile import Bounds, compile_files, compile_module
+from runwasi.executor.workload.compiler import Bounds, compile_files, compile_module
 from tests.support.spy_engine import SpyEngine
 
 MIB = 1 << 20

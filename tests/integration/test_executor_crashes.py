@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from runwasi.executor.bundle import Bundle as LoadedBundle
-from runwasi.executor.creation import create
 from runwasi.executor.errors import ContainerError
-from runwasi.executor.options import CreateOptions
+from runwasi.executor.parent.creation import create
+from runwasi.executor.plan.bundle import Bundle as LoadedBundle
+from runwasi.executor.plan.create_options import CreateOptions
 from tests.integration.conftest import BundleMaker
 from tests.support.detached import Detached
 from tests.support.runtime import Runtime

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from runwasi.executor.child import enter_root
 from runwasi.executor.errors import ContainerError
-from runwasi.executor.steps import rootfs
 from runwasi.linux.mounts import MS_BIND, MS_SHARED, mount
 from runwasi.linux.namespaces import CLONE_NEWNS
 from tests.support.in_namespaces import run_in
@@ -205,6 +205,6 @@ def test_made_directories_do_not_depend_on_the_umask(root: Root) -> None:
 
 
 def test_a_mount_label_needs_selinux(root: Root, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rootfs, "selinux_enabled", lambda _: False)
+    monkeypatch.setattr(enter_root, "selinux_enabled", lambda _: False)
     with pytest.raises(ContainerError, match=r"SELinux is not enabled .*\$\.linux\.mountLabel"):
         root.enter(lambda: None, linux={"mountLabel": "system_u:object_r:container_file_t:s0"})

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from runwasi.executor.child.make_devices import bind_console
 from runwasi.executor.errors import ContainerError
-from runwasi.executor.steps.devices import bind_console
 from runwasi.linux.idmap import IdMap
 from runwasi.linux.terminal import open_pty
 from tests.support.root_steps import DEV, DEVPTS, PROC, Json, Root, mount_table

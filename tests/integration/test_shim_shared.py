@@ -166,7 +166,7 @@ from runwasi.shim.log import Log
 from runwasi.shim.rehearsal import rehearse
 
 rehearse(registry.load("wasmtime"), sys.argv[1], Log(1, debug=True))
-assert "runwasi.executor.errands" in sys.modules
+assert "runwasi.executor.parent.errands" in sys.modules
 """
 
 

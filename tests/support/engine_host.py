@@ -17,7 +17,7 @@ from runwasi.engines import registry
 from runwasi.engines.engine import EXIT_REFUSED, EXIT_TRAP, Context, EngineError, Module, Stdio, Trap
 from runwasi.engines.module_cache import ModuleCache
 from runwasi.engines.sniff import SNIFF_SIZE, sniff
-from runwasi.executor.compile import compile_module
+from runwasi.executor.workload.compiler import compile_module
 
 
 def main() -> None:

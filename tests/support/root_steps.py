@@ -7,12 +7,12 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
-from runwasi.executor.context import InitContext
+from runwasi.executor.child.context import InitContext
+from runwasi.executor.child.enter_root import enter_root, mount_rootfs
+from runwasi.executor.child.make_devices import make_devices
+from runwasi.executor.child.mask_paths import mask_and_protect
+from runwasi.executor.mounts.mount_sources import open_mount_sources
 from runwasi.executor.protocol import Channel
-from runwasi.executor.steps.devices import make_devices
-from runwasi.executor.steps.masks import mask_and_protect
-from runwasi.executor.steps.mount_sources import open_mount_sources
-from runwasi.executor.steps.rootfs import enter_root, mount_rootfs
 from runwasi.linux.filesystems import open_procfs
 from runwasi.linux.idmap import IdMap
 from runwasi.linux.namespaces import CLONE_NEWIPC, CLONE_NEWNET, CLONE_NEWNS, CLONE_NEWPID, CLONE_NEWUSER

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from runwasi.executor.delegation import future_owner
+from runwasi.executor.limits.delegation import future_owner
 from runwasi.oci import spec
 
 Json = dict[str, Any]

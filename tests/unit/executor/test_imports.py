@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from runwasi.executor.init import EXEC_STEPS, INIT_STEPS
+from runwasi.executor.child.steps import EXEC_STEPS, INIT_STEPS
 
 _ROOT = Path(__file__).parents[3]
 _CODE = """
@@ -14,7 +14,7 @@ import sys
 sys.path += [{root!r}, {folder!r}]
 import fractions
 from runwasi.startup import packs
-from runwasi.executor.steps.launch import import_no_more
+from runwasi.executor.child.launch import import_no_more
 open({folder!r} + "/pack", "wb").write(b"?")
 packs.install({folder!r} + "/pack", {{"runwasi.theirs": ("", 0, 0, 1)}}, ((("runwasi.theirs",), 1, 1),))
 import_no_more(None)

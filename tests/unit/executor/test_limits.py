@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from runwasi.executor import limits
-from runwasi.executor.limits_v1 import pids_max
-from runwasi.executor.limits_v2 import cpu_max, cpu_weight, io_weight, swap_max
+from runwasi.executor.limits import cgroup_limits
+from runwasi.executor.limits.limits_v1 import pids_max
+from runwasi.executor.limits.limits_v2 import cpu_max, cpu_weight, io_weight, swap_max
 from runwasi.oci.decode import SpecError
 from runwasi.oci.resources import BlockIo, Cpu, DeviceRule, Memory, Resources, ThrottleDevice, WeightDevice
 
@@ -44,7 +44,7 @@ def written(
     refuse: dict[str, OSError] | None = None,
 ) -> list[str]:
     recorder: Any = Recorder(version, files or {}, refuse or {})
-    limits.update(recorder, resources)
+    cgroup_limits.update(recorder, resources)
     writes: list[str] = recorder.writes
     return writes
 
@@ -176,7 +176,7 @@ def test_swap_without_swap_accounting_matters_only_when_some_is_asked_for() -> N
 
 
 def test_every_container_may_use_the_standard_devices() -> None:
-    rules = limits.device_rules(None)
+    rules = cgroup_limits.device_rules(None)
     assert all(rule.allow for rule in rules)
     assert {(rule.kind, rule.major, rule.minor) for rule in rules} >= {
         ("c", 1, 3),
@@ -188,7 +188,7 @@ def test_every_container_may_use_the_standard_devices() -> None:
 def test_other_letters_than_r_w_and_m_give_no_access() -> None:
     ours = Resources(devices=(DeviceRule(allow=True, type="c", access="rwa"),))
     plain = Resources(devices=(DeviceRule(allow=True, type="c", access="rw"),))
-    assert limits.device_rules(ours)[0].access == limits.device_rules(plain)[0].access
+    assert cgroup_limits.device_rules(ours)[0].access == cgroup_limits.device_rules(plain)[0].access
 
 
 @pytest.mark.parametrize(
@@ -217,5 +217,5 @@ def test_a_limit_below_what_is_used_is_refused_before_systemd_hears_of_it() -> N
     scope: Any = Scope(2, {"memory.current": "5000"}, {})
     memory = Memory(limit=1024, check_before_update=True)
     with pytest.raises(SpecError, match="rejecting memory limit 1024: 5000 bytes are in use"):
-        limits.update(scope, Resources(memory=memory))
+        cgroup_limits.update(scope, Resources(memory=memory))
     assert scope.writes == []

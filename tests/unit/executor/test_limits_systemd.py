@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from runwasi.executor.limits_systemd import annotated, bitmap, in_whole_percents, properties
+from runwasi.executor.limits.limits_systemd import annotated, bitmap, in_whole_percents, properties
 from runwasi.oci.decode import SpecError
 from runwasi.oci.resources import BlockIo, Cpu, Memory, Pids, Resources
 

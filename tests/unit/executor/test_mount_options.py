@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from runwasi.executor.steps.mount_options import known_options, parse
+from runwasi.executor.mounts.mount_options import known_options, parse
 from runwasi.linux.mount_fds import (
     MOUNT_ATTR__ATIME,
     MOUNT_ATTR_NOATIME,

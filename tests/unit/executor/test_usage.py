@@ -5,7 +5,14 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from runwasi.executor.usage import UNLIMITED, IoEntry, MemoryEntry, RdmaEntry, number_list, read_usage
+from runwasi.executor.usage.cgroup_usage import (
+    UNLIMITED,
+    IoEntry,
+    MemoryEntry,
+    RdmaEntry,
+    number_list,
+    read_usage,
+)
 
 TICK = 1_000_000_000 // os.sysconf("SC_CLK_TCK")
 

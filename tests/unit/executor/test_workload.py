@@ -11,8 +11,8 @@ import pytest
 from runwasi.engines.engine import CannotHandle, Context, Engine, Module, Stdio
 from runwasi.engines.layers import Layer
 from runwasi.executor.errors import ContainerError
-from runwasi.executor.wasm_workload import Wasm
-from runwasi.executor.workload import Native, Request, choose, foresee
+from runwasi.executor.workload.choose import Native, Request, choose, foresee
+from runwasi.executor.workload.wasm_module import Wasm
 
 ELF = b"\x7fELF" + bytes(60)
 WASM = b"\0asm\1\0\0\0"

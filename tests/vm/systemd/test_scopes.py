@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from runwasi.executor import limits, limits_systemd
+from runwasi.executor.limits import cgroup_limits, limits_systemd
 from runwasi.linux.cgroups import cgroup_at, cgroup_from
 from runwasi.linux.cgroups.units import UnitManager
 from runwasi.oci.resources import Cpu, Memory, Pids, Resources
@@ -74,7 +74,7 @@ def test_limits_are_in_the_files_and_known_to_systemd(scope: Cgroup) -> None:
         unified={"memory.high": str(48 * MIB)},
     )
     with process_in(scope):
-        limits.apply(scope, resources)
+        cgroup_limits.apply(scope, resources)
         known = {
             "MemoryMax": 64 * MIB,
             "MemoryLow": 16 * MIB,
@@ -89,7 +89,7 @@ def test_limits_are_in_the_files_and_known_to_systemd(scope: Cgroup) -> None:
         assert scope.read("memory", "memory.max") == f"{64 * MIB}\n"
         assert scope.read("cpu", "cpu.max") == "25500 50000\n"
         assert scope.read("pids", "pids.max") == "20\n"
-        limits.update(scope, Resources(memory=Memory(limit=32 * MIB, swap=-1), pids=Pids(limit=-1)))
+        cgroup_limits.update(scope, Resources(memory=Memory(limit=32 * MIB, swap=-1), pids=Pids(limit=-1)))
         assert of_scope(scope.unit, "MemoryMax") == 32 * MIB
         assert scope.read("memory", "memory.max") == f"{32 * MIB}\n"
         assert scope.read("pids", "pids.max") == "max\n"
@@ -97,7 +97,7 @@ def test_limits_are_in_the_files_and_known_to_systemd(scope: Cgroup) -> None:
 
 def test_device_rules_hold_in_a_scope(scope: Cgroup) -> None:
     with process_in(scope):
-        limits.apply(scope, None)
+        cgroup_limits.apply(scope, None)
         assert run_in(scope, lambda: os.open("/dev/kmsg", os.O_RDONLY)) == 1  # EPERM
         assert run_in(scope, lambda: os.open("/dev/null", os.O_RDWR)) == 0
 

@@ -46,7 +46,7 @@ def runtime_folder() -> Iterator[str]:
 
 AS_A_USER = f"""
 import json, os, subprocess
-from runwasi.executor import limits
+from runwasi.executor.limits import cgroup_limits
 from runwasi.linux.cgroups import cgroup_at, cgroup_from
 from runwasi.linux.cgroups.units import UnitManager
 from runwasi.oci.resources import Memory, Pids, Resources
@@ -54,7 +54,7 @@ from runwasi.oci.resources import Memory, Pids, Resources
 scope = cgroup_at(":tests:one", systemd=True, rootless=True)
 process, other = (subprocess.Popen(["sleep", "100"], stdout=subprocess.DEVNULL) for _ in range(2))
 scope.enter(process.pid)
-limits.apply(scope, Resources(memory=Memory(limit={32 * MIB}), pids=Pids(limit=9)))
+cgroup_limits.apply(scope, Resources(memory=Memory(limit={32 * MIB}), pids=Pids(limit=9)))
 again = cgroup_from(scope.paths(), systemd=True, rootless=True)
 again.enter(other.pid)
 with UnitManager(user=True) as manager:

@@ -1,0 +1,171 @@
+"""Steps: who the process is (user, groups, capabilities, umask) and where it stands."""
+
+from __future__ import annotations
+
+import os
+import stat
+from errno import EINVAL, ENOTDIR, EPERM
+
+from runwasi.executor.errors import ContainerError, describe
+from runwasi.linux import capabilities, processes
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from runwasi.executor.child.context import ChildContext, InitContext
+
+_DEFAULT_UMASK = 0o022
+
+KEEP_GROUPS = "run.oci.keep_original_groups"
+"""crun's annotation: with "1" the process keeps the supplementary groups of whoever made the container."""
+
+
+def make_cwd(ctx: InitContext) -> None:
+    """Make process.cwd where the image lacks it, as runc does; we are inside the root already."""
+    try:
+        os.makedirs(ctx.process.cwd, 0o755, exist_ok=True)
+    except (FileExistsError, NotADirectoryError):
+        raise ContainerError(
+            f"chdir to cwd ({ctx.process.cwd!r}) set in config.json failed: not a directory ($.process.cwd)",
+            errno=ENOTDIR,
+        ) from None
+
+
+def own_stdio(ctx: ChildContext) -> None:
+    """Give 0, 1 and 2 to the user, so that it can open /dev/stdout again; not what is everybody's."""
+    uid = ctx.process.user.uid
+    for fd in (0, 1, 2):
+        found = os.fstat(fd)
+        if found.st_uid == uid or _is_dev_null(found):
+            continue
+        try:
+            os.fchown(fd, uid, -1)
+        except OSError:
+            # An id without a mapping, a read-only file system, a socket: the descriptor itself still works.
+            continue
+
+
+def _is_dev_null(found: os.stat_result) -> bool:
+    return stat.S_ISCHR(found.st_mode) and found.st_rdev == os.makedev(1, 3)
+
+
+def become_user(ctx: ChildContext) -> None:
+    """Take the user's ids, keeping the permitted capabilities for the steps that follow."""
+    user = ctx.process.user
+    capabilities.apply_bounding(_mask(ctx.process.capabilities.bounding if ctx.process.capabilities else ()))
+    processes.set_keepcaps(True)
+    if user.additional_gids or (not _keeps_groups(ctx) and _may_set_groups(ctx)):
+        _take("additionalGids", os.setgroups, user.additional_gids)
+    _take("gid", os.setresgid, user.gid, user.gid, user.gid)
+    _take("uid", os.setresuid, user.uid, user.uid, user.uid)
+    processes.set_keepcaps(False)
+    if user.uid and ctx.process.capabilities:  # what the program may open and execute depends on these
+        capabilities.hold_effective(_mask(ctx.process.capabilities.effective))
+    os.umask(_DEFAULT_UMASK if user.umask is None else user.umask)
+
+
+def _take(member: str, call: Callable[..., None], *ids: object) -> None:
+    """Take ids as process.user says. Raises ContainerError naming the member."""
+    try:
+        call(*ids)
+    except OSError as error:
+        why = error.strerror
+        if error.errno == EINVAL:
+            why = "not mapped in the user namespace"
+        elif error.errno == EPERM and member == "additionalGids":
+            why = "the user namespace denies setgroups, as one of a single id does"
+        raise ContainerError(f"{ids[0]}: {why} ($.process.user.{member})", errno=error.errno or 0) from None
+
+
+def _keeps_groups(ctx: ChildContext) -> bool:
+    """Podman's `--group-add keep-groups`: a rootless user's groups open files to them, though none can be mapped."""
+    return ctx.spec.annotations.get(KEEP_GROUPS) == "1"
+
+
+def _may_set_groups(ctx: ChildContext) -> bool:
+    """An unprivileged user namespace has setgroups denied (man 7 user_namespaces); ours can only be empty then."""
+    if not ctx.userns:
+        return True
+    try:
+        fd = os.open("self/setgroups", os.O_RDONLY | os.O_CLOEXEC, dir_fd=ctx.proc_fd)
+    except OSError:
+        return True
+    try:
+        return os.read(fd, 16).strip() == b"allow"
+    finally:
+        os.close(fd)
+
+
+def stand_in_cwd(ctx: ChildContext) -> None:
+    """Change to process.cwd as the user, and make sure that it is inside the root.
+
+    A cwd of /proc/self/fd/N could be a directory of the host that somebody left open (CVE-2024-21626).
+    """
+    cwd = ctx.process.cwd
+    try:
+        os.chdir(cwd)
+        inside = os.getcwd().startswith("/")
+    except OSError as error:
+        if error.filename == cwd:
+            raise ContainerError(
+                f"chdir to cwd ({cwd!r}) set in config.json failed: {describe(error)}"
+            ) from None
+        inside = False  # getcwd finds no way from the root to here
+    if not inside:
+        raise ContainerError(f"cwd {cwd!r} is outside the container's root ($.process.cwd)")
+
+
+def limit_capabilities(ctx: ChildContext) -> None:
+    """Set all five capability sets to exactly what the spec lists; none listed means none."""
+    wanted = ctx.process.capabilities
+    if wanted is None:
+        capabilities.apply(capabilities.CapSets(0, 0, 0, 0, 0))
+        return
+    inheritable, permitted = _mask(wanted.inheritable), _mask(wanted.permitted)
+    capabilities.apply(
+        capabilities.CapSets(
+            _mask(wanted.effective),
+            permitted,
+            inheritable,
+            _mask(wanted.bounding),
+            # An ambient capability must be permitted and inheritable; asking for more is runc's warning.
+            _mask(wanted.ambient) & permitted & inheritable,
+        )
+    )
+
+
+def _mask(names: Iterable[str]) -> int:
+    mask = 0
+    for name in names:
+        number = capabilities.CAPABILITIES.get(name)
+        if number is not None:  # an unknown one cannot be granted: config.md#process wants no error
+            mask |= 1 << number
+    return mask
+
+
+def raise_effective(ctx: ChildContext) -> None:
+    """Make the kept capabilities effective again after the change of user: loading a filter needs one."""
+    if ctx.process.user.uid:
+        capabilities.raise_permitted()
+
+
+def home_of(uid: int) -> str:
+    """Return the home folder that /etc/passwd, as the process sees it, gives a user; "/" when it does not."""
+    try:
+        with open("/etc/passwd", "rb") as file:
+            for line in file:
+                fields = line.rstrip(b"\n").split(b":")
+                if len(fields) >= 6 and fields[2] == str(uid).encode():
+                    return os.fsdecode(fields[5]) or "/"
+    except OSError:
+        pass
+    return "/"
+
+
+def complete_env(ctx: ChildContext) -> None:
+    """Set HOME where the spec does not, as a login would."""
+    homes = [entry for entry in ctx.env if entry.startswith("HOME=")]
+    if not homes or homes[-1] == "HOME=":  # of several the last counts
+        kept = tuple(entry for entry in ctx.env if not entry.startswith("HOME="))
+        ctx.env = (*kept, "HOME=" + home_of(ctx.process.user.uid))

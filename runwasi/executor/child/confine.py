@@ -1,0 +1,86 @@
+"""Steps: labels, keyring and the seccomp filter."""
+
+from __future__ import annotations
+
+import errno
+
+from runwasi.executor.protocol import LISTENER, Channel
+from runwasi.executor.workload.choose import Native
+from runwasi.linux import keyring, labels, processes
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from runwasi.executor.child.context import ChildContext
+
+
+def join_keyring(ctx: ChildContext) -> None:
+    """Take a session keyring of the container's own; the one we have is the host's (man 7 session-keyring)."""
+    if ctx.no_new_keyring:
+        return
+    label = (
+        ctx.process.selinux_label if ctx.process.selinux_label and labels.selinux_enabled(ctx.proc_fd) else ""
+    )
+    if label:  # or the container could not use its own keys
+        labels.set_selinux_keycreate(ctx.proc_fd, label)
+    try:
+        keyring.join_session_keyring(f"_ses.{ctx.id}"[:_MAX_NAME], others_search=ctx.userns)
+    except OSError as error:
+        # A kernel without keyrings has none to share; runc goes on here as well.
+        if error.errno != errno.ENOSYS:
+            raise
+    if label:
+        labels.set_selinux_keycreate(ctx.proc_fd, "")
+
+
+_MAX_NAME = 200
+
+
+def label_process(ctx: ChildContext) -> None:
+    """Set the labels that execve gives: AppArmor profile and SELinux context. A module needs them now."""
+    is_wasm = ctx.parent is not None
+    if ctx.process.apparmor_profile:
+        set_profile = labels.change_apparmor if is_wasm else labels.set_apparmor_exec
+        set_profile(ctx.proc_fd, ctx.process.apparmor_profile)
+    if ctx.process.selinux_label:
+        set_label = labels.change_selinux if is_wasm else labels.set_selinux_exec
+        set_label(ctx.proc_fd, ctx.process.selinux_label)
+
+
+def confine_wasm(ctx: ChildContext) -> None:
+    """Take from a wasm container what no guest can need, unless annotations say otherwise."""
+    if not isinstance(ctx.workload, Native):
+        from runwasi.executor.child import run_wasm  # late, and in memory: it came with the engine
+
+        run_wasm.confine(ctx)
+
+
+def forbid_new_privileges(ctx: ChildContext) -> None:
+    """Set no_new_privs when the spec asks."""
+    if ctx.process.no_new_privileges:
+        processes.set_no_new_privs()
+
+
+def filter_before_capabilities(ctx: ChildContext) -> None:
+    """Without no_new_privs, loading a filter takes CAP_SYS_ADMIN: do it before it is dropped.
+
+    The filter must then allow what the remaining steps call (man 2 seccomp; runc and crun stand here too).
+    """
+    if not ctx.process.no_new_privileges:
+        _load_filter(ctx, ctx.channel)
+
+
+def filter_last(ctx: ChildContext) -> None:
+    """With no_new_privs the filter comes right before the workload, so that it may forbid all but execve."""
+    if ctx.process.no_new_privileges:
+        _load_filter(ctx, ctx.verdict)
+
+
+def _load_filter(ctx: ChildContext, channel: Channel) -> None:
+    """Load the filter; hand the descriptor of one that notifies to the runtime, which knows its agent."""
+    if ctx.seccomp is None:
+        return
+    from runwasi.linux import seccomp_filter  # late, and in memory: the filter came from it
+
+    listener = seccomp_filter.load_filter(ctx.seccomp.program, ctx.seccomp.flags)
+    if listener >= 0:
+        channel.request(LISTENER, fds=(listener,))

@@ -1,0 +1,56 @@
+"""Steps: the process's 0, 1 and 2, a terminal's or the ones it was given."""
+
+from __future__ import annotations
+
+import os
+from fcntl import F_DUPFD_CLOEXEC, fcntl
+
+from runwasi.executor.child.make_devices import bind_console
+from runwasi.executor.errors import ContainerError
+from runwasi.linux import sockets, terminal
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from runwasi.executor.child.context import ChildContext, InitContext
+
+
+def connect_stdio(ctx: ChildContext) -> None:
+    """Put a new terminal or the given descriptors at 0, 1 and 2."""
+    if ctx.process.terminal:
+        _connect_terminal(ctx)
+        return
+    # A given descriptor may itself be 0, 1 or 2 in another place, and those may be closed: copy all above them.
+    copies = [fcntl(fd, F_DUPFD_CLOEXEC, 3) for fd in ctx.stdio.fds()]
+    for target, copy in enumerate(copies):
+        os.dup2(copy, target, inheritable=True)
+        os.close(copy)
+
+
+def _connect_terminal(ctx: ChildContext) -> None:
+    """Make a pty in the container's own devpts, send its master away and take the slave."""
+    if ctx.console_socket < 0:
+        raise ContainerError("cannot allocate tty without a console socket ($.process.terminal)")
+    root = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        pty = terminal.open_pty(root)
+    except FileNotFoundError:
+        raise ContainerError("no devpts on /dev/pts to make a terminal in ($.process.terminal)") from None
+    finally:
+        os.close(root)
+    size = ctx.process.console_size
+    if size:
+        terminal.set_window_size(pty.slave, size.height, size.width)
+    sockets.send_fd(ctx.console_socket, pty.master, pty.name)
+    os.close(pty.master)
+    os.close(ctx.console_socket)
+    ctx.console_socket = -1
+    terminal.make_controlling(pty.slave)
+    for target in (0, 1, 2):
+        os.dup2(pty.slave, target, inheritable=True)
+    os.close(pty.slave)
+
+
+def bind_dev_console(ctx: InitContext) -> None:
+    """Make /dev/console the container's terminal, when it has one."""
+    if ctx.process.terminal:
+        bind_console(0)

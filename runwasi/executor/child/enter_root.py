@@ -1,0 +1,172 @@
+"""Steps: the container's root, from a copy of the rootfs's mount to the one root that is left.
+
+The root is mounted onto the rootfs's own path, where createContainer hooks look for it, everything else is
+mounted into it (mounts.py), and then it becomes "/".
+"""
+
+from __future__ import annotations
+
+import os
+
+from runwasi.executor.child.context import ROOT_SOURCE
+from runwasi.executor.errors import ContainerError
+from runwasi.executor.mounts.apply_mounts import mount_all
+from runwasi.linux.filesystems import PROC_SUPER_MAGIC, SYSFS_MAGIC, filesystem_type
+from runwasi.linux.labels import selinux_enabled
+from runwasi.linux.mount_fds import mount_setattr, move_mount, open_tree
+from runwasi.linux.mounts import (
+    MNT_DETACH,
+    MS_PRIVATE,
+    MS_REC,
+    MS_SHARED,
+    MS_SLAVE,
+    MS_UNBINDABLE,
+    mount,
+    mount_points,
+    move_root,
+    pivot_root,
+    umount,
+)
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from runwasi.executor.child.context import InitContext
+
+_DIRECTORY = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
+_PROPAGATION = {"shared": MS_SHARED, "slave": MS_SLAVE, "private": MS_PRIVATE, "unbindable": MS_UNBINDABLE}
+
+
+def mount_rootfs(ctx: InitContext) -> None:
+    """Mount the rootfs and everything of $.mounts into it; sets root_fd.
+
+    Source: runtime-spec config.md#root and #mounts, config-linux.md#rootfs-mount-propagation.
+    """
+    # What is made in the rootfs must not depend on the umask of whoever called us.
+    os.umask(0o022)
+    _require_selinux_for_labels(ctx)
+    if ctx.spec.linux.has("mount"):
+        _separate_from_host(ctx)
+        ctx.root_fd = _attach_root(ctx)
+    else:
+        _refuse_without_mount_namespace(ctx)
+        # A root to be read-only is a mount of its own, so that the rootfs on the host stays as it is.
+        readonly = ctx.spec.root.readonly
+        ctx.root_fd = _attach_root(ctx) if readonly else os.open(ctx.rootfs, _DIRECTORY)
+    mount_all(ctx)
+
+
+def _require_selinux_for_labels(ctx: InitContext) -> None:
+    if ctx.spec.linux.mount_label and not selinux_enabled(ctx.proc_fd):
+        raise ContainerError("SELinux is not enabled in the kernel ($.linux.mountLabel)")
+
+
+def _refuse_without_mount_namespace(ctx: InitContext) -> None:
+    linux = ctx.spec.linux
+    for member, wanted in (
+        ("$.linux.maskedPaths", linux.masked_paths),
+        ("$.linux.readonlyPaths", linux.readonly_paths),
+        ("$.linux.rootfsPropagation", linux.rootfs_propagation),
+    ):
+        if wanted:
+            raise ContainerError(f"cannot change the host's mounts: a mount namespace is needed ({member})")
+
+
+def _separate_from_host(ctx: InitContext) -> None:
+    """Stop the mounts of our namespace from reaching the host's.
+
+    A shared root, for which a mount of the host is to be shared too (mount option rshared), leaves them in
+    their peer groups; only where the root itself goes must not be shared, or pivot_root would refuse.
+    """
+    propagation = _root_propagation(ctx)
+    if propagation == MS_SHARED:
+        parent = _mount_point_above(ctx.rootfs)
+        mount(None, parent, None, MS_PRIVATE)
+    elif propagation in (0, MS_SLAVE):
+        mount(None, "/", None, MS_SLAVE | MS_REC)
+    else:
+        mount(None, "/", None, MS_PRIVATE | MS_REC)
+
+
+def _root_propagation(ctx: InitContext) -> int:
+    """Return the MS_* of rootfsPropagation, 0 when nothing is asked; the r forms differ in reach only."""
+    word = ctx.spec.linux.rootfs_propagation or ""
+    return _PROPAGATION.get(word, 0) or _PROPAGATION.get(word[1:], 0)
+
+
+def _mount_point_above(path: str) -> str:
+    """Return the mount point that path is on."""
+    real = os.path.realpath(path)
+    points = [point for point in mount_points() if (real + "/").startswith(point.rstrip("/") + "/")]
+    return max(points, key=len)
+
+
+def _attach_root(ctx: InitContext) -> int:
+    """Mount a copy of the rootfs's mount, and those below it, onto the rootfs; return its descriptor."""
+    root = ctx.mount_sources.pop(ROOT_SOURCE, -1)
+    if root < 0:
+        root = open_tree(ctx.rootfs, recursive=True)
+    # It may have come from a shared mount. As a slave it still sees what the host mounts there, but what is
+    # mounted into it stays in the container.
+    mount_setattr(root, propagation=MS_SLAVE, recursive=True)
+    target = _open_place_for_root(ctx)
+    try:
+        move_mount(root, target)
+    finally:
+        os.close(target)
+    return root
+
+
+def _open_place_for_root(ctx: InitContext) -> int:
+    try:
+        return os.open(ctx.rootfs, _DIRECTORY)
+    except PermissionError:
+        # A user namespace's root need not be able to reach it. Over the root any mount can be pivoted to.
+        if not ctx.userns:
+            raise
+        return os.open("/", _DIRECTORY)
+
+
+def enter_root(ctx: InitContext) -> None:
+    """Make the mounted root "/" and leave the host's behind, then give it its propagation."""
+    if not ctx.spec.linux.has("mount"):
+        os.chdir(ctx.root_fd)
+        os.chroot(".")
+        os.chdir("/")
+        return
+    if ctx.no_pivot:
+        _drop_kernel_filesystems(ctx)
+        move_root(ctx.root_fd)
+    else:
+        pivot_root(ctx.root_fd)
+    propagation = _root_propagation(ctx)
+    if propagation:
+        # After the pivot, which refuses a shared root.
+        recursive = ctx.spec.linux.rootfs_propagation not in _PROPAGATION
+        mount_setattr(ctx.root_fd, propagation=propagation, recursive=recursive)
+
+
+def _drop_kernel_filesystems(ctx: InitContext) -> None:
+    """Unmount or cover the host's proc and sysfs, which would stay below a root that was only moved.
+
+    The kernel lets a user namespace mount a new proc or sysfs only when an unmasked one is in sight
+    (mount_too_revealing in fs/namespace.c): the host's, forgotten there, would be that one.
+    """
+    kept = os.path.realpath(ctx.rootfs)
+    for point in reversed(mount_points()):
+        if point == "/" or (point + "/").startswith(kept + "/") or not _shows_the_kernel(point):
+            continue
+        try:
+            umount(point, MNT_DETACH)
+        except OSError:  # locked by a user namespace
+            mount("tmpfs", point, "tmpfs")
+
+
+def _shows_the_kernel(point: str) -> bool:
+    try:
+        fd = os.open(point, os.O_PATH | os.O_CLOEXEC)
+    except OSError:  # covered by another mount
+        return False
+    try:
+        return filesystem_type(fd) in (PROC_SUPER_MAGIC, SYSFS_MAGIC)
+    finally:
+        os.close(fd)

@@ -1,0 +1,106 @@
+"""Steps: into the container's namespaces, before anything of the container is touched."""
+
+from __future__ import annotations
+
+import os
+from _signal import set_wakeup_fd  # type: ignore[import-not-found]  # the module signal adds enumerations, 3 ms
+
+from runwasi.executor.parent.namespace_fork import write_time_offsets
+from runwasi.linux import namespaces, network, processes
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from runwasi.executor.child.context import ChildContext, InitContext
+
+
+def drop_parent_descriptors(ctx: ChildContext) -> None:
+    """Close what the creating process had open: a shim's connections must end when the shim does."""
+    set_wakeup_fd(-1)
+    processes.close_fds_except(ctx.kept_fds())
+
+
+def enter_cgroup(ctx: ChildContext) -> None:
+    """Enter the container's v1 cgroups while we are one thread; the parent opened the way."""
+    for fd in ctx.cgroup_tasks:
+        try:
+            os.write(fd, b"0")
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, "enter the container's cgroup") from None
+        os.close(fd)
+    ctx.cgroup_tasks = ()
+
+
+def close_setup_descriptors(ctx: ChildContext) -> None:
+    """Close what the steps so far opened: from here on no descriptor leads out of the root (CVE-2024-21626)."""
+    processes.close_fds_except(ctx.lasting_fds())
+
+
+def make_time_namespace(ctx: InitContext) -> None:
+    """Make a time namespace that is to belong to our user namespace, and enter it; any other the parent makes.
+
+    Before the process is closed to others: then its own file of offsets would be, too.
+    """
+    new = {namespace.type for namespace in ctx.spec.linux.namespaces if not namespace.path}
+    if not new >= {"time", "user"}:
+        return
+    namespaces.unshare(namespaces.CLONE_NEWTIME)
+    write_time_offsets(ctx.spec.linux.time_offsets)
+    made = os.open("/proc/self/ns/time_for_children", os.O_RDONLY | os.O_CLOEXEC)
+    namespaces.setns(made, namespaces.CLONE_NEWTIME)
+    os.close(made)
+
+
+def wait_for_parent(ctx: ChildContext) -> None:
+    """Wait for id maps and cgroup where we cannot do without; nothing of the container runs outside its cgroup."""
+    if ctx.waits:
+        _hear_from_parent(ctx)
+    # From here on no process of the container may trace us or open our program (CVE-2019-5736). Not earlier:
+    # newuidmap looks at who owns our /proc folder.
+    processes.set_dumpable(False)
+    os.setsid()
+
+
+def wait_for_limits(ctx: InitContext) -> None:
+    """Wait for all the parent does from outside, unless we have already."""
+    if not ctx.pid:
+        _hear_from_parent(ctx)
+
+
+def _hear_from_parent(ctx: ChildContext) -> None:
+    ctx.pid = int(ctx.channel.expect().fields[0])
+
+
+def join_namespaces(ctx: ChildContext) -> None:
+    """Enter the namespaces given by path."""
+    namespaces.join(ctx.namespaces)
+    for _, fd in ctx.namespaces:
+        os.close(fd)
+    ctx.namespaces.clear()
+
+
+def enter_same_root(ctx: ChildContext) -> None:
+    """Stand in the root of the process we join: without a mount namespace of its own it only changed its root."""
+    os.fchdir(ctx.root_fd)
+    os.chroot(".")
+    os.close(ctx.root_fd)
+    ctx.root_fd = -1
+
+
+def become_mapped_root(ctx: ChildContext) -> None:
+    """In a user namespace, take its root's ids: those we came with may not be mapped in it."""
+    if ctx.userns:
+        os.setresgid(0, 0, 0)
+        os.setresuid(0, 0, 0)
+
+
+def enter_cgroup_namespace(ctx: InitContext) -> None:
+    """Make the cgroup we were put in the root of a new cgroup namespace: clone3 would have taken the parent's."""
+    for namespace in ctx.spec.linux.namespaces:
+        if namespace.type == "cgroup" and not namespace.path:
+            namespaces.unshare(namespaces.CLONE_NEWCGROUP)
+
+
+def bring_up_loopback(ctx: InitContext) -> None:
+    """A new network namespace starts with its loopback down; programs expect it up."""
+    if ctx.new_netns:
+        network.loopback_up()

@@ -1,0 +1,183 @@
+"""Steps: decide what runs, wait for the start, and become it.
+
+After enter_root the host's files are out of reach, so whatever code these steps need is imported before it.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from _frozen_importlib_external import PathFinder  # importlib.machinery's, without importing that
+from _signal import (  # type: ignore[import-not-found]  # the module signal adds enumerations, 3 ms
+    SIG_DFL,
+    SIG_IGN,
+    SIGHUP,
+    SIGINT,
+    SIGPIPE,
+    SIGQUIT,
+    SIGTERM,
+    SIGXFSZ,
+    signal,
+)
+
+from runwasi.executor import hooks
+from runwasi.executor.child.become_user import complete_env
+from runwasi.executor.errors import ContainerError
+from runwasi.executor.protocol import CREATE_RUNTIME, READY, Channel
+from runwasi.executor.workload import choose
+from runwasi.linux import processes, rlimits, sockets
+from runwasi.oci.record import replaced
+from runwasi.oci.state import State
+from runwasi.startup import packs
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import NoReturn
+
+    from runwasi.executor.child.context import ChildContext, InitContext
+    from runwasi.executor.status import Status
+
+
+def ask_for_create_runtime_hooks(ctx: InitContext) -> None:
+    """Have the parent run the hooks that belong to the runtime's namespaces; the mounts are made, not yet entered.
+
+    From here on a failure makes it run the poststop hooks, so it is told wherever there are some.
+    """
+    spec_hooks = ctx.spec.hooks
+    if spec_hooks.prestart or spec_hooks.create_runtime or spec_hooks.poststop:
+        ctx.channel.request(CREATE_RUNTIME)
+
+
+def run_create_container_hooks(ctx: InitContext) -> None:
+    """Run the hooks whose paths are the host's but whose namespaces are the container's, standing in its root."""
+    if ctx.spec.hooks.create_container:
+        os.fchdir(ctx.root_fd)
+        hooks.run_all("createContainer", ctx.spec.hooks.create_container, _state(ctx, "created"))
+
+
+def run_start_container_hooks(ctx: InitContext) -> None:
+    """Run the hooks inside the container, as its user, right before its program."""
+    if ctx.spec.hooks.start_container:
+        complete_env(ctx)
+        # those that name no environment get the program's: they are often there to adapt what it finds
+        own = [
+            replaced(hook, env=ctx.env) if hook.env is None else hook
+            for hook in ctx.spec.hooks.start_container
+        ]
+        hooks.run_all("startContainer", own, _state(ctx, "created"))
+
+
+def _state(ctx: InitContext, status: Status) -> bytes:
+    """Return the state for a hook in the container's namespaces: the pid is as seen there (runtime.md#state)."""
+    return (
+        State(
+            oci_version=ctx.spec.oci_version,
+            id=ctx.id,
+            status=status,
+            pid=os.getpid(),
+            bundle=ctx.bundle_path,
+            annotations=ctx.spec.annotations,
+        )
+        .to_json()
+        .encode()
+    )
+
+
+def anticipate_engine(ctx: ChildContext) -> None:
+    """Load the engine while the host's files are in sight, when what args[0] names may need one."""
+    kind = choose.foresee(_request(ctx), ctx.root_fd)
+    if kind in choose.WASM_KINDS or (kind is None and ctx.may_fetch_layers):
+        from runwasi.executor.child.run_wasm import Parent  # late: 2 ms, and most programs are native
+
+        ctx.parent = Parent(ctx, kind)
+
+
+def import_no_more(_ctx: ChildContext) -> None:
+    """Keep the interpreter from looking for modules: it would find the container's, and run them as its own.
+
+    Python itself imports late, such as the codec of a name that is looked up. What is in memory still comes.
+    """
+    sys.meta_path.remove(PathFinder)
+    packs.forget()
+
+
+def choose_workload(ctx: ChildContext) -> None:
+    """can_handle: a refusal fails create, not start."""
+    ctx.workload = choose.choose(_request(ctx), ctx.parent)
+
+
+def _request(ctx: ChildContext) -> choose.Request:
+    resources = ctx.spec.linux.resources if ctx.spec.linux else None
+    memory = resources.memory if resources else None
+    pids = resources.pids if resources else None
+    return choose.Request(
+        ctx.process.args,
+        ctx.process.env,
+        ctx.process.cwd,
+        ctx.spec.annotations,
+        memory_limit=_positive(memory.limit if memory else None),
+        task_limit=_positive(pids.limit if pids else None),
+    )
+
+
+def _positive(limit: int | None) -> int | None:
+    """Return a limit that is one: the spec writes none as 0 or less."""
+    return limit if limit and limit > 0 else None
+
+
+def keep_descriptors_from_program(ctx: ChildContext) -> None:
+    """Mark what is open beyond the streams and the preserved descriptors, while no filter forbids close_range."""
+    processes.close_range(3 + ctx.preserve_fds, cloexec=True)
+
+
+def report_ready(ctx: InitContext) -> None:
+    """Tell the parent that the container is created."""
+    ctx.channel.send(READY, *ctx.left_to_parent)
+    ctx.channel.close()
+
+
+def ask_for_rlimits(ctx: ChildContext) -> None:
+    """Have the parent set our limits: it may raise them, and they could have hindered the steps until here."""
+    ctx.channel.request(READY, *ctx.left_to_parent)
+
+
+def lower_rlimits(ctx: ChildContext) -> None:
+    """Set the limits that the parent was not permitted to set of another user's process."""
+    for limit in ctx.process.rlimits:
+        if rlimits.get_rlimit(limit.type) != (limit.soft, limit.hard):
+            rlimits.set_rlimit(limit.type, limit.soft, limit.hard)
+
+
+def wait_for_start(ctx: InitContext) -> None:
+    """Wait until somebody connects to the gate; from then on failures are told there.
+
+    A signal that asks us to end does so, although the kernel spares process 1 of a namespace its defaults.
+    """
+    before = {number: signal(number, _end) for number in (SIGHUP, SIGINT, SIGQUIT, SIGTERM)}
+    connection = sockets.accept(ctx.gate)
+    for number, handler in before.items():
+        signal(number, SIG_IGN if handler == SIG_IGN else SIG_DFL)
+    os.close(ctx.gate)  # a second start finds nobody listening
+    ctx.gate = -1
+    ctx.verdict = Channel(connection)
+
+
+def _end(number: int, _frame: object) -> NoReturn:
+    os._exit(128 + number)
+
+
+def run_workload(ctx: ChildContext) -> NoReturn:
+    """Become the program, or run the module in this process."""
+    if not isinstance(ctx.workload, choose.Native):
+        from runwasi.executor.child import run_wasm  # late, and in memory: it came with the engine
+
+        run_wasm.run(ctx, ctx.workload)
+    complete_env(ctx)
+    environment = dict(entry.partition("=")[::2] for entry in ctx.env if "=" in entry[1:])
+    for number in (SIGPIPE, SIGXFSZ):  # the interpreter ignores these two, and execve keeps that
+        signal(number, SIG_DFL)
+    try:
+        os.execve(ctx.workload.path, ctx.workload.argv, environment)
+    except OSError as error:
+        why = (error.strerror or str(error)).lower()
+        raise ContainerError(f"exec {ctx.workload.path}: {why}", errno=error.errno or 0) from None

@@ -1,0 +1,225 @@
+"""Steps: the container's /dev, default devices, those of $.linux.devices, and the usual links.
+
+Source: runtime-spec config-linux.md#default-devices and #devices, runtime-linux.md#dev-symbolic-links.
+"""
+
+from __future__ import annotations
+
+import os
+from errno import EEXIST, ENOENT, EPERM
+from stat import S_IFBLK, S_IFCHR, S_IFIFO, S_IFMT, S_ISCHR
+
+from runwasi.executor.errors import ContainerError, describe
+from runwasi.executor.mounts.mount_place import container_path
+from runwasi.linux.beneath import make_dirs, make_file
+from runwasi.linux.filesystems import DEVPTS_SUPER_MAGIC, filesystem_type
+from runwasi.linux.mount_fds import (
+    MOUNT_ATTR_NOEXEC,
+    MOUNT_ATTR_NOSUID,
+    mount_setattr,
+    move_mount,
+    open_tree,
+)
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from runwasi.executor.child.context import InitContext
+
+_PATH = os.O_PATH | os.O_CLOEXEC
+_DEFAULT_MODE = 0o666
+
+_DEFAULT_DEVICES = (
+    ("null", os.makedev(1, 3)),
+    ("zero", os.makedev(1, 5)),
+    ("full", os.makedev(1, 7)),
+    ("random", os.makedev(1, 8)),
+    ("urandom", os.makedev(1, 9)),
+    ("tty", os.makedev(5, 0)),
+)
+
+_LINKS = (
+    ("fd", "/proc/self/fd"),
+    ("stdin", "/proc/self/fd/0"),
+    ("stdout", "/proc/self/fd/1"),
+    ("stderr", "/proc/self/fd/2"),
+)
+
+_TYPES = {"c": S_IFCHR, "u": S_IFCHR, "b": S_IFBLK, "p": S_IFIFO}
+
+
+class Node:
+    """A device node to be: its path in the container, its type with mode, its number and owners."""
+
+    def __init__(self, path: str, mode: int, rdev: int, uid: int = 0, gid: int = 0) -> None:
+        self.path = path
+        self.mode = mode
+        self.rdev = rdev
+        self.uid = uid
+        self.gid = gid
+
+    def matches(self, status: os.stat_result) -> bool:
+        """Tell whether what status describes is this device."""
+        return S_IFMT(status.st_mode) == S_IFMT(self.mode) and status.st_rdev == self.rdev
+
+
+def make_devices(ctx: InitContext) -> None:
+    """Make the device nodes and links of /dev, and those that $.linux.devices adds.
+
+    A /dev bound from the host is the host's: it is left alone but for what the spec names.
+    """
+    umask = os.umask(0)  # modes are exactly the spec's
+    try:
+        named = {container_path(device.path) for device in ctx.spec.linux.devices}
+        if not _dev_is_bound(ctx):
+            _make_defaults(ctx, named)
+        _make_named(ctx)
+    finally:
+        os.umask(umask)
+
+
+def _dev_is_bound(ctx: InitContext) -> bool:
+    return any(
+        container_path(mount.destination) == "/dev"
+        and (mount.type == "bind" or "bind" in mount.options or "rbind" in mount.options)
+        for mount in ctx.spec.mounts
+    )
+
+
+def _make_defaults(ctx: InitContext, named: set[str]) -> None:
+    try:
+        dev = make_dirs(ctx.root_fd, "dev")
+    except OSError as error:
+        raise ContainerError(
+            f"cannot make /dev in the rootfs: {describe(error)}", errno=error.errno or 0
+        ) from None
+    try:
+        for name, rdev in _DEFAULT_DEVICES:
+            if f"/dev/{name}" not in named:
+                _make_default(ctx, dev, name, rdev)
+        for name, leads_to in _LINKS:
+            _make_link(dev, name, leads_to)
+        if os.path.exists("/proc/kcore"):
+            _make_link(dev, "core", "/proc/kcore")
+        _make_ptmx(dev)
+    except OSError as error:
+        raise ContainerError(f"cannot fill /dev: {describe(error)}", errno=error.errno or 0) from None
+    finally:
+        os.close(dev)
+
+
+def _make_default(ctx: InitContext, dev: int, name: str, rdev: int) -> None:
+    node = Node(f"/dev/{name}", S_IFCHR | _DEFAULT_MODE, rdev)
+    try:
+        _make_node(ctx, dev, name, node)
+    except FileExistsError:
+        # An exported image has ordinary files here, because whoever packed it had no right to more.
+        os.unlink(name, dir_fd=dev)
+        _make_node(ctx, dev, name, node)
+
+
+def _make_named(ctx: InitContext) -> None:
+    for index, device in enumerate(ctx.spec.linux.devices):
+        mode = _TYPES[device.type] | (_DEFAULT_MODE if device.file_mode is None else device.file_mode)
+        rdev = 0 if device.type == "p" else os.makedev(device.major or 0, device.minor or 0)
+        node = Node(container_path(device.path), mode, rdev, device.uid or 0, device.gid or 0)
+        if node.path == "/dev/ptmx":
+            # A privileged pod lists whatever the host has; this one leads to the container's own devpts.
+            continue
+        folder, name = os.path.split(node.path)
+        try:
+            parent = make_dirs(ctx.root_fd, folder)
+            try:
+                _make_node(ctx, parent, name, node)
+            finally:
+                os.close(parent)
+        except OSError as error:
+            raise ContainerError(
+                f"device {device.path}: {describe(error)} ($.linux.devices[{index}])", errno=error.errno or 0
+            ) from None
+
+
+def _make_node(ctx: InitContext, parent: int, name: str, node: Node) -> None:
+    """Make a device node, or where none can be made, mount the host's in its place.
+
+    Raises FileExistsError when something else is there (config-linux.md#devices: "MUST generate an error").
+    """
+    if ctx.userns:
+        _bind_node(parent, name, node)
+        return
+    try:
+        os.mknod(name, node.mode, node.rdev, dir_fd=parent)
+    except FileExistsError:
+        status = os.stat(name, dir_fd=parent, follow_symlinks=False)
+        if not node.matches(status):
+            raise FileExistsError(EEXIST, "something else is there", node.path) from None
+        return
+    except PermissionError:  # we are in a container ourselves
+        _bind_node(parent, name, node)
+        return
+    if node.uid or node.gid:
+        os.chown(name, node.uid, node.gid, dir_fd=parent, follow_symlinks=False)
+
+
+def _bind_node(parent: int, name: str, node: Node) -> None:
+    """Mount the host's node of the same path, once it is verified to be that device (CVE-2025-31133)."""
+    if S_IFMT(node.mode) == S_IFIFO:
+        os.mkfifo(name, node.mode & 0o777, dir_fd=parent)
+        return
+    host = os.open(node.path, _PATH)
+    tree = target = -1
+    try:
+        if not node.matches(os.fstat(host)):
+            raise OSError(
+                EPERM, "the host has another device there, and making one is not permitted", node.path
+            )
+        tree = open_tree("", host)
+        # What is mounted is the host's /dev, whose own attributes need not be those of a container's.
+        mount_setattr(tree, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC)
+        target = make_file(parent, name)
+        move_mount(tree, target)
+    finally:
+        for fd in (host, tree, target):
+            if fd >= 0:
+                os.close(fd)
+
+
+def _make_link(dev: int, name: str, leads_to: str) -> None:
+    """Make a symbolic link unless the image or a mount has something there."""
+    try:
+        os.symlink(leads_to, name, dir_fd=dev)
+    except FileExistsError:
+        return
+
+
+def _make_ptmx(dev: int) -> None:
+    """Lead /dev/ptmx to the container's own devpts, when it has one (runtime-linux.md)."""
+    try:
+        os.stat("pts/ptmx", dir_fd=dev)
+    except OSError as error:
+        if error.errno != ENOENT:
+            raise
+        return
+    try:
+        os.unlink("ptmx", dir_fd=dev)
+    except FileNotFoundError:
+        pass
+    os.symlink("pts/ptmx", "ptmx", dir_fd=dev)
+
+
+def bind_console(terminal: int) -> None:
+    """Mount the terminal of a descriptor onto /dev/console of the root that we are in.
+
+    Raises ContainerError when it is no pty of a devpts, so that nothing else is ever bound (CVE-2025-52565).
+    """
+    if not S_ISCHR(os.fstat(terminal).st_mode) or filesystem_type(terminal) != DEVPTS_SUPER_MAGIC:
+        raise ContainerError("cannot bind /dev/console: the terminal is not a pty")
+    root = os.open("/", _PATH | os.O_DIRECTORY)
+    tree = target = -1
+    try:
+        target = make_file(root, "dev/console", 0o620)
+        tree = open_tree("", terminal)
+        move_mount(tree, target)
+    finally:
+        for fd in (root, tree, target):
+            if fd >= 0:
+                os.close(fd)

@@ -1,0 +1,120 @@
+"""Step: what the container may not see or change, and roots that become read-only once they are filled.
+
+Source: runtime-spec config-linux.md#masked-paths and #readonly-paths, config.md#root.
+"""
+
+from __future__ import annotations
+
+import os
+from stat import S_ISCHR, S_ISDIR
+
+from runwasi.executor.errors import ContainerError, describe
+from runwasi.linux.beneath import open_in_root
+from runwasi.linux.mount_fds import MOUNT_ATTR_RDONLY, mount_setattr, move_mount, new_mount, open_tree
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from runwasi.executor.child.context import InitContext
+
+_PATH = os.O_PATH | os.O_CLOEXEC
+_DEV_NULL = os.makedev(1, 3)
+
+
+def mask_and_protect(ctx: InitContext) -> None:
+    """Mask $.linux.maskedPaths, make $.linux.readonlyPaths and what else is asked read-only."""
+    linux = ctx.spec.linux
+    if linux.masked_paths:
+        covers = Covers(ctx)
+        try:
+            _for_each(ctx, "maskedPaths", linux.masked_paths, covers.cover)
+        finally:
+            covers.close()
+    _for_each(ctx, "readonlyPaths", linux.readonly_paths, _protect)
+    for tree in ctx.readonly_later:
+        mount_setattr(tree, MOUNT_ATTR_RDONLY)
+        os.close(tree)
+    ctx.readonly_later.clear()
+    if ctx.spec.root.readonly:
+        mount_setattr(ctx.root_fd, MOUNT_ATTR_RDONLY)
+
+
+def _for_each(ctx: InitContext, member: str, paths: tuple[str, ...], act: Callable[[int], None]) -> None:
+    """Open each path beneath the root, as the container sees it, and act on it; what is missing is fine."""
+    for index, path in enumerate(paths):
+        if path in paths[:index]:
+            continue
+        try:
+            fd = open_in_root(ctx.root_fd, path, _PATH)
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        except OSError as error:
+            raise _refusal(member, index, path, error) from None
+        try:
+            act(fd)
+        except OSError as error:
+            raise _refusal(member, index, path, error) from None
+        finally:
+            os.close(fd)
+
+
+def _refusal(member: str, index: int, path: str, error: OSError) -> ContainerError:
+    return ContainerError(
+        f"protect {path}: {describe(error)} ($.linux.{member}[{index}])", errno=error.errno or 0
+    )
+
+
+class Covers:
+    """What masked paths are covered with: /dev/null for files, one empty tmpfs for all directories."""
+
+    def __init__(self, ctx: InitContext) -> None:
+        self._ctx = ctx
+        self._null = -1
+        self._empty = -1
+
+    def cover(self, fd: int) -> None:
+        """Cover the file or directory that fd stands for. Raises OSError."""
+        is_folder = S_ISDIR(os.fstat(fd).st_mode)
+        if is_folder and self._empty < 0:
+            # The first of them takes the mount itself: before Linux 6.15 only what is mounted can be copied.
+            self._empty = self._empty_folder()
+            move_mount(self._empty, fd)
+            return
+        copy = open_tree("", self._empty if is_folder else self._dev_null())
+        try:
+            move_mount(copy, fd)
+        finally:
+            os.close(copy)
+
+    def close(self) -> None:
+        """Close what was opened."""
+        for fd in (self._null, self._empty):
+            if fd >= 0:
+                os.close(fd)
+
+    def _dev_null(self) -> int:
+        """Open the container's /dev/null; another file in its place would mask nothing (CVE-2025-31133)."""
+        if self._null < 0:
+            null = open_in_root(self._ctx.root_fd, "/dev/null", _PATH | os.O_NOFOLLOW)
+            status = os.fstat(null)
+            if not (S_ISCHR(status.st_mode) and status.st_rdev == _DEV_NULL):
+                os.close(null)
+                raise OSError(1, "is not the null device", "/dev/null")
+            self._null = null
+        return self._null
+
+    def _empty_folder(self) -> int:
+        label = self._ctx.spec.linux.mount_label
+        options = ("nr_blocks=1", "nr_inodes=1", *((f"context={label}",) if label else ()))
+        return new_mount("tmpfs", "tmpfs", options, MOUNT_ATTR_RDONLY)
+
+
+def _protect(fd: int) -> None:
+    """Mount a path onto itself, read-only together with what is mounted below it."""
+    tree = open_tree("", fd, recursive=True)
+    try:
+        mount_setattr(tree, MOUNT_ATTR_RDONLY, recursive=True)
+        move_mount(tree, fd)
+    finally:
+        os.close(tree)

@@ -1,0 +1,126 @@
+"""What the steps do for WebAssembly alone; anticipate_engine imports it while the host's files are in sight."""
+
+from __future__ import annotations
+
+import os
+
+from runwasi.engines.engine import EXIT_REFUSED, EXIT_TRAP, EngineError, Module, Stdio, Trap
+from runwasi.engines.layers import Layer
+from runwasi.engines.module_cache import LARGE, cache_key_of, cache_key_of_digest
+from runwasi.engines.sniff import SNIFF_SIZE, sniff
+from runwasi.executor.errors import ContainerError
+from runwasi.executor.protocol import COMPILE, FILTER, LAYERS, Channel
+from runwasi.executor.workload import wasm_confinement, wasm_module
+from runwasi.linux.seccomp_filter import Filter
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import NoReturn
+
+    from runwasi.engines.engine import Engine
+    from runwasi.engines.sniff import Kind
+    from runwasi.executor.child.context import ChildContext
+    from runwasi.executor.workload.wasm_module import Wasm
+
+
+PRELOADED = wasm_module
+"""What workload.choose imports later, when files are out of reach."""
+
+
+class Parent:
+    """What choosing a workload may ask for: the engine, and the parent's help over the channel.
+
+    kind is what the file that args[0] names seems to be, None when there is none and layers may be the program.
+    """
+
+    def __init__(self, ctx: ChildContext, kind: Kind | None) -> None:
+        self._ctx = ctx
+        self._engine: Engine | None = None
+        self._layers: tuple[Layer, ...] = ()
+        self._failure: ContainerError | None = None
+        if kind is None:
+            kind = self._ask_for_layers()
+        if kind is not None or self._layers:
+            self._load(kind)
+
+    def engine(self) -> Engine:
+        """Return the engine, configured and loaded."""
+        return self._engine or self._load(None)
+
+    def fetch_layers(self) -> tuple[Layer, ...]:
+        """Return the wasm layers of the container's image. Raises ContainerError when they could not be had."""
+        if self._failure is not None:
+            raise self._failure
+        return self._layers
+
+    def layer_fds(self) -> tuple[int, ...]:
+        """Return the descriptors of the layers, which must stay open until one is chosen."""
+        return tuple(layer.fd for layer in self._layers)
+
+    def compiled(self, module: Module, layer: Layer | None = None) -> Module:
+        """Ask for the artefact of a module; the same module comes back where its engine makes none."""
+        compatibility = self.engine().compatibility_key()
+        if not compatibility:
+            return module
+        key = _key(module, layer, compatibility)
+        blob = layer.blob if layer and key not in layer.kept else ""
+        answer = self._ctx.channel.request(COMPILE, module.name, blob, key, compatibility, fds=(module.fd,))
+        return Module(module.name, module.fd, answer.fds[0] if answer.fds else None)
+
+    def _ask_for_layers(self) -> Kind | None:
+        """Ask for them now, as their kind says what of the engine to load; return it if it is the same for all."""
+        try:
+            self._layers = _fetch_layers(self._ctx.channel)
+        except ContainerError as failure:
+            self._failure = failure  # which is told after what was looked for in the root
+        kinds = {sniff(os.pread(layer.fd, SNIFF_SIZE, 0)) for layer in self._layers}
+        return kinds.pop() if len(kinds) == 1 else None
+
+    def _load(self, kind: Kind | None) -> Engine:
+        self._engine = self._ctx.load_engine()
+        self._engine.load(kind)
+        return self._engine
+
+
+def _key(module: Module, layer: Layer | None, compatibility: str) -> str:
+    """Name the module's artefact; "" for a large file, which the parent's helper hashes faster than we can."""
+    if layer:
+        return cache_key_of_digest(layer.digest.removeprefix("sha256:"), compatibility)
+    if os.fstat(module.fd).st_size >= LARGE:
+        return ""
+    return cache_key_of(module.fd, compatibility)
+
+
+def _fetch_layers(channel: Channel) -> tuple[Layer, ...]:
+    answer = channel.request(LAYERS)
+    texts = (field.split("\n") for field in answer.fields)
+    return tuple(
+        Layer(title, media_type, digest, blob, fd, kept.split())
+        for (title, media_type, digest, blob, kept), fd in zip(texts, answer.fds, strict=True)
+    )
+
+
+def confine(ctx: ChildContext) -> None:
+    """Take from a wasm container what no guest can need, unless annotations say otherwise."""
+    annotations = ctx.spec.annotations
+    ctx.process = wasm_confinement.confined(ctx.process, annotations)
+    if ctx.seccomp is None and wasm_confinement.wants_filter(annotations):
+        answer = ctx.channel.request(FILTER)
+        (file,) = answer.fds
+        ctx.seccomp = Filter(os.pread(file, os.fstat(file).st_size, 0), int(answer.fields[0]))
+        os.close(file)
+
+
+def run(ctx: ChildContext, wasm: Wasm) -> NoReturn:
+    """Run the module and end with its exit status; what is open beside its own stdio is the engine's."""
+    ctx.channel.close()
+    ctx.verdict.close()  # its end says that the workload runs
+    try:
+        code = wasm.engine.run_wasi(wasm.context, Stdio(0, 1, 2))
+    except Trap as trap:
+        code = EXIT_TRAP
+        os.write(2, trap.report().encode())
+    except EngineError as error:
+        code = EXIT_REFUSED
+        os.write(2, f"runwasi: {error}\n".encode())
+    os._exit(code)

@@ -1,0 +1,142 @@
+"""The child side's steps, from the clone to the container's own program, in their order.
+
+Where runtimes differ, the order here is the spec's (runtime.md#lifecycle) or the kernel's:
+- the filter comes before the capabilities go only when no_new_privs is off, because loading it needs one;
+- the workload is chosen as the container's user, so that permissions mean what they say, yet before any filter;
+- the user is taken before the container is created: it never idles with the runtime's privileges, a bad user
+  fails create, and startContainer hooks do not run as root.
+"""
+
+from __future__ import annotations
+
+from runwasi.executor.child.become_user import (
+    become_user,
+    limit_capabilities,
+    make_cwd,
+    own_stdio,
+    raise_effective,
+    stand_in_cwd,
+)
+from runwasi.executor.child.confine import (
+    confine_wasm,
+    filter_before_capabilities,
+    filter_last,
+    forbid_new_privileges,
+    join_keyring,
+    label_process,
+)
+from runwasi.executor.child.connect_console import bind_dev_console, connect_stdio
+from runwasi.executor.child.enter_root import enter_root, mount_rootfs
+from runwasi.executor.child.join_namespaces import (
+    become_mapped_root,
+    bring_up_loopback,
+    close_setup_descriptors,
+    drop_parent_descriptors,
+    enter_cgroup,
+    enter_cgroup_namespace,
+    enter_same_root,
+    join_namespaces,
+    make_time_namespace,
+    wait_for_limits,
+    wait_for_parent,
+)
+from runwasi.executor.child.launch import (
+    anticipate_engine,
+    ask_for_create_runtime_hooks,
+    ask_for_rlimits,
+    choose_workload,
+    import_no_more,
+    keep_descriptors_from_program,
+    lower_rlimits,
+    report_ready,
+    run_create_container_hooks,
+    run_start_container_hooks,
+    run_workload,
+    wait_for_start,
+)
+from runwasi.executor.child.make_devices import make_devices
+from runwasi.executor.child.mask_paths import mask_and_protect
+from runwasi.executor.child.system_settings import set_hostname, set_scheduling, set_sysctls
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from runwasi.executor.child.context import ChildContext, InitContext
+
+INIT_STEPS: tuple[
+    Callable[[InitContext], None], ...
+] = (  # the order is the kernel's and the spec's; do not sort
+    drop_parent_descriptors,
+    enter_cgroup,
+    make_time_namespace,
+    wait_for_parent,
+    join_namespaces,
+    become_mapped_root,
+    enter_cgroup_namespace,
+    bring_up_loopback,
+    join_keyring,
+    mount_rootfs,
+    make_devices,
+    wait_for_limits,
+    ask_for_create_runtime_hooks,
+    run_create_container_hooks,
+    anticipate_engine,
+    enter_root,
+    import_no_more,
+    make_cwd,
+    connect_stdio,
+    bind_dev_console,
+    own_stdio,
+    set_hostname,
+    set_sysctls,
+    mask_and_protect,
+    set_scheduling,
+    label_process,
+    become_user,
+    close_setup_descriptors,
+    stand_in_cwd,
+    choose_workload,
+    confine_wasm,
+    raise_effective,
+    forbid_new_privileges,
+    keep_descriptors_from_program,
+    filter_before_capabilities,
+    limit_capabilities,
+    report_ready,
+    wait_for_start,
+    run_start_container_hooks,
+    lower_rlimits,
+    filter_last,
+    run_workload,
+)
+
+EXEC_STEPS: tuple[Callable[[ChildContext], None], ...] = (  # the same, for a process that joins
+    drop_parent_descriptors,
+    enter_cgroup,
+    wait_for_parent,
+    anticipate_engine,
+    join_namespaces,
+    enter_same_root,
+    import_no_more,
+    become_mapped_root,
+    join_keyring,
+    connect_stdio,
+    own_stdio,
+    set_scheduling,
+    label_process,
+    become_user,
+    close_setup_descriptors,
+    stand_in_cwd,
+    choose_workload,
+    confine_wasm,
+    raise_effective,
+    forbid_new_privileges,
+    keep_descriptors_from_program,
+    filter_before_capabilities,
+    limit_capabilities,
+    ask_for_rlimits,
+    lower_rlimits,
+    filter_last,
+    run_workload,
+)

@@ -1,0 +1,69 @@
+"""Steps: host name, sysctls and scheduling, all through the kernel's own files rather than the rootfs's."""
+
+from __future__ import annotations
+
+import os
+from errno import EPERM
+
+from runwasi.executor.errors import ContainerError, asked_by
+from runwasi.executor.process_settings import set_priorities
+from runwasi.executor.protocol import PRIORITIES
+from runwasi.linux import scheduling, uts
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from runwasi.executor.child.context import ChildContext, InitContext
+
+
+def set_hostname(ctx: InitContext) -> None:
+    """Set hostname and domainname of the container's uts namespace."""
+    if ctx.spec.hostname:
+        uts.set_hostname(ctx.spec.hostname)
+    if ctx.spec.domainname:
+        uts.set_domainname(ctx.spec.domainname)
+
+
+def set_sysctls(ctx: InitContext) -> None:
+    """Write $.linux.sysctl; what may be written was checked before anything was made.
+
+    The namespace a value belongs to is the writer's, so the host's procfs does, and a fake /proc of the image
+    cannot redirect the write (CVE-2025-52881).
+    """
+    for key, value in ctx.spec.linux.sysctl.items():
+        try:
+            fd = os.open("sys/" + sysctl_path(key), os.O_WRONLY | os.O_CLOEXEC, dir_fd=ctx.proc_fd)
+            try:
+                os.write(fd, value.encode())
+            finally:
+                os.close(fd)
+        except OSError as error:
+            raise ContainerError(
+                f"sysctl {key}: {error.strerror} ($.linux.sysctl[{key!r}])", errno=error.errno or 0
+            ) from None
+
+
+def sysctl_path(key: str) -> str:
+    """Return where below /proc/sys a sysctl is. The first separator of . and / decides (man 8 sysctl)."""
+    dot, slash = key.find("."), key.find("/")
+    if slash == -1 or (dot != -1 and dot < slash):
+        return key.translate({ord("."): "/", ord("/"): "."})
+    return key
+
+
+def set_scheduling(ctx: ChildContext) -> None:
+    """Set I/O priority, scheduler, personality and memory policy while we still may."""
+    try:
+        set_priorities(ctx.process)
+    except ContainerError as error:
+        # A user namespace's root may not take precedence over the host's processes; the parent may give it.
+        if not ctx.userns or error.errno != EPERM:
+            raise
+        ctx.left_to_parent = (PRIORITIES,)
+    linux = ctx.spec.linux
+    if linux.personality:
+        with asked_by("$.linux.personality"):
+            scheduling.set_personality(linux.personality.domain)
+    if linux.memory_policy:
+        policy = linux.memory_policy
+        with asked_by("$.linux.memoryPolicy"):
+            scheduling.set_memory_policy(policy.mode, policy.nodes or "", policy.flags)

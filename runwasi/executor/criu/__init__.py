@@ -1,0 +1,1 @@
+"""Checkpoint and restore of native containers through CRIU."""

@@ -1,0 +1,162 @@
+"""The spec's resources, put into force on a cgroup in the order the kernel wants.
+
+Version 1 and 2 differ in nearly every file and unit, so each has its own module; what they share is here.
+A limit that was not asked for needs no controller; one that was and cannot be set is an error that names it.
+Source: runtime-spec config-linux.md#control-groups; values are converted as runc converts them.
+"""
+
+from __future__ import annotations
+
+from runwasi.executor.errors import ContainerError, describe
+from runwasi.oci.decode import SpecError
+from runwasi.oci.record import replaced
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import TypeAlias
+
+    from runwasi.linux.cgroups import Cgroup
+    from runwasi.linux.cgroups.device_rules import DeviceRule
+    from runwasi.oci.resources import Resources
+
+    Setter: TypeAlias = Callable[[Cgroup, Resources], None]
+    Part: TypeAlias = tuple[str, str, Callable[[Resources], object], Setter]
+
+ROOT = "$.linux.resources"
+
+_ANY = -1
+# What a container can do without being told: make any device node, and use those that every container has.
+# Kind, major, minor, access. The same ones as runc, on which images rely.
+_DEFAULT_DEVICES = (
+    ("c", _ANY, _ANY, "m"),
+    ("b", _ANY, _ANY, "m"),
+    ("c", 1, 3, "rwm"),  # null
+    ("c", 1, 5, "rwm"),  # zero
+    ("c", 1, 7, "rwm"),  # full
+    ("c", 1, 8, "rwm"),  # random
+    ("c", 1, 9, "rwm"),  # urandom
+    ("c", 5, 0, "rwm"),  # tty
+    ("c", 5, 2, "rwm"),  # ptmx
+    ("c", 10, 200, "rwm"),  # net/tun
+    ("c", 136, _ANY, "rwm"),  # pts/*
+)
+
+
+def apply(cgroup: Cgroup, resources: Resources | None) -> None:
+    """Set a new container's limits, device rules always among them.
+
+    Raises SpecError for a limit whose controller is missing, ContainerError for one the kernel refuses.
+    """
+    _set_devices(cgroup, resources)
+    if resources is not None:
+        _set_all(cgroup, resources)
+
+
+def update(cgroup: Cgroup, resources: Resources) -> None:
+    """Change the limits that are given and leave the others; device rules, if given, replace the earlier.
+
+    Raises as apply does.
+    """
+    if resources.devices:
+        _set_devices(cgroup, resources)
+    _set_all(cgroup, _with_whole_bandwidth(cgroup, resources))
+
+
+def device_rules(resources: Resources | None) -> list[DeviceRule]:
+    """Return the spec's device rules followed by those for the devices that every container has."""
+    from runwasi.linux.cgroups.device_rules import DeviceRule
+
+    rules = [
+        DeviceRule(
+            rule.allow,
+            "c" if rule.type == "u" else rule.type or "a",
+            _ANY if rule.major is None else rule.major,
+            _ANY if rule.minor is None else rule.minor,
+            "".join(sorted(set(rule.access or "rwm") & set("rwm"))),
+        )
+        for rule in (resources.devices if resources is not None else ())
+    ]
+    return rules + [DeviceRule(True, *default) for default in _DEFAULT_DEVICES]
+
+
+def write(cgroup: Cgroup, controller: str, file: str, value: object) -> None:
+    """Write a value that is a number or text."""
+    cgroup.write(controller, file, str(value))
+
+
+def write_if_there(cgroup: Cgroup, controller: str, file: str, value: object) -> bool:
+    """Write a value unless this kernel has no such file; whether it was written."""
+    try:
+        write(cgroup, controller, file, value)
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def _with_whole_bandwidth(cgroup: Cgroup, resources: Resources) -> Resources:
+    """Add what is in force to a CPU quota or period given alone: version 2 and systemd take them as one."""
+    cpu = resources.cpu
+    if cpu is None or bool(cpu.quota) == bool(cpu.period) or not cgroup.has("cpu"):
+        return resources
+    if cgroup.version == 2:
+        quota, period = cgroup.read("cpu", "cpu.max").split()
+    elif cgroup.unit:
+        quota, period = (cgroup.read("cpu", f"cpu.cfs_{name}_us") for name in ("quota", "period"))
+    else:
+        return resources
+    in_force = -1 if quota == "max" else int(quota)
+    whole = replaced(cpu, quota=cpu.quota or in_force, period=cpu.period or int(period))
+    return replaced(resources, cpu=whole)
+
+
+def _set_devices(cgroup: Cgroup, resources: Resources | None) -> None:
+    try:
+        cgroup.set_devices(device_rules(resources))
+    except OSError as error:
+        raise _refused("devices", error) from error
+
+
+def _refuse_used_up(cgroup: Cgroup, resources: Resources) -> None:
+    """Refuse limits that are below what is in use, where the spec asks for that: the kernel would kill for them."""
+    memory = resources.memory
+    if memory is None or not memory.check_before_update or not cgroup.has("memory"):
+        return
+    file = "memory.current" if cgroup.version == 2 else "memory.usage_in_bytes"
+    used = int(cgroup.read("memory", file))
+    for name, what, limit in (("swap", "memory+swap", memory.swap), ("limit", "memory", memory.limit)):
+        if limit is not None and 0 < limit <= used:
+            why = f"rejecting {what} limit {limit}: {used} bytes are in use"
+            raise SpecError(f"{ROOT}.memory.{name}", why)
+
+
+def _set_all(cgroup: Cgroup, resources: Resources) -> None:
+    _refuse_used_up(cgroup, resources)  # before systemd is told of any
+    if cgroup.unit:
+        from runwasi.executor.limits import limits_systemd  # late: only with the systemd driver
+
+        resources = limits_systemd.in_whole_percents(resources)
+        cgroup.set_properties(limits_systemd.properties(resources, cgroup.version))
+    if cgroup.version == 1:
+        from runwasi.executor.limits.limits_v1 import PARTS  # late: a host has one version
+
+        if resources.unified:
+            raise SpecError(
+                f"{ROOT}.unified", "invalid configuration: it needs cgroup v2, and this host has v1"
+            )
+    else:
+        from runwasi.executor.limits.limits_v2 import PARTS
+    for name, controller, asked, setter in PARTS:
+        if not asked(resources):
+            continue
+        if controller and not cgroup.has(controller):
+            why = f"container could not join or create cgroup: controller {controller} is not available"
+            raise SpecError(f"{ROOT}.{name}", f"cannot set {name} limit: {why}")
+        try:
+            setter(cgroup, resources)
+        except OSError as error:
+            raise _refused(name, error) from error
+
+
+def _refused(name: str, error: OSError) -> ContainerError:
+    return ContainerError(f"{ROOT}.{name}: {describe(error)}", step="set_limits", errno=error.errno or 0)

@@ -1,0 +1,205 @@
+"""Limits in the words of systemd's properties, beside the files that hold them.
+
+systemd writes its own idea of a scope's limits whenever it rewrites the tree, so it must be told each one it
+has a property for. Source: man 5 systemd.resource-control, org.freedesktop.systemd1; runc's choice of them.
+"""
+
+from __future__ import annotations
+
+from runwasi.executor.limits.cgroup_limits import ROOT
+from runwasi.executor.limits.limits_v1 import pids_max
+from runwasi.executor.limits.limits_v2 import cpu_weight, swap_max
+from runwasi.executor.usage.cgroup_usage import number_list
+from runwasi.oci.decode import SpecError
+from runwasi.oci.record import replaced
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from runwasi.linux.cgroups.units import Property, Variant
+    from runwasi.oci.resources import Cpu, Memory, Resources
+
+ANNOTATION = "org.systemd.property."
+
+_INFINITY = (1 << 64) - 1
+_SECOND = 1_000_000  # microseconds
+_PERCENT = 10_000  # of a second, in microseconds
+_DEFAULT_PERIOD = 100_000
+_IDLE = ("CPUWeight", ("t", 0))  # systemd's word for cpu.idle, since 252
+_UNIFIED_SIZES = {
+    "memory.min": "MemoryMin",
+    "memory.low": "MemoryLow",
+    "memory.high": "MemoryHigh",
+    "memory.max": "MemoryMax",
+    "memory.swap.max": "MemorySwapMax",
+    "pids.max": "TasksMax",
+}
+
+
+def properties(resources: Resources, version: int) -> list[Property]:
+    """Return the properties that stand for these limits under a cgroup version."""
+    found: list[Property] = []
+    if resources.memory is not None:
+        found += _memory(resources.memory, version)
+    if resources.cpu is not None:
+        found += _cpu(resources.cpu, version)
+    if resources.pids is not None:
+        found.append(("TasksMax", ("t", _size(pids_max(resources.pids.limit)))))
+    if version == 1 and resources.block_io is not None and resources.block_io.weight:
+        found.append(("BlockIOWeight", ("t", resources.block_io.weight)))
+    return found + _unified(resources.unified)
+
+
+def in_whole_percents(resources: Resources) -> Resources:
+    """Return the limits with the CPU quota that systemd makes of it, and would write over any other."""
+    cpu = resources.cpu
+    if cpu is None or not cpu.quota or cpu.quota < 0:
+        return resources
+    period = cpu.period or _DEFAULT_PERIOD
+    quota = _quota_per_second(cpu.quota, period) * period // _SECOND
+    return replaced(resources, cpu=replaced(cpu, quota=quota))
+
+
+def annotated(annotations: Mapping[str, str]) -> list[Property]:
+    """Return the properties that annotations "org.systemd.property.NAME" ask for.
+
+    Values are written as GVariant text: "'a'", "true", "uint32 5", "['a', 'b']". A number for a NAME that ends
+    in Sec is in seconds, for systemd's NAME in USec. Raises SpecError.
+    """
+    found: list[Property] = []
+    for key, text in annotations.items():
+        name = key.removeprefix(ANNOTATION)
+        if name == key:
+            continue
+        path = f"$.annotations[{key!r}]"
+        if len(name) < 3 or not (name.isascii() and name.isalpha()):
+            raise SpecError(path, "does not name a property of systemd's")
+        kind, value = _variant(text.strip(), path)
+        if name.endswith("Sec") and name[-4:-3].islower():
+            if kind not in "nqiuxtd":
+                raise SpecError(path, "must be a number of seconds")
+            name, kind, value = name[:-3] + "USec", "t", int(value * _SECOND)
+        found.append((name, (kind, value)))
+    return found
+
+
+def _memory(memory: Memory, version: int) -> list[Property]:
+    found: list[Property] = []
+    if memory.limit:
+        name = "MemoryMax" if version == 2 else "MemoryLimit"
+        found.append((name, ("t", memory.limit & _INFINITY)))
+    if version == 2:
+        if memory.reservation:
+            found.append(("MemoryLow", ("t", memory.reservation & _INFINITY)))
+        swap = swap_max(memory)
+        if swap is not None:
+            found.append(("MemorySwapMax", ("t", _size(swap))))
+    return found
+
+
+def _cpu(cpu: Cpu, version: int) -> list[Property]:
+    found: list[Property] = []
+    if cpu.idle == 1 and version == 2:
+        found.append(_IDLE)
+    elif cpu.shares:
+        found.append(("CPUWeight", ("t", cpu_weight(cpu.shares))) if version == 2 else _shares(cpu.shares))
+    if cpu.period:
+        found.append(("CPUQuotaPeriodUSec", ("t", cpu.period)))
+    if cpu.quota or cpu.period:
+        found.append(("CPUQuotaPerSecUSec", ("t", _quota_per_second(cpu.quota or 0, cpu.period or 0))))
+    if cpu.cpus:
+        found.append(("AllowedCPUs", ("ay", bitmap(cpu.cpus))))
+    if cpu.mems:
+        found.append(("AllowedMemoryNodes", ("ay", bitmap(cpu.mems))))
+    return found
+
+
+def _shares(shares: int) -> Property:
+    return ("CPUShares", ("t", shares))
+
+
+def _quota_per_second(quota: int, period: int) -> int:
+    """Return CPU time per second, rounded up to whole percents: systemd keeps nothing finer."""
+    if quota <= 0:
+        return _INFINITY
+    return -(-quota * _SECOND // (period or _DEFAULT_PERIOD) // _PERCENT) * _PERCENT
+
+
+def bitmap(listing: str) -> bytes:
+    """Turn a list such as "0-2,9" into systemd's bitmap: bit n of byte n / 8."""
+    bits = sum(1 << number for number in set(number_list(listing)))
+    return bits.to_bytes(max(1, (bits.bit_length() + 7) // 8), "little")
+
+
+def _unified(unified: Mapping[str, str]) -> list[Property]:
+    found: list[Property] = []
+    for file, text in unified.items():
+        value = text.strip()
+        if file in _UNIFIED_SIZES:
+            found.append((_UNIFIED_SIZES[file], ("t", _size(value, file))))
+        elif file == "cpu.idle" and value == "1":
+            found.append(_IDLE)
+        elif file == "cpu.weight" and _IDLE not in found:
+            found.append(("CPUWeight", ("t", _size(value, file))))
+        elif file == "cpu.max":
+            quota, _, period = value.partition(" ")
+            found.append(("CPUQuotaPeriodUSec", ("t", _size(period or str(_DEFAULT_PERIOD), file))))
+            limit = 0 if quota == "max" else _size(quota, file)
+            found.append(("CPUQuotaPerSecUSec", ("t", _quota_per_second(limit, int(period or 0)))))
+        elif file in ("cpuset.cpus", "cpuset.mems"):
+            name = "AllowedCPUs" if file == "cpuset.cpus" else "AllowedMemoryNodes"
+            found.append((name, ("ay", bitmap(value))))
+    return found
+
+
+def _size(text: str, file: str = "") -> int:
+    if text == "max":
+        return _INFINITY
+    if not (text.isascii() and text.isdigit()):
+        raise SpecError(f"{ROOT}.unified[{file!r}]", f"must be a number or max, not {text!r}")
+    return int(text)
+
+
+_NUMBERS = {
+    "byte": "y",
+    "int16": "n",
+    "uint16": "q",
+    "int32": "i",
+    "uint32": "u",
+    "int64": "x",
+    "uint64": "t",
+    "double": "d",
+}
+
+
+def _variant(text: str, path: str) -> Variant:
+    """Read the part of GVariant's text format that properties need."""
+    if text in ("true", "false"):
+        return "b", text == "true"
+    if text[:1] in ("'", '"') and text[-1:] == text[:1] and len(text) >= 2:
+        return "s", _unquoted(text, path)
+    if text.startswith("[") and text.endswith("]"):
+        items = [_variant(item.strip(), path) for item in text[1:-1].split(",") if item.strip()]
+        kinds = {kind for kind, _ in items} or {"s"}
+        if len(kinds) == 1:
+            return f"a{kinds.pop()}", [value for _, value in items]
+    kind, _, number = text.rpartition(" ")
+    signature = _NUMBERS.get(kind.strip()) if kind else ("d" if "." in number else "i")
+    if signature is not None:
+        try:
+            return signature, float(number) if signature == "d" else int(number, 0)
+        except ValueError:
+            pass  # neither
+    raise _unreadable(text, path)
+
+
+def _unquoted(text: str, path: str) -> str:
+    inside = text[1:-1]
+    if text[0] in inside.replace(f"\\{text[0]}", ""):
+        raise _unreadable(text, path)
+    return inside.replace(f"\\{text[0]}", text[0]).replace("\\\\", "\\")
+
+
+def _unreadable(text: str, path: str) -> SpecError:
+    return SpecError(path, f"is not a value in GVariant's text format: {text!r}")

@@ -1,0 +1,1 @@
+"""A container's mounts: their options, sources and places, and mounting them."""

@@ -1,0 +1,95 @@
+"""What a container's first process is given from outside, once it is forked: ids, cgroup limits, devices.
+
+A command line imports this after the fork: the child is at work meanwhile.
+"""
+
+from __future__ import annotations
+
+import os
+
+from runwasi.executor.errors import asked_by
+from runwasi.executor.limits import cgroup_limits
+from runwasi.executor.process_settings import set_oom_score_adj
+from runwasi.linux import processes, scheduling
+from runwasi.oci.record import replaced
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from runwasi.executor.container import Container
+    from runwasi.executor.parent.namespace_fork import Plan
+    from runwasi.executor.plan.bundle import Bundle
+    from runwasi.executor.undo import Undo
+    from runwasi.linux.idmap import IdMap
+    from runwasi.linux.processes import Child
+    from runwasi.oci.linux import IdMapping, IntelRdt, Linux
+
+
+def settle(
+    container: Container, bundle: Bundle, plan: Plan, child: Child, undo: Undo, *, entered: bool
+) -> int:
+    """Note the child down, and give it all it must have before it is told to go on.
+
+    With entered it is in the cgroup already. Returns a descriptor to close once nothing will be undone any more,
+    or -1. Raises ContainerError or OSError.
+    """
+    linux = bundle.spec.linux
+    saved = replaced(container.saved, pid=child.pid, start_time=processes.start_time(child.pid))
+    container.save(saved)
+    container.pidfd = child.pidfd
+    if plan.makes("user"):
+        _write_maps(child.pid, linux)
+    if not entered:
+        container.cgroup.enter(child.pid)
+    cgroup_limits.apply(container.cgroup, linux.resources)
+    if container.cgroup.version == 2:
+        from runwasi.executor.limits.delegation import delegate  # late: not where version 1 is
+
+        delegate(container.cgroup, bundle.spec)
+    scheduling.reset_affinity(child.pid)
+    set_oom_score_adj(child.pid, bundle.process.oom_score_adj)
+    if saved.resctrl:
+        _join_resctrl(saved.resctrl, child.pid, linux.intel_rdt, container.id)
+    return _move_devices(linux, child.pid, undo) if linux.net_devices else -1
+
+
+def _move_devices(linux: Linux, pid: int, undo: Undo) -> int:
+    """Move network devices in; where creating fails they must not go the way of the namespace, but return.
+
+    Returns a descriptor of the namespace.
+    """
+    from runwasi.linux import namespaces, netdevices  # late: pyroute2, 100 ms
+
+    joined = [item.path for item in linux.namespaces if item.type == "network" and item.path]
+    network = namespaces.open_namespace(joined[0] if joined else f"/proc/{pid}/ns/net", "net")
+    undo.add(os.close, network)
+    for name, device in linux.net_devices.items():
+        new_name = device.name or name
+        undo.add(netdevices.move_back, name, new_name, network)
+        with asked_by(f'$.linux.netDevices["{name}"]'):
+            netdevices.move(name, new_name, network)
+    return network
+
+
+def _write_maps(pid: int, linux: Linux) -> None:
+    from runwasi.linux import idmap  # late: only user namespaces
+
+    rootless = os.geteuid() != 0
+    with asked_by("$.linux.uidMappings"):
+        idmap.write_uid_map(pid, _maps(linux.uid_mappings), rootless=rootless)
+    with asked_by("$.linux.gidMappings"):
+        idmap.write_gid_map(pid, _maps(linux.gid_mappings), rootless=rootless)
+
+
+def _maps(mappings: tuple[IdMapping, ...]) -> list[IdMap]:
+    from runwasi.linux.idmap import IdMap  # late, as above
+
+    return [IdMap(item.container_id, item.host_id, item.size) for item in mappings]
+
+
+def _join_resctrl(group: str, pid: int, rdt: IntelRdt | None, container_id: str) -> None:
+    from runwasi.linux import resctrl  # late: few hosts have it
+
+    assert rdt is not None
+    schemata = (*filter(None, (rdt.l3_cache_schema, rdt.mem_bw_schema)), *rdt.schemata)
+    with asked_by("$.linux.intelRdt"):
+        resctrl.join(group, pid, schemata, container_id if rdt.enable_monitoring else "")

@@ -1,0 +1,213 @@
+"""A further process in a running container: exec.
+
+It joins what the container's first process is in and becomes what the process document says, by the same
+steps. It is our direct child, also where it is in another pid namespace.
+"""
+
+from __future__ import annotations
+
+import os
+from errno import EACCES
+
+from runwasi.executor.child.context import ChildContext
+from runwasi.executor.child.walk import become_exec
+from runwasi.executor.errors import ContainerError, Invalid, WrongStatus, describe
+from runwasi.executor.parent.conversation import END, Conversation, end_child, engine_of
+from runwasi.executor.parent.namespace_fork import Plan, open_doors, spawn
+from runwasi.executor.plan.create_options import CreateOptions
+from runwasi.executor.process_settings import (
+    compiled_filter,
+    set_oom_score_adj,
+    set_priorities,
+    set_rlimits,
+    write_pid_file,
+)
+from runwasi.executor.protocol import PRIORITIES, READY, Channel
+from runwasi.executor.status import require
+from runwasi.executor.undo import Undo
+from runwasi.linux import scheduling
+from runwasi.linux.filesystems import open_procfs
+from runwasi.linux.namespaces import FLAGS
+from runwasi.linux.processes import pidfd_send_signal
+from runwasi.oci.record import EMPTY
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from runwasi.engines.engine import Engine
+    from runwasi.executor.container import Container
+    from runwasi.linux.cgroups import Cgroup
+    from runwasi.linux.processes import Child
+    from runwasi.oci.process import CpuAffinity, Process
+
+
+class ExecOptions(CreateOptions):
+    """Options of exec: those of create that concern a process, and the cgroups below the container's to join.
+
+    cgroups is relative paths by controller, "" for all of them; ignore_paused lets exec into a frozen container,
+    where the process stands still until it is resumed.
+    """
+
+    __slots__ = ("cgroups", "ignore_paused")
+
+    def __init__(
+        self, *, cgroups: Mapping[str, str] = EMPTY, ignore_paused: bool = False, **options: object
+    ) -> None:
+        super().__init__(**options)  # type: ignore[arg-type]  # CreateOptions says what there is
+        self.cgroups = cgroups
+        self.ignore_paused = ignore_paused
+
+
+def execute(container: Container, process: Process, options: ExecOptions) -> Child:
+    """Run a further process in the container; returns once its program runs. The caller owns the pidfd.
+
+    Raises WrongStatus when the container does not run, ContainerError when the process could not be executed.
+    """
+    status = container.status()
+    if not (status == "paused" and options.ignore_paused):
+        require("exec", container.id, status)
+    cgroup = _chosen_cgroup(container, options.cgroups)
+    with Undo() as undo:
+        child, conversation = _fork(container, cgroup, process, options, undo)
+        set_oom_score_adj(child.pid, process.oom_score_adj)
+        conversation.proceed(str(child.pid))
+        _await_start(conversation, child, process)
+        if options.pid_file:
+            write_pid_file(options.pid_file, child.pid)
+        conversation.close()
+        return child
+    raise AssertionError("unreachable")  # the block returns or raises
+
+
+def _chosen_cgroup(container: Container, paths: Mapping[str, str]) -> Cgroup:
+    """Return the container's cgroup, or the ones below it that were asked for."""
+    cgroup = container.cgroup
+    for controller, path in paths.items():
+        if ".." in path.split("/"):
+            raise Invalid(f"bad sub cgroup path: {path} is not a sub cgroup path of the container's")
+        if controller and not cgroup.has(controller):
+            raise Invalid(f"unknown controller {controller}")
+        if path.strip("/"):
+            cgroup = cgroup.below(path, (controller,) if controller else ())
+    return cgroup
+
+
+def _fork(
+    container: Container, cgroup: Cgroup, process: Process, options: ExecOptions, undo: Undo
+) -> tuple[Child, Conversation]:
+    """Fork the process into the container's pid namespace and cgroup; in it, never return."""
+    channel, child_channel = Channel.pair()
+
+    def load_engine() -> Engine:
+        return engine_of(options, container.spec.annotations, process)
+
+    conversation = Conversation(channel, options, load_engine, container.forward_listener)
+    undo.add(conversation.close)
+    plan = _plan(container)
+    context = ChildContext(container.id, container.spec, process, child_channel)
+    context.load_engine = load_engine
+    # the process must be on its initial CPUs before it enters: then it is moved
+    try:
+        doors = None if process.exec_cpu_affinity else open_doors(plan, cgroup)
+    except OSError as error:
+        raise ContainerError(
+            f"error adding pid to cgroup {describe(error)}", errno=error.errno or 0
+        ) from None
+    try:
+        _prepare(context, container, plan, options)
+        context.cgroup_tasks = doors.tasks if doors else ()
+        child = spawn(plan, doors)
+        if child is None:
+            become_exec(context)
+    finally:
+        plan.close()
+        if doors:
+            doors.close()
+        child_channel.close()
+        for fd in (context.root_fd, context.proc_fd):
+            if fd >= 0:
+                os.close(fd)
+    undo.add(end_child, child)
+    if process.exec_cpu_affinity is None:
+        scheduling.reset_affinity(child.pid)
+    if doors is None or doors.shut:
+        _move(child, process, cgroup, container.pid)
+    return child, conversation
+
+
+def _plan(container: Container) -> Plan:
+    """Join what the first process is in and we are not.
+
+    Each namespace is opened here, rather than entered through the first process's pidfd: once in its user
+    namespace, nobody may look into a process that runs a module, and so not enter anything through it.
+    """
+    plan = Plan(0, [], None)
+    try:
+        for kind in FLAGS:
+            fd = _open_other_namespace(container.pid, kind)
+            if fd >= 0:
+                plan.joined.append((kind, fd))
+        pidfd_send_signal(container.open_pidfd(), 0)  # it lives, so they were its own
+    except BaseException as error:
+        plan.close()
+        if isinstance(error, ProcessLookupError):
+            raise WrongStatus("container not running") from None
+        if isinstance(error, PermissionError):
+            why = "its first process may not be looked into; where that runs a module, exec takes the host's root"
+            raise ContainerError(f"cannot enter the container: {why}", errno=EACCES) from None
+        raise
+    return plan
+
+
+def _open_other_namespace(pid: int, kind: str) -> int:
+    """Open the namespace of a kind that a process is in; -1 when it is ours too, or the kernel has no such kind."""
+    try:
+        fd = os.open(f"/proc/{pid}/ns/{kind}", os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return -1
+    if os.path.samestat(os.fstat(fd), os.stat(f"/proc/self/ns/{kind}")):
+        os.close(fd)
+        return -1
+    return fd
+
+
+def _prepare(context: ChildContext, container: Container, plan: Plan, options: ExecOptions) -> None:
+    context.stdio = options.stdio
+    context.console_socket = options.console_socket
+    context.preserve_fds = options.preserve_fds
+    context.no_new_keyring = options.no_new_keyring
+    context.namespaces = plan.entered_by_child()
+    context.userns = plan.joins("user")
+    context.seccomp = compiled_filter(container.spec.linux.seccomp, options.cache_root)
+    context.proc_fd = open_procfs()
+    context.root_fd = os.open(f"/proc/{container.pid}/root", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+
+
+def _move(child: Child, process: Process, cgroup: Cgroup, beside: int) -> None:
+    """Put the waiting process into the cgroup, on its CPUs before and after."""
+    affinity = process.exec_cpu_affinity
+    if affinity and affinity.initial:
+        _set_affinity(affinity, "initial", child.pid)
+    cgroup.enter(child.pid, beside)
+    if affinity and affinity.final:
+        _set_affinity(affinity, "final", child.pid)
+
+
+def _set_affinity(affinity: CpuAffinity, member: str, pid: int) -> None:
+    try:
+        scheduling.set_affinity(getattr(affinity, member), pid)
+    except OSError as error:
+        raise ContainerError(
+            f"{describe(error)} ($.process.execCPUAffinity.{member})", errno=error.errno or 0
+        ) from None
+
+
+def _await_start(conversation: Conversation, child: Child, process: Process) -> None:
+    """Set its limits when it asks, and follow it until silence says that its program runs."""
+    while (message := conversation.wait()).kind != END:
+        assert message.kind == READY
+        if PRIORITIES in message.fields:
+            set_priorities(process, child.pid)
+        set_rlimits(child.pid, process.rlimits)
+        conversation.proceed()

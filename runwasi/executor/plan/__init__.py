@@ -1,0 +1,1 @@
+"""What is asked: the bundle and the options of whoever creates a container."""

@@ -1,0 +1,84 @@
+"""What a caller may choose about a container's creation beside its config.json."""
+
+from __future__ import annotations
+
+import os
+
+from runwasi.executor.child.context import Stdio
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from runwasi.engines.engine import Engine
+    from runwasi.engines.layers import Layer
+
+
+class CreateOptions:
+    """Options of create, all with the defaults of a plain `runwasi create`.
+
+    stdio           descriptors that become 0, 1 and 2; they stay the caller's
+    console_socket  connected unix socket that the pty's master is sent to, -1 without
+    pid_file        where to write the first process's pid, "" for nowhere
+    systemd_cgroup  cgroupsPath is slice:prefix:name and systemd makes the cgroup
+    no_cgroup       leave the container in the caller's cgroup
+    no_pivot        change the root by moving the mount, for a host on an initramfs
+    no_new_keyring  keep the caller's session keyring
+    rootless        do without the cgroups that may not be made; None finds out whether we are the host's root
+    preserve_fds    how many descriptors from 3 on the container inherits
+    engine          name of the engine for wasm, or the engine itself
+    fetch_layers    called in a helper process, returns the wasm layers of the container's image
+    keep_artefact   called in that helper after a compilation: (layer digest, key, descriptor of the artefact)
+    warn            told in one sentence what went wrong but stops nothing, such as a failing poststop hook
+    cache_root      where compiled modules and filters are kept
+    """
+
+    __slots__ = (
+        "cache_root",
+        "console_socket",
+        "engine",
+        "fetch_layers",
+        "keep_artefact",
+        "no_cgroup",
+        "no_new_keyring",
+        "no_pivot",
+        "pid_file",
+        "preserve_fds",
+        "rootless",
+        "stdio",
+        "systemd_cgroup",
+        "warn",
+    )
+
+    def __init__(
+        self,
+        *,
+        stdio: Stdio | None = None,
+        console_socket: int = -1,
+        pid_file: str = "",
+        systemd_cgroup: bool = False,
+        no_cgroup: bool = False,
+        no_pivot: bool = False,
+        no_new_keyring: bool = False,
+        rootless: bool | None = None,
+        preserve_fds: int = 0,
+        engine: str | Engine = "wasmtime",
+        fetch_layers: Callable[[], tuple[Layer, ...]] | None = None,
+        keep_artefact: Callable[[str, str, int], None] | None = None,
+        warn: Callable[[str], None] | None = None,
+        cache_root: str = "/var/cache/runwasi",
+    ) -> None:
+        self.stdio = stdio or Stdio()
+        self.console_socket = console_socket
+        self.pid_file = pid_file
+        self.systemd_cgroup = systemd_cgroup
+        self.no_cgroup = no_cgroup
+        self.no_pivot = no_pivot
+        self.no_new_keyring = no_new_keyring
+        self.rootless = os.geteuid() != 0 if rootless is None else rootless
+        self.preserve_fds = preserve_fds
+        self.engine = engine
+        self.fetch_layers = fetch_layers
+        self.keep_artefact = keep_artefact
+        self.warn = warn
+        self.cache_root = cache_root

@@ -1,0 +1,1 @@
+"""What a container runs: a native program, a wasm module, or a refusal with its reason."""

@@ -1,0 +1,258 @@
+"""can_handle: what a container's first argument is, a native program, WebAssembly, or neither.
+
+Decided once, inside the container's root and as the container's user, before the container is reported created,
+so that a refusal fails create and says why.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+
+from runwasi.engines.sniff import SNIFF_SIZE, sniff
+from runwasi.engines.sniff import describe as describe_bytes
+from runwasi.executor.errors import ContainerError
+from runwasi.linux.beneath import open_in_root
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from typing import Protocol
+
+    from runwasi.engines.engine import Engine, Module
+    from runwasi.engines.layers import Layer
+    from runwasi.engines.sniff import Kind
+    from runwasi.executor.workload.wasm_module import Wasm
+
+    class Parent(Protocol):
+        """What the choice may ask of the process that creates the container."""
+
+        def engine(self) -> Engine:
+            """Return the engine, configured and loaded. Raises EngineError when its library is missing."""
+
+        def fetch_layers(self) -> tuple[Layer, ...]:
+            """Return the wasm layers of the container's image; () when it has none or there is nobody to ask.
+
+            Raises ContainerError when they could not be had.
+            """
+
+        def layer_fds(self) -> tuple[int, ...]:
+            """Return the descriptors of the layers, which must stay open until one is chosen."""
+
+        def compiled(self, module: Module, layer: Layer | None = None) -> Module:
+            """Return the module with its artefact; layer is the one it came from, None for a file."""
+
+
+HANDLER = "run.oci.handler"  # crun's annotation: "wasm" forces
+VARIANT = "module.wasm.image/variant"  # containerd's and crun's: "compat" forces
+DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+DEFAULT_FUNCTION = "_start"
+
+
+class Native:
+    """An ELF file or a script: path to execve, with the whole argv."""
+
+    __slots__ = ("argv", "path")
+
+    def __init__(self, path: str, argv: Sequence[str]) -> None:
+        self.path = path
+        self.argv = tuple(argv)
+
+
+class Request:
+    """What is asked to run: process.args, process.env and the container's annotations, cwd already entered.
+
+    memory_limit is in bytes, task_limit in processes and threads; None for no limit.
+    """
+
+    __slots__ = ("annotations", "args", "cwd", "env", "memory_limit", "task_limit")
+
+    def __init__(
+        self,
+        args: Sequence[str],
+        env: Sequence[str],
+        cwd: str,
+        annotations: Mapping[str, str],
+        memory_limit: int | None = None,
+        task_limit: int | None = None,
+    ) -> None:
+        self.args = tuple(args)
+        self.env = tuple(env)
+        self.cwd = cwd
+        self.annotations = annotations
+        self.memory_limit = memory_limit
+        self.task_limit = task_limit
+
+
+def foresee(request: Request, root_fd: int) -> Kind | None:
+    """Look, from outside the root, at what args[0] seems to be; None when no file is there. choose decides."""
+    for path, _ in _candidates(request):
+        try:
+            fd = open_in_root(
+                root_fd, os.path.join(request.cwd, path), os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY
+            )
+        except OSError:
+            continue
+        try:
+            if stat.S_ISREG(os.fstat(fd).st_mode):
+                return sniff(os.pread(fd, SNIFF_SIZE, 0)) or "elf"
+        finally:
+            os.close(fd)
+    return None
+
+
+def choose(request: Request, parent: Parent | None) -> Native | Wasm:
+    """Decide what runs. The image's layers are asked for only when no file of the rootfs is the program.
+
+    Without parent only a native program can run. Raises ContainerError saying what was looked for, what was found
+    and what would be accepted.
+    """
+    found = _find(request)
+    if found is None:
+        return _from_layers(request, parent)
+    if found.kind in WASM_KINDS:
+        if parent is None:  # it was something else when foresee looked
+            raise ContainerError(
+                f"cannot execute {found.path}: it was changed meanwhile", errno=errno.ENOEXEC
+            )
+        from runwasi.executor.workload import wasm_module  # late, and in memory: it came with the engine
+
+        return wasm_module.from_file(request, parent, found.path, found.fd, found.function)
+    forced = _wasm_is_forced(request.annotations)
+    if found.kind in ("elf", "script") and not forced:
+        return _native(request, found)
+    accepted = (
+        "WebAssembly, which an annotation asks for" if forced else "an ELF file, a script, or WebAssembly"
+    )
+    raise ContainerError(
+        f"cannot execute {found.path}: not {accepted} ({describe_bytes(found.first_bytes)})",
+        errno=errno.ENOEXEC,
+    )
+
+
+WASM_KINDS = ("core", "component", "wat")
+
+
+def _wasm_is_forced(annotations: Mapping[str, str]) -> bool:
+    return annotations.get(HANDLER) == "wasm" or annotations.get(VARIANT) in ("compat", "compat-smart")
+
+
+class _Found:
+    """A file of the rootfs that args[0] names: its path, a readable descriptor or -1, its kind and function."""
+
+    __slots__ = ("fd", "first_bytes", "function", "kind", "path")
+
+    def __init__(self, path: str, fd: int, function: str) -> None:
+        self.path = path
+        self.fd = fd
+        self.function = function
+        self.first_bytes = os.pread(fd, SNIFF_SIZE, 0) if fd >= 0 else b""
+        self.kind = (
+            sniff(self.first_bytes) if fd >= 0 else "elf"
+        )  # who may only execute it cannot run a module
+
+
+def _find(request: Request) -> _Found | None:
+    """Find the file that args[0] names; None when there is none.
+
+    Raises ContainerError when there is one but this user may not run it.
+    """
+    denied = None
+    for path, function in _candidates(request):
+        try:
+            # not O_RDONLY alone: opening a FIFO would wait for a writer
+            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
+        except PermissionError:
+            if os.access(path, os.X_OK, effective_ids=True):
+                return _Found(path, -1, function)
+            denied = path
+            continue
+        except OSError:  # not there, or not even a path: look on
+            continue
+        mode = os.fstat(fd).st_mode
+        if not stat.S_ISREG(mode):
+            os.close(fd)
+            denied = path
+            continue
+        found = _Found(path, fd, function)
+        if found.kind in WASM_KINDS or os.access(path, os.X_OK, effective_ids=True):
+            return found
+        denied = path
+        os.close(fd)
+    if denied is not None:
+        raise _exec_error(request.args[0], "permission denied", errno.EACCES)
+    return None
+
+
+def _candidates(request: Request) -> list[tuple[str, str]]:
+    """List where args[0] may be, best first, each with the function to call there."""
+    name = request.args[0]
+    module, _, function = name.rpartition("#")
+    paths = [(path, DEFAULT_FUNCTION) for path in _places(name, request.env)]
+    if module and function:
+        paths += [(path, function) for path in _places(module, request.env)]
+    return paths
+
+
+def _places(name: str, env: Sequence[str]) -> list[str]:
+    if "/" in name:
+        return [name]
+    search = DEFAULT_PATH
+    for entry in env:
+        if entry.startswith("PATH="):
+            search = entry[5:]
+    places = [f"{folder or '.'}/{name}" for folder in search.split(":")]
+    if name.partition("#")[0].endswith((".wasm", ".wat")):
+        places.append(f"./{name}")  # images of a single module name it without a path
+    return places
+
+
+def _exec_error(name: str, why: str, number: int) -> ContainerError:
+    return ContainerError(f'exec: "{name}": {why}', errno=number)
+
+
+def _native(request: Request, found: _Found) -> Native:
+    _refuse_own_program(found)
+    if found.fd >= 0:
+        os.close(found.fd)
+    return Native(found.path, request.args)
+
+
+def _refuse_own_program(found: _Found) -> None:
+    """CVE-2019-5736: an entrypoint that leads back to this process's program would run the host's file inside."""
+    interpreter = found.path
+    if found.kind == "script":
+        words = found.first_bytes[2:].split(b"\n", 1)[0].split()
+        interpreter = os.fsdecode(words[0]) if words else ""
+    try:
+        ours, theirs = os.stat(_OWN_PROGRAM), os.stat(interpreter)
+    except OSError:
+        return  # no /proc in there that could lead to us, or an interpreter that execve will not find
+    if (ours.st_dev, ours.st_ino) == (theirs.st_dev, theirs.st_ino):
+        raise ContainerError(
+            f"cannot execute {found.path}: it leads to the container runtime's own program",
+            errno=errno.EACCES,
+        )
+
+
+_OWN_PROGRAM = "/proc/self/exe"
+
+
+def _from_layers(request: Request, parent: Parent | None) -> Wasm:
+    try:
+        layers = parent.fetch_layers() if parent else ()
+    except ContainerError as error:
+        raise _not_found(request, f"; {error}") from None
+    if parent is None or not layers:
+        raise _not_found(request)
+    from runwasi.executor.workload import wasm_module  # late, and in memory: it came with the engine
+
+    return wasm_module.from_layers(request, parent, layers)
+
+
+def _not_found(request: Request, more: str = "") -> ContainerError:
+    name = request.args[0]
+    if "/" in name:
+        return _exec_error(name, f"stat {name}: no such file or directory{more}", errno.ENOENT)
+    return _exec_error(name, f"executable file not found in $PATH{more}", errno.ENOENT)

@@ -1,0 +1,96 @@
+"""can_handle for WebAssembly: a module from a file or from the image's layers, as the engine accepts it.
+
+Imported together with the engine, before the container's root is entered; a native start never comes here.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+
+from runwasi.engines import layers as image_layers
+from runwasi.engines.engine import CannotHandle, Context, EngineError, Module
+from runwasi.engines.linking import libraries
+from runwasi.engines.sniff import SNIFF_SIZE, sniff
+from runwasi.engines.wasm_binary import read_interface
+from runwasi.executor.errors import ContainerError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from runwasi.engines.engine import Engine
+    from runwasi.engines.layers import Choice, Layer
+    from runwasi.executor.workload.choose import Parent, Request
+
+
+class Wasm:
+    """A module and the engine that accepted it."""
+
+    __slots__ = ("context", "engine")
+
+    def __init__(self, engine: Engine, context: Context) -> None:
+        self.engine = engine
+        self.context = context
+
+
+def from_file(request: Request, parent: Parent, path: str, fd: int, function: str) -> Wasm:
+    """Have the engine accept the module in an open file. Raises ContainerError with the engine's refusal."""
+
+    def accept() -> Wasm:
+        engine = parent.engine()
+        return _accepted(engine, _context(request, parent.compiled(Module(path, fd)), function))
+
+    return _translated(request, accept)
+
+
+def from_layers(request: Request, parent: Parent, layers: tuple[Layer, ...]) -> Wasm:
+    """Have the engine accept the layer that the request names. Raises ContainerError with the refusal."""
+
+    def accept() -> Wasm:
+        engine = parent.engine()
+        choice = image_layers.choose(layers, request.args[0], request.annotations)
+        module = parent.compiled(Module(choice.program.name, choice.program.fd), choice.program)
+        others = _libraries(choice, parent)
+        return _accepted(engine, _context(request, module, choice.function, others))
+
+    return _translated(request, accept)
+
+
+def _translated(request: Request, accept: Callable[[], Wasm]) -> Wasm:
+    try:
+        return accept()
+    except EngineError as refusal:
+        raise ContainerError(f"cannot execute {request.args[0]}: {refusal}", errno=errno.ENOEXEC) from None
+
+
+def _libraries(choice: Choice, parent: Parent) -> list[Module]:
+    """Return the image's other layers, compiled where the program is going to be linked with them."""
+    layers = {layer.name: layer for layer in choice.others}
+    modules = [Module(layer.name, layer.fd) for layer in choice.others]
+    if sniff(os.pread(choice.program.fd, SNIFF_SIZE, 0)) != "core":
+        return modules
+    needed = {library.module.name for library in libraries(read_interface(choice.program.fd), modules)}
+    return [parent.compiled(item, layers[item.name]) if item.name in needed else item for item in modules]
+
+
+def _context(request: Request, module: Module, function: str, layers: Sequence[Module] = ()) -> Context:
+    return Context(
+        request.args,
+        module,
+        env=request.env,
+        cwd=request.cwd,
+        function=function,
+        layers=layers,
+        annotations=request.annotations,
+        memory_limit=request.memory_limit,
+        task_limit=request.task_limit,
+    )
+
+
+def _accepted(engine: Engine, context: Context) -> Wasm:
+    if not engine.can_handle(context):
+        raise CannotHandle(f"engine {engine.name} does not accept it")
+    for module in (context.module, *context.layers):
+        module.close_precompiled()  # root in there could open it again to write, and it is the node's
+    return Wasm(engine, context)
