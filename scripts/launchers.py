@@ -57,13 +57,13 @@ PACKS = {
         *_LATE,
     ),
     "shim": (
-        "runwasi.shim.main",
-        "runwasi.shim.client",
-        "runwasi.shim.cleanup",
-        "runwasi.shim.handover",
-        "runwasi.shim.spawn",
+        "runwasi.shim.client.launcher",
+        "runwasi.shim.client.shared_mode",
+        "runwasi.shim.client.cleanup",
+        "runwasi.shim.daemon.handover",
+        "runwasi.shim.server.spawn",
     ),
-    "server": ("runwasi.shim.server", *_LATE),
+    "server": ("runwasi.shim.server.pod_server", *_LATE),
 }
 
 _PACK = """\
@@ -91,9 +91,13 @@ def programs() -> dict[str, Program]:
     }
     for engine in ENGINES:
         quoted = f'"{engine}"'
-        table[f"containerd-shim-{engine}-v1"] = Program("runwasi.shim.main", "main", quoted, "shim")
-        table[f"containerd-shim-{engine}d-v1"] = Program("runwasi.shim.client", "main", quoted, "shim")
-        table[f"containerd-{engine}d"] = Program("runwasi.shim.daemon", "main", quoted, "shim")
+        table[f"containerd-shim-{engine}-v1"] = Program(
+            "runwasi.shim.client.launcher", "main", quoted, "shim"
+        )
+        table[f"containerd-shim-{engine}d-v1"] = Program(
+            "runwasi.shim.client.shared_mode", "main", quoted, "shim"
+        )
+        table[f"containerd-{engine}d"] = Program("runwasi.shim.daemon.node_daemon", "main", quoted, "shim")
     return table
 
 

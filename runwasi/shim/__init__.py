@@ -17,7 +17,7 @@ def run(runtime: str, engine: Engine) -> NoReturn:
     engine's.
     """
     from runwasi.engines.registry import runtime_name  # late: the package's other modules start without it
-    from runwasi.shim.main import main
+    from runwasi.shim.client.launcher import main
 
     if runtime != runtime_name(engine.name):
         raise ValueError(f"the engine {engine.name!r} makes {runtime_name(engine.name)}, not {runtime}")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from runwasi.shim import codes
+from runwasi.shim.server import codes
 from runwasi.wire.messages import pod_sandbox
 from runwasi.wire.messages.sandbox import SANDBOX_METHODS
 from runwasi.wire.messages.well_known import Any

@@ -162,8 +162,8 @@ def test_an_idle_daemon_does_not_wake_up(daemon: Daemon) -> None:
 _REHEARSAL = """
 import sys
 from runwasi.engines import registry
-from runwasi.shim.log import Log
-from runwasi.shim.rehearsal import rehearse
+from runwasi.shim.server.log import Log
+from runwasi.shim.daemon.rehearsal import rehearse
 
 rehearse(registry.load("wasmtime"), sys.argv[1], Log(1, debug=True))
 assert "runwasi.executor.parent.errands" in sys.modules

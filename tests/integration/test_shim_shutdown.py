@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from runwasi.shim import codes
+from runwasi.shim.server import codes
 from runwasi.wire.messages.sandbox import SANDBOX_METHODS
 from tests.support.detached import wait_for_exit
 from tests.support.shim import RunningShim, Shim, running

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from runwasi.shim import codes
+from runwasi.shim.server import codes
 from runwasi.wire.messages import task_types
 from runwasi.wire.messages.cgroups_v1 import Metrics as MetricsV1
 from runwasi.wire.messages.cgroups_v2 import Metrics as MetricsV2

@@ -10,7 +10,7 @@ import subprocess
 import threading
 from typing import TYPE_CHECKING, NamedTuple
 
-from runwasi.shim.ttrpc import RESPONSE, Frames, frame
+from runwasi.shim.server.ttrpc_server import RESPONSE, Frames, frame
 from runwasi.wire.messages import events as event_types
 from runwasi.wire.messages.bootstrap import BootstrapParams, BootstrapResult
 from runwasi.wire.messages.event_forward import ForwardRequest

@@ -6,7 +6,7 @@ import pytest
 
 from runwasi.executor.errors import AlreadyExists, ContainerError, Invalid, NotFound, WrongStatus
 from runwasi.oci.decode import SpecError
-from runwasi.shim.codes import RpcError, is_expected, status_of
+from runwasi.shim.server.codes import RpcError, is_expected, status_of
 from runwasi.wire.codec import WireError
 
 

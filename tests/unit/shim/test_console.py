@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from runwasi.shim.console import Console
-from runwasi.shim.reactor import Reactor
+from runwasi.shim.server.reactor import Reactor
+from runwasi.shim.streams.terminal_copy import Console
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from runwasi.shim import events
-from runwasi.shim.codes import RpcError
-from runwasi.shim.events import Publisher, pack
-from runwasi.shim.log import Log
-from runwasi.shim.reactor import Reactor
+from runwasi.shim.server import events
+from runwasi.shim.server.codes import RpcError
+from runwasi.shim.server.events import Publisher, pack
+from runwasi.shim.server.log import Log
+from runwasi.shim.server.reactor import Reactor
 from runwasi.wire.messages.events import TaskCreate, TaskExit, TaskOOM, TaskStart
 
 if TYPE_CHECKING:

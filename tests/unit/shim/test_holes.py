@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from runwasi.shim import holes
+from runwasi.shim.daemon import holes
 
 PAGE = 4096
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 
-from runwasi.shim.log import Log, open_log
+from runwasi.shim.server.log import Log, open_log
 
 
 def written(log_kind: str, **fields: str) -> str:

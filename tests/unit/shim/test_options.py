@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from runwasi.executor.errors import Invalid
-from runwasi.shim.options import runtime_options
+from runwasi.shim.services.runtime_options import runtime_options
 from runwasi.wire.messages import runtime_options as generic
 from runwasi.wire.messages.options import Options
 from runwasi.wire.messages.well_known import Any

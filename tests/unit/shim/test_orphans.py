@@ -8,8 +8,8 @@ import sys
 _PROLOGUE = """
 import os, time
 from runwasi.linux import processes
-from runwasi.shim import orphans
-from runwasi.shim.reactor import Reactor
+from runwasi.shim.server import orphans
+from runwasi.shim.server.reactor import Reactor
 
 orphans._GRACE = 0.05
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from runwasi.shim.reactor import READABLE, Reactor
+from runwasi.shim.server.reactor import READABLE, Reactor
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

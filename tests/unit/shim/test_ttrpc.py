@@ -15,10 +15,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from runwasi.linux import sockets
-from runwasi.shim import codes
-from runwasi.shim.codes import RpcError
-from runwasi.shim.reactor import Reactor
-from runwasi.shim.ttrpc import MAX_LENGTH, REQUEST, Call, Frames, Server, frame
+from runwasi.shim.server import codes
+from runwasi.shim.server.codes import RpcError
+from runwasi.shim.server.reactor import Reactor
+from runwasi.shim.server.ttrpc_server import MAX_LENGTH, REQUEST, Call, Frames, Server, frame
 from runwasi.wire.messages.task import (
     TASK_METHODS,
     ConnectRequest,

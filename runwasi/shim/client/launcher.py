@@ -44,13 +44,13 @@ def _status(engine: str | Engine, shared: bool) -> int:
 
 def _run(flags: Flags, engine: str | Engine, shared: bool) -> int:
     if flags.h or flags.help:
-        from runwasi.shim.help import shim_help
+        from runwasi.shim.client.usage_text import shim_help
 
         return _write(shim_help(os.path.basename(sys.argv[0])).encode())
     if flags.v or flags.version:
         return print_version()
     if flags.info:
-        from runwasi.shim.info import runtime_info
+        from runwasi.shim.client.info import runtime_info
 
         return _write(runtime_info(engine_name(engine), shared, _read_stdin()))
     if not flags.namespace:
@@ -58,31 +58,31 @@ def _run(flags: Flags, engine: str | Engine, shared: bool) -> int:
     if flags.action == "start":
         return _start(flags, engine, shared)
     if flags.action == "delete":
-        from runwasi.shim.cleanup import delete
+        from runwasi.shim.client.cleanup import delete
 
         return _write(delete(flags, engine_name(engine)))
     raise UsageError(f"unknown action {flags.action!r}: start or delete is wanted")
 
 
 def _start(flags: Flags, engine: str | Engine, shared: bool) -> int:
-    from runwasi.shim import address
+    from runwasi.shim import pod_socket
 
     bootstrap = _bootstrap(flags)
     bundle = os.getcwd()
-    group = address.group_of(bundle, flags.id)
-    path = address.socket_path(flags.address, flags.namespace, group, bootstrap.socket_dir)
-    listener = address.listen_or_find(path)
+    group = pod_socket.group_of(bundle, flags.id)
+    path = pod_socket.socket_path(flags.address, flags.namespace, group, bootstrap.socket_dir)
+    listener = pod_socket.listen_or_find(path)
     if listener >= 0:
         flags.group, flags.bundle, flags.socket = group, bundle, path
         flags.ttrpc_address = os.environ.get("TTRPC_ADDRESS", bootstrap.ttrpc_address)
         flags.debug = flags.debug or bootstrap.log_level <= _DEBUG_LEVEL
         try:
             if shared:
-                from runwasi.shim import handover
+                from runwasi.shim.daemon import handover
 
                 handover.server(flags, engine_name(engine), listener, bootstrap.shim_cgroup)
             else:
-                from runwasi.shim import spawn
+                from runwasi.shim.server import spawn
 
                 spawn.server(flags, engine, listener, bootstrap.shim_cgroup)
         except BaseException:

@@ -12,12 +12,12 @@ from errno import EIO
 from select import EPOLLET
 
 from runwasi.linux import terminal
-from runwasi.shim.reactor import READABLE, WRITABLE, read_available, write_available
+from runwasi.shim.server.reactor import READABLE, WRITABLE, read_available, write_available
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from runwasi.shim.outputs import Output
-    from runwasi.shim.reactor import Reactor
+    from runwasi.shim.server.reactor import Reactor
+    from runwasi.shim.streams.outputs import Output
 
 _SIZE = 32 << 10
 _PIECES = 16  # copied in one turn: what writes or reads without end must leave the reactor to others

@@ -14,13 +14,14 @@ import os
 from runwasi.executor.child import run_wasm  # noqa: F401
 from runwasi.executor.container import delete_forced
 from runwasi.executor.store import container_ids
-from runwasi.shim import address, task_service
-from runwasi.shim.creating import Pod
-from runwasi.shim.events import Publisher, pack
-from runwasi.shim.reactor import Reactor
-from runwasi.shim.task_service import TaskService
-from runwasi.shim.ttrpc import Server
-from runwasi.shim.ttrpc_client import Client
+from runwasi.shim import pod_socket
+from runwasi.shim.server.events import Publisher, pack
+from runwasi.shim.server.reactor import Reactor
+from runwasi.shim.server.ttrpc_client import Client
+from runwasi.shim.server.ttrpc_server import Server
+from runwasi.shim.services import task_service
+from runwasi.shim.services.create_call import Pod
+from runwasi.shim.services.task_service import TaskService
 from runwasi.wire.messages.event_forward import EVENTS_METHODS
 from runwasi.wire.messages.options import Options
 from runwasi.wire.messages.task import (
@@ -42,7 +43,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from runwasi.engines.engine import Engine
-    from runwasi.shim.log import Log
+    from runwasi.shim.server.log import Log
     from runwasi.wire.codec import Message
 
 _TIMES = 8  # CPython 3.11 begins to specialise a function when it has run so often
@@ -107,7 +108,7 @@ class _Rehearsal:
         self._reactor = Reactor(on_error=self._failed)
         path = f"{bundle}/socket"
         self._server = Server(
-            self._reactor, address.listen_or_find(path), lambda _, error: self._failed(error)
+            self._reactor, pod_socket.listen_or_find(path), lambda _, error: self._failed(error)
         )
         self._publisher = Publisher(self._reactor, path, _NAMESPACE, log)
         pod = Pod(self._reactor, log, engine, engine.name, _NAMESPACE, "")

@@ -18,7 +18,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from runwasi.shim.reactor import Reactor
+    from runwasi.shim.server.reactor import Reactor
 
 _GRACE = 1.0  # seconds
 

@@ -11,7 +11,7 @@ import os
 from runwasi.executor.container import Container
 from runwasi.executor.errors import WrongStatus, describe
 from runwasi.linux import processes
-from runwasi.shim.events import now
+from runwasi.shim.server.events import now
 from runwasi.wire.messages.events import TaskExit, TaskOOM
 from runwasi.wire.messages.task import WaitResponse
 
@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     from runwasi.executor.criu.restore import Restoration
     from runwasi.linux.cgroups import OomWatch
     from runwasi.oci.process import Process as ProcessSpec
-    from runwasi.shim.reactor import Reactor
-    from runwasi.shim.streams import StreamPaths, Streams
-    from runwasi.shim.ttrpc import Call
+    from runwasi.shim.server.reactor import Reactor
+    from runwasi.shim.server.ttrpc_server import Call
+    from runwasi.shim.streams.process_streams import StreamPaths, Streams
     from runwasi.wire.codec import Message
     from runwasi.wire.messages.well_known import Timestamp
 

@@ -5,7 +5,7 @@ CPU times are nanoseconds in version 1 and microseconds in version 2; memory is 
 
 from __future__ import annotations
 
-from runwasi.shim.events import pack
+from runwasi.shim.server.events import pack
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -43,7 +43,7 @@ def server(flags: Flags, engine: str | Engine, listener: int, shim_cgroup: str) 
         arrange_descriptors(flags.bundle, listener)
         if shim_cgroup:
             join_cgroup(shim_cgroup)
-        execute(command("runwasi.shim.server", "main", engine, flags.arguments()))
+        execute(command("runwasi.shim.server.pod_server", "main", engine, flags.arguments()))
     except BaseException as error:  # noqa: BLE001  nothing of the launcher may run on in its child
         os.write(2, f"cannot start the shim's server: {error!r}\n".encode(errors="replace"))
     finally:
@@ -107,7 +107,7 @@ def _engine_expression(engine: str | Engine) -> str:
 
 def arrange_descriptors(bundle: str, listener: int) -> None:
     """Put listener and log where the server expects them; leave nothing of containerd's open."""
-    from runwasi.shim.log import open_log
+    from runwasi.shim.server.log import open_log
 
     log = open_log(f"{bundle}/log")
     null = os.open(os.devnull, os.O_RDWR)

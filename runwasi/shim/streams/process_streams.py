@@ -7,16 +7,16 @@ import os
 from runwasi.executor.child.context import Stdio
 from runwasi.executor.errors import ContainerError, describe
 from runwasi.linux import sockets
-from runwasi.shim.outputs import FifoOutput, Input, open_output
+from runwasi.shim.streams.outputs import FifoOutput, Input, open_output
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from runwasi.shim.console import Console
-    from runwasi.shim.logger import Logger
-    from runwasi.shim.outputs import Output
-    from runwasi.shim.reactor import Reactor
+    from runwasi.shim.server.reactor import Reactor
+    from runwasi.shim.streams.logger import Logger
+    from runwasi.shim.streams.outputs import Output
+    from runwasi.shim.streams.terminal_copy import Console
 
 
 class StreamPaths:
@@ -113,7 +113,7 @@ class Streams:
         if not paths.terminal:
             self._input = Input(paths.stdin)
         if paths.stdout.startswith("binary"):
-            from runwasi.shim.logger import Logger, is_logger  # late: few have one
+            from runwasi.shim.streams.logger import Logger, is_logger  # late: few have one
 
             if is_logger(paths.stdout):
                 self._logger = Logger(self._reactor, paths.stdout, process_id, namespace)
@@ -130,7 +130,7 @@ class Streams:
                     os.fchown(output.fd, *owner)
 
     def _receive_console(self) -> None:
-        from runwasi.shim.console import Console  # late: few have a terminal
+        from runwasi.shim.streams.terminal_copy import Console  # late: few have a terminal
 
         try:
             _, fds = sockets.receive_fds(self._console_end)

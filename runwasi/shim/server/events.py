@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 
-from runwasi.shim.codes import RpcError
+from runwasi.shim.server.codes import RpcError
 from runwasi.wire.messages.event_forward import ForwardRequest
 from runwasi.wire.messages.types import Envelope
 from runwasi.wire.messages.well_known import Any, Timestamp
@@ -17,9 +17,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from runwasi.shim.log import Log
-    from runwasi.shim.reactor import Reactor
-    from runwasi.shim.ttrpc_client import Client
+    from runwasi.shim.server.log import Log
+    from runwasi.shim.server.reactor import Reactor
+    from runwasi.shim.server.ttrpc_client import Client
     from runwasi.wire.codec import Message
 
 _SERVICE = "containerd.services.events.ttrpc.v1.Events"
@@ -109,7 +109,7 @@ class Publisher:
             return
         self._busy = True
         if self._client is None:
-            from runwasi.shim.ttrpc_client import Client  # late: after the pod's first answer
+            from runwasi.shim.server.ttrpc_client import Client  # late: after the pod's first answer
 
             self._client = Client(self._reactor, self._address)
         request = ForwardRequest(envelope=self._queue[0])

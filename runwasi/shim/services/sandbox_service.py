@@ -13,8 +13,8 @@ from runwasi.executor.errors import AlreadyExists, NotFound, WrongStatus, descri
 from runwasi.linux import processes
 from runwasi.oci.decode import decode
 from runwasi.oci.linux import Linux
-from runwasi.shim.events import now
-from runwasi.shim.pod_process import PodNamespaces, start
+from runwasi.shim.server.events import now
+from runwasi.shim.services.pod_process import PodNamespaces, start
 from runwasi.wire.messages import pod_sandbox
 from runwasi.wire.messages import sandbox as api
 from runwasi.wire.messages.types import Metric, Platform
@@ -23,9 +23,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from runwasi.shim.reactor import Reactor
-    from runwasi.shim.task_service import Handler
-    from runwasi.shim.ttrpc import Call
+    from runwasi.shim.server.reactor import Reactor
+    from runwasi.shim.server.ttrpc_server import Call
+    from runwasi.shim.services.task_service import Handler
     from runwasi.wire.codec import Message
     from runwasi.wire.messages.well_known import Any, Timestamp
 
@@ -169,7 +169,7 @@ class Sandbox:
         """Return what the pod's cgroup has used, if containerd gave it one."""
         from runwasi.executor.usage.cgroup_usage import read_usage  # late: few ask
         from runwasi.linux import cgroups
-        from runwasi.shim.stats import metrics
+        from runwasi.shim.services.stats import metrics
 
         parent = self._config.linux.cgroup_parent if self._config.linux else ""
         if not parent:

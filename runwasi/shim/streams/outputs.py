@@ -19,7 +19,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Protocol
 
-    from runwasi.shim.reactor import Reactor
+    from runwasi.shim.server.reactor import Reactor
 
     class Output(Protocol):
         """One outgoing stream. fd is what the process writes to, until handed_over()."""

@@ -15,9 +15,9 @@ import os
 from _struct import Struct
 
 from runwasi.linux import sockets
-from runwasi.shim import codes
-from runwasi.shim.codes import RpcError
-from runwasi.shim.reactor import BROKEN, READABLE, WRITABLE, read_available, write_available
+from runwasi.shim.server import codes
+from runwasi.shim.server.codes import RpcError
+from runwasi.shim.server.reactor import BROKEN, READABLE, WRITABLE, read_available, write_available
 from runwasi.wire.codec import WireError
 from runwasi.wire.messages.ttrpc import Request, Response
 
@@ -25,8 +25,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from runwasi.shim.reactor import Reactor, Timer
-    from runwasi.shim.tracing import Span, Tracer
+    from runwasi.shim.server.reactor import Reactor, Timer
+    from runwasi.shim.server.tracing import Span, Tracer
     from runwasi.wire.codec import Message
     from runwasi.wire.messages.status import Status
 

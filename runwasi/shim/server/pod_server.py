@@ -8,16 +8,16 @@ import os
 import sys
 
 from runwasi.linux import processes
-from runwasi.shim import task_service
-from runwasi.shim.creating import Pod
-from runwasi.shim.events import Publisher
 from runwasi.shim.flags import Flags
-from runwasi.shim.log import Log
-from runwasi.shim.orphans import Orphans
-from runwasi.shim.reactor import Reactor
-from runwasi.shim.spawn import LISTENER
-from runwasi.shim.task_service import TaskService
-from runwasi.shim.ttrpc import Server
+from runwasi.shim.server.events import Publisher
+from runwasi.shim.server.log import Log
+from runwasi.shim.server.orphans import Orphans
+from runwasi.shim.server.reactor import Reactor
+from runwasi.shim.server.spawn import LISTENER
+from runwasi.shim.server.ttrpc_server import Server
+from runwasi.shim.services import task_service
+from runwasi.shim.services.create_call import Pod
+from runwasi.shim.services.task_service import TaskService
 from runwasi.startup import packs
 from runwasi.wire.messages.task import TASK_METHODS
 
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from runwasi.engines.engine import Engine
-    from runwasi.shim.task_service import Handler
-    from runwasi.shim.ttrpc import Methods
+    from runwasi.shim.server.ttrpc_server import Methods
+    from runwasi.shim.services.task_service import Handler
 
 _LOG = 2  # the launcher put the bundle's log there
 _DRAIN = 5.0  # seconds that the last events may take
@@ -53,7 +53,7 @@ def serve(flags: Flags, engine: str | Engine, listener: int, log_fd: int) -> Non
     publisher = Publisher(reactor, flags.ttrpc_address, flags.namespace, log)
     server = Server(reactor, listener, log.fault)
     if _tracing_is_wanted():
-        from runwasi.shim.tracing import Tracer  # late: only where traces are configured
+        from runwasi.shim.server.tracing import Tracer  # late: only where traces are configured
 
         server.tracer = Tracer(reactor, log, f"containerd-shim-{flags.id}", flags.group)
 
@@ -116,7 +116,7 @@ def _sandbox(
     reactor: Reactor, tasks: TaskService, shutdown: Callable[[], None]
 ) -> tuple[Methods, Mapping[str, Handler]]:
     """Make the Sandbox service for the first call of it."""
-    from runwasi.shim.sandbox_service import SandboxService
+    from runwasi.shim.services.sandbox_service import SandboxService
     from runwasi.wire.messages.sandbox import (
         SANDBOX_METHODS,  # late: containerd 2 only, and only if configured
     )

@@ -12,13 +12,13 @@ from fcntl import F_DUPFD, fcntl
 
 from runwasi.executor.errors import ContainerError
 from runwasi.linux import processes
-from runwasi.shim.outputs import FileOutput
+from runwasi.shim.streams.outputs import FileOutput
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from runwasi.shim.reactor import Reactor, Timer
+    from runwasi.shim.server.reactor import Reactor, Timer
 
 SIGTERM, SIGKILL = 15, 9  # signal itself takes 3 ms to import
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import _socket
 import os
 
-from runwasi.shim.codes import RpcError
-from runwasi.shim.reactor import READABLE, read_available
-from runwasi.shim.ttrpc import REQUEST, RESPONSE, Frames, Sender, frame, status_of_response
+from runwasi.shim.server.codes import RpcError
+from runwasi.shim.server.reactor import READABLE, read_available
+from runwasi.shim.server.ttrpc_server import REQUEST, RESPONSE, Frames, Sender, frame, status_of_response
 from runwasi.wire.codec import WireError
 from runwasi.wire.messages.ttrpc import KeyValue, Request
 
@@ -15,7 +15,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from runwasi.shim.reactor import Reactor, Timer
+    from runwasi.shim.server.reactor import Reactor, Timer
     from runwasi.wire.codec import Message
 
     Done = Callable[[Exception | None], None]

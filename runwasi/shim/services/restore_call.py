@@ -11,17 +11,17 @@ import os
 from runwasi.executor.criu.checkpoint import CheckpointOptions
 from runwasi.executor.criu.restore import begin_restore
 from runwasi.executor.process_settings import write_pid_file
-from runwasi.shim import background
-from runwasi.shim.checkpointing import WORK
-from runwasi.shim.creating import PID_FILE, Creating, load_bundle
+from runwasi.shim.server import background
+from runwasi.shim.services.checkpoint_call import WORK
+from runwasi.shim.services.create_call import PID_FILE, Creating, load_bundle
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from runwasi.executor.criu.restore import Restoration
-    from runwasi.shim.reactor import Reactor
-    from runwasi.shim.task import Task
+    from runwasi.shim.server.reactor import Reactor
+    from runwasi.shim.services.task import Task
 
 
 class Restoring(Creating):

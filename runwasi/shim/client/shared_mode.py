@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from runwasi.shim import main as shim
+from runwasi.shim.client import launcher as shim
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from runwasi.executor.criu import checkpoint as executor
 from runwasi.executor.criu.criu_service import CGROUPS_MODES
 from runwasi.executor.errors import Invalid
-from runwasi.shim import background
+from runwasi.shim.server import background
 from runwasi.wire.messages.options import CheckpointOptions
 
 TYPE_CHECKING = False
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from runwasi.executor.container import Container
     from runwasi.executor.errors import ContainerError
-    from runwasi.shim.reactor import Reactor
+    from runwasi.shim.server.reactor import Reactor
     from runwasi.wire.messages.task import CheckpointTaskRequest
 
 WORK = "criu-work"

@@ -12,13 +12,13 @@ from runwasi.linux import processes
 from runwasi.oci.decode import decode, parse_json
 from runwasi.oci.process import Process as ProcessSpec
 from runwasi.oci.record import replaced
-from runwasi.shim import codes
-from runwasi.shim.codes import RpcError
-from runwasi.shim.creating import Creating, creating_of
-from runwasi.shim.events import pack
-from runwasi.shim.rootfs import unmount_rootfs
-from runwasi.shim.streams import StreamPaths, Streams
-from runwasi.shim.task import Process, Task, require
+from runwasi.shim.server import codes
+from runwasi.shim.server.codes import RpcError
+from runwasi.shim.server.events import pack
+from runwasi.shim.services.create_call import Creating, creating_of
+from runwasi.shim.services.rootfs_mounts import unmount_rootfs
+from runwasi.shim.services.task import Process, Task, require
+from runwasi.shim.streams.process_streams import StreamPaths, Streams
 from runwasi.wire.messages import events, task_types
 from runwasi.wire.messages import task as api
 from runwasi.wire.messages.options import ProcessDetails
@@ -31,10 +31,10 @@ if TYPE_CHECKING:
 
     from runwasi.executor.container import Container
     from runwasi.executor.criu.restore import Restoration
-    from runwasi.shim.creating import Pod
-    from runwasi.shim.events import Publisher
-    from runwasi.shim.log import Log
-    from runwasi.shim.ttrpc import Call
+    from runwasi.shim.server.events import Publisher
+    from runwasi.shim.server.log import Log
+    from runwasi.shim.server.ttrpc_server import Call
+    from runwasi.shim.services.create_call import Pod
     from runwasi.wire.codec import Message
 
     Handler = Callable[[Any, Call], Message | None]
@@ -203,7 +203,7 @@ class TaskService:
 
     def _restore(self, task: Task, restoration: Restoration, call: Call) -> None:
         """Start from a checkpoint: the container was made by Create, its processes are made now."""
-        from runwasi.shim.restoring import restore  # late: few hosts have criu
+        from runwasi.shim.services.restore_call import restore  # late: few hosts have criu
 
         init = task.init
         if init.starting:
@@ -342,7 +342,7 @@ class TaskService:
         return _OK
 
     def _checkpoint(self, request: api.CheckpointTaskRequest, call: Call) -> None:
-        from runwasi.shim.checkpointing import checkpoint  # late: few hosts have criu
+        from runwasi.shim.services.checkpoint_call import checkpoint  # late: few hosts have criu
 
         task = self._task(request.id)
         require("checkpoint", task.init.state)
@@ -414,7 +414,7 @@ class TaskService:
         )
 
     def _stats(self, request: api.StatsRequest, _call: Call) -> Message:
-        from runwasi.shim.stats import metrics  # late: most containers end before anybody asks
+        from runwasi.shim.services.stats import metrics  # late: most containers end before anybody asks
 
         return api.StatsResponse(stats=metrics(self._task(request.id).container.usage()))
 

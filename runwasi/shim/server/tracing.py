@@ -12,15 +12,15 @@ import json
 import os
 import time
 
-from runwasi.shim import background
+from runwasi.shim.server import background
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any
 
-    from runwasi.shim.log import Log
-    from runwasi.shim.reactor import Reactor
+    from runwasi.shim.server.log import Log
+    from runwasi.shim.server.reactor import Reactor
     from runwasi.wire.messages.status import Status
 
 _BATCH_SECONDS = 1.0

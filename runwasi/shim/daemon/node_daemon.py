@@ -15,14 +15,16 @@ import sys
 from runwasi.engines import registry
 from runwasi.engines.engine import EngineMissing
 from runwasi.linux import processes, sockets
-from runwasi.shim import address, holes, rehearsal, server, spawn
+from runwasi.shim import pod_socket
+from runwasi.shim.client.launcher import print_version
+from runwasi.shim.client.usage_text import daemon_help
+from runwasi.shim.daemon import holes, rehearsal
+from runwasi.shim.daemon.handover import MAX_PACKET, manager_path
 from runwasi.shim.flags import Flags, UsageError
-from runwasi.shim.handover import MAX_PACKET, manager_path
-from runwasi.shim.help import daemon_help
-from runwasi.shim.log import Log
-from runwasi.shim.main import print_version
-from runwasi.shim.orphans import Orphans
-from runwasi.shim.reactor import Reactor
+from runwasi.shim.server import pod_server, spawn
+from runwasi.shim.server.log import Log
+from runwasi.shim.server.orphans import Orphans
+from runwasi.shim.server.reactor import Reactor
 from runwasi.startup import packs
 
 TYPE_CHECKING = False
@@ -54,7 +56,7 @@ def main(engine: str | Engine) -> int:
         return print_version()
     flags.address = flags.address or default
     os.makedirs(os.path.dirname(flags.address), 0o711, exist_ok=True)
-    spawn.execute(spawn.command("runwasi.shim.daemon", "serve", engine, flags.arguments()))
+    spawn.execute(spawn.command("runwasi.shim.daemon.node_daemon", "serve", engine, flags.arguments()))
     return 1
 
 
@@ -67,7 +69,7 @@ def serve(engine: str | Engine) -> None:
         loaded.load()
     except EngineMissing as error:
         log.warning("native containers only", error=str(error))
-    listener = address.listen_or_find(flags.address, _socket.SOCK_SEQPACKET)
+    listener = pod_socket.listen_or_find(flags.address, _socket.SOCK_SEQPACKET)
     if listener < 0:
         log.error("another daemon answers there", address=flags.address)
         os._exit(1)
@@ -174,4 +176,4 @@ def serve_pod(flags: Flags, engine: Engine, listener: int) -> None:
     spawn.arrange_descriptors(flags.bundle, listener)
     if flags.shim_cgroup:
         spawn.join_cgroup(flags.shim_cgroup)
-    server.serve(flags, engine, spawn.LISTENER, _STDERR)
+    pod_server.serve(flags, engine, spawn.LISTENER, _STDERR)

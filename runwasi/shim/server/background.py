@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from typing import NoReturn
 
-    from runwasi.shim.reactor import Reactor
+    from runwasi.shim.server.reactor import Reactor
 
 _MAX_MESSAGE = 4096
 

@@ -17,11 +17,11 @@ from runwasi.executor.plan.bundle import Bundle
 from runwasi.executor.plan.create_options import CreateOptions
 from runwasi.executor.process_settings import write_pid_file
 from runwasi.oci.record import replaced
-from runwasi.shim.image_layers import ImageLayers
-from runwasi.shim.options import runtime_options
-from runwasi.shim.rootfs import mount_rootfs, unmount_rootfs
+from runwasi.shim.services.fetch_layers import ImageLayers
+from runwasi.shim.services.rootfs_mounts import mount_rootfs, unmount_rootfs
+from runwasi.shim.services.runtime_options import runtime_options
 from runwasi.shim.state_root import note_root, state_root
-from runwasi.shim.streams import StreamPaths, Streams
+from runwasi.shim.streams.process_streams import StreamPaths, Streams
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from runwasi.executor.container import Container
     from runwasi.executor.criu.restore import Restoration
     from runwasi.executor.parent.creation import Creation
-    from runwasi.shim.log import Log
-    from runwasi.shim.reactor import Reactor
+    from runwasi.shim.server.log import Log
+    from runwasi.shim.server.reactor import Reactor
     from runwasi.wire.messages.options import Options
     from runwasi.wire.messages.task import CreateTaskRequest
 
@@ -167,6 +167,6 @@ def creating_of(request: CreateTaskRequest) -> type[Creating]:
     """Return what carries out a Create call: from a bundle alone, or from a checkpoint too."""
     if not request.checkpoint:
         return Creating
-    from runwasi.shim.restoring import Restoring  # late: few hosts have criu
+    from runwasi.shim.services.restore_call import Restoring  # late: few hosts have criu
 
     return Restoring

@@ -34,7 +34,7 @@ def delete(flags: Flags, engine: str) -> bytes:
 
         delete_forced(root, flags.id)
     if _is_mounted(f"{bundle}/rootfs"):
-        from runwasi.shim.rootfs import unmount_rootfs  # late: 1 ms
+        from runwasi.shim.services.rootfs_mounts import unmount_rootfs  # late: 1 ms
 
         unmount_rootfs(bundle)
     _remove_dead_socket(bundle)
@@ -50,7 +50,7 @@ def _is_mounted(path: str) -> bool:
 
 def _remove_dead_socket(bundle: str) -> None:
     """Remove the socket of a server that was killed; one that answers serves other containers of the pod."""
-    from runwasi.shim.address import answers
+    from runwasi.shim.pod_socket import answers
 
     try:
         with open(f"{bundle}/address", encoding="utf-8") as file:

@@ -1,0 +1,1 @@
+"""The Task and Sandbox services: each call of containerd translated for the executor."""

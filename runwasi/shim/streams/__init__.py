@@ -1,0 +1,1 @@
+"""A process's stdin, stdout and stderr: FIFOs, files, loggers and terminals."""
