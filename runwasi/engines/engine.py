@@ -12,7 +12,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from runwasi.engines.sniff import Kind
+    from runwasi.engines.wasm.sniff import Kind
 
 EXIT_TRAP = 134
 """Exit status of a module that trapped: 128 + SIGABRT, so that it is not taken for an OOM kill (137)."""

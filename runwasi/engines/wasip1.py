@@ -8,7 +8,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Container
 
-    from runwasi.engines.wasm_binary import Import, Interface
+    from runwasi.engines.wasm.wasm_binary import Import, Interface
 
 SNAPSHOT = "wasi_snapshot_preview1"
 

@@ -7,12 +7,12 @@ from ctypes import CDLL, POINTER, Structure, c_bool, c_char_p, c_int, c_uint32, 
 
 from runwasi.engines.cpu import features
 from runwasi.engines.engine import CannotHandle, Engine, EngineError, EngineMissing, Trap
-from runwasi.engines.limits import check_tasks, fuel, limits_of, preopens_of
+from runwasi.engines.guest_limits import check_tasks, fuel, limits_of, preopens_of
 from runwasi.engines.signals import end_on_signals
-from runwasi.engines.sniff import sniff
 from runwasi.engines.wasip1 import check_interface
-from runwasi.engines.wasm_binary import check_whole, read_interface
-from runwasi.engines.wat import binary_fd, to_binary
+from runwasi.engines.wasm.sniff import sniff
+from runwasi.engines.wasm.wasm_binary import check_whole, read_interface
+from runwasi.engines.wasm.wat import binary_fd, to_binary
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from typing import Any
 
     from runwasi.engines.engine import Context, Stdio
-    from runwasi.engines.limits import Limits
-    from runwasi.engines.sniff import Kind
+    from runwasi.engines.guest_limits import Limits
+    from runwasi.engines.wasm.sniff import Kind
 
 LIBRARY = "libwasmedge.so.0"
 

@@ -10,20 +10,20 @@ from __future__ import annotations
 
 import os
 
-from runwasi.engines import limits
+from runwasi.engines import guest_limits
 from runwasi.engines.engine import CannotHandle, Engine, EngineMissing
 from runwasi.engines.signals import end_on_signals
-from runwasi.engines.sniff import sniff
 from runwasi.engines.wasip1 import check_interface
-from runwasi.engines.wasm_binary import read_interface, with_start
-from runwasi.engines.wat import binary_fd, to_binary
+from runwasi.engines.wasm.sniff import sniff
+from runwasi.engines.wasm.wasm_binary import read_interface, with_start
+from runwasi.engines.wasm.wat import binary_fd, to_binary
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from runwasi.engines.engine import Context, Stdio
-    from runwasi.engines.sniff import Kind
+    from runwasi.engines.wasm.sniff import Kind
 
 WASIX = frozenset(("wasi_unstable", "wasix_32v1", "wasix_64v1", "env.memory"))
 """What Wasmer provides beyond WASI preview 1; a threaded module imports its memory."""
@@ -44,7 +44,12 @@ class WasmerEngine(Engine):
     def configure(self, annotations: Mapping[str, str], address_space: int | None = None) -> None:
         """Refuse the limits that Wasmer cannot keep. Raises CannotHandle."""
         del address_space
-        for name in (limits.FUEL, limits.MEMORY_MAX, limits.TABLE_MAX, limits.TABLES_MAX):
+        for name in (
+            guest_limits.FUEL,
+            guest_limits.MEMORY_MAX,
+            guest_limits.TABLE_MAX,
+            guest_limits.TABLES_MAX,
+        ):
             if name in annotations:
                 raise CannotHandle(f"annotation {name}: the wasmer engine has no such limit")
 
@@ -61,9 +66,9 @@ class WasmerEngine(Engine):
 
     def can_handle(self, ctx: Context) -> bool:
         """Check its interface; whether it is valid Wasmer says at its start. Raises CannotHandle."""
-        limits.limits_of(ctx)
-        limits.preopens_of(ctx)
-        limits.check_tasks(ctx, THREADS)
+        guest_limits.limits_of(ctx)
+        guest_limits.preopens_of(ctx)
+        guest_limits.check_tasks(ctx, THREADS)
         fd = binary_fd(ctx.module)
         if sniff(os.pread(fd, 8, 0)) == "component":
             raise CannotHandle("it is a component; wasmer takes core modules, the wasmtime engine takes both")
@@ -77,5 +82,5 @@ class WasmerEngine(Engine):
         from runwasi.engines import wasmer_sandbox  # late: load brought it
 
         stdio.install()
-        end_on_signals(limits.limits_of(ctx).timeout)
+        end_on_signals(guest_limits.limits_of(ctx).timeout)
         return wasmer_sandbox.run(ctx, self._binary)

@@ -12,7 +12,7 @@ from threading import Thread
 from wasmer_sdk import ProcessExitError, Wasmer, WasmerError  # type: ignore[import-not-found, unused-ignore]
 
 from runwasi.engines.engine import EngineError, Trap
-from runwasi.engines.limits import NETWORK, folders_of_root, preopens_of
+from runwasi.engines.guest_limits import NETWORK, folders_of_root, preopens_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

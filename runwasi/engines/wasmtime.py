@@ -7,21 +7,21 @@ import os
 from runwasi.engines import wasmtime_capi as capi
 from runwasi.engines.cpu import features
 from runwasi.engines.engine import CannotHandle, Engine, EngineError, Module, Trap
-from runwasi.engines.limits import check_tasks, fuel, limits_of, preopens_of
-from runwasi.engines.linking import libraries
+from runwasi.engines.guest_limits import check_tasks, fuel, limits_of, preopens_of
 from runwasi.engines.signals import end_on_signals
-from runwasi.engines.sniff import sniff
 from runwasi.engines.wasip1 import check_imports, check_interface
-from runwasi.engines.wasm_binary import check_whole, read_interface
-from runwasi.engines.wat import binary_fd, to_binary
+from runwasi.engines.wasm.linking import libraries
+from runwasi.engines.wasm.sniff import sniff
+from runwasi.engines.wasm.wasm_binary import check_whole, read_interface
+from runwasi.engines.wasm.wat import binary_fd, to_binary
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from runwasi.engines.engine import Context, Stdio
-    from runwasi.engines.limits import Limits
-    from runwasi.engines.sniff import Kind
+    from runwasi.engines.guest_limits import Limits
+    from runwasi.engines.wasm.sniff import Kind
     from runwasi.engines.wasmtime_component import Component
 
 

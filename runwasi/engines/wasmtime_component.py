@@ -12,7 +12,7 @@ import os
 
 from runwasi.engines import wasmtime_capi
 from runwasi.engines.engine import CannotHandle, EngineError, Trap
-from runwasi.engines.limits import NETWORK, limits_of, preopens_of
+from runwasi.engines.guest_limits import NETWORK, limits_of, preopens_of
 from runwasi.engines.procfs import with_path
 from runwasi.engines.signals import end_on_signals
 from runwasi.engines.wasip2 import interfaces, types
@@ -25,7 +25,7 @@ from runwasi.engines.wasip2.pool import pooling
 from runwasi.engines.wasip2.types import FunctionType, InstanceType
 from runwasi.engines.wasip2.values import VAL_SIZE, Err, lifter
 from runwasi.engines.wasip2.world import World
-from runwasi.engines.wat import to_binary
+from runwasi.engines.wasm.wat import to_binary
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

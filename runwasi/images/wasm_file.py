@@ -10,7 +10,7 @@ from __future__ import annotations
 import mmap
 import os
 
-from runwasi.engines.sniff import COMPONENT, CORE, WASM_MAGIC, describe, sniff
+from runwasi.engines.wasm.sniff import COMPONENT, CORE, WASM_MAGIC, describe, sniff
 from runwasi.images.errors import ImageError
 
 TYPE_CHECKING = False

@@ -16,7 +16,7 @@ from typing import Any
 from runwasi.engines import registry
 from runwasi.engines.engine import EXIT_REFUSED, EXIT_TRAP, Context, EngineError, Module, Stdio, Trap
 from runwasi.engines.module_cache import ModuleCache
-from runwasi.engines.sniff import SNIFF_SIZE, sniff
+from runwasi.engines.wasm.sniff import SNIFF_SIZE, sniff
 from runwasi.executor.workload.compiler import compile_module
 
 

@@ -6,15 +6,15 @@ import io
 from typing import TYPE_CHECKING
 
 from runwasi.engines.engine import CannotHandle, Context, Engine, EngineMissing, Stdio, Trap
-from runwasi.engines.limits import limits_of, preopens_of
+from runwasi.engines.guest_limits import limits_of, preopens_of
 from runwasi.engines.signals import end_on_signals
-from runwasi.engines.sniff import sniff
 from runwasi.engines.wasip1 import check_interface
-from runwasi.engines.wasm_binary import read_interface
-from runwasi.engines.wat import binary_fd, to_binary
+from runwasi.engines.wasm.sniff import sniff
+from runwasi.engines.wasm.wasm_binary import read_interface
+from runwasi.engines.wasm.wat import binary_fd, to_binary
 
 if TYPE_CHECKING:
-    from runwasi.engines.sniff import Kind
+    from runwasi.engines.wasm.sniff import Kind
 
 
 class PywasmEngine(Engine):

@@ -6,7 +6,7 @@ from runwasi.engines.wasip2.capi import lib
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from runwasi.engines.limits import Limits
+    from runwasi.engines.guest_limits import Limits
     from runwasi.engines.wasip2.interface import Resource
     from runwasi.engines.wasip2.linker import Suspension
     from runwasi.engines.wasip2.world import World

@@ -14,7 +14,7 @@ from runwasi.engines.wasmtime import reason
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from runwasi.engines.limits import Limits
+    from runwasi.engines.guest_limits import Limits
     from runwasi.engines.wasip2.guest import Guest
     from runwasi.engines.wasip2.http_connection import Connection
     from runwasi.engines.wasip2.http_exchange import Exchange

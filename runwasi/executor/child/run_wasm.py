@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 
 from runwasi.engines.engine import EXIT_REFUSED, EXIT_TRAP, EngineError, Module, Stdio, Trap
-from runwasi.engines.layers import Layer
+from runwasi.engines.layer_choice import Layer
 from runwasi.engines.module_cache import LARGE, cache_key_of, cache_key_of_digest
-from runwasi.engines.sniff import SNIFF_SIZE, sniff
+from runwasi.engines.wasm.sniff import SNIFF_SIZE, sniff
 from runwasi.executor.errors import ContainerError
 from runwasi.executor.protocol import COMPILE, FILTER, LAYERS, Channel
 from runwasi.executor.workload import wasm_confinement, wasm_module
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from typing import NoReturn
 
     from runwasi.engines.engine import Engine
-    from runwasi.engines.sniff import Kind
+    from runwasi.engines.wasm.sniff import Kind
     from runwasi.executor.child.context import ChildContext
     from runwasi.executor.workload.wasm_module import Wasm
 

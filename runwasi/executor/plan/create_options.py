@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from runwasi.engines.engine import Engine
-    from runwasi.engines.layers import Layer
+    from runwasi.engines.layer_choice import Layer
 
 
 class CreateOptions:

@@ -10,8 +10,8 @@ import errno
 import os
 import stat
 
-from runwasi.engines.sniff import SNIFF_SIZE, sniff
-from runwasi.engines.sniff import describe as describe_bytes
+from runwasi.engines.wasm.sniff import SNIFF_SIZE, sniff
+from runwasi.engines.wasm.sniff import describe as describe_bytes
 from runwasi.executor.errors import ContainerError
 from runwasi.linux.beneath import open_in_root
 
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from typing import Protocol
 
     from runwasi.engines.engine import Engine, Module
-    from runwasi.engines.layers import Layer
-    from runwasi.engines.sniff import Kind
+    from runwasi.engines.layer_choice import Layer
+    from runwasi.engines.wasm.sniff import Kind
     from runwasi.executor.workload.wasm_module import Wasm
 
     class Parent(Protocol):

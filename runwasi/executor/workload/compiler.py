@@ -16,7 +16,7 @@ import time
 
 from runwasi.engines.engine import CannotHandle, EngineError
 from runwasi.engines.module_cache import UntrustedCache, cache_key
-from runwasi.engines.sniff import SNIFF_SIZE, sniff
+from runwasi.engines.wasm.sniff import SNIFF_SIZE, sniff
 from runwasi.linux import capabilities, mounts, namespaces, processes, rlimits
 
 TYPE_CHECKING = False
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from runwasi.engines.engine import Engine
     from runwasi.engines.module_cache import ModuleCache
-    from runwasi.engines.sniff import Kind
+    from runwasi.engines.wasm.sniff import Kind
 
 PATIENCE_MS = 2000
 """A compilation that takes longer is announced."""

@@ -8,11 +8,11 @@ from __future__ import annotations
 import errno
 import os
 
-from runwasi.engines import layers as image_layers
+from runwasi.engines import layer_choice as image_layers
 from runwasi.engines.engine import CannotHandle, Context, EngineError, Module
-from runwasi.engines.linking import libraries
-from runwasi.engines.sniff import SNIFF_SIZE, sniff
-from runwasi.engines.wasm_binary import read_interface
+from runwasi.engines.wasm.linking import libraries
+from runwasi.engines.wasm.sniff import SNIFF_SIZE, sniff
+from runwasi.engines.wasm.wasm_binary import read_interface
 from runwasi.executor.errors import ContainerError
 
 TYPE_CHECKING = False
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from runwasi.engines.engine import Engine
-    from runwasi.engines.layers import Choice, Layer
+    from runwasi.engines.layer_choice import Choice, Layer
     from runwasi.executor.workload.choose import Parent, Request
 
 

@@ -10,7 +10,7 @@ import os
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from runwasi.engines.engine import Engine
-    from runwasi.engines.layers import Layer
+    from runwasi.engines.layer_choice import Layer
 
 
 class ImageLayers:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from runwasi.engines.engine import CannotHandle
-from runwasi.engines.layers import LAYER_ANNOTATION, Layer, choose
+from runwasi.engines.layer_choice import LAYER_ANNOTATION, Layer, choose
 
 COMPONENT = "application/vnd.bytecodealliance.wasm.component.layer.v0+wasm"
 

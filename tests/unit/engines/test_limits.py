@@ -5,7 +5,7 @@ from types import MappingProxyType
 
 import pytest
 
-from runwasi.engines import limits
+from runwasi.engines import guest_limits
 from runwasi.engines.engine import CannotHandle, Context, Module
 
 MIB = 1 << 20
@@ -21,24 +21,24 @@ def context(
 
 
 def test_without_annotations_nothing_is_limited() -> None:
-    found = limits.limits_of(context())
+    found = guest_limits.limits_of(context())
     assert (found.fuel, found.timeout, found.memory, found.table_elements, found.tables) == (None,) * 5
 
 
 def test_the_memory_limit_leaves_the_engine_its_share() -> None:
-    assert limits.limits_of(context(memory_limit=128 * MIB)).memory == 116 * MIB
+    assert guest_limits.limits_of(context(memory_limit=128 * MIB)).memory == 116 * MIB
 
 
 def test_a_small_memory_limit_is_halved() -> None:
-    assert limits.limits_of(context(memory_limit=16 * MIB)).memory == 8 * MIB
+    assert guest_limits.limits_of(context(memory_limit=16 * MIB)).memory == 8 * MIB
 
 
 def test_the_memory_limit_can_be_left_to_the_cgroup() -> None:
-    assert limits.limits_of(context({"memory.trap": "off"}, memory_limit=128 * MIB)).memory is None
+    assert guest_limits.limits_of(context({"memory.trap": "off"}, memory_limit=128 * MIB)).memory is None
 
 
 def test_annotations_are_read_with_units() -> None:
-    found = limits.limits_of(
+    found = guest_limits.limits_of(
         context(
             {
                 "fuel": "1000",
@@ -70,26 +70,26 @@ def test_annotations_are_read_with_units() -> None:
 )
 def test_nonsense_is_refused_by_name(name: str, value: str) -> None:
     with pytest.raises(CannotHandle, match=f"annotation io.runwasi.{name}: "):
-        limits.limits_of(context({name: value}))
+        guest_limits.limits_of(context({name: value}))
 
 
 def test_the_guest_sees_the_root() -> None:
-    assert limits.preopens_of(context()) == (("/", "/"),)
+    assert guest_limits.preopens_of(context()) == (("/", "/"),)
 
 
 def test_a_working_directory_is_first_by_its_name_and_last_as_the_dot() -> None:
-    first, second, *folders, last = limits.preopens_of(context(cwd="/data"))
+    first, second, *folders, last = guest_limits.preopens_of(context(cwd="/data"))
     assert (first, second, last) == (("/data", "/data"), ("/", "/"), ("/data", "."))
     assert ("/usr", "/usr") in folders
 
 
 def test_folders_can_be_chosen() -> None:
     chosen = context({"preopens": "/in=/srv/in,.=/work"})
-    assert limits.preopens_of(chosen) == (("/srv/in", "/in"), ("/work", "."))
-    assert limits.preopens_of(context({"preopens": ""})) == ()
+    assert guest_limits.preopens_of(chosen) == (("/srv/in", "/in"), ("/work", "."))
+    assert guest_limits.preopens_of(context({"preopens": ""})) == ()
 
 
 @pytest.mark.parametrize("value", ["/in", "/in=", "=/srv", "/in=relative"])
 def test_a_folder_that_makes_no_sense_is_refused(value: str) -> None:
     with pytest.raises(CannotHandle, match=r"annotation io.runwasi.preopens: .* is not GUEST=/FOLDER"):
-        limits.preopens_of(context({"preopens": value}))
+        guest_limits.preopens_of(context({"preopens": value}))

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from runwasi.engines.engine import CannotHandle, Module
-from runwasi.engines.linking import import_name, libraries
-from runwasi.engines.wasm_binary import read_interface
+from runwasi.engines.wasm.linking import import_name, libraries
+from runwasi.engines.wasm.wasm_binary import read_interface
 
 Maker = Callable[[str, str], Module]
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runwasi.engines.sniff import describe, sniff
+from runwasi.engines.wasm.sniff import describe, sniff
 
 CORE = b"\0asm\1\0\0\0"
 COMPONENT = b"\0asm\x0d\0\1\0"

@@ -6,7 +6,7 @@ import pytest
 
 from runwasi.engines.engine import CannotHandle
 from runwasi.engines.wasip1 import FUNCTIONS, check_interface
-from runwasi.engines.wasm_binary import Interface, read_interface
+from runwasi.engines.wasm.wasm_binary import Interface, read_interface
 from runwasi.engines.wasmtime_capi import wat_to_wasm
 
 

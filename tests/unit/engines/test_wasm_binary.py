@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runwasi.engines.engine import CannotHandle
-from runwasi.engines.wasm_binary import Interface, check_whole, read_interface, with_start
+from runwasi.engines.wasm.wasm_binary import Interface, check_whole, read_interface, with_start
 from runwasi.engines.wasmtime_capi import wat_to_wasm
 
 MODULE = wat_to_wasm(b"""

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from runwasi.engines.engine import CannotHandle, Context, Engine, Module, Stdio
-from runwasi.engines.layers import Layer
+from runwasi.engines.layer_choice import Layer
 from runwasi.executor.errors import ContainerError
 from runwasi.executor.workload.choose import Native, Request, choose, foresee
 from runwasi.executor.workload.wasm_module import Wasm

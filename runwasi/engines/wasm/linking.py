@@ -9,15 +9,15 @@ from __future__ import annotations
 import os
 
 from runwasi.engines.engine import CannotHandle
-from runwasi.engines.sniff import sniff
-from runwasi.engines.wasm_binary import read_interface
+from runwasi.engines.wasm.sniff import sniff
+from runwasi.engines.wasm.wasm_binary import read_interface
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from runwasi.engines.engine import Module
-    from runwasi.engines.wasm_binary import Interface
+    from runwasi.engines.wasm.wasm_binary import Interface
 
 
 class Library:

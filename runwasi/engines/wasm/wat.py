@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from runwasi.engines.engine import CannotHandle
-from runwasi.engines.sniff import SNIFF_SIZE, sniff
+from runwasi.engines.wasm.sniff import SNIFF_SIZE, sniff
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

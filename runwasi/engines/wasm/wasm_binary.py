@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 
 from runwasi.engines.engine import CannotHandle
-from runwasi.engines.sniff import CORE, WASM_MAGIC, describe
+from runwasi.engines.wasm.sniff import CORE, WASM_MAGIC, describe
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -1,0 +1,1 @@
+"""WebAssembly as bytes: telling what a file is, reading a module, turning text into binary, linking."""
