@@ -15,17 +15,18 @@ from runwasi.engines.engine import CannotHandle, EngineError, Trap
 from runwasi.engines.guest_limits import NETWORK, limits_of, preopens_of
 from runwasi.engines.procfs import with_path
 from runwasi.engines.signals import end_on_signals
-from runwasi.engines.wasip2 import interfaces, types
-from runwasi.engines.wasip2.capi import OUT, lib, take_error, word
-from runwasi.engines.wasip2.guest import Exit, Guest, new_guest
-from runwasi.engines.wasip2.http_call import Handler, instantiates
-from runwasi.engines.wasip2.http_settings import HttpSettings
-from runwasi.engines.wasip2.linker import HostLinker, missing, unversioned
-from runwasi.engines.wasip2.pool import pooling
-from runwasi.engines.wasip2.types import FunctionType, InstanceType
-from runwasi.engines.wasip2.values import VAL_SIZE, Err, lifter
-from runwasi.engines.wasip2.world import World
 from runwasi.engines.wasm.wat import to_binary
+from runwasi.wasi import interfaces
+from runwasi.wasi.component import wit_types
+from runwasi.wasi.component.capi import OUT, lib, take_error, word
+from runwasi.wasi.component.guest import Exit, Guest, new_guest
+from runwasi.wasi.component.instance_pool import pooling
+from runwasi.wasi.component.linker import HostLinker, missing, unversioned
+from runwasi.wasi.component.values import VAL_SIZE, Err, lifter
+from runwasi.wasi.component.wit_types import FunctionType, InstanceType
+from runwasi.wasi.component.world import World
+from runwasi.wasi.http.guest_call import Handler, instantiates
+from runwasi.wasi.http.http_settings import HttpSettings
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -53,8 +54,8 @@ class Component:
         self._engine = engine
         self._pointer = self._loaded(engine)
         try:
-            self._imports = types.imports(engine.pointer, self._pointer)
-            self._exports = types.exports(engine.pointer, self._pointer)
+            self._imports = wit_types.imports(engine.pointer, self._pointer)
+            self._exports = wit_types.exports(engine.pointer, self._pointer)
         except ValueError as error:
             raise CannotHandle(f"it uses {error}; only WASI 0.2 is provided") from None
         if lacking := missing(self._imports):

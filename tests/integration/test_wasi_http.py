@@ -13,7 +13,7 @@ from contextlib import ExitStack
 
 import pytest
 
-from runwasi.engines.wasip2.pool import GUESTS
+from runwasi.wasi.component.instance_pool import GUESTS
 from tests.support.components import Serving, script, serving, taking_at_most
 
 

@@ -10,13 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runwasi.engines.engine import CannotHandle, Context, Module
-from runwasi.engines.wasip2.http_body import OutgoingBody
-from runwasi.engines.wasip2.http_connection import Connection
-from runwasi.engines.wasip2.http_exchange import Exchange
-from runwasi.engines.wasip2.http_fields import Fields
-from runwasi.engines.wasip2.http_settings import HttpSettings
-from runwasi.engines.wasip2.http_types import OutgoingRequest, OutgoingResponse
-from runwasi.engines.wasip2.values import Err
+from runwasi.wasi.component.values import Err
+from runwasi.wasi.http.body import OutgoingBody
+from runwasi.wasi.http.connection import Connection
+from runwasi.wasi.http.exchange import Exchange
+from runwasi.wasi.http.fields import Fields
+from runwasi.wasi.http.http_settings import HttpSettings
+from runwasi.wasi.http.requests import OutgoingRequest, OutgoingResponse
 
 
 class _Wire:

@@ -8,15 +8,16 @@ from typing import TYPE_CHECKING
 import pytest
 
 from runwasi.engines import wasmtime_capi
-from runwasi.engines.wasip2 import interfaces, types
-from runwasi.engines.wasip2.capi import OUT, lib, take_error, word
-from runwasi.engines.wasip2.interface import Interface
-from runwasi.engines.wasip2.linker import HostLinker, missing, unversioned
-from runwasi.engines.wasip2.types import FunctionType, InstanceType, ResourceType
+from runwasi.wasi import interfaces
+from runwasi.wasi.component import wit_types
+from runwasi.wasi.component.capi import OUT, lib, take_error, word
+from runwasi.wasi.component.interface import Interface
+from runwasi.wasi.component.linker import HostLinker, missing, unversioned
+from runwasi.wasi.component.wit_types import FunctionType, InstanceType, ResourceType
 from tests.fixtures.components.build import component, dummy
 
 if TYPE_CHECKING:
-    from runwasi.engines.wasip2.types import Item
+    from runwasi.wasi.component.wit_types import Item
 
 UNSTABLE = {"network-error-code"}
 """Functions of WASI that its interfaces leave out unless asked for."""
@@ -37,7 +38,7 @@ def _loaded(binary: bytes) -> int:
 
 
 def _imports(binary: bytes) -> dict[str, Item]:
-    return types.imports(_engine(), _loaded(binary))
+    return wit_types.imports(_engine(), _loaded(binary))
 
 
 @pytest.mark.parametrize("world", ["shell", "server", "command"])

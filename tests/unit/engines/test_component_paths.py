@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from runwasi.engines.wasip2.paths import Parent, open_beneath
+from runwasi.wasi.filesystem.paths import Parent, open_beneath
 
 
 @pytest.fixture

@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runwasi.engines.wasip2.capi import lib
-from runwasi.engines.wasip2.guest import Guest
-from runwasi.engines.wasip2.types import Type
-from runwasi.engines.wasip2.values import VAL_SIZE, Err, Ok, lifter, lowerer
-from runwasi.engines.wasip2.world import World
+from runwasi.wasi.component.capi import lib
+from runwasi.wasi.component.guest import Guest
+from runwasi.wasi.component.values import VAL_SIZE, Err, Ok, lifter, lowerer
+from runwasi.wasi.component.wit_types import Type
+from runwasi.wasi.component.world import World
 
 STRING, U8, U32 = Type("string"), Type("u8"), Type("u32")
 

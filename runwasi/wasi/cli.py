@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import os
 
-from runwasi.engines.wasip2.descriptors import DescriptorInput, DescriptorOutput
-from runwasi.engines.wasip2.guest import Exit
-from runwasi.engines.wasip2.interface import Interface, Resource
-from runwasi.engines.wasip2.values import Err
+from runwasi.wasi.component.guest import Exit
+from runwasi.wasi.component.interface import Interface, Resource
+from runwasi.wasi.component.values import Err
+from runwasi.wasi.io.fd_streams import DescriptorInput, DescriptorOutput
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from runwasi.engines.wasip2.guest import Guest
-    from runwasi.engines.wasip2.values import Ok
+    from runwasi.wasi.component.guest import Guest
+    from runwasi.wasi.component.values import Ok
 
 environment = Interface("wasi:cli/environment")
 exit_ = Interface("wasi:cli/exit")

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from runwasi.engines.wasip2.capi import lib
+from runwasi.wasi.component.capi import lib
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from runwasi.engines.guest_limits import Limits
-    from runwasi.engines.wasip2.interface import Resource
-    from runwasi.engines.wasip2.linker import Suspension
-    from runwasi.engines.wasip2.world import World
+    from runwasi.wasi.component.interface import Resource
+    from runwasi.wasi.component.linker import Suspension
+    from runwasi.wasi.component.world import World
 
 GUESTS: dict[int, Guest] = {}
 """The guests alive, by the address of their store's context: how a host function knows who calls."""

@@ -5,14 +5,14 @@ from __future__ import annotations
 import select
 import time
 
-from runwasi.engines.wasip2.interface import Interface, Resource
+from runwasi.wasi.component.interface import Interface, Resource
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from runwasi.engines.wasip2.guest import Guest
-    from runwasi.engines.wasip2.interface import Waiting
+    from runwasi.wasi.component.guest import Guest
+    from runwasi.wasi.component.interface import Waiting
 
 poll = Interface("wasi:io/poll")
 

@@ -7,12 +7,12 @@ import os
 import stat
 import time
 
-from runwasi.engines.wasip2.clocks import NANO
-from runwasi.engines.wasip2.descriptors import FileInput, FileOutput
-from runwasi.engines.wasip2.interface import Interface, Resource
-from runwasi.engines.wasip2.paths import Parent, open_beneath
-from runwasi.engines.wasip2.streams import CHUNK, IoError
-from runwasi.engines.wasip2.values import Err
+from runwasi.wasi.clocks import NANO
+from runwasi.wasi.component.interface import Interface, Resource
+from runwasi.wasi.component.values import Err
+from runwasi.wasi.filesystem.paths import Parent, open_beneath
+from runwasi.wasi.io.fd_streams import FileInput, FileOutput
+from runwasi.wasi.io.streams import CHUNK, IoError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Set as AbstractSet
     from typing import Any, TypeVar
 
-    from runwasi.engines.wasip2.clocks import Datetime
-    from runwasi.engines.wasip2.guest import Guest
+    from runwasi.wasi.clocks import Datetime
+    from runwasi.wasi.component.guest import Guest
 
     F = TypeVar("F", bound=Callable[..., Any])
     Stat = tuple[str, int, int, Datetime, Datetime, Datetime]

@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import select
 
-from runwasi.engines.wasip2.poll import Pollable
-from runwasi.engines.wasip2.streams import CHUNK, InputStream, OutputStream, closed, failed
+from runwasi.wasi.io.poll import Pollable
+from runwasi.wasi.io.streams import CHUNK, InputStream, OutputStream, closed, failed
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from runwasi.engines.wasip2.interface import Waiting
+    from runwasi.wasi.component.interface import Waiting
 
 
 class DescriptorInput(InputStream):

@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import time
 
-from runwasi.engines.wasip2.interface import Interface
-from runwasi.engines.wasip2.poll import Pollable
+from runwasi.wasi.component.interface import Interface
+from runwasi.wasi.io.poll import Pollable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from runwasi.engines.wasip2.guest import Guest
+    from runwasi.wasi.component.guest import Guest
 
     Datetime = tuple[int, int]
     """Seconds since 1970 and nanoseconds."""

@@ -10,17 +10,17 @@ import os
 import select
 import socket
 
-from runwasi.engines.wasip2.addresses import Network, ip_address
-from runwasi.engines.wasip2.interface import Interface, Resource
-from runwasi.engines.wasip2.poll import Pollable
-from runwasi.engines.wasip2.values import Err
+from runwasi.wasi.component.interface import Interface, Resource
+from runwasi.wasi.component.values import Err
+from runwasi.wasi.io.poll import Pollable
+from runwasi.wasi.sockets.addresses import Network, ip_address
 
 ip_name_lookup = Interface("wasi:sockets/ip-name-lookup")
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from runwasi.engines.wasip2.addresses import IpAddress
-    from runwasi.engines.wasip2.guest import Guest
+    from runwasi.wasi.component.guest import Guest
+    from runwasi.wasi.sockets.addresses import IpAddress
 
 _ERRORS = {
     socket.EAI_NONAME: "name-unresolvable",

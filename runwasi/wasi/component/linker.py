@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import struct
 
-from runwasi.engines.wasip2.capi import (
+from runwasi.wasi.component.capi import (
     ASYNC_HOST_FUNCTION,
     CONTINUATION,
     DESTRUCTOR,
@@ -24,22 +24,22 @@ from runwasi.engines.wasip2.capi import (
     take_error,
     word,
 )
-from runwasi.engines.wasip2.guest import GUESTS
-from runwasi.engines.wasip2.interface import Interface
-from runwasi.engines.wasip2.poll import wait_for_any
-from runwasi.engines.wasip2.types import FunctionType, InstanceType, ResourceType
-from runwasi.engines.wasip2.values import VAL_SIZE, Err, lifter, lowerer
+from runwasi.wasi.component.guest import GUESTS
+from runwasi.wasi.component.interface import Interface
+from runwasi.wasi.component.values import VAL_SIZE, Err, lifter, lowerer
+from runwasi.wasi.component.wit_types import FunctionType, InstanceType, ResourceType
+from runwasi.wasi.io.poll import wait_for_any
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
     from typing import Any
 
-    from runwasi.engines.wasip2.guest import Guest
-    from runwasi.engines.wasip2.interface import Waiting
-    from runwasi.engines.wasip2.poll import Pollable
-    from runwasi.engines.wasip2.types import Item
-    from runwasi.engines.wasip2.values import Lift, Lower
+    from runwasi.wasi.component.guest import Guest
+    from runwasi.wasi.component.interface import Waiting
+    from runwasi.wasi.component.values import Lift, Lower
+    from runwasi.wasi.component.wit_types import Item
+    from runwasi.wasi.io.poll import Pollable
 
     Call = Callable[[Guest, int], Any]
     """A host function, given the address of its arguments."""

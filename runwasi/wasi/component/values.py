@@ -20,15 +20,15 @@ from __future__ import annotations
 import struct
 from ctypes import string_at
 
-from runwasi.engines.wasip2.capi import MEMORY, OUT, SCRATCH, lib
+from runwasi.wasi.component.capi import MEMORY, OUT, SCRATCH, lib
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import Any
 
-    from runwasi.engines.wasip2.guest import Guest
-    from runwasi.engines.wasip2.types import Type
+    from runwasi.wasi.component.guest import Guest
+    from runwasi.wasi.component.wit_types import Type
 
     Lift = Callable[[int, Guest], Any]
     """Reads the value at an address."""

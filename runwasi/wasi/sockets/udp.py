@@ -7,7 +7,10 @@ import os
 import select
 import socket
 
-from runwasi.engines.wasip2.addresses import (
+from runwasi.wasi.component.interface import Interface, Resource
+from runwasi.wasi.component.values import Err
+from runwasi.wasi.io.poll import Pollable
+from runwasi.wasi.sockets.addresses import (
     Network,
     error_code,
     family_of,
@@ -18,18 +21,15 @@ from runwasi.engines.wasip2.addresses import (
     socket_errors,
     to_kernel,
 )
-from runwasi.engines.wasip2.interface import Interface, Resource
-from runwasi.engines.wasip2.poll import Pollable
-from runwasi.engines.wasip2.tcp import hop_limit_option, set_option
-from runwasi.engines.wasip2.values import Err
+from runwasi.wasi.sockets.tcp import hop_limit_option, set_option
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Any
 
-    from runwasi.engines.wasip2.addresses import SocketAddress
-    from runwasi.engines.wasip2.guest import Guest
+    from runwasi.wasi.component.guest import Guest
+    from runwasi.wasi.sockets.addresses import SocketAddress
 
 udp = Interface("wasi:sockets/udp")
 udp_create_socket = Interface("wasi:sockets/udp-create-socket")

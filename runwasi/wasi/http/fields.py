@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from runwasi.engines.wasip2.interface import Interface, Resource
-from runwasi.engines.wasip2.streams import IoError
-from runwasi.engines.wasip2.values import Err
+from runwasi.wasi.component.interface import Interface, Resource
+from runwasi.wasi.component.values import Err
+from runwasi.wasi.io.streams import IoError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from typing import NoReturn
 
-    from runwasi.engines.wasip2.guest import Guest
+    from runwasi.wasi.component.guest import Guest
 
     ErrorCode = tuple[str, object]
     """WIT's variant error-code: the case and its payload."""

@@ -14,22 +14,22 @@ import time
 
 import httptools
 
-from runwasi.engines.wasip2.addresses import error_code as socket_error_code
-from runwasi.engines.wasip2.http_body import HIGH_WATER, Arriving, Event
-from runwasi.engines.wasip2.http_fields import HOP_BY_HOP, HttpError, types
-from runwasi.engines.wasip2.http_types import IncomingResponse, OutgoingRequest, RequestOptions
-from runwasi.engines.wasip2.interface import Interface, Resource
-from runwasi.engines.wasip2.name_lookup import Lookup
-from runwasi.engines.wasip2.streams import CHUNK
-from runwasi.engines.wasip2.values import Err, Ok
+from runwasi.wasi.component.interface import Interface, Resource
+from runwasi.wasi.component.values import Err, Ok
+from runwasi.wasi.http.body import HIGH_WATER, Arriving, Event
+from runwasi.wasi.http.fields import HOP_BY_HOP, HttpError, types
+from runwasi.wasi.http.requests import IncomingResponse, OutgoingRequest, RequestOptions
+from runwasi.wasi.io.streams import CHUNK
+from runwasi.wasi.sockets.addresses import error_code as socket_error_code
+from runwasi.wasi.sockets.name_lookup import Lookup
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from runwasi.engines.wasip2.addresses import IpAddress
-    from runwasi.engines.wasip2.guest import Guest
-    from runwasi.engines.wasip2.poll import Pollable
+    from runwasi.wasi.component.guest import Guest
+    from runwasi.wasi.io.poll import Pollable
+    from runwasi.wasi.sockets.addresses import IpAddress
 
 outgoing_handler = Interface("wasi:http/outgoing-handler")
 

@@ -5,16 +5,16 @@ from __future__ import annotations
 import errno
 import socket
 
-from runwasi.engines.wasip2.interface import Interface, Resource
-from runwasi.engines.wasip2.streams import IoError
-from runwasi.engines.wasip2.values import Err
+from runwasi.wasi.component.interface import Interface, Resource
+from runwasi.wasi.component.values import Err
+from runwasi.wasi.io.streams import IoError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any, TypeVar
 
-    from runwasi.engines.wasip2.guest import Guest
+    from runwasi.wasi.component.guest import Guest
 
     F = TypeVar("F", bound=Callable[..., Any])
     SocketAddress = tuple[str, tuple[Any, ...]]

@@ -6,15 +6,15 @@ import os
 import socket
 
 from runwasi.engines.engine import CannotHandle, EngineError
-from runwasi.engines.wasip2.http_server import Server
-from runwasi.engines.wasip2.http_workers import run_workers
+from runwasi.wasi.http.http_server import Server
+from runwasi.wasi.http.workers import run_workers
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from runwasi.engines.engine import Context
-    from runwasi.engines.wasip2.http_call import Handler
+    from runwasi.wasi.http.guest_call import Handler
 
 SOCKET_ADDR = "WASMTIME_HTTP_PROXY_SOCKET_ADDR"
 """HOST:PORT to listen on, an IPv6 host in brackets. Taken from the container's environment, not passed on."""

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from runwasi.engines.wasip2.http_body import IncomingBody, OutgoingBody
-from runwasi.engines.wasip2.http_fields import Fields, content_length, is_token, types
-from runwasi.engines.wasip2.interface import Resource
-from runwasi.engines.wasip2.values import Err, Ok
+from runwasi.wasi.component.interface import Resource
+from runwasi.wasi.component.values import Err, Ok
+from runwasi.wasi.http.body import IncomingBody, OutgoingBody
+from runwasi.wasi.http.fields import Fields, content_length, is_token, types
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Protocol
 
-    from runwasi.engines.wasip2.http_body import Arriving
-    from runwasi.engines.wasip2.http_fields import ErrorCode
+    from runwasi.wasi.http.body import Arriving
+    from runwasi.wasi.http.fields import ErrorCode
 
     Case = tuple[str, str | None]
     """WIT's variants method and scheme."""

@@ -5,17 +5,17 @@ from __future__ import annotations
 import time
 from http import HTTPStatus
 
-from runwasi.engines.wasip2.http_body import Arriving
-from runwasi.engines.wasip2.http_fields import content_length
+from runwasi.wasi.http.body import Arriving
+from runwasi.wasi.http.fields import content_length
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from runwasi.engines.wasip2.http_body import OutgoingBody
-    from runwasi.engines.wasip2.http_connection import Connection
-    from runwasi.engines.wasip2.http_fields import ErrorCode
-    from runwasi.engines.wasip2.http_types import Case, OutgoingResponse
+    from runwasi.wasi.http.body import OutgoingBody
+    from runwasi.wasi.http.connection import Connection
+    from runwasi.wasi.http.fields import ErrorCode
+    from runwasi.wasi.http.requests import Case, OutgoingResponse
 
 _STATUS_LINES = {
     status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus

@@ -14,18 +14,18 @@ import socket
 import time
 from collections import OrderedDict
 
-from runwasi.engines.wasip2.http_call import Call
-from runwasi.engines.wasip2.http_connection import Connection
-from runwasi.engines.wasip2.poll import LONGEST_WAIT
-from runwasi.engines.wasip2.pool import GUESTS
+from runwasi.wasi.component.instance_pool import GUESTS
+from runwasi.wasi.http.connection import Connection
+from runwasi.wasi.http.guest_call import Call
+from runwasi.wasi.io.poll import LONGEST_WAIT
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from runwasi.engines.wasip2.http_call import Handler
-    from runwasi.engines.wasip2.http_exchange import Exchange
-    from runwasi.engines.wasip2.linker import Suspension
+    from runwasi.wasi.component.linker import Suspension
+    from runwasi.wasi.http.exchange import Exchange
+    from runwasi.wasi.http.guest_call import Handler
 
 IDLE_TIMEOUT = 75.0
 """Seconds a connection may be without a complete request head: between requests, and while sending one."""

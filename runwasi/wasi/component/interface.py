@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable
     from typing import Any, ClassVar, TypeVar
 
-    from runwasi.engines.wasip2.poll import Pollable
+    from runwasi.wasi.io.poll import Pollable
 
     F = TypeVar("F", bound=Callable[..., Any])
     R = TypeVar("R", bound="type[Resource]")

@@ -5,22 +5,22 @@ from __future__ import annotations
 import ctypes
 
 from runwasi.engines.engine import Trap
-from runwasi.engines.wasip2.capi import lib, put_word, take_error, word
-from runwasi.engines.wasip2.guest import Exit, new_guest
-from runwasi.engines.wasip2.http_types import IncomingRequest, ResponseOutparam
-from runwasi.engines.wasip2.types import Type
-from runwasi.engines.wasip2.values import VAL_SIZE, lowerer
 from runwasi.engines.wasmtime import reason
+from runwasi.wasi.component.capi import lib, put_word, take_error, word
+from runwasi.wasi.component.guest import Exit, new_guest
+from runwasi.wasi.component.values import VAL_SIZE, lowerer
+from runwasi.wasi.component.wit_types import Type
+from runwasi.wasi.http.requests import IncomingRequest, ResponseOutparam
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from runwasi.engines.guest_limits import Limits
-    from runwasi.engines.wasip2.guest import Guest
-    from runwasi.engines.wasip2.http_connection import Connection
-    from runwasi.engines.wasip2.http_exchange import Exchange
-    from runwasi.engines.wasip2.http_server import Server
-    from runwasi.engines.wasip2.world import World
     from runwasi.engines.wasmtime_capi import WasmtimeError
+    from runwasi.wasi.component.guest import Guest
+    from runwasi.wasi.component.world import World
+    from runwasi.wasi.http.connection import Connection
+    from runwasi.wasi.http.exchange import Exchange
+    from runwasi.wasi.http.http_server import Server
 
 _lower_own = lowerer(Type("own"))
 

@@ -7,7 +7,11 @@ import os
 import select
 import socket
 
-from runwasi.engines.wasip2.addresses import (
+from runwasi.wasi.component.interface import Interface, Resource
+from runwasi.wasi.component.values import Err
+from runwasi.wasi.io.poll import Pollable
+from runwasi.wasi.io.streams import CHUNK, InputStream, OutputStream, closed, failed
+from runwasi.wasi.sockets.addresses import (
     Network,
     error_code,
     family_of,
@@ -18,15 +22,11 @@ from runwasi.engines.wasip2.addresses import (
     socket_errors,
     to_kernel,
 )
-from runwasi.engines.wasip2.interface import Interface, Resource
-from runwasi.engines.wasip2.poll import Pollable
-from runwasi.engines.wasip2.streams import CHUNK, InputStream, OutputStream, closed, failed
-from runwasi.engines.wasip2.values import Err
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from runwasi.engines.wasip2.addresses import SocketAddress
-    from runwasi.engines.wasip2.guest import Guest
+    from runwasi.wasi.component.guest import Guest
+    from runwasi.wasi.sockets.addresses import SocketAddress
 
 tcp = Interface("wasi:sockets/tcp")
 tcp_create_socket = Interface("wasi:sockets/tcp-create-socket")

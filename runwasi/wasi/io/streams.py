@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from runwasi.engines.wasip2.interface import Interface, Resource
-from runwasi.engines.wasip2.poll import Pollable
-from runwasi.engines.wasip2.values import Err
+from runwasi.wasi.component.interface import Interface, Resource
+from runwasi.wasi.component.values import Err
+from runwasi.wasi.io.poll import Pollable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from runwasi.engines.wasip2.interface import Waiting
+    from runwasi.wasi.component.interface import Waiting
 
 error = Interface("wasi:io/error")
 streams = Interface("wasi:io/streams")

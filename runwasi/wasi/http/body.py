@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from collections import deque
 
-from runwasi.engines.wasip2.http_fields import Fields, HttpError, types
-from runwasi.engines.wasip2.interface import Resource
-from runwasi.engines.wasip2.poll import Pollable
-from runwasi.engines.wasip2.streams import CHUNK, InputStream, OutputStream, closed, failed
-from runwasi.engines.wasip2.values import Err, Ok
+from runwasi.wasi.component.interface import Resource
+from runwasi.wasi.component.values import Err, Ok
+from runwasi.wasi.http.fields import Fields, HttpError, types
+from runwasi.wasi.io.poll import Pollable
+from runwasi.wasi.io.streams import CHUNK, InputStream, OutputStream, closed, failed
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Protocol
 
-    from runwasi.engines.wasip2.interface import Waiting
+    from runwasi.wasi.component.interface import Waiting
 
     class Transport(Protocol):
         """The connection a body's bytes come from or go to.

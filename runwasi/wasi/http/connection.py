@@ -8,16 +8,16 @@ from collections import deque
 
 import httptools
 
-from runwasi.engines.wasip2.http_body import HIGH_WATER
-from runwasi.engines.wasip2.http_exchange import Exchange
-from runwasi.engines.wasip2.http_fields import HOP_BY_HOP, HttpError, method_case
+from runwasi.wasi.http.body import HIGH_WATER
+from runwasi.wasi.http.exchange import Exchange
+from runwasi.wasi.http.fields import HOP_BY_HOP, HttpError, method_case
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from runwasi.engines.wasip2.http_call import Call
-    from runwasi.engines.wasip2.http_server import Server
+    from runwasi.wasi.http.guest_call import Call
+    from runwasi.wasi.http.http_server import Server
 
 READ_SIZE = 65536
 MAX_HEAD = 65536

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ctypes import string_at
 
-from runwasi.engines.wasip2.capi import MEMORY, OUT, lib, word
+from runwasi.wasi.component.capi import MEMORY, OUT, lib, word
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -1,0 +1,1 @@
+"""The component model on wasmtime's C API: types, values, interfaces and instances."""

@@ -1,0 +1,1 @@
+"""wasi:filesystem: the container's folders and files."""

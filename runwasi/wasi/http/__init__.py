@@ -1,0 +1,1 @@
+"""wasi:http: the server for incoming requests and the client for outgoing ones."""

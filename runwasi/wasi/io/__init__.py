@@ -1,0 +1,1 @@
+"""wasi:io: errors, streams and waiting."""

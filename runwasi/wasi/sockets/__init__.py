@@ -1,0 +1,1 @@
+"""wasi:sockets: TCP, UDP and name lookup in the container's network."""
