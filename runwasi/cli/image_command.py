@@ -10,7 +10,7 @@ import shlex
 import sys
 
 from runwasi.cli.options import Command
-from runwasi.images.errors import ImageError
+from runwasi.images.image_error import ImageError
 from runwasi.images.names import ImageName, image_name
 from runwasi.images.tar_builder import (
     LayerFile,

@@ -13,7 +13,7 @@ import os
 import tarfile
 from typing import IO, Any
 
-from runwasi.images.errors import ImageError
+from runwasi.images.image_error import ImageError
 from runwasi.images.names import ImageName
 from runwasi.oci.image import (
     CONTAINERD_IMAGE_NAME,

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import mmap
 
-from runwasi.images.errors import ImageError
+from runwasi.images.image_error import ImageError
 from runwasi.images.wasm_file import leb128, sections
 
 TYPE_CHECKING = False

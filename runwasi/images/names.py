@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from runwasi.images.errors import ImageError
+from runwasi.images.image_error import ImageError
 from runwasi.oci.record import Record
 
 # The grammar of github.com/distribution/reference: a domain only when it has a dot, a port, or is localhost.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import tarfile
 
-from runwasi.images.errors import ImageError
+from runwasi.images.image_error import ImageError
 from runwasi.oci.decode import SpecError, decode, parse_json
 from runwasi.oci.image import (
     CONTAINERD_IMAGE_NAME,

@@ -9,10 +9,10 @@ import shutil
 import tempfile
 import time
 
-from runwasi.images import rootfs
+from runwasi.images import rootfs_layers
 from runwasi.images.archive import Blob, json_blob, source_date, write_archive
 from runwasi.images.component import interface_of_file
-from runwasi.images.errors import ImageError
+from runwasi.images.image_error import ImageError
 from runwasi.images.wasm_file import wasm_kind
 from runwasi.oci.image import (
     CONFIG_TYPE,
@@ -163,7 +163,7 @@ def build_rootfs_image(
     machine = platform.machine()
     host = {"architecture": _ARCHITECTURES.get(machine, machine), "os": "linux"}
     with tempfile.NamedTemporaryFile(dir=os.path.dirname(target) or ".", suffix=".layer") as layer:
-        diff_id = rootfs.write_layer(folder, layer.name, progress)
+        diff_id = rootfs_layers.write_layer(folder, layer.name, progress)
         config = {
             "created": _created(),
             **host,

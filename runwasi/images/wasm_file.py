@@ -11,7 +11,7 @@ import mmap
 import os
 
 from runwasi.engines.wasm.sniff import COMPONENT, CORE, WASM_MAGIC, describe, sniff
-from runwasi.images.errors import ImageError
+from runwasi.images.image_error import ImageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

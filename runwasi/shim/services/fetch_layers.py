@@ -26,7 +26,7 @@ class ImageLayers:
 
     def fetch(self) -> tuple[Layer, ...]:
         """Return the layers; () when the image has none. Raises ContainerdError."""
-        from runwasi.containerd.layers import fetch_layers  # late: see above
+        from runwasi.containerd.image_layers import fetch_layers  # late: see above
 
         return fetch_layers(self._address, self._namespace, self._container_id, self._loaded_engine())
 

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runwasi.images.errors import ImageError
+from runwasi.images.image_error import ImageError
 from runwasi.images.names import image_name, parse_image_name
 from runwasi.images.reader import inspect
 from runwasi.images.tar_builder import (

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runwasi.images.component import interface_of
-from runwasi.images.errors import ImageError
+from runwasi.images.image_error import ImageError
 
 WASM_TOOLS = Path(sys.executable).with_name("wasm-tools")
 

@@ -10,7 +10,7 @@ import tarfile
 from typing import IO
 
 from runwasi.images.archive import source_date
-from runwasi.images.errors import ImageError
+from runwasi.images.image_error import ImageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
