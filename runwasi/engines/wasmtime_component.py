@@ -2,7 +2,7 @@
 
 A component whose imports the library provides itself runs on the library's own WASI, as fast as it can be.
 The library has no sockets and no server for wasi:http, and its streams cannot be mixed with foreign ones; so
-a component that wants either runs on ours (package wasip2) for everything.
+a component that wants either runs on ours (package wasi) for everything.
 """
 
 from __future__ import annotations

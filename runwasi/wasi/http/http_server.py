@@ -1,7 +1,7 @@
 """Serves a component that exports wasi:http/incoming-handler: one thread, one epoll, many guests.
 
-A guest runs until it has answered or has to wait, and is then put aside (http_call.py); so a worker's guests
-share its CPU the way coroutines do. The other CPUs have workers of their own (http_workers.py).
+A guest runs until it has answered or has to wait, and is then put aside (guest_call.py); so a worker's guests
+share its CPU the way coroutines do. The other CPUs have workers of their own (workers.py).
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""containerd's messages: a small protobuf codec (wire.py) and one generated module per file of proto/."""
+"""The messages of containerd, CRIU and ttrpc, one generated module for each file of proto/."""

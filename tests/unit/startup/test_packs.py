@@ -8,7 +8,7 @@ from pathlib import Path
 
 from runwasi.startup.packs import prelude
 
-_ROOT = Path(__file__).parents[2]
+_ROOT = Path(__file__).parents[3]
 _PACK = "from runwasi.startup.packs import pack; sys.stdout.buffer.write(pack(['runwasi.oci.state']))"
 
 
