@@ -78,8 +78,9 @@ packages-test:
 	$(VENV)/pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	touch $@
 
-build/bin: scripts/launchers.py .venv/ready
-	$(PYTHON) -IS scripts/launchers.py write --python $(PYTHON) --bin $@ --path $(CURDIR) --path $(SITE_PACKAGES)
+build/bin: scripts/launchers.py runwasi/shim/client/client.c .venv/ready
+	$(PYTHON) -IS scripts/launchers.py compile --into build/client
+	$(PYTHON) -IS scripts/launchers.py write --python $(PYTHON) --bin $@ --path $(CURDIR) --path $(SITE_PACKAGES) --client build/client
 	touch $@
 
 dist/img.tar: FORM = --name wasi-demo-app --as-files

@@ -45,7 +45,7 @@ def socket_path(containerd: str, namespace: str, group: str, directory: str = ""
     return f"{directory or DEFAULT_DIRECTORY}/{digest}"
 
 
-def listen_or_find(path: str, kind: int = _socket.SOCK_STREAM) -> int:
+def listen_or_find(path: str, kind: int = _socket.SOCK_STREAM, backlog: int = _BACKLOG) -> int:
     """Listen at path and return the socket, or -1 when a server there answers already.
 
     A file left by a killed server is replaced. Concurrent starts in one pod take their turns under a lock,
@@ -60,12 +60,12 @@ def listen_or_find(path: str, kind: int = _socket.SOCK_STREAM) -> int:
             if answers(path, kind):
                 return -1
             os.unlink(path)
-        return _listen(path, kind)
+        return _listen(path, kind, backlog)
     finally:
         os.close(lock)
 
 
-def _listen(path: str, kind: int) -> int:
+def _listen(path: str, kind: int, backlog: int) -> int:
     sock = _socket.socket(_socket.AF_UNIX, kind | _socket.SOCK_CLOEXEC)
     umask = os.umask(0o177)
     try:
@@ -75,7 +75,7 @@ def _listen(path: str, kind: int) -> int:
         raise OSError(error.errno, error.strerror, f"bind {path}") from None
     finally:
         os.umask(umask)
-    sock.listen(_BACKLOG)
+    sock.listen(backlog)
     return sock.detach()
 
 

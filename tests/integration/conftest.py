@@ -5,18 +5,21 @@ from __future__ import annotations
 import itertools
 import os
 import signal
+import sys
+import sysconfig
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import pytest
 
+from scripts import launchers
 from tests.support import leaks
 from tests.support.bundle import Bundle, make_bundle
 from tests.support.containerd import HOSTS, RUNC, WASMTIME, Containerd, running_containerd
 from tests.support.folders import remove_folder
 from tests.support.oci_image import busybox_layer, write_image
-from tests.support.places import WASI_DEMO_APP
+from tests.support.places import ROOT, WASI_DEMO_APP
 from tests.support.runtime import Runtime
 from tests.support.shim import EventSink, Shim
 
@@ -170,6 +173,15 @@ def sink(folder: Path) -> Iterator[EventSink]:
     sink = EventSink(folder / "containerd.sock.ttrpc")
     yield sink
     sink.close()
+
+
+@pytest.fixture(scope="session")
+def python_clients(session_folder: Path) -> Path:
+    """The folder of the shims as they are where there is no compiler."""
+    folder = session_folder / "python/bin"
+    site_packages = sysconfig.get_path("platlib")
+    launchers.write(str(folder), os.path.realpath(sys.executable), [str(ROOT), site_packages], packs="")
+    return folder
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from scripts import launchers
 from tests.integration.conftest import BundleMaker
 from tests.support.places import ROOT
 
@@ -47,9 +48,28 @@ def test_every_program_starts_without_the_work_tree(prefix: Path) -> None:
 
 def test_nothing_of_the_work_tree_is_imported(prefix: Path) -> None:
     folder = str(prefix / "lib/runwasi/site-packages")
-    for launcher in (prefix / "bin").iterdir():
-        assert str(ROOT) not in launcher.read_text()
-        assert folder in launcher.read_text()
+    for program in [*(prefix / "bin").iterdir(), *(prefix / "lib/runwasi/launchers").iterdir()]:
+        content = program.read_bytes()
+        assert str(ROOT).encode() not in content
+        assert folder.encode() in content or content.startswith(b"\x7fELF")
+
+
+def test_a_shim_is_native_and_has_a_launcher_to_go_back_to(prefix: Path) -> None:
+    name = "containerd-shim-wasmtime-v1"
+    assert (prefix / "bin" / name).read_bytes().startswith(b"\x7fELF")
+    native = _run(prefix, f"../lib/runwasi/launchers/{name}", "-v")
+    assert _run(prefix, name, "-v") == native
+
+
+def test_without_a_compiler_the_shims_are_python_programs(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", "/nowhere")
+    assert not launchers.compile_client(str(folder / "client"))
+    launchers.write(str(folder / "bin"), "/usr/bin/python3", ["/lib"], packs="")
+    assert "shim.client.python_client" in (folder / "bin/containerd-shim-wasmtime-v1").read_text()
+    launchers.remove(str(folder / "bin"))
+    assert not list((folder / "bin").iterdir())
 
 
 def test_an_installed_runwasi_runs_a_native_and_a_wasm_container(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import concurrent.futures
 import os
-import select
 import signal
 import subprocess
 import sys
@@ -15,7 +14,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from runwasi.wire.messages import task_types
-from tests.support.places import BIN
+from tests.support.daemon import Daemon
 from tests.support.shim import EventSink, Shim, running
 from tests.support.ttrpc import Peer, task_service
 from tests.support.waiting import until
@@ -28,29 +27,6 @@ if TYPE_CHECKING:
 SLEEP = ["sleep", "1000"]
 
 
-class Daemon:
-    """A node daemon with a socket of its own."""
-
-    def __init__(self, folder: Path) -> None:
-        self.path = folder / "manager" / "manager.sock"
-        self.process = subprocess.Popen(
-            [f"{BIN}/containerd-wasmtimed", "-address", str(self.path)],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-        )
-        assert self.process.stderr is not None
-        select.select([self.process.stderr], [], [], 20)
-        assert b'msg="serving"' in self.process.stderr.readline()
-
-    def stop(self, how: int = signal.SIGTERM) -> None:
-        if self.process.poll() is None:
-            self.process.send_signal(how)
-            self.process.wait(20)
-        if self.process.stderr:
-            self.process.stderr.close()
-
-
 def waiting_clients(path: Path) -> bool:
     """Whether somebody has connected whom the daemon has not accepted. Source: /proc/net/unix, state 02."""
     lines = [line.split() for line in Path("/proc/net/unix").read_text().splitlines()]
@@ -61,6 +37,7 @@ def waiting_clients(path: Path) -> bool:
 def daemon(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Daemon]:
     daemon = Daemon(folder)
     monkeypatch.setenv("RUNWASI_MANAGER", str(daemon.path))
+    monkeypatch.delenv("RUNWASI_DAEMON")
     yield daemon
     daemon.stop()
 
@@ -126,20 +103,11 @@ def test_a_daemon_that_ends_answers_who_has_asked(
         assert task_service(peer).call("Connect", id=container_id).shim_pid
 
 
-def test_a_missing_daemon_is_named_in_the_error(
-    shim: Shim, bundle: BundleMaker, container_id: str, folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("RUNWASI_MANAGER", str(folder / "nobody.sock"))
-    done = subprocess.run(
-        shim.command(container_id, "start"),
-        cwd=bundle(SLEEP).path,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 1
-    assert "is containerd-wasmtimed running" in done.stderr
+def test_a_pod_starts_without_a_daemon(shim: Shim, bundle: BundleMaker, container_id: str) -> None:
+    with running(shim, container_id, bundle(["sh", "-c", "exit 3"])) as task:
+        task.run()
+        assert task.call("Wait").exit_status == 3
+        task.call("Delete")
 
 
 def test_the_daemons_socket_is_for_root_only(daemon: Daemon) -> None:

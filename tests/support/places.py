@@ -9,6 +9,8 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 BUILD = ROOT / "build"
 # The work tree's own programs, or installed ones.
 BIN = Path(os.environ.get("RUNWASI_BIN", BUILD / "bin"))
+# What the native client executes where no daemon answers; the only shims where there is no compiler.
+LAUNCHERS = BIN.parent / "lib/runwasi/launchers"
 CACHE = BUILD / "cache"
 WASI_DEMO_APP = BUILD / "wasi-demo-app.wasm"
 BUSYBOX = Path("/bin/busybox")

@@ -8,6 +8,7 @@ import queue
 import socket
 import subprocess
 import threading
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from runwasi.shim.server.ttrpc_server import RESPONSE, Frames, frame
@@ -20,15 +21,14 @@ from tests.support.ttrpc import CallError, Methods, Peer, task_service
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
     from typing import Any
 
     from tests.support.bundle import Bundle
 
 PROGRAMS = {
-    "runwasi": f"{BIN}/containerd-shim-wasmtime-v1",
-    "shared": f"{BIN}/containerd-shim-wasmtimed-v1",
-    "runc": "/usr/bin/containerd-shim-runc-v2",
+    "runwasi": "containerd-shim-wasmtime-v1",
+    "shared": "containerd-shim-wasmtimed-v1",
+    "runc": "containerd-shim-runc-v2",
 }
 _SECONDS = 20
 
@@ -107,14 +107,15 @@ class EventSink:
 class Shim:
     """One shim for one bundle; tasks of other bundles may join it by their group annotation."""
 
-    def __init__(self, kind: str, namespace: str, sink: EventSink) -> None:
+    def __init__(self, kind: str, namespace: str, sink: EventSink, programs: Path = BIN) -> None:
         self.kind = kind
+        self._programs = Path("/usr/bin") if kind == "runc" else programs
         self.namespace = namespace
         self.sink = sink
         self._started: list[tuple[str, Bundle, int]] = []
 
     def command(self, container_id: str, *arguments: str) -> list[str]:
-        program = PROGRAMS[self.kind]
+        program = str(self._programs / PROGRAMS[self.kind])
         address = f"{self.sink.path.parent}/containerd.sock"
         return [
             *(program, "-namespace", self.namespace, "-address", address),

@@ -1,1 +1,1 @@
-"""What containerd starts: it asks for a pod's server, cleans up after one, or tells about the shim."""
+"""The clients of the node daemon: what containerd starts, in C where a compiler was at hand, else in Python."""

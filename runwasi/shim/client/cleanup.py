@@ -27,7 +27,7 @@ def delete(flags: Flags, engine: str) -> bytes:
     """
     import time
 
-    bundle = flags.bundle or os.path.join(os.path.dirname(os.getcwd()), flags.id)
+    bundle = flags.bundle or bundle_beside(os.getcwd(), flags.id)
     root = state_root(engine, flags.namespace, noted_root(bundle))
     if os.path.lexists(f"{root}/{flags.id}"):
         from runwasi.executor.container import delete_forced  # late: 15 ms
@@ -41,6 +41,17 @@ def delete(flags: Flags, engine: str) -> bytes:
     seconds, nanoseconds = divmod(time.time_ns(), 1_000_000_000)
     exited_at = Timestamp(seconds=seconds, nanos=nanoseconds)
     return DeleteResponse(pid=_init_pid(bundle), exit_status=_KILLED, exited_at=exited_at).encode()
+
+
+def is_needed(flags: Flags, engine: str) -> bool:
+    """Tell whether there is more to remove than files of the bundle, which flags name. Raises OSError."""
+    root = state_root(engine, flags.namespace, noted_root(flags.bundle))
+    return os.path.lexists(f"{root}/{flags.id}") or _is_mounted(f"{flags.bundle}/rootfs")
+
+
+def bundle_beside(other: str, container_id: str) -> str:
+    """Return the bundle of a container, where another bundle of its namespace is known."""
+    return os.path.join(os.path.dirname(other), container_id)
 
 
 def _is_mounted(path: str) -> bool:

@@ -22,10 +22,10 @@ usage: {program} -namespace NAME -address SOCKET -id ID [-bundle FOLDER] [-debug
 """
 
 _DAEMON = """\
-{program}: the node daemon of shared mode
+{program}: the node daemon
 
-Pods of the runtime io.containerd.{runtime}.v1 have their servers forked from it. It runs until SIGTERM or SIGINT;
-the pods outlive it.
+It answers the shims that containerd starts, and forks the servers of pods. It runs until SIGTERM or SIGINT; the pods
+outlive it.
 
 usage: {program} [-address SOCKET] [-debug]
        {program} -v
@@ -43,4 +43,4 @@ def shim_help(program: str) -> str:
 
 def daemon_help(program: str, default: str) -> str:
     """Return the help of a daemon by its name, such as containerd-wasmtimed, with its default address."""
-    return _DAEMON.format(program=program, runtime=program.removeprefix("containerd-"), default=default)
+    return _DAEMON.format(program=program, default=default)

@@ -1,1 +1,1 @@
-"""The node daemon: one warm process that serves or forks the servers of all pods."""
+"""The node daemon: it has everything in memory, answers what containerd's shims are called for, and forks servers."""

@@ -32,7 +32,7 @@ sys.path[:] = {path!r}
 {function}({engine})"""
 
 
-def server(flags: Flags, engine: str | Engine, listener: int, shim_cgroup: str) -> None:
+def server(flags: Flags, engine: str | Engine, listener: int) -> None:
     """Fork the server of a pod and leave it alone; it already listens. Raises OSError when the fork fails."""
     pid = os.fork()
     if pid:
@@ -41,8 +41,8 @@ def server(flags: Flags, engine: str | Engine, listener: int, shim_cgroup: str) 
     try:
         os.setsid()
         arrange_descriptors(flags.bundle, listener)
-        if shim_cgroup:
-            join_cgroup(shim_cgroup)
+        if flags.shim_cgroup:
+            join_cgroup(flags.shim_cgroup)
         execute(command("runwasi.shim.server.pod_server", "main", engine, flags.arguments()))
     except BaseException as error:  # noqa: BLE001  nothing of the launcher may run on in its child
         os.write(2, f"cannot start the shim's server: {error!r}\n".encode(errors="replace"))
@@ -107,6 +107,15 @@ def _engine_expression(engine: str | Engine) -> str:
 
 def arrange_descriptors(bundle: str, listener: int) -> None:
     """Put listener and log where the server expects them; leave nothing of containerd's open."""
+    arrange_streams(bundle)
+    if listener != LISTENER:
+        os.dup2(listener, LISTENER)
+    os.set_inheritable(LISTENER, True)
+    os.closerange(LISTENER + 1, listener + 1)
+
+
+def arrange_streams(bundle: str) -> None:
+    """Put the bundle's log where the server expects it, and nothing on stdin and stdout."""
     from runwasi.shim.server.log import open_log
 
     log = open_log(f"{bundle}/log")
@@ -114,10 +123,8 @@ def arrange_descriptors(bundle: str, listener: int) -> None:
     os.dup2(null, 0)
     os.dup2(null, 1)
     os.dup2(log, 2)
-    if listener != LISTENER:
-        os.dup2(listener, LISTENER)
-    os.set_inheritable(LISTENER, True)
-    os.closerange(LISTENER + 1, max(listener, log, null) + 1)
+    os.close(null)
+    os.close(log)
 
 
 def join_cgroup(path: str) -> None:

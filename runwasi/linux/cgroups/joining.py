@@ -1,0 +1,22 @@
+"""Following another process into its cgroups, in every hierarchy."""
+
+from __future__ import annotations
+
+from runwasi.linux.cgroups.hierarchies import UNIFIED, layout, own_paths, parse_own_cgroups
+from runwasi.linux.cgroups.tree import write_file
+
+
+def join(cgroups: str) -> None:
+    """Move this process, which has one thread, to where the text of another's /proc/PID/cgroup says.
+
+    Hierarchies that are not mounted are left out. Raises OSError.
+    """
+    own, wanted = own_paths(), parse_own_cgroups(cgroups)
+    for hierarchy in layout().hierarchies:
+        name = hierarchy.controllers[0]
+        path = wanted.get(name)
+        if path is None or path == own.get(name):
+            continue
+        # not cgroup.procs on version 1: only for a single thread the kernel need not stop everybody's forks
+        file = "cgroup.procs" if name == UNIFIED else "tasks"
+        write_file(f"{hierarchy.directory(hierarchy.visible(path))}/{file}", "0")

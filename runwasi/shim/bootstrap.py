@@ -1,0 +1,93 @@
+"""`start`: what containerd says on stdin, the socket of the pod's server, and what to print."""
+
+from __future__ import annotations
+
+import os
+
+from runwasi.shim import pod_socket
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from runwasi.shim.flags import Flags
+
+_DEBUG_LEVEL = -4
+
+
+class Bootstrap:
+    """What stdin of `start` says: nothing before containerd 2.3 but the runtime's options."""
+
+    def __init__(self) -> None:
+        self.valid = False
+        self.socket_dir = self.ttrpc_address = self.shim_cgroup = ""
+        self.log_level = 0
+
+    @classmethod
+    def read(cls, data: bytes, flags: Flags) -> Bootstrap:
+        """Read stdin. Options alone also parse as BootstrapParams: those must name this very container."""
+        bootstrap = cls()
+        if data:
+            bootstrap._read(data, flags)
+        return bootstrap
+
+    def answer(self, address: str) -> bytes:
+        """Return what to print: a plain address means version 2, which every containerd understands."""
+        if not self.valid:
+            return address.encode()
+        from runwasi.wire.messages.bootstrap import BootstrapResult
+
+        return BootstrapResult(version=3, address=address, protocol="ttrpc").encode()
+
+    def complete(self, flags: Flags, bundle: str, environment: Mapping[str, str]) -> None:
+        """Add to the flags of a start what else its pod's server needs to know."""
+        flags.group = pod_socket.group_of(bundle, flags.id)
+        flags.bundle = bundle
+        flags.socket = pod_socket.socket_path(flags.address, flags.namespace, flags.group, self.socket_dir)
+        flags.ttrpc_address = environment.get("TTRPC_ADDRESS", self.ttrpc_address)
+        flags.debug = flags.debug or self.log_level <= _DEBUG_LEVEL
+        flags.shim_cgroup = self.shim_cgroup
+
+    def _read(self, data: bytes, flags: Flags) -> None:
+        from runwasi.wire.codec import WireError
+        from runwasi.wire.messages.bootstrap import BootstrapParams
+        from runwasi.wire.messages.well_known import Any
+
+        try:
+            params = BootstrapParams.decode(data)
+        except WireError:
+            params = BootstrapParams()
+        try:
+            options = [Any.decode(data)]
+        except WireError:
+            options = []
+        if params.instance_id == flags.id and params.namespace == flags.namespace:
+            self.valid = True
+            self.socket_dir = params.socket_dir
+            self.ttrpc_address = params.containerd_ttrpc_address
+            self.log_level = params.log_level
+            options = [extension.value for extension in params.extensions if extension.value is not None]
+        self.shim_cgroup = next(filter(None, map(_shim_cgroup, options)), "")
+
+
+def _shim_cgroup(options: object) -> str:
+    """Return the cgroup that runc's options want the server in, if that is what the Any holds."""
+    from runwasi.wire.messages.options import Options
+    from runwasi.wire.messages.well_known import Any
+
+    if not isinstance(options, Any) or options.type_url.rpartition("/")[2] != "containerd.runc.v1.Options":
+        return ""
+    return Options.decode(options.value).shim_cgroup
+
+
+def location(flags: Flags) -> str:
+    """Return where the pod's server listens, as containerd writes addresses."""
+    return f"unix://{flags.socket}"
+
+
+def write_address_file(bundle: str, address: str) -> None:
+    """Leave the address in the bundle, where containerd 1.6 and 1.7 look for it after a restart."""
+    temporary = f"{bundle}/.address"
+    with open(temporary, "wb", 0) as file:
+        file.write(address.encode())
+    os.rename(temporary, f"{bundle}/address")

@@ -1,0 +1,94 @@
+"""What becomes of a call: it is answered from memory, or carried out by a fork, or sent back to be done elsewhere."""
+
+from __future__ import annotations
+
+import os
+
+from runwasi.engines.registry import shim_name
+from runwasi.executor import container as _container  # noqa: F401  now: forks for a `delete` find it imported
+from runwasi.linux import processes
+from runwasi.shim.client import cleanup, launcher
+from runwasi.shim.client.info import runtime_info
+from runwasi.shim.client.usage_text import shim_help
+from runwasi.shim.daemon.callers import Differs, Surroundings
+from runwasi.shim.daemon.children import Forks
+from runwasi.shim.flags import Flags, UsageError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from runwasi.engines.engine import Engine
+    from runwasi.linux.processes import Child
+    from runwasi.shim.daemon.callers import Inheritance
+    from runwasi.shim.daemon.calls import Caller
+    from runwasi.shim.server.log import Log
+    from runwasi.shim.server.reactor import Reactor
+
+
+class Answers:
+    """Decides about calls, one after another; whatever may take time is a fork's."""
+
+    def __init__(self, reactor: Reactor, engine: Engine, log: Log) -> None:
+        self._reactor = reactor
+        self._engine = engine.name
+        self._log = log
+        self._surroundings = Surroundings()
+        self._forks = Forks(engine, self._surroundings.own, log)
+
+    def handle(self, caller: Caller) -> None:
+        """Take care of a call that was taken, and close the caller."""
+        try:
+            body = self._answer(caller)
+        except (Differs, OSError) as error:
+            self._log.debug("a call is not for this daemon", program=caller.call.program, error=str(error))
+            caller.send_away()
+        except ValueError as error:
+            caller.answer(1, errors=launcher.complaint(caller.call.program, error))
+        else:
+            if body is not None:
+                caller.answer(0, body)
+        finally:
+            caller.close()
+
+    def _answer(self, caller: Caller) -> bytes | None:
+        """Return what to print, None when a fork prints it. Raises UsageError, Differs, OSError."""
+        call = caller.call
+        shared = call.program == shim_name(self._engine, shared=True)
+        flags = Flags.parse(list(call.arguments))
+        if flags.h or flags.help:
+            return shim_help(call.program).encode()
+        if flags.v or flags.version:
+            return launcher.version_text(call.program)
+        if flags.info:
+            return runtime_info(self._engine, shared, call.stdin)
+        if not flags.namespace:
+            raise UsageError("shim namespace cannot be empty")
+        inherited = self._surroundings.of(caller.pid)
+        if flags.action == "start":
+            self._forget(self._forks.serve(caller, inherited, flags))
+            return None
+        if flags.action == "delete":
+            return self._delete(caller, flags, inherited, shared=shared)
+        raise UsageError(f"unknown action {flags.action!r}: start or delete is wanted")
+
+    def _delete(self, caller: Caller, flags: Flags, inherited: Inheritance, *, shared: bool) -> bytes | None:
+        flags.bundle = flags.bundle or cleanup.bundle_beside(
+            os.readlink(f"/proc/self/fd/{caller.folder}"), flags.id
+        )
+        if cleanup.is_needed(flags, self._engine):
+            self._follow(self._forks.carry_out(caller, inherited, shared=shared))
+            return None
+        return cleanup.delete(flags, self._engine)
+
+    def _follow(self, child: Child) -> None:
+        """Reap a child that is to end soon."""
+
+        def ended(_events: int) -> None:
+            self._reactor.unwatch(child.pidfd)
+            processes.reap(child.pidfd)
+            os.close(child.pidfd)
+
+        self._reactor.watch(child.pidfd, ended)
+
+    def _forget(self, child: Child) -> None:
+        """Leave a server alone; should it end before us, it is an orphan's end that we see."""
+        os.close(child.pidfd)

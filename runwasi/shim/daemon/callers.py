@@ -1,0 +1,133 @@
+"""Who calls, and what a server that the caller would have started itself would have inherited from it.
+
+A process gets more from its parent than arguments and environment. What the daemon can give a fork of its own as
+well, it gives; where caller and daemon differ in anything else, such as the namespaces, the caller does without it.
+Source: man 2 fork, man 5 proc.
+"""
+
+from __future__ import annotations
+
+import os
+
+TYPE_CHECKING = False
+
+_NAMESPACES = ("mnt", "pid", "net", "user", "ipc", "uts", "cgroup", "time")
+_KEPT = (
+    b"Uid",
+    b"Gid",
+    b"CapInh",
+    b"CapPrm",
+    b"CapEff",
+    b"CapBnd",
+    b"CapAmb",
+    b"NoNewPrivs",
+    b"Seccomp",
+    b"Cpus_allowed",
+    b"Mems_allowed",
+)
+"""Lines of /proc/PID/status that daemon and caller must have alike."""
+
+
+class Differs(Exception):
+    """The caller lives in other surroundings than the daemon; the text says in which way."""
+
+
+class Inheritance:
+    """What differs from process to process without hindering: a fork takes it over."""
+
+    __slots__ = ("cgroups", "limits", "nice", "oom_score", "umask")
+
+    def __init__(self, umask: int, oom_score: int, nice: int, cgroups: bytes, limits: bytes) -> None:
+        self.umask = umask
+        self.oom_score = oom_score
+        self.nice = nice
+        self.cgroups = cgroups
+        self.limits = limits
+
+    @classmethod
+    def of(cls, pid: int | str, umask: int) -> Inheritance:
+        """Read it of a process. Raises OSError."""
+        nice = os.getpriority(os.PRIO_PROCESS, 0 if pid == "self" else int(pid))
+        return cls(umask, int(_read(pid, "oom_score_adj")), nice, _read(pid, "cgroup"), _read(pid, "limits"))
+
+    def take_over(self, own: Inheritance) -> None:
+        """Become like a child of the process it was read of; own is what this process has. Raises OSError."""
+        os.umask(self.umask)
+        if self.cgroups != own.cgroups:
+            from runwasi.linux.cgroups import (
+                joining,
+            )  # late: only where daemon and containerd are units of their own
+
+            joining.join(self.cgroups.decode())
+        if self.limits != own.limits:
+            _take_limits(self.limits.decode())
+        if self.nice != own.nice:
+            os.setpriority(os.PRIO_PROCESS, 0, self.nice)
+        if self.oom_score != own.oom_score:
+            with open("/proc/self/oom_score_adj", "wb", 0) as file:
+                file.write(str(self.oom_score).encode())
+
+
+class Surroundings:
+    """The daemon's own, which a caller's are held against."""
+
+    def __init__(self) -> None:
+        self._fixed, umask = _fixed("self")
+        self.own = Inheritance.of("self", umask)
+
+    def of(self, pid: int) -> Inheritance:
+        """Examine a caller that waits for us. Raises Differs; OSError when it is gone."""
+        if pid <= 0:
+            raise Differs("another pid namespace")
+        fixed, umask = _fixed(pid)
+        for ours, theirs in zip(self._fixed, fixed, strict=True):
+            if ours != theirs:
+                raise Differs(f"{theirs!r} instead of {ours!r}")
+        return Inheritance.of(pid, umask)
+
+
+def _fixed(pid: int | str) -> tuple[list[object], int]:
+    """Return what must be alike, and the umask, which is written beside it."""
+    found: list[object] = [_link(f"/proc/{pid}/ns/{kind}") for kind in _NAMESPACES]
+    root = os.stat(f"/proc/{pid}/root/.")
+    found.append((root.st_dev, root.st_ino))
+    found.append(_label(pid))
+    umask = 0o022
+    for line in _read(pid, "status").splitlines():
+        name, _, value = line.partition(b":\t")
+        if name in _KEPT:
+            found.append(line)
+        elif name == b"Umask":
+            umask = int(value, 8)
+    return found, umask
+
+
+def _link(path: str) -> str:
+    try:
+        return os.readlink(path)
+    except FileNotFoundError:
+        return ""  # a kind that this kernel has not
+
+
+def _label(pid: int | str) -> bytes:
+    """Return the label of a security module, which children inherit; b"" without one."""
+    try:
+        return _read(pid, "attr/current")
+    except OSError:
+        return b""
+
+
+def _take_limits(text: str) -> None:
+    """Set the limits of a /proc/PID/limits file; what hides the names is that they are written for people."""
+    from runwasi.linux.rlimits import RLIM_INFINITY, RLIMITS, set_rlimit  # late: as above
+
+    # in the order of the resources' numbers but for these two: linux/fs/proc/base.c, lnames
+    for name, line in zip(RLIMITS, text.splitlines()[1:], strict=True):
+        soft, hard = line[26:].split()[:2]
+        values = (RLIM_INFINITY if value == "unlimited" else int(value) for value in (soft, hard))
+        set_rlimit(name, *values)
+
+
+def _read(pid: int | str, name: str) -> bytes:
+    with open(f"/proc/{pid}/{name}", "rb", 0) as file:
+        return file.read(1 << 16)

@@ -1,0 +1,177 @@
+"""The daemon's socket: calls come in, each is taken once, and the caller hears how it went.
+
+Callers are root's processes; even so one that sends nothing, or does not read, must not hold up others: nothing here
+waits, and what is not said in time is not listened to any more.
+"""
+
+from __future__ import annotations
+
+import os
+
+from runwasi import __version__
+from runwasi.linux import sockets
+from runwasi.shim.client import packet
+from runwasi.shim.client.packet import PacketError
+from runwasi.shim.server.reactor import READABLE
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from runwasi.shim.client.packet import Call
+    from runwasi.shim.server.log import Log
+    from runwasi.shim.server.reactor import Reactor, Timer
+
+_PATIENCE = 1.0  # seconds that a client which has connected may take to ask
+_MAX_SILENT = 512  # clients that have not asked yet
+_ACCEPTED_AT_ONCE = 64
+
+
+class Caller:
+    """A client that waits: its connection, its folder and what it was called with; whoever has it closes it."""
+
+    __slots__ = ("_fd", "call", "folder", "pid")
+
+    def __init__(self, fd: int, pid: int, call: Call, folder: int) -> None:
+        self._fd = fd
+        self.pid = pid
+        self.call = call
+        self.folder = folder
+
+    def fileno(self) -> int:
+        """Return the connection."""
+        return self._fd
+
+    def answer(self, status: int, output: bytes = b"", errors: bytes = b"") -> None:
+        """Say how it went, with what is to be printed; a client that has gone will not hear it."""
+        self._say(packet.reply(packet.ANSWER, status, output, errors))
+
+    def send_away(self) -> None:
+        """Have the client do it itself."""
+        self._say(packet.reply(packet.COLD))
+
+    def close(self) -> None:
+        """Close the connection and the folder. Without an answer the client does it itself."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            os.close(self.folder)
+            self._fd = self.folder = -1
+
+    def _say(self, reply: bytes) -> bool:
+        try:
+            os.write(self._fd, reply)
+        except OSError:
+            return False
+        return True
+
+    def take(self) -> bool:
+        """Tell the client that its call is being carried out; False when it has given up."""
+        return self._say(packet.reply(packet.TAKEN))
+
+
+class Calls:
+    """Accepts clients and hands each call over, once it is here in full and taken."""
+
+    def __init__(
+        self, reactor: Reactor, listener: int, path: str, log: Log, handle: Callable[[Caller], None]
+    ) -> None:
+        self._reactor = reactor
+        self._listener = listener
+        self._note = packet.note_path(path)
+        self._log = log
+        self._handle = handle
+        self._silent: dict[int, Timer] = {}
+        self._deserted: Callable[[], None] | None = None
+        os.set_blocking(listener, False)
+        self._remove_note()
+        reactor.watch(listener, self._accept)
+
+    def end(self, done: Callable[[], None]) -> None:
+        """Accept nobody any more, and call done once those who have connected were heard."""
+        if self._listener < 0:
+            return
+        while self._accept_one():
+            pass
+        self._reactor.unwatch(self._listener)
+        os.close(self._listener)
+        self._listener = -1
+        self._deserted = done
+        self._look_for_silent()
+
+    def _accept(self, _events: int) -> None:
+        try:
+            for _ in range(_ACCEPTED_AT_ONCE):
+                if not self._accept_one():
+                    return
+        except OSError as error:  # of descriptors or memory there are none left just now
+            self._log.error("cannot accept a call", error=str(error))
+            self._reactor.change(self._listener, 0)
+            self._reactor.call_later(_PATIENCE, self._accept_again)
+
+    def _accept_again(self) -> None:
+        if self._listener >= 0:
+            self._reactor.change(self._listener, READABLE)
+
+    def _accept_one(self) -> bool:
+        """Take in a connection; False when there was none."""
+        try:
+            fd = sockets.accept(self._listener)
+        except BlockingIOError:
+            return False
+        except ConnectionAbortedError:
+            return True
+        pid, uid, gid = sockets.peer_credentials(fd)
+        if (uid, gid) != (os.geteuid(), os.getegid()) or len(self._silent) >= _MAX_SILENT:
+            os.close(fd)
+            return True
+        os.set_blocking(fd, False)
+        self._silent[fd] = self._reactor.call_later(_PATIENCE, lambda: self._drop(fd))
+        self._reactor.watch(fd, lambda _events: self._asked(fd, pid))
+        return True
+
+    def _drop(self, fd: int) -> None:
+        """Give up a client that does not ask."""
+        self._heard(fd)
+        os.close(fd)
+        self._look_for_silent()
+
+    def _heard(self, fd: int) -> None:
+        self._reactor.unwatch(fd)
+        self._silent.pop(fd).cancel()
+
+    def _asked(self, fd: int, pid: int) -> None:
+        self._heard(fd)
+        fds: list[int] = []
+        try:
+            data, fds = sockets.receive_fds(fd, packet.MAX_CALL)
+            call = packet.Call.decode(data)
+            if len(fds) != 1:
+                raise PacketError(f"{len(fds)} descriptors")
+        except (OSError, PacketError) as error:
+            self._log.debug("not a call", error=str(error))
+            self._remove_note()
+            sockets.close_all([fd, *fds])
+        else:
+            self._carry_out(Caller(fd, pid, call, fds[0]))
+        self._look_for_silent()
+
+    def _carry_out(self, caller: Caller) -> None:
+        if not caller.take():
+            self._remove_note()  # it had waited in vain, and we are back
+            caller.close()
+        elif caller.call.version != __version__:
+            caller.send_away()
+            caller.close()
+        else:
+            self._handle(caller)
+
+    def _remove_note(self) -> None:
+        try:
+            os.unlink(self._note)
+        except FileNotFoundError:
+            return
+
+    def _look_for_silent(self) -> None:
+        if self._deserted and not self._silent:
+            deserted, self._deserted = self._deserted, None
+            deserted()

@@ -1,0 +1,108 @@
+"""Forks of the daemon: the server of a pod, or one call of a shim with all that its client brought.
+
+The child is made like one of the client's own before it does anything: session, environment, folder, and what
+callers.py lists. It has the client's connection and answers itself; should it die, the client finds the
+connection closed and goes without the daemon.
+"""
+
+from __future__ import annotations
+
+import _signal  # type: ignore[import-not-found]  # signal itself takes 3 ms to import, for its enumerations
+import gc
+import os
+
+from runwasi.linux import processes
+from runwasi.shim import bootstrap, pod_socket
+from runwasi.shim.bootstrap import Bootstrap
+from runwasi.shim.client import launcher, packet
+from runwasi.shim.server import pod_server, spawn
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import NoReturn
+
+    from runwasi.engines.engine import Engine
+    from runwasi.linux.processes import Child
+    from runwasi.shim.daemon.callers import Inheritance
+    from runwasi.shim.daemon.calls import Caller
+    from runwasi.shim.flags import Flags
+    from runwasi.shim.server.log import Log
+
+_STDERR = 2
+
+
+class Forks:
+    """Makes them."""
+
+    def __init__(self, engine: Engine, own: Inheritance, log: Log) -> None:
+        self._engine = engine
+        self._own = own
+        self._log = log
+
+    def serve(self, caller: Caller, inherited: Inheritance, flags: Flags) -> Child:
+        """Fork the server of the pod that a `start` is for. Raises OSError."""
+        return self._fork(caller, inherited, lambda: self._become_server(caller, flags))
+
+    def carry_out(self, caller: Caller, inherited: Inheritance, *, shared: bool) -> Child:
+        """Fork a process that does what the launcher would have done. Raises OSError."""
+        return self._fork(caller, inherited, lambda: self._run(caller, shared))
+
+    def _fork(self, caller: Caller, inherited: Inheritance, work: Callable[[], None]) -> Child:
+        child = processes.fork_into()
+        if child is None:
+            self._work(caller, inherited, work)
+        caller.close()
+        return child
+
+    def _work(self, caller: Caller, inherited: Inheritance, work: Callable[[], None]) -> NoReturn:
+        try:
+            _become_child_of(caller, inherited, self._own)
+            work()
+        except BaseException as error:  # noqa: BLE001  nothing of the daemon may run on in its child
+            if not launcher.is_expected(error):
+                self._log.fault(caller.call.program, error)
+            caller.answer(1, errors=launcher.complaint(caller.call.program, error))
+        finally:
+            os._exit(0)
+
+    def _run(self, caller: Caller, shared: bool) -> None:
+        call = caller.call
+        processes.close_fds_except({0, 1, _STDERR, caller.fileno()})
+        os.dup2(os.open(os.devnull, os.O_RDWR), 0)
+        for fd in (1, _STDERR):
+            os.dup2(os.memfd_create("output"), fd)
+        status = launcher.run(call.program, list(call.arguments), self._engine, shared)
+        caller.answer(status, *(os.pread(fd, packet.MAX_BODY, 0) for fd in (1, _STDERR)))
+
+    def _become_server(self, caller: Caller, flags: Flags) -> None:
+        call = caller.call
+        asked = Bootstrap.read(call.stdin, flags)
+        asked.complete(flags, os.getcwd(), call.environment)
+        listener = pod_socket.listen_or_find(flags.socket)
+        try:
+            if listener >= 0 and flags.shim_cgroup:
+                spawn.join_cgroup(flags.shim_cgroup)
+            bootstrap.write_address_file(flags.bundle, bootstrap.location(flags))
+        except BaseException:
+            if listener >= 0:
+                os.unlink(flags.socket)
+            raise
+        if listener >= 0:
+            # containerd waits until stdout and stderr are closed by everybody
+            processes.close_fds_except({0, 1, _STDERR, listener, caller.fileno()})
+            spawn.arrange_streams(flags.bundle)
+        caller.answer(0, asked.answer(bootstrap.location(flags)))
+        os.close(caller.fileno())
+        if listener >= 0:
+            pod_server.serve(flags, self._engine, listener, _STDERR)
+
+
+def _become_child_of(caller: Caller, inherited: Inheritance, own: Inheritance) -> None:
+    gc.disable()  # a collection would write to every page that is shared with the daemon
+    _signal.set_wakeup_fd(-1)
+    os.setsid()
+    os.fchdir(caller.folder)
+    os.environ.clear()
+    os.environ.update(caller.call.environment)
+    inherited.take_over(own)
