@@ -94,10 +94,10 @@ def answers(path: str, kind: int = _socket.SOCK_STREAM) -> bool:
 
 
 def _sha256(data: bytes) -> str:
-    """Hash without hashlib, which loads OpenSSL for 2 ms."""
+    """Hash without hashlib, which loads OpenSSL: 2 ms, and 0.1 MiB per pod."""
     try:
         from _sha256 import sha256  # type: ignore[import-not-found]
     except ImportError:
-        from hashlib import sha256  # CPython 3.12 and later call the module otherwise
+        from _sha2 import sha256  # type: ignore[import-not-found]  # its name since CPython 3.12
     digest: str = sha256(data).hexdigest()
     return digest

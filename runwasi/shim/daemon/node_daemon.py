@@ -27,7 +27,7 @@ from runwasi.shim.server import spawn
 from runwasi.shim.server.log import Log
 from runwasi.shim.server.orphans import Orphans
 from runwasi.shim.server.reactor import Reactor
-from runwasi.startup import packs
+from runwasi.startup import immortal, packs
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -96,6 +96,7 @@ class Daemon:
         answers = Answers(self._reactor, self._engine, self._log)
         packs.forget()
         gc.collect()
+        immortal.make_immortal()
         self._holes = holes.fill()
         gc.freeze()
         processes.set_title(f"{registry.daemon_name(self._engine.name)} -address {self._address}")
