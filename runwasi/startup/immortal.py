@@ -1,10 +1,9 @@
 """Objects that children read without writing: PEP 683, for all that a process has before it is forked many times.
 
-Python counts references in the objects themselves, so that a child which merely reads copies page after page of what it
-shared with its parent. Since version 3.12 an object whose count has a certain value is immortal: it is not counted any
-more. The interpreter marks its own constants so; this marks everything that can be reached. In the node daemon that is
-60,000 objects and 40 ms once, and an idle pod's server keeps 1.5 MiB less for itself. What is immortal is never freed:
-that is why a process at rest is the one to do it, once, and not one that comes and goes.
+Python counts references in the objects themselves, so that a child which merely reads copies page after page of what
+it shared with its parent. Since version 3.12 an object whose count has a certain value is immortal: it is not counted
+any more. The interpreter marks its own constants so; this marks everything that can be reached, once, in a process at
+rest: what is immortal is never freed. docs/decisions/0019-immortal-objects.md has the numbers.
 
 On an interpreter whose layout is not known nothing happens. Source: PEP 683, CPython Include/refcount.h.
 """
