@@ -27,7 +27,7 @@ from runwasi.startup.thin_ctypes import (
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
 # linux/sched.h
 CLONE_PIDFD = 0x00001000
@@ -56,6 +56,15 @@ _LAST_FD = 0xFFFFFFFF
 _clone3 = PyDLL(None, use_errno=True).syscall
 _clone3.argtypes = (c_long, c_void_p, c_long)
 _clone3.restype = c_long
+
+
+_in_children: Callable[[], None] | None = None
+
+
+def call_in_children(callback: Callable[[], None]) -> None:
+    """Have every child of fork_into call this first."""
+    global _in_children  # noqa: PLW0603  a property of the process, as what it is for
+    _in_children = callback
 
 
 class Child:
@@ -97,6 +106,8 @@ def fork_into(flags: int = 0, cgroup_fd: int = -1) -> Child | None:
     pid = _clone3(SYS_CLONE3, args, len(args))
     if pid == 0:
         pythonapi.PyOS_AfterFork_Child()
+        if _in_children is not None:
+            _in_children()
         return None
     errno = get_errno()
     pythonapi.PyOS_AfterFork_Parent()

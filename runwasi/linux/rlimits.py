@@ -43,3 +43,26 @@ def get_rlimit(name: str, pid: int = 0) -> tuple[int, int]:
     limits = (c_uint64 * 2)()
     check(libc.prlimit64(pid, RLIMITS[name], None, limits), "prlimit", name)
     return limits[0], limits[1]
+
+
+class OpenFiles:
+    """The soft limit of open files of a process that needs many, which those it forks are not to inherit.
+
+    Programs that use select(2) break with a limit above 1024, which is why it is the soft one everywhere.
+    """
+
+    def __init__(self) -> None:
+        self._soft = -1
+
+    def raise_limit(self) -> None:
+        """Raise it to the hard limit. Raises OSError."""
+        soft, hard = get_rlimit("RLIMIT_NOFILE")
+        if soft < hard:
+            self._soft = soft
+            set_rlimit("RLIMIT_NOFILE", hard, hard)
+
+    def restore(self) -> None:
+        """Set it back, if it was raised. Raises OSError."""
+        if self._soft >= 0:
+            set_rlimit("RLIMIT_NOFILE", self._soft, get_rlimit("RLIMIT_NOFILE")[1])
+            self._soft = -1

@@ -45,17 +45,20 @@ def socket_path(containerd: str, namespace: str, group: str, directory: str = ""
     return f"{directory or DEFAULT_DIRECTORY}/{digest}"
 
 
-def listen_or_find(path: str, kind: int = _socket.SOCK_STREAM, backlog: int = _BACKLOG) -> int:
+def listen_or_find(
+    path: str, kind: int = _socket.SOCK_STREAM, backlog: int = _BACKLOG, *, wait: bool = True
+) -> int:
     """Listen at path and return the socket, or -1 when a server there answers already.
 
     A file left by a killed server is replaced. Concurrent starts in one pod take their turns under a lock,
-    so that none removes what another has just made. Raises OSError.
+    so that none removes what another has just made. Raises OSError, BlockingIOError when it is not one's turn and
+    one does not wait.
     """
     directory = os.path.dirname(path)
     os.makedirs(directory, 0o700, exist_ok=True)
     lock = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+        fcntl.flock(lock, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         if os.path.lexists(path):
             if answers(path, kind):
                 return -1

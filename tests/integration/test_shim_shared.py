@@ -1,36 +1,34 @@
-"""Shared mode: a node daemon that forks the pods' servers, and a client shim that asks it to."""
+"""Shared mode: a node daemon that serves pods itself."""
 
 from __future__ import annotations
 
-import concurrent.futures
+import contextlib
 import os
+import resource
 import signal
+import socket
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from runwasi.wire.messages import task_types
+from runwasi.shim.server.ttrpc_server import REQUEST, Frames, frame
+from runwasi.wire.messages.task import PidsRequest
+from runwasi.wire.messages.ttrpc import Request
 from tests.support.daemon import Daemon
 from tests.support.shim import EventSink, Shim, running
-from tests.support.ttrpc import Peer, task_service
 from tests.support.waiting import until
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from tests.integration.conftest import BundleMaker
 
 SLEEP = ["sleep", "1000"]
-
-
-def waiting_clients(path: Path) -> bool:
-    """Whether somebody has connected whom the daemon has not accepted. Source: /proc/net/unix, state 02."""
-    lines = [line.split() for line in Path("/proc/net/unix").read_text().splitlines()]
-    return any(line[5] == "02" for line in lines if line[-1] == str(path))
 
 
 @pytest.fixture
@@ -49,29 +47,184 @@ def shim(session_name: str, sink: EventSink) -> Iterator[Shim]:
     shim.clean()
 
 
-def test_a_pod_is_served_by_a_fork_of_the_daemon(
+def test_pods_are_served_by_the_daemon_itself(
     daemon: Daemon, shim: Shim, bundle: BundleMaker, container_id: str, sink: EventSink
 ) -> None:
     with running(shim, container_id, bundle(["sh", "-c", "exit 3"])) as task:
-        assert task.pid != daemon.process.pid
-        assert os.getsid(task.pid) == task.pid
+        assert task.pid == daemon.pid
         assert os.statvfs(f"/proc/{task.pid}/exe").f_flag & os.ST_RDONLY
         task.run()
         assert task.call("Wait").exit_status == 3
         task.call("Delete")
         assert sink.topics(4) == ["create", "start", "exit", "delete"]
+        task.call("Shutdown")
+        assert task.ended()
 
 
-def test_pods_outlive_a_killed_daemon(
+def test_each_pod_writes_to_its_own_log(
+    daemon: Daemon, shim: Shim, bundle: BundleMaker, container_id: str
+) -> None:
+    quiet, loud = bundle(["true"]), bundle(["true"])
+    loud.config["hooks"] = {"poststop": [{"path": "/bin/false"}]}  # which is a warning
+    loud.write()
+    for number, made in enumerate((quiet, loud)):
+        with running(shim, f"{container_id}-{number}", made) as task:
+            task.run()
+            task.call("Wait")
+            task.call("Delete")
+    assert shim.log(quiet) == ""
+    assert f"instance={container_id}-1" in shim.log(loud)
+
+
+def test_a_pod_ends_with_its_shutdown_and_leaves_nothing_in_the_daemon(
+    daemon: Daemon, shim: Shim, bundle: BundleMaker, new_id: Callable[[], str]
+) -> None:
+    def fds() -> int:
+        return len(os.listdir(f"/proc/{daemon.pid}/fd"))
+
+    before = fds()
+    for _ in range(3):
+        with running(shim, new_id(), bundle(["true"])) as task:
+            task.run()
+            task.call("Wait")
+            task.call("Delete")
+            task.call("Shutdown")
+            assert task.ended()
+    until(fds, lambda number: number == before)
+
+
+def test_killing_the_daemon_leaves_nothing_that_delete_does_not_find(
+    daemon: Daemon, shim: Shim, bundle: BundleMaker, container_id: str
+) -> None:
+    made = bundle(SLEEP)
+    with running(shim, container_id, made) as task:
+        pid = task.run()
+        daemon.stop(signal.SIGKILL)
+        assert task.ended()
+        assert Path(f"/proc/{pid}").exists()
+        done = shim.delete(container_id, made)
+        assert (done.returncode, done.stderr) == (0, b"")
+        until(Path(f"/proc/{pid}").exists, lambda there: not there)
+    assert not Path(f"/run/containerd/wasmtime/{shim.namespace}/{container_id}").exists()
+    assert not Path(task.address.removeprefix("unix://")).exists()
+
+
+def test_a_flooded_pod_leaves_its_neighbours_their_turn(
+    daemon: Daemon, shim: Shim, bundle: BundleMaker, container_id: str
+) -> None:
+    with (
+        running(shim, container_id, bundle(SLEEP)) as noisy,
+        running(shim, f"{container_id}-2", bundle(SLEEP)) as other,
+    ):
+        noisy.run()
+        request = Request(
+            service="containerd.task.v2.Task", method="Pids", payload=PidsRequest(id=noisy.id).encode()
+        ).encode()
+        flood = b"".join(frame(2 * number + 3, REQUEST, request) for number in range(20_000))
+        answers: list[int] = []
+        threads = [
+            threading.Thread(target=_send_all, args=(noisy.peer.socket, flood)),
+            threading.Thread(target=_count, args=(noisy.peer.socket, answers)),
+        ]
+        for thread in threads:
+            thread.start()
+        until(lambda: len(answers), lambda number: number > 100)
+        other.run()
+        other.call("Kill", signal=9)
+        other.call("Wait")
+        other.call("Delete")
+        assert len(answers) < 20_000  # the neighbour did not wait for the end of the flood
+        noisy.peer.socket.shutdown(socket.SHUT_RDWR)
+        for thread in threads:
+            thread.join()
+
+
+def _count(peer: socket.socket, answers: list[int]) -> None:
+    frames = Frames()
+    with contextlib.suppress(OSError):
+        while data := peer.recv(1 << 16):
+            answers += [stream for stream, _, _ in frames.feed(data)]
+
+
+def _send_all(peer: socket.socket, data: bytes) -> None:
+    with contextlib.suppress(OSError):
+        peer.sendall(data)
+
+
+def test_one_pods_connections_and_memory_are_bounded(
+    daemon: Daemon, shim: Shim, bundle: BundleMaker, container_id: str
+) -> None:
+    def memory() -> int:
+        rollup = Path(f"/proc/{daemon.pid}/smaps_rollup").read_text()
+        return next(int(line.split()[1]) for line in rollup.splitlines() if line.startswith("Private_Dirty"))
+
+    with (
+        running(shim, container_id, bundle(SLEEP)) as noisy,
+        running(shim, f"{container_id}-2", bundle(SLEEP)) as other,
+        contextlib.ExitStack() as stack,
+    ):
+        before = memory()
+        partial = frame(1, REQUEST, b"x" * (4 << 20))[:-1]
+        for _ in range(80):
+            peer = stack.enter_context(socket.socket(socket.AF_UNIX))
+            peer.connect(noisy.address.removeprefix("unix://"))
+            peer.settimeout(20)
+            _send_all(peer, partial)
+        other.run()
+        assert memory() - before < 64 << 10  # KiB
+
+
+def test_a_container_deleted_behind_a_pods_back_ends_the_pod(
+    daemon: Daemon, shim: Shim, bundle: BundleMaker, container_id: str
+) -> None:
+    made = bundle(SLEEP)
+    with running(shim, container_id, made) as task:
+        task.run()
+        assert shim.delete(container_id, made).returncode == 0
+        assert task.ended()
+
+
+def test_a_pod_whose_caller_differs_has_a_server_of_its_own(
+    daemon: Daemon, shim: Shim, bundle: BundleMaker, container_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with running(shim, container_id, bundle(SLEEP)) as first:
+        assert first.pid == daemon.pid
+        monkeypatch.setenv("ANOTHER", "containerd")
+        with running(shim, f"{container_id}-2", bundle(SLEEP)) as second:
+            assert second.pid != daemon.pid
+
+
+def test_containers_inherit_what_containerd_has(
+    daemon: Daemon, shim: Shim, bundle: BundleMaker, container_id: str
+) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft - 1, hard))
+    made = bundle(SLEEP)
+    made.process.pop("rlimits", None)
+    made.write()
+    try:
+        with running(shim, container_id, made) as task:
+            assert task.pid == daemon.pid
+            assert resource.prlimit(task.run(), resource.RLIMIT_NOFILE) == (soft - 1, hard)
+            assert resource.prlimit(daemon.pid, resource.RLIMIT_NOFILE) == (hard, hard)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_a_daemon_that_ends_serves_its_pods_to_their_end(
     daemon: Daemon, shim: Shim, bundle: BundleMaker, container_id: str
 ) -> None:
     with running(shim, container_id, bundle(SLEEP)) as task:
         task.run()
-        daemon.stop(signal.SIGKILL)
-        assert task.call("State").status == task_types.RUNNING
+        daemon.process.send_signal(signal.SIGTERM)
+        until(daemon.path.exists, lambda there: not there)
+        with running(shim, f"{container_id}-2", bundle(SLEEP)) as other:
+            assert other.pid != daemon.pid
         task.call("Kill", signal=9)
         assert task.call("Wait").exit_status == 137
         task.call("Delete")
+        task.call("Shutdown")
+    assert daemon.process.wait(20) == 0
 
 
 def test_a_second_daemon_takes_over_after_a_killed_one(
@@ -79,28 +232,13 @@ def test_a_second_daemon_takes_over_after_a_killed_one(
 ) -> None:
     daemon.stop(signal.SIGKILL)
     successor = Daemon(folder)
-    try:
-        with running(shim, container_id, bundle(SLEEP)) as task:
-            task.create()
-    finally:
-        successor.stop()
-
-
-def test_a_daemon_that_ends_answers_who_has_asked(
-    daemon: Daemon, shim: Shim, bundle: BundleMaker, container_id: str
-) -> None:
-    made = bundle(SLEEP)
-    daemon.process.send_signal(signal.SIGSTOP)
-    with concurrent.futures.ThreadPoolExecutor(1) as pool:
-        starting = pool.submit(shim.start, container_id, made)
-        until(lambda: waiting_clients(daemon.path), bool)
-        daemon.process.send_signal(signal.SIGTERM)
-        daemon.process.send_signal(signal.SIGCONT)
-        address = starting.result()
-    assert daemon.process.wait(20) == 0
-    assert not daemon.path.exists()
-    with Peer(address) as peer:
-        assert task_service(peer).call("Connect", id=container_id).shim_pid
+    with running(shim, container_id, bundle(["true"])) as task:
+        assert task.pid == successor.pid
+        task.run()
+        task.call("Wait")
+        task.call("Delete")
+        task.call("Shutdown")
+    successor.stop()
 
 
 def test_a_pod_starts_without_a_daemon(shim: Shim, bundle: BundleMaker, container_id: str) -> None:

@@ -25,33 +25,49 @@ def delete(flags: Flags, engine: str) -> bytes:
 
     Raises ContainerError, OSError.
     """
-    import time
-
     bundle = flags.bundle or bundle_beside(os.getcwd(), flags.id)
-    root = state_root(engine, flags.namespace, noted_root(bundle))
-    if os.path.lexists(f"{root}/{flags.id}"):
+    if has_state(bundle, flags, engine):
         from runwasi.executor.container import delete_forced  # late: 15 ms
 
-        delete_forced(root, flags.id)
+        delete_forced(_root(bundle, flags, engine), flags.id)
     if _is_mounted(f"{bundle}/rootfs"):
         from runwasi.shim.services.rootfs_mounts import unmount_rootfs  # late: 1 ms
 
         unmount_rootfs(bundle)
+    return answer(bundle)
+
+
+def has_state(bundle: str, flags: Flags, engine: str) -> bool:
+    """Tell whether there is more to remove than what belongs to the bundle."""
+    return os.path.lexists(f"{_root(bundle, flags, engine)}/{flags.id}")
+
+
+def answer(bundle: str) -> bytes:
+    """Return what to print when nothing is left but the socket's file, which is removed here."""
+    import time
+
     _remove_dead_socket(bundle)
     seconds, nanoseconds = divmod(time.time_ns(), 1_000_000_000)
     exited_at = Timestamp(seconds=seconds, nanos=nanoseconds)
     return DeleteResponse(pid=_init_pid(bundle), exit_status=_KILLED, exited_at=exited_at).encode()
 
 
-def is_needed(flags: Flags, engine: str) -> bool:
-    """Tell whether there is more to remove than files of the bundle, which flags name. Raises OSError."""
-    root = state_root(engine, flags.namespace, noted_root(flags.bundle))
-    return os.path.lexists(f"{root}/{flags.id}") or _is_mounted(f"{flags.bundle}/rootfs")
+def socket_of(bundle: str) -> str:
+    """Return where the server of a bundle's pod listens; "" when it never got so far."""
+    try:
+        with open(f"{bundle}/address", encoding="utf-8") as file:
+            return file.read().removeprefix("unix://")
+    except FileNotFoundError:
+        return ""
 
 
 def bundle_beside(other: str, container_id: str) -> str:
     """Return the bundle of a container, where another bundle of its namespace is known."""
     return os.path.join(os.path.dirname(other), container_id)
+
+
+def _root(bundle: str, flags: Flags, engine: str) -> str:
+    return state_root(engine, flags.namespace, noted_root(bundle))
 
 
 def _is_mounted(path: str) -> bool:
@@ -63,10 +79,9 @@ def _remove_dead_socket(bundle: str) -> None:
     """Remove the socket of a server that was killed; one that answers serves other containers of the pod."""
     from runwasi.shim.pod_socket import answers
 
+    path = socket_of(bundle)
     try:
-        with open(f"{bundle}/address", encoding="utf-8") as file:
-            path = file.read().removeprefix("unix://")
-        if not answers(path):
+        if path and not answers(path):
             os.unlink(path)
     except FileNotFoundError:
         return

@@ -7,15 +7,20 @@ import os
 from runwasi.engines.registry import shim_name
 from runwasi.executor import container as _container  # noqa: F401  now: forks for a `delete` find it imported
 from runwasi.linux import processes
+from runwasi.shim.bootstrap import Bootstrap
 from runwasi.shim.client import cleanup, launcher
 from runwasi.shim.client.info import runtime_info
 from runwasi.shim.client.usage_text import shim_help
 from runwasi.shim.daemon.callers import Differs, Surroundings
 from runwasi.shim.daemon.children import Forks
+from runwasi.shim.daemon.pods import Pods
 from runwasi.shim.flags import Flags, UsageError
+from runwasi.shim.services.rootfs_mounts import unmount_rootfs
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from runwasi.engines.engine import Engine
     from runwasi.linux.processes import Child
     from runwasi.shim.daemon.callers import Inheritance
@@ -33,6 +38,7 @@ class Answers:
         self._log = log
         self._surroundings = Surroundings()
         self._forks = Forks(engine, self._surroundings.own, log)
+        self.pods = Pods(reactor, engine, self._surroundings.own)
 
     def handle(self, caller: Caller) -> None:
         """Take care of a call that was taken, and close the caller."""
@@ -41,7 +47,9 @@ class Answers:
         except (Differs, OSError) as error:
             self._log.debug("a call is not for this daemon", program=caller.call.program, error=str(error))
             caller.send_away()
-        except ValueError as error:
+        except Exception as error:  # noqa: BLE001  whatever it is becomes the answer
+            if not launcher.is_expected(error):
+                self._log.fault(caller.call.program, error)
             caller.answer(1, errors=launcher.complaint(caller.call.program, error))
         else:
             if body is not None:
@@ -64,28 +72,39 @@ class Answers:
             raise UsageError("shim namespace cannot be empty")
         inherited = self._surroundings.of(caller.pid)
         if flags.action == "start":
-            self._forget(self._forks.serve(caller, inherited, flags))
-            return None
+            return self._start(caller, flags, inherited, shared=shared)
         if flags.action == "delete":
             return self._delete(caller, flags, inherited, shared=shared)
         raise UsageError(f"unknown action {flags.action!r}: start or delete is wanted")
 
-    def _delete(self, caller: Caller, flags: Flags, inherited: Inheritance, *, shared: bool) -> bytes | None:
-        flags.bundle = flags.bundle or cleanup.bundle_beside(
-            os.readlink(f"/proc/self/fd/{caller.folder}"), flags.id
-        )
-        if cleanup.is_needed(flags, self._engine):
-            self._follow(self._forks.carry_out(caller, inherited, shared=shared))
-            return None
-        return cleanup.delete(flags, self._engine)
+    def _start(self, caller: Caller, flags: Flags, inherited: Inheritance, *, shared: bool) -> bytes | None:
+        asked = Bootstrap.read(caller.call.stdin, flags)
+        if shared:
+            asked.complete(flags, caller.folder_path(), caller.call.environment)
+            answer = self.pods.serve(flags, asked, inherited, caller.call.environment)
+            if answer is not None:
+                return answer
+        self._forget(self._forks.serve(caller, inherited, flags, asked))
+        return None
 
-    def _follow(self, child: Child) -> None:
-        """Reap a child that is to end soon."""
+    def _delete(self, caller: Caller, flags: Flags, inherited: Inheritance, *, shared: bool) -> bytes | None:
+        bundle = flags.bundle or cleanup.bundle_beside(caller.folder_path(), flags.id)
+        if cleanup.has_state(bundle, flags, self._engine):
+            socket = cleanup.socket_of(bundle)
+            child = self._forks.carry_out(caller, inherited, shared=shared)
+            self._follow(child, lambda: self.pods.abandon(socket, flags.id))
+            return None
+        unmount_rootfs(bundle)
+        return cleanup.answer(bundle)
+
+    def _follow(self, child: Child, done: Callable[[], None]) -> None:
+        """Reap a child that is to end soon, and call done then."""
 
         def ended(_events: int) -> None:
             self._reactor.unwatch(child.pidfd)
             processes.reap(child.pidfd)
             os.close(child.pidfd)
+            done()
 
         self._reactor.watch(child.pidfd, ended)
 

@@ -28,6 +28,9 @@ _KEPT = (
 """Lines of /proc/PID/status that daemon and caller must have alike."""
 
 
+_MAX_OOM_SCORE = 1000
+
+
 class Differs(Exception):
     """The caller lives in other surroundings than the daemon; the text says in which way."""
 
@@ -52,20 +55,35 @@ class Inheritance:
 
     def take_over(self, own: Inheritance) -> None:
         """Become like a child of the process it was read of; own is what this process has. Raises OSError."""
-        os.umask(self.umask)
         if self.cgroups != own.cgroups:
             from runwasi.linux.cgroups import (
                 joining,
             )  # late: only where daemon and containerd are units of their own
 
             joining.join(self.cgroups.decode())
+        self._take(own)
+        _set_oom_score(self.oom_score)  # the server adds one
+
+    def adopt(self, own: Inheritance) -> None:
+        """Become like a child of it in all but the cgroups; own, what this process has, says so from now on.
+
+        Raises OSError.
+        """
+        self._take(own)
+        _set_oom_score(min(self.oom_score + 1, _MAX_OOM_SCORE))
+        own.umask, own.limits, own.nice, own.oom_score = self.umask, self.limits, self.nice, self.oom_score
+
+    def same_as(self, other: Inheritance) -> bool:
+        """Tell whether all is alike but the cgroups, which a container's processes leave anyway."""
+        mine, theirs = ((one.umask, one.limits, one.nice, one.oom_score) for one in (self, other))
+        return mine == theirs
+
+    def _take(self, own: Inheritance) -> None:
+        os.umask(self.umask)
         if self.limits != own.limits:
             _take_limits(self.limits.decode())
         if self.nice != own.nice:
             os.setpriority(os.PRIO_PROCESS, 0, self.nice)
-        if self.oom_score != own.oom_score:
-            with open("/proc/self/oom_score_adj", "wb", 0) as file:
-                file.write(str(self.oom_score).encode())
 
 
 class Surroundings:
@@ -100,6 +118,11 @@ def _fixed(pid: int | str) -> tuple[list[object], int]:
         elif name == b"Umask":
             umask = int(value, 8)
     return found, umask
+
+
+def _set_oom_score(score: int) -> None:
+    with open("/proc/self/oom_score_adj", "wb", 0) as file:
+        file.write(str(score).encode())
 
 
 def _link(path: str) -> str:

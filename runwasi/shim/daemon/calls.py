@@ -42,6 +42,10 @@ class Caller:
         """Return the connection."""
         return self._fd
 
+    def folder_path(self) -> str:
+        """Return the folder by its path. Raises OSError."""
+        return os.readlink(f"/proc/self/fd/{self.folder}")
+
     def answer(self, status: int, output: bytes = b"", errors: bytes = b"") -> None:
         """Say how it went, with what is to be printed; a client that has gone will not hear it."""
         self._say(packet.reply(packet.ANSWER, status, output, errors))

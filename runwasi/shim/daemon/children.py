@@ -40,9 +40,9 @@ class Forks:
         self._own = own
         self._log = log
 
-    def serve(self, caller: Caller, inherited: Inheritance, flags: Flags) -> Child:
+    def serve(self, caller: Caller, inherited: Inheritance, flags: Flags, asked: Bootstrap) -> Child:
         """Fork the server of the pod that a `start` is for. Raises OSError."""
-        return self._fork(caller, inherited, lambda: self._become_server(caller, flags))
+        return self._fork(caller, inherited, lambda: self._become_server(caller, flags, asked))
 
     def carry_out(self, caller: Caller, inherited: Inheritance, *, shared: bool) -> Child:
         """Fork a process that does what the launcher would have done. Raises OSError."""
@@ -75,10 +75,8 @@ class Forks:
         status = launcher.run(call.program, list(call.arguments), self._engine, shared)
         caller.answer(status, *(os.pread(fd, packet.MAX_BODY, 0) for fd in (1, _STDERR)))
 
-    def _become_server(self, caller: Caller, flags: Flags) -> None:
-        call = caller.call
-        asked = Bootstrap.read(call.stdin, flags)
-        asked.complete(flags, os.getcwd(), call.environment)
+    def _become_server(self, caller: Caller, flags: Flags, asked: Bootstrap) -> None:
+        asked.complete(flags, os.getcwd(), caller.call.environment)
         listener = pod_socket.listen_or_find(flags.socket)
         try:
             if listener >= 0 and flags.shim_cgroup:

@@ -88,26 +88,28 @@ class Daemon:
         self._log = log
         self._reactor = Reactor(on_error=lambda error: log.fault("daemon", error))
         self._calls: Calls
+        self._answers: Answers
 
     def run(self) -> None:
         """Serve until a signal says to end."""
+        processes.set_child_subreaper()
         Orphans(self._reactor, {_signal.SIGTERM: self._end, _signal.SIGINT: self._end})
         rehearsal.rehearse(self._engine, f"{self._address}.rehearsal", self._log)
-        answers = Answers(self._reactor, self._engine, self._log)
+        self._answers = Answers(self._reactor, self._engine, self._log)
         packs.forget()
         gc.collect()
         immortal.make_immortal()
         self._holes = holes.fill()
         gc.freeze()
         processes.set_title(f"{registry.daemon_name(self._engine.name)} -address {self._address}")
-        self._calls = Calls(self._reactor, self._listener, self._address, self._log, answers.handle)
+        self._calls = Calls(self._reactor, self._listener, self._address, self._log, self._answers.handle)
         self._log.info("serving", engine=self._engine.name)
         self._reactor.run()
 
     def _end(self) -> None:
-        """Stop, but answer those who have connected: their pods would fail although a successor comes."""
+        """Take no new pods and end with the last; answer those who have connected, whose pods would fail else."""
         try:
             os.unlink(self._address)
         except FileNotFoundError:
             pass
-        self._calls.end(self._reactor.stop)
+        self._calls.end(lambda: self._answers.pods.when_deserted(self._reactor.stop))

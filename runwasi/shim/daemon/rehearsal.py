@@ -111,7 +111,7 @@ class _Rehearsal:
             self._reactor, pod_socket.listen_or_find(path), lambda _, error: self._failed(error)
         )
         self._publisher = Publisher(self._reactor, path, _NAMESPACE, log)
-        pod = Pod(self._reactor, log, engine, engine.name, _NAMESPACE, "")
+        pod = Pod(self._reactor, log, engine, engine.name, _NAMESPACE, "", {})
         tasks = TaskService(pod, self._publisher, log, lambda: None)
         self._server.register(task_service.NAMES[0], TASK_METHODS, tasks.handlers())
         self._server.register(_EVENTS, EVENTS_METHODS, {"Forward": lambda _request, _call: Empty()})

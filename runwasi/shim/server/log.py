@@ -47,6 +47,12 @@ class Log:
         text = "".join(traceback.format_exception(error))
         self._write("error", f"{where}: {error!r}", {"traceback": text})
 
+    def close(self) -> None:
+        """Close the descriptor."""
+        fd, self._fd = self._fd, -1
+        if fd >= 0:
+            os.close(fd)
+
     def _write(self, level: str, message: str, fields: dict[str, str]) -> None:
         pairs = {"time": _timestamp(), "level": level, "msg": message, **self._fields, **fields}
         line = " ".join(f"{key}={_quoted(key, value)}" for key, value in pairs.items()) + "\n"

@@ -42,7 +42,7 @@ def main(engine: str | Engine) -> None:
 
 
 def serve(flags: Flags, engine: str | Engine, listener: int, log_fd: int) -> None:
-    """Serve a pod on a listening socket until it is shut down."""
+    """Serve a pod on a listening socket in this process until it is shut down."""
     os.set_inheritable(listener, False)
     os.chdir(flags.bundle)
     log = Log(log_fd, debug=flags.debug, instance=flags.id, pod=flags.group)
@@ -50,48 +50,87 @@ def serve(flags: Flags, engine: str | Engine, listener: int, log_fd: int) -> Non
     processes.set_child_subreaper()
     _expect_oom_kill_before_containerd(log)
     reactor = Reactor(on_error=lambda error: log.fault("server", error))
-    publisher = Publisher(reactor, flags.ttrpc_address, flags.namespace, log)
-    server = Server(reactor, listener, log.fault)
-    if _tracing_is_wanted():
-        from runwasi.shim.server.tracing import Tracer  # late: only where traces are configured
-
-        server.tracer = Tracer(reactor, log, f"containerd-shim-{flags.id}", flags.group)
-
-    def begin_to_end() -> None:
-        if server.listening:
-            # The name first: without it another start of this pod makes a new server, and its name is its own.
-            _remove_socket(flags.socket, log)
-            server.stop_listening()
-            tasks.refuse_new()
-
-    def shutdown() -> None:
-        begin_to_end()
-        publisher.drain(_DRAIN, lambda: server.when_deserted(_FAREWELL, reactor.stop))
-
-    def terminate() -> None:
-        begin_to_end()
-        publisher.drain(_DRAIN, reactor.stop)
-
-    name = engine if isinstance(engine, str) else engine.name
-    pod = Pod(reactor, log, engine, name, flags.namespace, flags.address)
-    tasks = TaskService(pod, publisher, log, shutdown)
-    for service in task_service.NAMES:
-        server.register(service, TASK_METHODS, tasks.handlers())
-    server.register_late("containerd.runtime.sandbox.v1.Sandbox", lambda: _sandbox(reactor, tasks, shutdown))
-    Orphans(reactor, {_signal.SIGTERM: terminate, _signal.SIGINT: terminate})
+    pod = PodServer(reactor, flags, engine, listener, log, os.environ, reactor.stop)
+    Orphans(reactor, {_signal.SIGTERM: pod.terminate, _signal.SIGINT: pod.terminate})
     gc.freeze()  # children share these pages until somebody writes to them; a collection would
     gc.enable()
-    reactor.call_later(_REST_DELAY, lambda: _come_to_rest(_title(name, flags)))
+    reactor.call_later(_REST_DELAY, lambda: _come_to_rest(_title(pod.engine_name, flags)))
     log.debug("serving", address=flags.socket)
     reactor.run()
-    server.close()
-    publisher.close()
-    if server.tracer:
-        server.tracer.close()
 
 
-def _tracing_is_wanted() -> bool:
-    environ = os.environ
+class PodServer:
+    """All that serves one pod, on a reactor that others may use as well; ended is called when it is over."""
+
+    def __init__(
+        self,
+        reactor: Reactor,
+        flags: Flags,
+        engine: str | Engine,
+        listener: int,
+        log: Log,
+        environment: Mapping[str, str],
+        ended: Callable[[], None],
+    ) -> None:
+        self.engine_name = engine if isinstance(engine, str) else engine.name
+        self._reactor = reactor
+        self._socket = flags.socket
+        self._log = log
+        self._ended = ended
+        self._publisher = Publisher(reactor, flags.ttrpc_address, flags.namespace, log)
+        self._server = Server(reactor, listener, log.fault)
+        if _tracing_is_wanted(environment):
+            from runwasi.shim.server.tracing import Tracer  # late: only where traces are configured
+
+            name = f"containerd-shim-{flags.id}"
+            self._server.tracer = Tracer(reactor, log, name, flags.group, environment)
+        pod = Pod(reactor, log, engine, self.engine_name, flags.namespace, flags.address, environment)
+        self._tasks = TaskService(pod, self._publisher, log, self.shut_down)
+        for service in task_service.NAMES:
+            self._server.register(service, TASK_METHODS, self._tasks.handlers())
+        self._server.register_late("containerd.runtime.sandbox.v1.Sandbox", self._sandbox)
+
+    def shut_down(self) -> None:
+        """Come to an end once every event is told and every client has gone."""
+        self._begin_to_end()
+        self._publisher.drain(_DRAIN, lambda: self._server.when_deserted(_FAREWELL, self._finish))
+
+    def terminate(self) -> None:
+        """Come to an end once every event is told; containers live on."""
+        self._begin_to_end()
+        self._publisher.drain(_DRAIN, self._finish)
+
+    def abandon(self, task_id: str) -> None:
+        """Forget a task that a `delete` has removed behind our back, and end when it was the last one."""
+        self._tasks.abandon(task_id)
+
+    def _begin_to_end(self) -> None:
+        if self._server.listening:
+            # The name first: without it another start of this pod makes a new server, and its name is its own.
+            _remove_socket(self._socket, self._log)
+            self._server.stop_listening()
+            self._tasks.refuse_new()
+
+    def _finish(self) -> None:
+        self._server.close()
+        self._publisher.close()
+        if self._server.tracer:
+            self._server.tracer.close(self._ended)
+        else:
+            self._ended()
+
+    def _sandbox(self) -> tuple[Methods, Mapping[str, Handler]]:
+        """Make the Sandbox service for the first call of it."""
+        # late: containerd 2 only, and only if configured
+        from runwasi.shim.services.sandbox_service import SandboxService
+        from runwasi.wire.messages.sandbox import SANDBOX_METHODS
+
+        sandboxes = SandboxService(self._reactor, self.shut_down)
+        self._tasks.kept_by(lambda: sandboxes.busy)
+        return SANDBOX_METHODS, sandboxes.handlers()
+
+
+def _tracing_is_wanted(environ: Mapping[str, str]) -> bool:
     if environ.get("OTEL_SDK_DISABLED", "").lower() == "true":
         return False
     return bool(
@@ -110,20 +149,6 @@ def _title(engine: str, flags: Flags) -> str:
     from runwasi.engines.registry import shim_name  # late: nothing before the title needs it
 
     return f"{shim_name(engine)} -namespace {flags.namespace} -id {flags.group} -address {flags.address}"
-
-
-def _sandbox(
-    reactor: Reactor, tasks: TaskService, shutdown: Callable[[], None]
-) -> tuple[Methods, Mapping[str, Handler]]:
-    """Make the Sandbox service for the first call of it."""
-    from runwasi.shim.services.sandbox_service import SandboxService
-    from runwasi.wire.messages.sandbox import (
-        SANDBOX_METHODS,  # late: containerd 2 only, and only if configured
-    )
-
-    sandboxes = SandboxService(reactor, shutdown)
-    tasks.kept_by(lambda: sandboxes.busy)
-    return SANDBOX_METHODS, sandboxes.handlers()
 
 
 def _expect_oom_kill_before_containerd(log: Log) -> None:

@@ -16,7 +16,7 @@ from runwasi.shim.server import background
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from typing import Any
 
     from runwasi.shim.server.log import Log
@@ -60,18 +60,21 @@ class Span:
 class Tracer:
     """Collects spans and sends them on."""
 
-    def __init__(self, reactor: Reactor, log: Log, service: str, instance: str) -> None:
+    def __init__(
+        self, reactor: Reactor, log: Log, service: str, instance: str, environment: Mapping[str, str]
+    ) -> None:
         self._reactor = reactor
         self._log = log
-        self._url = _endpoint()
+        self._environment = environment
+        self._url = _endpoint(environment)
         self._spans: list[dict[str, Any]] = []
         self._due = False
         names = {
-            "service.name": os.environ.get("OTEL_SERVICE_NAME", service),
+            "service.name": environment.get("OTEL_SERVICE_NAME", service),
             "service.instance.id": instance,
         }
         self._resource = {"attributes": [{"key": k, "value": {"stringValue": v}} for k, v in names.items()]}
-        self._parent = _parent_of(_carrier(os.environ.get("TRACECONTEXT", "")))
+        self._parent = _parent_of(_carrier(environment.get("TRACECONTEXT", "")))
 
     def begin(self, service: str, method: str, metadata: Mapping[str, str]) -> Span:
         """Start the span of a call."""
@@ -86,23 +89,27 @@ class Tracer:
             self._due = True
             self._reactor.call_later(_BATCH_SECONDS, self._flush)
 
-    def close(self) -> None:
-        """Send what is left, and wait for that."""
+    def close(self, done: Callable[[], None]) -> None:
+        """Send what is left; done is called after that."""
         if self._spans:
-            try:
-                _post(self._url, self._taken())
-            except OSError as error:
-                self._log.warning("cannot send traces", error=str(error))
+            self._send(done)
+        else:
+            done()
 
     def _flush(self) -> None:
         self._due = False
-        body, url = self._taken(), self._url
+        if self._spans:
+            self._send(lambda: None)
+
+    def _send(self, done: Callable[[], None]) -> None:
+        body, url, environment = self._taken(), self._url, self._environment
 
         def sent(error: Exception | None) -> None:
             if error is not None:
                 self._log.warning("cannot send traces", error=str(error))
+            done()
 
-        background.run(self._reactor, lambda: _post(url, body), sent)
+        background.run(self._reactor, lambda: _post(url, body, environment), sent)
 
     def _taken(self) -> bytes:
         spans, self._spans = self._spans, []
@@ -110,10 +117,10 @@ class Tracer:
         return json.dumps({"resourceSpans": [{"resource": self._resource, "scopeSpans": [scope]}]}).encode()
 
 
-def _endpoint() -> str:
+def _endpoint(environment: Mapping[str, str]) -> str:
     """Return where traces go; the variable for traces alone holds the whole URL."""
-    own = os.environ.get("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "")
-    return own or os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT", "").rstrip("/") + "/v1/traces"
+    own = environment.get("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "")
+    return own or environment.get("OTEL_EXPORTER_OTLP_ENDPOINT", "").rstrip("/") + "/v1/traces"
 
 
 def _carrier(text: str) -> Mapping[str, str]:
@@ -133,12 +140,12 @@ def _parent_of(headers: Mapping[str, str]) -> tuple[str, str]:
     return (parts[1], parts[2]) if _HEX.issuperset(parts[1] + parts[2]) else ("", "")
 
 
-def _post(url: str, body: bytes) -> None:
+def _post(url: str, body: bytes, environment: Mapping[str, str]) -> None:
     """Send a batch. Raises OSError."""
     import urllib.request  # late: 40 ms, in the process that sends
 
     headers = {"Content-Type": "application/json"}
-    for pair in filter(None, os.environ.get("OTEL_EXPORTER_OTLP_HEADERS", "").split(",")):
+    for pair in filter(None, environment.get("OTEL_EXPORTER_OTLP_HEADERS", "").split(",")):
         key, _, value = pair.partition("=")
         headers[key.strip()] = value.strip()
     request = urllib.request.Request(url, body, headers)

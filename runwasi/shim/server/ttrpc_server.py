@@ -39,8 +39,12 @@ MAX_LENGTH = 4 << 20
 _HEADER = Struct(">IIBB")
 _READ_SIZE = 64 << 10
 _MAX_UNSENT = 1 << 20  # a peer that does not read is not read from either
-_MAX_STREAMS = 4096  # calls of one connection that wait for their answer
-_MAX_CONNECTIONS = 256
+_CALLS_AT_ONCE = 8  # of one connection, before other connections have their turn
+# Of one pod. containerd has a connection or two, and one call per process waits; a pod served beside others must not
+# take what those need.
+_MAX_CONNECTIONS = 64
+_MAX_WAITING = 8192  # calls that wait for their answer
+_MAX_HELD = 32 << 20  # bytes of what has come in part and of answers that nobody reads
 
 
 def frame(stream: int, kind: int, data: bytes) -> bytes:
@@ -54,6 +58,10 @@ class Frames:
     def __init__(self) -> None:
         self._buffer = bytearray()
         self._skip = 0
+
+    def __len__(self) -> int:
+        """Return how many bytes are held."""
+        return len(self._buffer)
 
     def feed(self, data: bytes) -> Iterator[tuple[int, int, bytes | None]]:
         """Take the next bytes; yields (stream, type, data) per frame, with data None for one too long."""
@@ -86,6 +94,16 @@ class Sender:
         self._fd = fd
         self._unsent = bytearray()
         self._events = READABLE
+        self._reads = True
+
+    def __len__(self) -> int:
+        """Return how many bytes are held."""
+        return len(self._unsent)
+
+    def read_on(self, reads: bool) -> None:
+        """Read from the peer, or leave what it sends where it is for now."""
+        self._reads = reads
+        self._watch()
 
     @property
     def clogged(self) -> bool:
@@ -104,7 +122,11 @@ class Sender:
             if not sent:
                 break
             del self._unsent[:sent]
-        events = (0 if self.clogged else READABLE) | (WRITABLE if self._unsent else 0)
+        self._watch()
+
+    def _watch(self) -> None:
+        reads = self._reads and not self.clogged
+        events = (READABLE if reads else 0) | (WRITABLE if self._unsent else 0)
         if events != self._events:
             self._reactor.change(self._fd, events)
             self._events = events
@@ -167,6 +189,8 @@ class Server:
         self._services: dict[str, tuple[Methods, Mapping[str, Handler]]] = {}
         self._late: dict[str, Callable[[], tuple[Methods, Mapping[str, Handler]]]] = {}
         self._connections: set[Connection] = set()
+        self.waiting = 0
+        """Calls of all connections that have no answer yet."""
         self._deserted: Callable[[], None] | None = None
         os.set_blocking(listener, False)
         reactor.watch(listener, self._accept)
@@ -232,6 +256,10 @@ class Server:
         for connection in list(self._connections):
             connection.close()
 
+    def held(self) -> int:
+        """Return how many bytes the connections hold."""
+        return sum(connection.held() for connection in self._connections)
+
     def forget(self, connection: Connection) -> None:
         """Drop a connection that has closed."""
         self._connections.discard(connection)
@@ -278,11 +306,19 @@ class Connection:
         self._sender = Sender(server.reactor, fd)
         self._calls: dict[int, Call] = {}
         self._last_stream = 0
+        self._arrived: Iterator[tuple[int, int, bytes | None]] = iter(())
+        self._serving = False
+        """More has arrived than was served in one turn; the socket waits, even if it is closed by now."""
         server.reactor.watch(fd, self._ready)
+
+    def held(self) -> int:
+        """Return how many bytes wait here."""
+        return len(self._frames) + len(self._sender)
 
     def answer(self, stream: int, response: Response) -> None:
         """Send the response of a call, which is then over."""
-        self._calls.pop(stream, None)
+        if self._calls.pop(stream, None) is not None:
+            self._server.waiting -= 1
         self._send(stream, response)
 
     def close(self) -> None:
@@ -293,6 +329,7 @@ class Connection:
         os.close(self._fd)
         self._fd = -1
         self._server.forget(self)
+        self._server.waiting -= len(self._calls)
         for call in self._calls.values():
             call.drop()
         self._calls.clear()
@@ -316,7 +353,7 @@ class Connection:
                 self._sender.flush()
             if events & READABLE:
                 self._receive()
-            elif events & BROKEN:
+            elif events & BROKEN and not self._serving:
                 self.close()
         except OSError:
             self.close()
@@ -328,10 +365,26 @@ class Connection:
         if not data:
             self.close()
             return
-        for stream, kind, body in self._frames.feed(data):
+        self._arrived = self._frames.feed(data)
+        self._serve_some()
+
+    def _serve_some(self) -> None:
+        """Serve a few of the calls that have arrived; the rest when others have had their turn."""
+        for _ in range(_CALLS_AT_ONCE):
             if self._fd < 0:
                 return
-            self._take(stream, kind, body)
+            frame = next(self._arrived, None)
+            if frame is None:
+                self._serving = False
+                self._sender.read_on(True)
+                if len(self._frames) > _READ_SIZE and self._server.held() > _MAX_HELD:
+                    self.close()
+                return
+            self._take(*frame)
+        if self._fd >= 0:
+            self._serving = True
+            self._sender.read_on(False)
+            self._server.reactor.call_soon(self._serve_some)
 
     def _take(self, stream: int, kind: int, body: bytes | None) -> None:
         try:
@@ -342,6 +395,7 @@ class Connection:
             return
         if request is not None:
             call = self._calls[stream] = Call(self, stream, request)
+            self._server.waiting += 1
             self._server.dispatch(request, call)
 
     def _request(self, stream: int, kind: int, body: bytes | None) -> Request | None:
@@ -357,8 +411,8 @@ class Connection:
         if stream <= self._last_stream:
             raise RpcError(codes.INVALID_ARGUMENT, "stream id cannot be used again and must increase")
         self._last_stream = stream
-        if len(self._calls) >= _MAX_STREAMS:
-            raise RpcError(codes.RESOURCE_EXHAUSTED, f"{_MAX_STREAMS} calls are waiting already")
+        if self._server.waiting >= _MAX_WAITING:
+            raise RpcError(codes.RESOURCE_EXHAUSTED, f"{_MAX_WAITING} calls are waiting already")
         try:
             return Request.decode(body)
         except WireError as error:

@@ -25,7 +25,7 @@ from runwasi.shim.streams.process_streams import StreamPaths, Streams
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from runwasi.engines.engine import Engine
     from runwasi.executor.container import Container
@@ -42,7 +42,7 @@ PID_FILE = "init.pid"
 class Pod:
     """What the creations of a server have in common."""
 
-    __slots__ = ("containerd", "engine", "engine_name", "log", "namespace", "reactor")
+    __slots__ = ("containerd", "engine", "engine_name", "environment", "log", "namespace", "reactor")
 
     def __init__(
         self,
@@ -52,7 +52,9 @@ class Pod:
         engine_name: str,
         namespace: str,
         containerd: str,
+        environment: Mapping[str, str],
     ) -> None:
+        self.environment = environment
         self.reactor = reactor
         self.log = log
         self.engine = engine
@@ -88,7 +90,8 @@ class Creating:
         mount_rootfs(request.rootfs, request.bundle)
         try:
             owner = (options.io_uid, options.io_gid)
-            self.streams = Streams(self._pod.reactor, self.paths, request.id, self._pod.namespace, owner)
+            pod = self._pod
+            self.streams = Streams(pod.reactor, self.paths, request.id, pod.namespace, owner, pod.environment)
         except BaseException:
             unmount_rootfs(request.bundle)
             raise

@@ -125,6 +125,7 @@ class Task:
         self.execs: dict[str, Process] = {}
         self._init_status: int | None = None
         self._oom: OomWatch | None = None
+        self._over: Callable[[], None] | None = None
         if restoration is None:
             self._follow()
 
@@ -161,6 +162,13 @@ class Task:
         """Kill an init that was never started, and report its exit at once."""
         self.container.kill(_SIGKILL)
         self._init_exited(0)
+
+    def when_over(self, done: Callable[[], None]) -> None:
+        """Call done once the end of the container was told."""
+        if self.init.state == "stopped" or self.restoration is not None:
+            done()
+        else:
+            self._over = done
 
     def close(self) -> None:
         """Stop watching."""
@@ -218,6 +226,8 @@ class Task:
         self._stop_oom_watch()
         self.init.ended(self._init_status)
         self._publish_exit(self.id, self.init)
+        if self._over is not None:
+            self._over()
 
     def _publish_exit(self, process_id: str, process: Process) -> None:
         self._publish(

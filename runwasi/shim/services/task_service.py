@@ -78,6 +78,20 @@ class TaskService:
         """Create no more tasks: the server is about to end, and nobody would look after them."""
         self._ending = True
 
+    def abandon(self, task_id: str) -> None:
+        """Forget a task once it has ended, which somebody else has seen to, and end with the last."""
+        task = self._tasks.get(task_id)
+        if task is not None:
+            task.when_over(lambda: self._abandoned(task))
+        elif not self.busy:
+            self._shutdown()
+
+    def _abandoned(self, task: Task) -> None:
+        task.close()
+        self._tasks.pop(task.id, None)
+        if not self.busy:
+            self._shutdown()
+
     def handlers(self) -> Mapping[str, Handler]:
         """Return the methods by name."""
         return {
@@ -241,7 +255,12 @@ class TaskService:
 
         process.starting = True
         process.streams = Streams(
-            self._pod.reactor, process.paths, process.exec_id, self._pod.namespace, (0, 0)
+            self._pod.reactor,
+            process.paths,
+            process.exec_id,
+            self._pod.namespace,
+            (0, 0),
+            self._pod.environment,
         )
         process.streams.when_ready(ready)
 

@@ -16,7 +16,7 @@ from runwasi.shim.streams.outputs import FileOutput
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from runwasi.shim.server.reactor import Reactor, Timer
 
@@ -34,16 +34,24 @@ def is_logger(uri: str) -> bool:
 class Logger:
     """A running logger; stdout and stderr are the pipes into it."""
 
-    def __init__(self, reactor: Reactor, uri: str, container_id: str, namespace: str) -> None:
+    def __init__(
+        self,
+        reactor: Reactor,
+        uri: str,
+        container_id: str,
+        namespace: str,
+        environment: Mapping[str, str],
+    ) -> None:
         self._reactor = reactor
         self._strict = uri.startswith("binary-v2://")
         self._timer: Timer | None = None
         command = _command(uri)
+        own = {"CONTAINER_ID": container_id, "CONTAINER_NAMESPACE": namespace}
         out, err = os.pipe2(os.O_CLOEXEC), os.pipe2(os.O_CLOEXEC)
         self._ready, ready_end = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         self.stdout, self.stderr = FileOutput(out[1]), FileOutput(err[1])
         try:
-            pid = _spawn(command, container_id, namespace, (out[0], err[0], ready_end))
+            pid = _spawn(command, {**environment, **own}, (out[0], err[0], ready_end))
         except OSError as error:
             self.stdout.close()
             self.stderr.close()
@@ -109,7 +117,7 @@ def _command(uri: str) -> list[str]:
     return command
 
 
-def _spawn(command: list[str], container_id: str, namespace: str, ends: tuple[int, int, int]) -> int:
+def _spawn(command: list[str], environment: dict[str, str], ends: tuple[int, int, int]) -> int:
     """Run the program with the three pipe ends as 3, 4 and 5."""
     # First out of the way, then into place: an end may happen to have another's number.
     high = [fcntl(fd, F_DUPFD, _READY + 1) for fd in ends]
@@ -117,7 +125,6 @@ def _spawn(command: list[str], container_id: str, namespace: str, ends: tuple[in
         (os.POSIX_SPAWN_DUP2, fd, to) for fd, to in zip(high, (_STDOUT, _STDERR, _READY), strict=True)
     ]
     actions += [(os.POSIX_SPAWN_CLOSE, fd) for fd in high]
-    environment = {**os.environ, "CONTAINER_ID": container_id, "CONTAINER_NAMESPACE": namespace}
     try:
         return os.posix_spawn(command[0], command, environment, file_actions=actions)
     finally:

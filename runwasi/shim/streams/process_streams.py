@@ -11,7 +11,7 @@ from runwasi.shim.streams.outputs import FifoOutput, Input, open_output
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from runwasi.shim.server.reactor import Reactor
     from runwasi.shim.streams.logger import Logger
@@ -35,9 +35,16 @@ class Streams:
     """Open streams: first ours, handed over when the process has them. Raises ContainerError."""
 
     def __init__(
-        self, reactor: Reactor, paths: StreamPaths, process_id: str, namespace: str, owner: tuple[int, int]
+        self,
+        reactor: Reactor,
+        paths: StreamPaths,
+        process_id: str,
+        namespace: str,
+        owner: tuple[int, int],
+        environment: Mapping[str, str],
     ) -> None:
         self._reactor = reactor
+        self._environment = environment
         self._paths = paths
         self._console: Console | None = None
         self._console_end = self.console_socket = -1
@@ -116,7 +123,7 @@ class Streams:
             from runwasi.shim.streams.logger import Logger, is_logger  # late: few have one
 
             if is_logger(paths.stdout):
-                self._logger = Logger(self._reactor, paths.stdout, process_id, namespace)
+                self._logger = Logger(self._reactor, paths.stdout, process_id, namespace, self._environment)
                 self._outputs = [self._logger.stdout, self._logger.stderr]
         if not self._outputs:
             self._outputs.append(open_output(self._reactor, paths.stdout))

@@ -1,0 +1,111 @@
+"""Shared mode: the pods that are served in the daemon itself, on its one reactor.
+
+A pod has its own socket, services, connection for events and log; only the process is common. What a process has only
+once, such as the environment and the limits that containers inherit, the daemon takes over from the caller of its
+first pod; a pod whose caller differs in it gets a server of its own.
+"""
+
+from __future__ import annotations
+
+import os
+
+from runwasi.linux import processes
+from runwasi.linux.rlimits import OpenFiles
+from runwasi.shim import bootstrap, pod_socket
+from runwasi.shim.bootstrap import Bootstrap
+from runwasi.shim.server.log import Log, open_log
+from runwasi.shim.server.pod_server import PodServer
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from runwasi.engines.engine import Engine
+    from runwasi.shim.daemon.callers import Inheritance
+    from runwasi.shim.flags import Flags
+    from runwasi.shim.server.reactor import Reactor
+
+_OF_ONE_CALL = ("TTRPC_ADDRESS", "GRPC_ADDRESS", "NAMESPACE", "MAX_SHIM_VERSION", "TRACECONTEXT")
+"""Variables that containerd sets for each start anew: a pod has its own, and nothing else reads them."""
+
+
+class Pods:
+    """The pods by their sockets."""
+
+    def __init__(self, reactor: Reactor, engine: Engine, own: Inheritance) -> None:
+        self._open_files = OpenFiles()
+        processes.call_in_children(self._open_files.restore)
+        self._open_files.raise_limit()
+        self._reactor = reactor
+        self._engine = engine
+        self._own = own
+        self._pods: dict[str, PodServer] = {}
+        self._environment: Mapping[str, str] = {}
+        self._deserted: Callable[[], None] | None = None
+
+    def __len__(self) -> int:
+        return len(self._pods)
+
+    def serve(
+        self, flags: Flags, asked: Bootstrap, inherited: Inheritance, environment: Mapping[str, str]
+    ) -> bytes | None:
+        """Serve the pod of a completed `start` and return what to print; None when it must have a server of its own.
+
+        Raises OSError, BlockingIOError when it is not our turn.
+        """
+        if flags.socket not in self._pods:
+            environment = self._shared(environment)
+            if flags.shim_cgroup or not self._suits(inherited, environment):
+                return None
+            listener = pod_socket.listen_or_find(flags.socket, wait=False)
+            if listener >= 0:
+                self._add(flags, listener, environment)
+        bootstrap.write_address_file(flags.bundle, bootstrap.location(flags))
+        return asked.answer(bootstrap.location(flags))
+
+    def abandon(self, socket: str, container_id: str) -> None:
+        """Forget a container that was deleted behind its pod's back, as after containerd took it for lost."""
+        pod = self._pods.get(socket)
+        if pod is not None:
+            pod.abandon(container_id)
+
+    def when_deserted(self, done: Callable[[], None]) -> None:
+        """Call done once no pod is left."""
+        self._deserted = done
+        self._look_for_pods()
+
+    def _add(self, flags: Flags, listener: int, environment: Mapping[str, str]) -> None:
+        log = Log(open_log(f"{flags.bundle}/log"), debug=flags.debug, instance=flags.id, pod=flags.group)
+
+        def ended() -> None:
+            del self._pods[flags.socket]
+            log.close()
+            self._look_for_pods()
+
+        self._pods[flags.socket] = PodServer(
+            self._reactor, flags, self._engine, listener, log, environment, ended
+        )
+
+    def _shared(self, environment: Mapping[str, str]) -> Mapping[str, str]:
+        """Return the environment as the object that another pod has already, if it is the same."""
+        return self._environment if environment == self._environment else environment
+
+    def _suits(self, inherited: Inheritance, environment: Mapping[str, str]) -> bool:
+        if not self._pods:
+            self._open_files.restore()
+            inherited.adopt(self._own)
+            self._open_files.raise_limit()
+            self._environment = environment
+            os.environ.clear()
+            os.environ.update(_lasting(environment))
+            return True
+        return inherited.same_as(self._own) and _lasting(environment) == _lasting(self._environment)
+
+    def _look_for_pods(self) -> None:
+        if self._deserted and not self._pods:
+            deserted, self._deserted = self._deserted, None
+            deserted()
+
+
+def _lasting(environment: Mapping[str, str]) -> dict[str, str]:
+    return {name: value for name, value in environment.items() if name not in _OF_ONE_CALL}
