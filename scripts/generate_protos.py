@@ -105,7 +105,9 @@ class Module:
         entries = {
             f".{package}.{message.name}.{e.name}": e for e in message.nested_type if e.options.map_entry
         }
-        self.body += ["", "", f"class {message.name}(Message):", f'    """{package}.{message.name}."""', ""]
+        full_name = f"{package}.{message.name}"
+        self.body += ["", "", f"class {message.name}(Message):", f'    """{full_name}."""', ""]
+        self.body += [f'    NAME = "{full_name}"', ""]
         fields = []
         for field in message.field:
             kind, annotation, default = self.describe(field, entries, packages)
@@ -146,10 +148,10 @@ class Module:
         words = sorted(self.words)
         lines = [f'"""Generated from {self.sources} by scripts/generate_protos.py."""', ""]
         lines += ["from __future__ import annotations", ""]
-        lines += sorted(self.imports)
         if "EMPTY_MAP" in body:
             words.append("EMPTY_MAP")
-        lines.append(f"from runwasi.wire.codec import {', '.join([*sorted(words), 'Message'])}")
+        codec = f"from runwasi.wire.codec import {', '.join([*sorted(words), 'Message'])}"
+        lines += sorted([*self.imports, codec])
         abstract = [name for name in ("Mapping", "Sequence") if f"{name}[" in body]
         if abstract:
             lines += ["", "TYPE_CHECKING = False", "if TYPE_CHECKING:"]

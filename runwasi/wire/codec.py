@@ -41,10 +41,11 @@ class WireError(ValueError):
 class Message:
     """Base of generated messages: keyword members, defaults on the class, equality by content.
 
-    FIELDS lists (number, name, kind): a kind is one of the words above, a message class, a one-element list
-    for repeated fields, or a one-item dict for maps.
+    NAME is the message's full name, which is its type URL in an Any. FIELDS lists (number, name, kind): a kind is
+    one of the words above, a message class, a one-element list for repeated fields, or a one-item dict for maps.
     """
 
+    NAME: ClassVar[str] = ""
     FIELDS: ClassVar[tuple[tuple[int, str, Any], ...]] = ()
 
     def __init__(self, **members: object) -> None:

@@ -49,8 +49,7 @@ def now() -> Timestamp:
 
 def pack(message: Message, type_url: str = "") -> Any:
     """Wrap a message in an Any under containerd's type URLs, which have no host before the name."""
-    name = (type(message).__doc__ or "").rstrip(".")
-    return Any(type_url=type_url or name, value=message.encode())
+    return Any(type_url=type_url or message.NAME, value=message.encode())
 
 
 class Publisher:

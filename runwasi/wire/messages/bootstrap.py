@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from runwasi.wire.messages.well_known import Any
 from runwasi.wire.codec import INT32, STRING, Message
+from runwasi.wire.messages.well_known import Any
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
 class Extension(Message):
     """containerd.runtime.bootstrap.v1.Extension."""
+
+    NAME = "containerd.runtime.bootstrap.v1.Extension"
 
     value: Any | None = None
 
@@ -22,6 +24,8 @@ class Extension(Message):
 
 class BootstrapParams(Message):
     """containerd.runtime.bootstrap.v1.BootstrapParams."""
+
+    NAME = "containerd.runtime.bootstrap.v1.BootstrapParams"
 
     instance_id: str = ""
     namespace: str = ""
@@ -48,6 +52,8 @@ class BootstrapParams(Message):
 
 class BootstrapResult(Message):
     """containerd.runtime.bootstrap.v1.BootstrapResult."""
+
+    NAME = "containerd.runtime.bootstrap.v1.BootstrapResult"
 
     version: int = 0
     address: str = ""

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 class HugetlbStat(Message):
     """io.containerd.cgroups.v1.HugetlbStat."""
 
+    NAME = "io.containerd.cgroups.v1.HugetlbStat"
+
     usage: int = 0
     max: int = 0
     failcnt: int = 0
@@ -28,6 +30,8 @@ class HugetlbStat(Message):
 class PidsStat(Message):
     """io.containerd.cgroups.v1.PidsStat."""
 
+    NAME = "io.containerd.cgroups.v1.PidsStat"
+
     current: int = 0
     limit: int = 0
 
@@ -39,6 +43,8 @@ class PidsStat(Message):
 
 class CPUUsage(Message):
     """io.containerd.cgroups.v1.CPUUsage."""
+
+    NAME = "io.containerd.cgroups.v1.CPUUsage"
 
     total: int = 0
     kernel: int = 0
@@ -56,6 +62,8 @@ class CPUUsage(Message):
 class Throttle(Message):
     """io.containerd.cgroups.v1.Throttle."""
 
+    NAME = "io.containerd.cgroups.v1.Throttle"
+
     periods: int = 0
     throttled_periods: int = 0
     throttled_time: int = 0
@@ -70,6 +78,8 @@ class Throttle(Message):
 class CPUStat(Message):
     """io.containerd.cgroups.v1.CPUStat."""
 
+    NAME = "io.containerd.cgroups.v1.CPUStat"
+
     usage: CPUUsage | None = None
     throttling: Throttle | None = None
 
@@ -81,6 +91,8 @@ class CPUStat(Message):
 
 class MemoryEntry(Message):
     """io.containerd.cgroups.v1.MemoryEntry."""
+
+    NAME = "io.containerd.cgroups.v1.MemoryEntry"
 
     limit: int = 0
     usage: int = 0
@@ -97,6 +109,8 @@ class MemoryEntry(Message):
 
 class MemoryStat(Message):
     """io.containerd.cgroups.v1.MemoryStat."""
+
+    NAME = "io.containerd.cgroups.v1.MemoryStat"
 
     cache: int = 0
     rss: int = 0
@@ -178,6 +192,8 @@ class MemoryStat(Message):
 class BlkIOEntry(Message):
     """io.containerd.cgroups.v1.BlkIOEntry."""
 
+    NAME = "io.containerd.cgroups.v1.BlkIOEntry"
+
     op: str = ""
     device: str = ""
     major: int = 0
@@ -195,6 +211,8 @@ class BlkIOEntry(Message):
 
 class BlkIOStat(Message):
     """io.containerd.cgroups.v1.BlkIOStat."""
+
+    NAME = "io.containerd.cgroups.v1.BlkIOStat"
 
     io_service_bytes_recursive: Sequence[BlkIOEntry] = ()
     io_serviced_recursive: Sequence[BlkIOEntry] = ()
@@ -220,6 +238,8 @@ class BlkIOStat(Message):
 class RdmaEntry(Message):
     """io.containerd.cgroups.v1.RdmaEntry."""
 
+    NAME = "io.containerd.cgroups.v1.RdmaEntry"
+
     device: str = ""
     hca_handles: int = 0
     hca_objects: int = 0
@@ -234,6 +254,8 @@ class RdmaEntry(Message):
 class RdmaStat(Message):
     """io.containerd.cgroups.v1.RdmaStat."""
 
+    NAME = "io.containerd.cgroups.v1.RdmaStat"
+
     current: Sequence[RdmaEntry] = ()
     limit: Sequence[RdmaEntry] = ()
 
@@ -245,6 +267,8 @@ class RdmaStat(Message):
 
 class NetworkStat(Message):
     """io.containerd.cgroups.v1.NetworkStat."""
+
+    NAME = "io.containerd.cgroups.v1.NetworkStat"
 
     name: str = ""
     rx_bytes: int = 0
@@ -272,6 +296,8 @@ class NetworkStat(Message):
 class CgroupStats(Message):
     """io.containerd.cgroups.v1.CgroupStats."""
 
+    NAME = "io.containerd.cgroups.v1.CgroupStats"
+
     nr_sleeping: int = 0
     nr_running: int = 0
     nr_stopped: int = 0
@@ -290,6 +316,8 @@ class CgroupStats(Message):
 class MemoryOomControl(Message):
     """io.containerd.cgroups.v1.MemoryOomControl."""
 
+    NAME = "io.containerd.cgroups.v1.MemoryOomControl"
+
     oom_kill_disable: int = 0
     under_oom: int = 0
     oom_kill: int = 0
@@ -303,6 +331,8 @@ class MemoryOomControl(Message):
 
 class Metrics(Message):
     """io.containerd.cgroups.v1.Metrics."""
+
+    NAME = "io.containerd.cgroups.v1.Metrics"
 
     hugetlb: Sequence[HugetlbStat] = ()
     pids: PidsStat | None = None

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 class PidsStat(Message):
     """io.containerd.cgroups.v2.PidsStat."""
 
+    NAME = "io.containerd.cgroups.v2.PidsStat"
+
     current: int = 0
     limit: int = 0
 
@@ -23,6 +25,8 @@ class PidsStat(Message):
 
 class PSIData(Message):
     """io.containerd.cgroups.v2.PSIData."""
+
+    NAME = "io.containerd.cgroups.v2.PSIData"
 
     avg10: float = 0.0
     avg60: float = 0.0
@@ -40,6 +44,8 @@ class PSIData(Message):
 class PSIStats(Message):
     """io.containerd.cgroups.v2.PSIStats."""
 
+    NAME = "io.containerd.cgroups.v2.PSIStats"
+
     some: PSIData | None = None
     full: PSIData | None = None
 
@@ -51,6 +57,8 @@ class PSIStats(Message):
 
 class CPUStat(Message):
     """io.containerd.cgroups.v2.CPUStat."""
+
+    NAME = "io.containerd.cgroups.v2.CPUStat"
 
     usage_usec: int = 0
     user_usec: int = 0
@@ -77,6 +85,8 @@ class CPUStat(Message):
 
 class MemoryStat(Message):
     """io.containerd.cgroups.v2.MemoryStat."""
+
+    NAME = "io.containerd.cgroups.v2.MemoryStat"
 
     anon: int = 0
     file: int = 0
@@ -162,6 +172,8 @@ class MemoryStat(Message):
 class RdmaEntry(Message):
     """io.containerd.cgroups.v2.RdmaEntry."""
 
+    NAME = "io.containerd.cgroups.v2.RdmaEntry"
+
     device: str = ""
     hca_handles: int = 0
     hca_objects: int = 0
@@ -176,6 +188,8 @@ class RdmaEntry(Message):
 class RdmaStat(Message):
     """io.containerd.cgroups.v2.RdmaStat."""
 
+    NAME = "io.containerd.cgroups.v2.RdmaStat"
+
     current: Sequence[RdmaEntry] = ()
     limit: Sequence[RdmaEntry] = ()
 
@@ -187,6 +201,8 @@ class RdmaStat(Message):
 
 class IOEntry(Message):
     """io.containerd.cgroups.v2.IOEntry."""
+
+    NAME = "io.containerd.cgroups.v2.IOEntry"
 
     major: int = 0
     minor: int = 0
@@ -208,6 +224,8 @@ class IOEntry(Message):
 class IOStat(Message):
     """io.containerd.cgroups.v2.IOStat."""
 
+    NAME = "io.containerd.cgroups.v2.IOStat"
+
     usage: Sequence[IOEntry] = ()
     psi: PSIStats | None = None
 
@@ -219,6 +237,8 @@ class IOStat(Message):
 
 class HugeTlbStat(Message):
     """io.containerd.cgroups.v2.HugeTlbStat."""
+
+    NAME = "io.containerd.cgroups.v2.HugeTlbStat"
 
     current: int = 0
     max: int = 0
@@ -235,6 +255,8 @@ class HugeTlbStat(Message):
 
 class MemoryEvents(Message):
     """io.containerd.cgroups.v2.MemoryEvents."""
+
+    NAME = "io.containerd.cgroups.v2.MemoryEvents"
 
     low: int = 0
     high: int = 0
@@ -255,6 +277,8 @@ class MemoryEvents(Message):
 
 class NetworkStat(Message):
     """io.containerd.cgroups.v2.NetworkStat."""
+
+    NAME = "io.containerd.cgroups.v2.NetworkStat"
 
     name: str = ""
     rx_bytes: int = 0
@@ -281,6 +305,8 @@ class NetworkStat(Message):
 
 class Metrics(Message):
     """io.containerd.cgroups.v2.Metrics."""
+
+    NAME = "io.containerd.cgroups.v2.Metrics"
 
     pids: PidsStat | None = None
     cpu: CPUStat | None = None

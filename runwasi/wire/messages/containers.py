@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from runwasi.wire.codec import EMPTY_MAP, STRING, Message
 from runwasi.wire.messages.well_known import Any
 from runwasi.wire.messages.well_known import Timestamp
-from runwasi.wire.codec import EMPTY_MAP, STRING, Message
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 class Runtime(Message):
     """containerd.services.containers.v1.Container.Runtime."""
+
+    NAME = "containerd.services.containers.v1.Container.Runtime"
 
     name: str = ""
     options: Any | None = None
@@ -25,6 +27,8 @@ class Runtime(Message):
 
 class Container(Message):
     """containerd.services.containers.v1.Container."""
+
+    NAME = "containerd.services.containers.v1.Container"
 
     id: str = ""
     labels: Mapping[str, str] = EMPTY_MAP
@@ -56,6 +60,8 @@ class Container(Message):
 class GetContainerRequest(Message):
     """containerd.services.containers.v1.GetContainerRequest."""
 
+    NAME = "containerd.services.containers.v1.GetContainerRequest"
+
     id: str = ""
 
     FIELDS = (
@@ -65,6 +71,8 @@ class GetContainerRequest(Message):
 
 class GetContainerResponse(Message):
     """containerd.services.containers.v1.GetContainerResponse."""
+
+    NAME = "containerd.services.containers.v1.GetContainerResponse"
 
     container: Container | None = None
 

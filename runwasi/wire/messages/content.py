@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from runwasi.wire.codec import BYTES, EMPTY_MAP, INT, INT32, STRING, Message
 from runwasi.wire.messages.well_known import Empty
 from runwasi.wire.messages.well_known import FieldMask
 from runwasi.wire.messages.well_known import Timestamp
-from runwasi.wire.codec import BYTES, EMPTY_MAP, INT, INT32, STRING, Message
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -19,6 +19,8 @@ COMMIT = 2
 
 class Info(Message):
     """containerd.services.content.v1.Info."""
+
+    NAME = "containerd.services.content.v1.Info"
 
     digest: str = ""
     size: int = 0
@@ -38,6 +40,8 @@ class Info(Message):
 class InfoRequest(Message):
     """containerd.services.content.v1.InfoRequest."""
 
+    NAME = "containerd.services.content.v1.InfoRequest"
+
     digest: str = ""
 
     FIELDS = (
@@ -48,6 +52,8 @@ class InfoRequest(Message):
 class InfoResponse(Message):
     """containerd.services.content.v1.InfoResponse."""
 
+    NAME = "containerd.services.content.v1.InfoResponse"
+
     info: Info | None = None
 
     FIELDS = (
@@ -57,6 +63,8 @@ class InfoResponse(Message):
 
 class UpdateRequest(Message):
     """containerd.services.content.v1.UpdateRequest."""
+
+    NAME = "containerd.services.content.v1.UpdateRequest"
 
     info: Info | None = None
     update_mask: FieldMask | None = None
@@ -70,6 +78,8 @@ class UpdateRequest(Message):
 class UpdateResponse(Message):
     """containerd.services.content.v1.UpdateResponse."""
 
+    NAME = "containerd.services.content.v1.UpdateResponse"
+
     info: Info | None = None
 
     FIELDS = (
@@ -79,6 +89,8 @@ class UpdateResponse(Message):
 
 class ListContentRequest(Message):
     """containerd.services.content.v1.ListContentRequest."""
+
+    NAME = "containerd.services.content.v1.ListContentRequest"
 
     filters: Sequence[str] = ()
 
@@ -90,6 +102,8 @@ class ListContentRequest(Message):
 class ListContentResponse(Message):
     """containerd.services.content.v1.ListContentResponse."""
 
+    NAME = "containerd.services.content.v1.ListContentResponse"
+
     info: Sequence[Info] = ()
 
     FIELDS = (
@@ -100,6 +114,8 @@ class ListContentResponse(Message):
 class DeleteContentRequest(Message):
     """containerd.services.content.v1.DeleteContentRequest."""
 
+    NAME = "containerd.services.content.v1.DeleteContentRequest"
+
     digest: str = ""
 
     FIELDS = (
@@ -109,6 +125,8 @@ class DeleteContentRequest(Message):
 
 class ReadContentRequest(Message):
     """containerd.services.content.v1.ReadContentRequest."""
+
+    NAME = "containerd.services.content.v1.ReadContentRequest"
 
     digest: str = ""
     offset: int = 0
@@ -124,6 +142,8 @@ class ReadContentRequest(Message):
 class ReadContentResponse(Message):
     """containerd.services.content.v1.ReadContentResponse."""
 
+    NAME = "containerd.services.content.v1.ReadContentResponse"
+
     offset: int = 0
     data: bytes = b""
 
@@ -135,6 +155,8 @@ class ReadContentResponse(Message):
 
 class WriteContentRequest(Message):
     """containerd.services.content.v1.WriteContentRequest."""
+
+    NAME = "containerd.services.content.v1.WriteContentRequest"
 
     action: int = 0
     ref: str = ""
@@ -158,6 +180,8 @@ class WriteContentRequest(Message):
 class WriteContentResponse(Message):
     """containerd.services.content.v1.WriteContentResponse."""
 
+    NAME = "containerd.services.content.v1.WriteContentResponse"
+
     action: int = 0
     started_at: Timestamp | None = None
     updated_at: Timestamp | None = None
@@ -177,6 +201,8 @@ class WriteContentResponse(Message):
 
 class AbortRequest(Message):
     """containerd.services.content.v1.AbortRequest."""
+
+    NAME = "containerd.services.content.v1.AbortRequest"
 
     ref: str = ""
 

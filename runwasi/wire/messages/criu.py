@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 class PageServer(Message):
     """criu.PageServer."""
 
+    NAME = "criu.PageServer"
+
     address: str = ""
     port: int = 0
 
@@ -23,6 +25,8 @@ class PageServer(Message):
 
 class CgroupRoot(Message):
     """criu.CgroupRoot."""
+
+    NAME = "criu.CgroupRoot"
 
     ctrl: str = ""
     path: str = ""
@@ -36,6 +40,8 @@ class CgroupRoot(Message):
 class InheritedFd(Message):
     """criu.InheritedFd."""
 
+    NAME = "criu.InheritedFd"
+
     key: str = ""
     fd: int = 0
 
@@ -48,6 +54,8 @@ class InheritedFd(Message):
 class JoinedNamespace(Message):
     """criu.JoinedNamespace."""
 
+    NAME = "criu.JoinedNamespace"
+
     ns: str = ""
     ns_file: str = ""
 
@@ -59,6 +67,8 @@ class JoinedNamespace(Message):
 
 class Options(Message):
     """criu.Options."""
+
+    NAME = "criu.Options"
 
     images_dir_fd: int = 0
     pid: int = 0
@@ -138,6 +148,8 @@ class Options(Message):
 class Features(Message):
     """criu.Features."""
 
+    NAME = "criu.Features"
+
     mem_track: bool = False
     lazy_pages: bool = False
 
@@ -149,6 +161,8 @@ class Features(Message):
 
 class Request(Message):
     """criu.Request."""
+
+    NAME = "criu.Request"
 
     type: int = 0
     opts: Options | None = None
@@ -166,6 +180,8 @@ class Request(Message):
 class RestoreResult(Message):
     """criu.RestoreResult."""
 
+    NAME = "criu.RestoreResult"
+
     pid: int = 0
 
     FIELDS = (
@@ -175,6 +191,8 @@ class RestoreResult(Message):
 
 class Notification(Message):
     """criu.Notification."""
+
+    NAME = "criu.Notification"
 
     script: str = ""
     pid: int = 0
@@ -187,6 +205,8 @@ class Notification(Message):
 
 class Response(Message):
     """criu.Response."""
+
+    NAME = "criu.Response"
 
     type: int = 0
     success: bool = False

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from runwasi.wire.codec import Message
 from runwasi.wire.messages.types import Envelope
 from runwasi.wire.messages.well_known import Empty
-from runwasi.wire.codec import Message
 
 
 class ForwardRequest(Message):
     """containerd.services.events.ttrpc.v1.ForwardRequest."""
+
+    NAME = "containerd.services.events.ttrpc.v1.ForwardRequest"
 
     envelope: Envelope | None = None
 

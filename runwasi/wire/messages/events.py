@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from runwasi.wire.codec import BOOL, STRING, UINT, Message
 from runwasi.wire.messages.types import Mount
 from runwasi.wire.messages.well_known import Timestamp
-from runwasi.wire.codec import BOOL, STRING, UINT, Message
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 class TaskIO(Message):
     """containerd.events.TaskIO."""
+
+    NAME = "containerd.events.TaskIO"
 
     stdin: str = ""
     stdout: str = ""
@@ -29,6 +31,8 @@ class TaskIO(Message):
 
 class TaskCreate(Message):
     """containerd.events.TaskCreate."""
+
+    NAME = "containerd.events.TaskCreate"
 
     container_id: str = ""
     bundle: str = ""
@@ -50,6 +54,8 @@ class TaskCreate(Message):
 class TaskStart(Message):
     """containerd.events.TaskStart."""
 
+    NAME = "containerd.events.TaskStart"
+
     container_id: str = ""
     pid: int = 0
 
@@ -61,6 +67,8 @@ class TaskStart(Message):
 
 class TaskDelete(Message):
     """containerd.events.TaskDelete."""
+
+    NAME = "containerd.events.TaskDelete"
 
     container_id: str = ""
     pid: int = 0
@@ -80,6 +88,8 @@ class TaskDelete(Message):
 class TaskExit(Message):
     """containerd.events.TaskExit."""
 
+    NAME = "containerd.events.TaskExit"
+
     container_id: str = ""
     id: str = ""
     pid: int = 0
@@ -98,6 +108,8 @@ class TaskExit(Message):
 class TaskOOM(Message):
     """containerd.events.TaskOOM."""
 
+    NAME = "containerd.events.TaskOOM"
+
     container_id: str = ""
 
     FIELDS = (
@@ -107,6 +119,8 @@ class TaskOOM(Message):
 
 class TaskExecAdded(Message):
     """containerd.events.TaskExecAdded."""
+
+    NAME = "containerd.events.TaskExecAdded"
 
     container_id: str = ""
     exec_id: str = ""
@@ -119,6 +133,8 @@ class TaskExecAdded(Message):
 
 class TaskExecStarted(Message):
     """containerd.events.TaskExecStarted."""
+
+    NAME = "containerd.events.TaskExecStarted"
 
     container_id: str = ""
     exec_id: str = ""
@@ -134,6 +150,8 @@ class TaskExecStarted(Message):
 class TaskPaused(Message):
     """containerd.events.TaskPaused."""
 
+    NAME = "containerd.events.TaskPaused"
+
     container_id: str = ""
 
     FIELDS = (
@@ -144,6 +162,8 @@ class TaskPaused(Message):
 class TaskResumed(Message):
     """containerd.events.TaskResumed."""
 
+    NAME = "containerd.events.TaskResumed"
+
     container_id: str = ""
 
     FIELDS = (
@@ -153,6 +173,8 @@ class TaskResumed(Message):
 
 class TaskCheckpointed(Message):
     """containerd.events.TaskCheckpointed."""
+
+    NAME = "containerd.events.TaskCheckpointed"
 
     container_id: str = ""
     checkpoint: str = ""

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from runwasi.wire.codec import EMPTY_MAP, STRING, Message
 from runwasi.wire.messages.types import Descriptor
 from runwasi.wire.messages.well_known import Timestamp
-from runwasi.wire.codec import EMPTY_MAP, STRING, Message
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 class Image(Message):
     """containerd.services.images.v1.Image."""
+
+    NAME = "containerd.services.images.v1.Image"
 
     name: str = ""
     labels: Mapping[str, str] = EMPTY_MAP
@@ -32,6 +34,8 @@ class Image(Message):
 class GetImageRequest(Message):
     """containerd.services.images.v1.GetImageRequest."""
 
+    NAME = "containerd.services.images.v1.GetImageRequest"
+
     name: str = ""
 
     FIELDS = (
@@ -41,6 +45,8 @@ class GetImageRequest(Message):
 
 class GetImageResponse(Message):
     """containerd.services.images.v1.GetImageResponse."""
+
+    NAME = "containerd.services.images.v1.GetImageResponse"
 
     image: Image | None = None
 

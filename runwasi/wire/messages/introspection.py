@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 class Plugin(Message):
     """containerd.services.introspection.v1.Plugin."""
 
+    NAME = "containerd.services.introspection.v1.Plugin"
+
     type: str = ""
     id: str = ""
     exports: Mapping[str, str] = EMPTY_MAP
@@ -26,6 +28,8 @@ class Plugin(Message):
 class PluginsRequest(Message):
     """containerd.services.introspection.v1.PluginsRequest."""
 
+    NAME = "containerd.services.introspection.v1.PluginsRequest"
+
     filters: Sequence[str] = ()
 
     FIELDS = (
@@ -35,6 +39,8 @@ class PluginsRequest(Message):
 
 class PluginsResponse(Message):
     """containerd.services.introspection.v1.PluginsResponse."""
+
+    NAME = "containerd.services.introspection.v1.PluginsResponse"
 
     plugins: Sequence[Plugin] = ()
 

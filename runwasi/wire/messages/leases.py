@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from runwasi.wire.codec import BOOL, EMPTY_MAP, STRING, Message
 from runwasi.wire.messages.well_known import Empty
 from runwasi.wire.messages.well_known import Timestamp
-from runwasi.wire.codec import BOOL, EMPTY_MAP, STRING, Message
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 class Lease(Message):
     """containerd.services.leases.v1.Lease."""
+
+    NAME = "containerd.services.leases.v1.Lease"
 
     id: str = ""
     created_at: Timestamp | None = None
@@ -28,6 +30,8 @@ class Lease(Message):
 class CreateRequest(Message):
     """containerd.services.leases.v1.CreateRequest."""
 
+    NAME = "containerd.services.leases.v1.CreateRequest"
+
     id: str = ""
     labels: Mapping[str, str] = EMPTY_MAP
 
@@ -40,6 +44,8 @@ class CreateRequest(Message):
 class CreateResponse(Message):
     """containerd.services.leases.v1.CreateResponse."""
 
+    NAME = "containerd.services.leases.v1.CreateResponse"
+
     lease: Lease | None = None
 
     FIELDS = (
@@ -49,6 +55,8 @@ class CreateResponse(Message):
 
 class DeleteRequest(Message):
     """containerd.services.leases.v1.DeleteRequest."""
+
+    NAME = "containerd.services.leases.v1.DeleteRequest"
 
     id: str = ""
     sync: bool = False
@@ -62,6 +70,8 @@ class DeleteRequest(Message):
 class ListRequest(Message):
     """containerd.services.leases.v1.ListRequest."""
 
+    NAME = "containerd.services.leases.v1.ListRequest"
+
     filters: Sequence[str] = ()
 
     FIELDS = (
@@ -72,6 +82,8 @@ class ListRequest(Message):
 class ListResponse(Message):
     """containerd.services.leases.v1.ListResponse."""
 
+    NAME = "containerd.services.leases.v1.ListResponse"
+
     leases: Sequence[Lease] = ()
 
     FIELDS = (
@@ -81,6 +93,8 @@ class ListResponse(Message):
 
 class Resource(Message):
     """containerd.services.leases.v1.Resource."""
+
+    NAME = "containerd.services.leases.v1.Resource"
 
     id: str = ""
     type: str = ""
@@ -93,6 +107,8 @@ class Resource(Message):
 
 class AddResourceRequest(Message):
     """containerd.services.leases.v1.AddResourceRequest."""
+
+    NAME = "containerd.services.leases.v1.AddResourceRequest"
 
     id: str = ""
     resource: Resource | None = None

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 class Options(Message):
     """containerd.runc.v1.Options."""
 
+    NAME = "containerd.runc.v1.Options"
+
     no_pivot_root: bool = False
     no_new_keyring: bool = False
     shim_cgroup: str = ""
@@ -40,6 +42,8 @@ class Options(Message):
 class CheckpointOptions(Message):
     """containerd.runc.v1.CheckpointOptions."""
 
+    NAME = "containerd.runc.v1.CheckpointOptions"
+
     exit: bool = False
     open_tcp: bool = False
     external_unix_sockets: bool = False
@@ -67,6 +71,8 @@ class CheckpointOptions(Message):
 
 class ProcessDetails(Message):
     """containerd.runc.v1.ProcessDetails."""
+
+    NAME = "containerd.runc.v1.ProcessDetails"
 
     exec_id: str = ""
 

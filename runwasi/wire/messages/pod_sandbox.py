@@ -18,6 +18,8 @@ TARGET = 3
 class NamespaceOption(Message):
     """runtime.v1.NamespaceOption."""
 
+    NAME = "runtime.v1.NamespaceOption"
+
     network: int = 0
     pid: int = 0
     ipc: int = 0
@@ -34,6 +36,8 @@ class NamespaceOption(Message):
 class LinuxSandboxSecurityContext(Message):
     """runtime.v1.LinuxSandboxSecurityContext."""
 
+    NAME = "runtime.v1.LinuxSandboxSecurityContext"
+
     namespace_options: NamespaceOption | None = None
 
     FIELDS = (
@@ -43,6 +47,8 @@ class LinuxSandboxSecurityContext(Message):
 
 class LinuxPodSandboxConfig(Message):
     """runtime.v1.LinuxPodSandboxConfig."""
+
+    NAME = "runtime.v1.LinuxPodSandboxConfig"
 
     cgroup_parent: str = ""
     security_context: LinuxSandboxSecurityContext | None = None
@@ -57,6 +63,8 @@ class LinuxPodSandboxConfig(Message):
 
 class PodSandboxConfig(Message):
     """runtime.v1.PodSandboxConfig."""
+
+    NAME = "runtime.v1.PodSandboxConfig"
 
     hostname: str = ""
     labels: Mapping[str, str] = EMPTY_MAP

@@ -8,6 +8,8 @@ from runwasi.wire.codec import BYTES, STRING, Message
 class Options(Message):
     """runtimeoptions.v1.Options."""
 
+    NAME = "runtimeoptions.v1.Options"
+
     type_url: str = ""
     config_path: str = ""
     config_body: bytes = b""

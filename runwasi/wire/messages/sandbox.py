@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from runwasi.wire.codec import BOOL, EMPTY_MAP, STRING, UINT, Message
 from runwasi.wire.messages.types import Metric
 from runwasi.wire.messages.types import Mount
 from runwasi.wire.messages.types import Platform
 from runwasi.wire.messages.well_known import Any
 from runwasi.wire.messages.well_known import Timestamp
-from runwasi.wire.codec import BOOL, EMPTY_MAP, STRING, UINT, Message
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 class CreateSandboxRequest(Message):
     """containerd.runtime.sandbox.v1.CreateSandboxRequest."""
+
+    NAME = "containerd.runtime.sandbox.v1.CreateSandboxRequest"
 
     sandbox_id: str = ""
     bundle_path: str = ""
@@ -37,10 +39,14 @@ class CreateSandboxRequest(Message):
 class CreateSandboxResponse(Message):
     """containerd.runtime.sandbox.v1.CreateSandboxResponse."""
 
+    NAME = "containerd.runtime.sandbox.v1.CreateSandboxResponse"
+
 
 
 class StartSandboxRequest(Message):
     """containerd.runtime.sandbox.v1.StartSandboxRequest."""
+
+    NAME = "containerd.runtime.sandbox.v1.StartSandboxRequest"
 
     sandbox_id: str = ""
 
@@ -51,6 +57,8 @@ class StartSandboxRequest(Message):
 
 class StartSandboxResponse(Message):
     """containerd.runtime.sandbox.v1.StartSandboxResponse."""
+
+    NAME = "containerd.runtime.sandbox.v1.StartSandboxResponse"
 
     pid: int = 0
     created_at: Timestamp | None = None
@@ -66,6 +74,8 @@ class StartSandboxResponse(Message):
 class PlatformRequest(Message):
     """containerd.runtime.sandbox.v1.PlatformRequest."""
 
+    NAME = "containerd.runtime.sandbox.v1.PlatformRequest"
+
     sandbox_id: str = ""
 
     FIELDS = (
@@ -76,6 +86,8 @@ class PlatformRequest(Message):
 class PlatformResponse(Message):
     """containerd.runtime.sandbox.v1.PlatformResponse."""
 
+    NAME = "containerd.runtime.sandbox.v1.PlatformResponse"
+
     platform: Platform | None = None
 
     FIELDS = (
@@ -85,6 +97,8 @@ class PlatformResponse(Message):
 
 class StopSandboxRequest(Message):
     """containerd.runtime.sandbox.v1.StopSandboxRequest."""
+
+    NAME = "containerd.runtime.sandbox.v1.StopSandboxRequest"
 
     sandbox_id: str = ""
     timeout_secs: int = 0
@@ -98,10 +112,14 @@ class StopSandboxRequest(Message):
 class StopSandboxResponse(Message):
     """containerd.runtime.sandbox.v1.StopSandboxResponse."""
 
+    NAME = "containerd.runtime.sandbox.v1.StopSandboxResponse"
+
 
 
 class WaitSandboxRequest(Message):
     """containerd.runtime.sandbox.v1.WaitSandboxRequest."""
+
+    NAME = "containerd.runtime.sandbox.v1.WaitSandboxRequest"
 
     sandbox_id: str = ""
 
@@ -112,6 +130,8 @@ class WaitSandboxRequest(Message):
 
 class WaitSandboxResponse(Message):
     """containerd.runtime.sandbox.v1.WaitSandboxResponse."""
+
+    NAME = "containerd.runtime.sandbox.v1.WaitSandboxResponse"
 
     exit_status: int = 0
     exited_at: Timestamp | None = None
@@ -125,6 +145,8 @@ class WaitSandboxResponse(Message):
 class SandboxStatusRequest(Message):
     """containerd.runtime.sandbox.v1.SandboxStatusRequest."""
 
+    NAME = "containerd.runtime.sandbox.v1.SandboxStatusRequest"
+
     sandbox_id: str = ""
     verbose: bool = False
 
@@ -136,6 +158,8 @@ class SandboxStatusRequest(Message):
 
 class SandboxStatusResponse(Message):
     """containerd.runtime.sandbox.v1.SandboxStatusResponse."""
+
+    NAME = "containerd.runtime.sandbox.v1.SandboxStatusResponse"
 
     sandbox_id: str = ""
     pid: int = 0
@@ -159,6 +183,8 @@ class SandboxStatusResponse(Message):
 class PingRequest(Message):
     """containerd.runtime.sandbox.v1.PingRequest."""
 
+    NAME = "containerd.runtime.sandbox.v1.PingRequest"
+
     sandbox_id: str = ""
 
     FIELDS = (
@@ -169,10 +195,14 @@ class PingRequest(Message):
 class PingResponse(Message):
     """containerd.runtime.sandbox.v1.PingResponse."""
 
+    NAME = "containerd.runtime.sandbox.v1.PingResponse"
+
 
 
 class ShutdownSandboxRequest(Message):
     """containerd.runtime.sandbox.v1.ShutdownSandboxRequest."""
+
+    NAME = "containerd.runtime.sandbox.v1.ShutdownSandboxRequest"
 
     sandbox_id: str = ""
 
@@ -184,10 +214,14 @@ class ShutdownSandboxRequest(Message):
 class ShutdownSandboxResponse(Message):
     """containerd.runtime.sandbox.v1.ShutdownSandboxResponse."""
 
+    NAME = "containerd.runtime.sandbox.v1.ShutdownSandboxResponse"
+
 
 
 class SandboxMetricsRequest(Message):
     """containerd.runtime.sandbox.v1.SandboxMetricsRequest."""
+
+    NAME = "containerd.runtime.sandbox.v1.SandboxMetricsRequest"
 
     sandbox_id: str = ""
 
@@ -198,6 +232,8 @@ class SandboxMetricsRequest(Message):
 
 class SandboxMetricsResponse(Message):
     """containerd.runtime.sandbox.v1.SandboxMetricsResponse."""
+
+    NAME = "containerd.runtime.sandbox.v1.SandboxMetricsResponse"
 
     metrics: Metric | None = None
 

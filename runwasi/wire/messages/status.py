@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from runwasi.wire.messages.well_known import Any
 from runwasi.wire.codec import INT32, STRING, Message
+from runwasi.wire.messages.well_known import Any
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
 class Status(Message):
     """google.rpc.Status."""
+
+    NAME = "google.rpc.Status"
 
     code: int = 0
     message: str = ""

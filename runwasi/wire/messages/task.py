@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from runwasi.wire.codec import BOOL, EMPTY_MAP, INT32, STRING, UINT, Message
 from runwasi.wire.messages.task_types import ProcessInfo
 from runwasi.wire.messages.types import Mount
 from runwasi.wire.messages.well_known import Any
 from runwasi.wire.messages.well_known import Empty
 from runwasi.wire.messages.well_known import Timestamp
-from runwasi.wire.codec import BOOL, EMPTY_MAP, INT32, STRING, UINT, Message
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 class CreateTaskRequest(Message):
     """containerd.task.v3.CreateTaskRequest."""
+
+    NAME = "containerd.task.v3.CreateTaskRequest"
 
     id: str = ""
     bundle: str = ""
@@ -45,6 +47,8 @@ class CreateTaskRequest(Message):
 class CreateTaskResponse(Message):
     """containerd.task.v3.CreateTaskResponse."""
 
+    NAME = "containerd.task.v3.CreateTaskResponse"
+
     pid: int = 0
 
     FIELDS = (
@@ -54,6 +58,8 @@ class CreateTaskResponse(Message):
 
 class DeleteRequest(Message):
     """containerd.task.v3.DeleteRequest."""
+
+    NAME = "containerd.task.v3.DeleteRequest"
 
     id: str = ""
     exec_id: str = ""
@@ -66,6 +72,8 @@ class DeleteRequest(Message):
 
 class DeleteResponse(Message):
     """containerd.task.v3.DeleteResponse."""
+
+    NAME = "containerd.task.v3.DeleteResponse"
 
     pid: int = 0
     exit_status: int = 0
@@ -80,6 +88,8 @@ class DeleteResponse(Message):
 
 class ExecProcessRequest(Message):
     """containerd.task.v3.ExecProcessRequest."""
+
+    NAME = "containerd.task.v3.ExecProcessRequest"
 
     id: str = ""
     exec_id: str = ""
@@ -103,6 +113,8 @@ class ExecProcessRequest(Message):
 class ResizePtyRequest(Message):
     """containerd.task.v3.ResizePtyRequest."""
 
+    NAME = "containerd.task.v3.ResizePtyRequest"
+
     id: str = ""
     exec_id: str = ""
     width: int = 0
@@ -119,6 +131,8 @@ class ResizePtyRequest(Message):
 class StateRequest(Message):
     """containerd.task.v3.StateRequest."""
 
+    NAME = "containerd.task.v3.StateRequest"
+
     id: str = ""
     exec_id: str = ""
 
@@ -130,6 +144,8 @@ class StateRequest(Message):
 
 class StateResponse(Message):
     """containerd.task.v3.StateResponse."""
+
+    NAME = "containerd.task.v3.StateResponse"
 
     id: str = ""
     bundle: str = ""
@@ -161,6 +177,8 @@ class StateResponse(Message):
 class KillRequest(Message):
     """containerd.task.v3.KillRequest."""
 
+    NAME = "containerd.task.v3.KillRequest"
+
     id: str = ""
     exec_id: str = ""
     signal: int = 0
@@ -177,6 +195,8 @@ class KillRequest(Message):
 class CloseIORequest(Message):
     """containerd.task.v3.CloseIORequest."""
 
+    NAME = "containerd.task.v3.CloseIORequest"
+
     id: str = ""
     exec_id: str = ""
     stdin: bool = False
@@ -191,6 +211,8 @@ class CloseIORequest(Message):
 class PidsRequest(Message):
     """containerd.task.v3.PidsRequest."""
 
+    NAME = "containerd.task.v3.PidsRequest"
+
     id: str = ""
 
     FIELDS = (
@@ -201,6 +223,8 @@ class PidsRequest(Message):
 class PidsResponse(Message):
     """containerd.task.v3.PidsResponse."""
 
+    NAME = "containerd.task.v3.PidsResponse"
+
     processes: Sequence[ProcessInfo] = ()
 
     FIELDS = (
@@ -210,6 +234,8 @@ class PidsResponse(Message):
 
 class CheckpointTaskRequest(Message):
     """containerd.task.v3.CheckpointTaskRequest."""
+
+    NAME = "containerd.task.v3.CheckpointTaskRequest"
 
     id: str = ""
     path: str = ""
@@ -225,6 +251,8 @@ class CheckpointTaskRequest(Message):
 class UpdateTaskRequest(Message):
     """containerd.task.v3.UpdateTaskRequest."""
 
+    NAME = "containerd.task.v3.UpdateTaskRequest"
+
     id: str = ""
     resources: Any | None = None
     annotations: Mapping[str, str] = EMPTY_MAP
@@ -239,6 +267,8 @@ class UpdateTaskRequest(Message):
 class StartRequest(Message):
     """containerd.task.v3.StartRequest."""
 
+    NAME = "containerd.task.v3.StartRequest"
+
     id: str = ""
     exec_id: str = ""
 
@@ -251,6 +281,8 @@ class StartRequest(Message):
 class StartResponse(Message):
     """containerd.task.v3.StartResponse."""
 
+    NAME = "containerd.task.v3.StartResponse"
+
     pid: int = 0
 
     FIELDS = (
@@ -260,6 +292,8 @@ class StartResponse(Message):
 
 class WaitRequest(Message):
     """containerd.task.v3.WaitRequest."""
+
+    NAME = "containerd.task.v3.WaitRequest"
 
     id: str = ""
     exec_id: str = ""
@@ -273,6 +307,8 @@ class WaitRequest(Message):
 class WaitResponse(Message):
     """containerd.task.v3.WaitResponse."""
 
+    NAME = "containerd.task.v3.WaitResponse"
+
     exit_status: int = 0
     exited_at: Timestamp | None = None
 
@@ -285,6 +321,8 @@ class WaitResponse(Message):
 class StatsRequest(Message):
     """containerd.task.v3.StatsRequest."""
 
+    NAME = "containerd.task.v3.StatsRequest"
+
     id: str = ""
 
     FIELDS = (
@@ -294,6 +332,8 @@ class StatsRequest(Message):
 
 class StatsResponse(Message):
     """containerd.task.v3.StatsResponse."""
+
+    NAME = "containerd.task.v3.StatsResponse"
 
     stats: Any | None = None
 
@@ -305,6 +345,8 @@ class StatsResponse(Message):
 class ConnectRequest(Message):
     """containerd.task.v3.ConnectRequest."""
 
+    NAME = "containerd.task.v3.ConnectRequest"
+
     id: str = ""
 
     FIELDS = (
@@ -314,6 +356,8 @@ class ConnectRequest(Message):
 
 class ConnectResponse(Message):
     """containerd.task.v3.ConnectResponse."""
+
+    NAME = "containerd.task.v3.ConnectResponse"
 
     shim_pid: int = 0
     task_pid: int = 0
@@ -329,6 +373,8 @@ class ConnectResponse(Message):
 class ShutdownRequest(Message):
     """containerd.task.v3.ShutdownRequest."""
 
+    NAME = "containerd.task.v3.ShutdownRequest"
+
     id: str = ""
     now: bool = False
 
@@ -341,6 +387,8 @@ class ShutdownRequest(Message):
 class PauseRequest(Message):
     """containerd.task.v3.PauseRequest."""
 
+    NAME = "containerd.task.v3.PauseRequest"
+
     id: str = ""
 
     FIELDS = (
@@ -350,6 +398,8 @@ class PauseRequest(Message):
 
 class ResumeRequest(Message):
     """containerd.task.v3.ResumeRequest."""
+
+    NAME = "containerd.task.v3.ResumeRequest"
 
     id: str = ""
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from runwasi.wire.messages.well_known import Any
 from runwasi.wire.codec import UINT, Message
+from runwasi.wire.messages.well_known import Any
 
 # containerd.v1.types.Status
 UNKNOWN = 0
@@ -16,6 +16,8 @@ PAUSING = 5
 
 class ProcessInfo(Message):
     """containerd.v1.types.ProcessInfo."""
+
+    NAME = "containerd.v1.types.ProcessInfo"
 
     pid: int = 0
     info: Any | None = None

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from runwasi.wire.messages.status import Status
 from runwasi.wire.codec import BYTES, INT, STRING, Message
+from runwasi.wire.messages.status import Status
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
 class KeyValue(Message):
     """ttrpc.KeyValue."""
+
+    NAME = "ttrpc.KeyValue"
 
     key: str = ""
     value: str = ""
@@ -24,6 +26,8 @@ class KeyValue(Message):
 
 class Request(Message):
     """ttrpc.Request."""
+
+    NAME = "ttrpc.Request"
 
     service: str = ""
     method: str = ""
@@ -42,6 +46,8 @@ class Request(Message):
 
 class Response(Message):
     """ttrpc.Response."""
+
+    NAME = "ttrpc.Response"
 
     status: Status | None = None
     payload: bytes = b""

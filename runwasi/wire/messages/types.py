@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from runwasi.wire.codec import EMPTY_MAP, INT, STRING, Message
 from runwasi.wire.messages.well_known import Any
 from runwasi.wire.messages.well_known import Timestamp
-from runwasi.wire.codec import EMPTY_MAP, INT, STRING, Message
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 class Mount(Message):
     """containerd.types.Mount."""
+
+    NAME = "containerd.types.Mount"
 
     type: str = ""
     source: str = ""
@@ -30,6 +32,8 @@ class Mount(Message):
 class Envelope(Message):
     """containerd.types.Envelope."""
 
+    NAME = "containerd.types.Envelope"
+
     timestamp: Timestamp | None = None
     namespace: str = ""
     topic: str = ""
@@ -45,6 +49,8 @@ class Envelope(Message):
 
 class Platform(Message):
     """containerd.types.Platform."""
+
+    NAME = "containerd.types.Platform"
 
     os: str = ""
     architecture: str = ""
@@ -64,6 +70,8 @@ class Platform(Message):
 class Metric(Message):
     """containerd.types.Metric."""
 
+    NAME = "containerd.types.Metric"
+
     timestamp: Timestamp | None = None
     id: str = ""
     data: Any | None = None
@@ -77,6 +85,8 @@ class Metric(Message):
 
 class Descriptor(Message):
     """containerd.types.Descriptor."""
+
+    NAME = "containerd.types.Descriptor"
 
     media_type: str = ""
     digest: str = ""
@@ -94,6 +104,8 @@ class Descriptor(Message):
 class RuntimeVersion(Message):
     """containerd.types.RuntimeVersion."""
 
+    NAME = "containerd.types.RuntimeVersion"
+
     version: str = ""
     revision: str = ""
 
@@ -105,6 +117,8 @@ class RuntimeVersion(Message):
 
 class RuntimeInfo(Message):
     """containerd.types.RuntimeInfo."""
+
+    NAME = "containerd.types.RuntimeInfo"
 
     name: str = ""
     version: RuntimeVersion | None = None

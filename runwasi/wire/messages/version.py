@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from runwasi.wire.messages.well_known import Empty
 from runwasi.wire.codec import STRING, Message
+from runwasi.wire.messages.well_known import Empty
 
 
 class VersionResponse(Message):
     """containerd.services.version.v1.VersionResponse."""
+
+    NAME = "containerd.services.version.v1.VersionResponse"
 
     version: str = ""
     revision: str = ""

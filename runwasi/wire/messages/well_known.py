@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 class Any(Message):
     """google.protobuf.Any."""
 
+    NAME = "google.protobuf.Any"
+
     type_url: str = ""
     value: bytes = b""
 
@@ -23,6 +25,8 @@ class Any(Message):
 
 class Timestamp(Message):
     """google.protobuf.Timestamp."""
+
+    NAME = "google.protobuf.Timestamp"
 
     seconds: int = 0
     nanos: int = 0
@@ -36,10 +40,14 @@ class Timestamp(Message):
 class Empty(Message):
     """google.protobuf.Empty."""
 
+    NAME = "google.protobuf.Empty"
+
 
 
 class FieldMask(Message):
     """google.protobuf.FieldMask."""
+
+    NAME = "google.protobuf.FieldMask"
 
     paths: Sequence[str] = ()
 
