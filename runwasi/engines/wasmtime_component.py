@@ -21,8 +21,9 @@ from runwasi.wasi.component import wit_types
 from runwasi.wasi.component.capi import OUT, lib, take_error, word
 from runwasi.wasi.component.guest import Exit, Guest, new_guest
 from runwasi.wasi.component.instance_pool import pooling
+from runwasi.wasi.component.lifting import lifter
 from runwasi.wasi.component.linker import HostLinker, missing, unversioned
-from runwasi.wasi.component.values import VAL_SIZE, Err, lifter
+from runwasi.wasi.component.values import VAL_SIZE, Err
 from runwasi.wasi.component.wit_types import FunctionType, InstanceType
 from runwasi.wasi.component.world import World
 from runwasi.wasi.http.guest_call import Handler, instantiates

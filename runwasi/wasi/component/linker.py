@@ -10,15 +10,14 @@ implementation (`Interface.lookup`). A function that may wait is a generator; th
 
 from __future__ import annotations
 
-import struct
-
 from runwasi.wasi.component.capi import (
     ASYNC_HOST_FUNCTION,
     CONTINUATION,
     DESTRUCTOR,
     HOST_FUNCTION,
-    MEMORY,
     OUT,
+    Continuation,
+    Pointer,
     function_pointer,
     lib,
     take_error,
@@ -26,7 +25,9 @@ from runwasi.wasi.component.capi import (
 )
 from runwasi.wasi.component.guest import GUESTS
 from runwasi.wasi.component.interface import Interface
-from runwasi.wasi.component.values import VAL_SIZE, Err, lifter, lowerer
+from runwasi.wasi.component.lifting import lifter
+from runwasi.wasi.component.lowering import lowerer
+from runwasi.wasi.component.values import VAL_SIZE, Err
 from runwasi.wasi.component.wit_types import FunctionType, InstanceType, ResourceType
 from runwasi.wasi.io.poll import wait_for_any
 
@@ -37,7 +38,8 @@ if TYPE_CHECKING:
 
     from runwasi.wasi.component.guest import Guest
     from runwasi.wasi.component.interface import Waiting
-    from runwasi.wasi.component.values import Lift, Lower
+    from runwasi.wasi.component.lifting import Lift
+    from runwasi.wasi.component.lowering import Lower
     from runwasi.wasi.component.wit_types import Item
     from runwasi.wasi.io.poll import Pollable
 
@@ -247,19 +249,21 @@ def _suspending(call: Call, lower: Lower | None) -> Callable[..., None]:
                 value = error
             else:
                 guest.suspension = Suspension(guest, steps, pollables, results, lower)
-                _put_continuation(MEMORY, continuation, _resume_pointer, context, 0)
+                _put_continuation(continuation, _resume_pointer, context)
                 return
             if lower is not None:
                 lower(results, value, guest)
-            _put_continuation(MEMORY, continuation, _done_pointer, 0, 0)
+            _put_continuation(continuation, _done_pointer)
         except BaseException as failure:  # noqa: BLE001  (carried over wasm's frames to whoever runs it)
             guest.failure = failure
-            struct.pack_into("<Q", MEMORY, error_out, _ended())
+            Pointer.from_address(error_out).value = _ended()
 
     return host_function
 
 
-_put_continuation = struct.Struct("<QQQ").pack_into
+def _put_continuation(address: int, callback: int, data: int = 0) -> None:
+    continuation = Continuation.from_address(address)
+    continuation.callback, continuation.data, continuation.finalizer = callback, data, 0
 
 
 def _done(_data: int) -> bool:

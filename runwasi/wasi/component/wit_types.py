@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from ctypes import string_at
+import ctypes
+from ctypes import c_bool, c_size_t, c_uint8, string_at
 
-from runwasi.wasi.component.capi import MEMORY, OUT, lib, word
+from runwasi.wasi.component.capi import lib
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -57,6 +58,27 @@ if TYPE_CHECKING:
     Item = FunctionType | ResourceType | InstanceType | None
 
 
+class _Tagged(ctypes.Structure):
+    """wasmtime_component_item_t and wasmtime_component_valtype_t: what it is, and a pointer to more."""
+
+    _fields_ = (("kind", c_uint8), ("pointer", c_size_t))
+
+
+class _Out(ctypes.Structure):
+    """Room for what a function hands back: read it before calling the next."""
+
+    _fields_ = (
+        ("name", c_size_t), ("name_size", c_size_t), ("extern", c_size_t), ("has_payload", c_bool), ("of", _Tagged),
+    )  # fmt: skip
+
+
+_out = _Out()
+_NAME, _NAME_SIZE, _EXTERN, _HAS_PAYLOAD, _TYPE = (
+    ctypes.addressof(_out) + member.offset
+    for member in (_Out.name, _Out.name_size, _Out.extern, _Out.has_payload, _Out.of)
+)
+
+
 def imports(engine: int, component: int) -> dict[str, Item]:
     """Give what a component imports by name. Raises ValueError for types of WASI 0.3."""
     ty = lib.type(component)
@@ -72,10 +94,10 @@ def exports(engine: int, component: int) -> dict[str, Item]:
 def _items(engine: int, owner: int, count: Callable[..., int], nth: Callable[..., bool]) -> dict[str, Item]:
     items: dict[str, Item] = {}
     for index in range(count(owner, engine)):
-        nth(owner, engine, index, OUT, OUT + 8, OUT + 16)
-        name, extern = _name(), word(OUT + 16)
-        lib.extern_type(extern, OUT)
-        items[name] = _item(engine, MEMORY[OUT], word(OUT + 8))
+        nth(owner, engine, index, _NAME, _NAME_SIZE, _EXTERN)
+        name = _name()
+        lib.extern_type(_out.extern, _TYPE)
+        items[name] = _item(engine, _out.of.kind, _out.of.pointer)
     return items
 
 
@@ -86,23 +108,23 @@ def _item(engine: int, kind: int, pointer: int) -> Item:
         )
     if kind == _FUNCTION:
         params = [_param(pointer, index) for index in range(lib.func_type_param_count(pointer))]
-        return FunctionType(params, _value_type() if lib.func_type_result(pointer, OUT) else None)
+        return FunctionType(params, _value_type() if lib.func_type_result(pointer, _TYPE) else None)
     return ResourceType() if kind == _RESOURCE else None
 
 
 def _name() -> str:
-    """Read the name a function put at OUT (pointer) and OUT + 8 (length)."""
-    return string_at(word(OUT), word(OUT + 8)).decode()
+    """Read the name a function gave back."""
+    return string_at(_out.name, _out.name_size).decode()
 
 
 def _param(function: int, index: int) -> Type:
-    lib.func_type_param_nth(function, index, OUT + 16, OUT + 24, OUT)
+    lib.func_type_param_nth(function, index, _NAME, _NAME_SIZE, _TYPE)
     return _value_type()
 
 
 def _value_type() -> Type:
-    """Read the value type a function put at OUT."""
-    number, pointer = MEMORY[OUT], word(OUT + 8)
+    """Read the value type a function gave back."""
+    number, pointer = _out.of.kind, _out.of.pointer
     if number >= len(KINDS):
         raise ValueError("futures and streams, which are of WASI 0.3")
     kind = KINDS[number]
@@ -111,25 +133,25 @@ def _value_type() -> Type:
 
 
 def _read_list(kind: str, pointer: int) -> Type:
-    lib.list_type_element(pointer, OUT)
+    lib.list_type_element(pointer, _TYPE)
     return Type(kind, (_value_type(),))
 
 
 def _read_option(kind: str, pointer: int) -> Type:
-    lib.option_type_ty(pointer, OUT)
+    lib.option_type_ty(pointer, _TYPE)
     return Type(kind, (_value_type(),))
 
 
 def _read_result(kind: str, pointer: int) -> Type:
-    ok = _value_type() if lib.result_type_ok(pointer, OUT) else None
-    err = _value_type() if lib.result_type_err(pointer, OUT) else None
+    ok = _value_type() if lib.result_type_ok(pointer, _TYPE) else None
+    err = _value_type() if lib.result_type_err(pointer, _TYPE) else None
     return Type(kind, (ok, err))
 
 
 def _read_tuple(kind: str, pointer: int) -> Type:
     parts = []
     for index in range(lib.tuple_type_types_count(pointer)):
-        lib.tuple_type_types_nth(pointer, index, OUT)
+        lib.tuple_type_types_nth(pointer, index, _TYPE)
         parts.append(_value_type())
     return Type(kind, parts)
 
@@ -137,9 +159,8 @@ def _read_tuple(kind: str, pointer: int) -> Type:
 def _read_record(kind: str, pointer: int) -> Type:
     parts, names = [], []
     for index in range(lib.record_type_field_count(pointer)):
-        lib.record_type_field_nth(pointer, index, OUT, OUT + 8, OUT + 16)
+        lib.record_type_field_nth(pointer, index, _NAME, _NAME_SIZE, _TYPE)
         names.append(_name())
-        MEMORY[OUT : OUT + 16] = bytes(MEMORY[OUT + 16 : OUT + 32])
         parts.append(_value_type())
     return Type(kind, parts, names)
 
@@ -148,10 +169,9 @@ def _read_variant(kind: str, pointer: int) -> Type:
     parts: list[Type | None] = []
     names = []
     for index in range(lib.variant_type_case_count(pointer)):
-        lib.variant_type_case_nth(pointer, index, OUT, OUT + 8, OUT + 32, OUT + 16)
+        lib.variant_type_case_nth(pointer, index, _NAME, _NAME_SIZE, _HAS_PAYLOAD, _TYPE)
         names.append(_name())
-        MEMORY[OUT : OUT + 16] = bytes(MEMORY[OUT + 16 : OUT + 32])
-        parts.append(_value_type() if MEMORY[OUT + 32] else None)
+        parts.append(_value_type() if _out.has_payload else None)
     return Type(kind, parts, names)
 
 

@@ -6,9 +6,10 @@ import ctypes
 
 from runwasi.engines.engine import Trap
 from runwasi.engines.wasmtime import reason
-from runwasi.wasi.component.capi import lib, put_word, take_error, word
+from runwasi.wasi.component.capi import Pointer, lib, take_error, word
 from runwasi.wasi.component.guest import Exit, new_guest
-from runwasi.wasi.component.values import VAL_SIZE, lowerer
+from runwasi.wasi.component.lowering import lowerer
+from runwasi.wasi.component.values import VAL_SIZE
 from runwasi.wasi.component.wit_types import Type
 from runwasi.wasi.http.requests import IncomingRequest, ResponseOutparam
 
@@ -177,7 +178,7 @@ class Call:
         if self._called:
             lib.val_delete(self._address)
             lib.val_delete(self._address + VAL_SIZE)
-        put_word(self._address + _ERROR, 0)
+        Pointer.from_address(self._address + _ERROR).value = 0
         self.guest.close()
         _spare.append((self._memory, self._address))
         self._server.ended(self)

@@ -11,7 +11,9 @@ from hypothesis import strategies as st
 
 from runwasi.wasi.component.capi import lib
 from runwasi.wasi.component.guest import Guest
-from runwasi.wasi.component.values import VAL_SIZE, Err, Ok, lifter, lowerer
+from runwasi.wasi.component.lifting import lifter
+from runwasi.wasi.component.lowering import lowerer
+from runwasi.wasi.component.values import VAL_SIZE, Err, Ok
 from runwasi.wasi.component.wit_types import Type
 from runwasi.wasi.component.world import World
 
