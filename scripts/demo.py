@@ -15,7 +15,7 @@ import uuid
 from collections.abc import Sequence
 from pathlib import Path
 
-from runwasi.cli.image_command import tar_builder_main
+from runwasi.cli import oci_tar_builder
 from tests.support import leaks
 from tests.support.containerd import HOSTS, RUNC, WASMTIME, Containerd, running_containerd
 from tests.support.folders import remove_folder
@@ -96,7 +96,7 @@ def _build(folder: Path, *form: str) -> Path:
     archive = folder / f"{form[1]}.tar"
     words = ["--repo", "localhost", "--tag", "latest", *form]
     print(f"\n$ oci-tar-builder {shlex.join(words)} --module wasi-demo-app.wasm", flush=True)
-    if tar_builder_main([*words, "--module", str(WASI_DEMO_APP), "--out-path", str(archive)]) != 0:
+    if oci_tar_builder.main([*words, "--module", str(WASI_DEMO_APP), "--out-path", str(archive)]) != 0:
         sys.exit("the image was not built")
     return archive
 

@@ -35,7 +35,6 @@ sys.path += {folders!r}
 {prelude}from {module} import {function}
 
 status = {function}({arguments})
-sys.stdout.flush()
 os._exit(status)  # taking the interpreter down would cost 3 ms
 """
 
@@ -99,7 +98,7 @@ def programs() -> dict[str, Program]:
     """Return every program by its name; the shims are those that ask the daemon first."""
     table = {
         "runwasi": Program("runwasi.cli.main", "main", pack="cli"),
-        "oci-tar-builder": Program("runwasi.cli.image_command", "tar_builder_main"),
+        "oci-tar-builder": Program("runwasi.cli.oci_tar_builder", "main"),
     }
     for engine in ENGINES:
         table[f"containerd-{engine}d"] = Program(

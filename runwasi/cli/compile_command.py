@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import sys
-
+from runwasi.cli import output
 from runwasi.cli.options import FLAG, LIST, Command, Option, UsageError
 from runwasi.engines import registry
 from runwasi.engines.engine import EngineError
@@ -25,8 +24,8 @@ def _compile(given: Given, settings: Settings) -> int:
         for made in compile_files(engine, given.arguments, cache, announce=settings.log.warning):
             if not given.flag("quiet"):
                 how = "already there" if made.cached else f"{made.seconds:.1f} s"
-                sys.stdout.write(f"{made.path}: {made.size / (1 << 20):.1f} MiB for {engine.name}, {how}\n")
-                sys.stdout.flush()  # the next may take long
+                output.write(f"{made.path}: {made.size / (1 << 20):.1f} MiB for {engine.name}, {how}\n")
+                output.flush()  # the next may take long
     except EngineError as error:
         raise ContainerError(str(error)) from None
     return 0

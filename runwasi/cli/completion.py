@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import sys
-
+from runwasi.cli import output
 from runwasi.cli.main import command_named, summaries
 from runwasi.cli.options import FLAG, HELP, Command, UsageError
 from runwasi.cli.settings import OPTIONS
@@ -49,7 +48,7 @@ def _completion(given: Given, _settings: Settings) -> int:
         text = fish()
     else:
         raise UsageError(f'no completion for "{shell}", only for bash, zsh and fish')
-    sys.stdout.write(text)
+    output.write(text)
     return 0
 
 

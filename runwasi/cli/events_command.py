@@ -6,9 +6,9 @@ The documents are those of runc's events, which monitoring reads by their names.
 from __future__ import annotations
 
 import select
-import sys
 import time
 
+from runwasi.cli import output
 from runwasi.cli.options import FLAG, Command, Option, UsageError
 from runwasi.executor.container import Container
 from runwasi.executor.errors import WrongStatus
@@ -49,8 +49,8 @@ def _print_stats(container: Container) -> None:
 
 
 def _print(event: Json) -> None:
-    sys.stdout.write(dumps(event) + "\n")
-    sys.stdout.flush()
+    output.write(dumps(event) + "\n")
+    output.flush()
 
 
 def _watch(container: Container, interval: float) -> None:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import sys
-
+from runwasi.cli import output
 from runwasi.cli.options import Command
 from runwasi.executor.runtime_features import features
 from runwasi.oci.encode import dumps
@@ -15,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def _features(_given: Given, _settings: Settings) -> int:
-    sys.stdout.write(dumps(features(), "    ") + "\n")
+    output.write(dumps(features(), "    ") + "\n")
     return 0
 
 

@@ -1,4 +1,4 @@
-"""`runwasi image build` and `inspect`, and `oci-tar-builder`, the former by its own name."""
+"""image: build OCI archives, and look into them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ import os
 import shlex
 import sys
 
-from runwasi.cli.options import Command
+from runwasi.cli import output
+from runwasi.cli.options import Command, UsageError
+from runwasi.executor.errors import ContainerError
 from runwasi.images.image_error import ImageError
 from runwasi.images.names import ImageName, image_name
 from runwasi.images.tar_builder import (
@@ -23,52 +25,39 @@ from runwasi.images.tar_builder import (
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Iterator
+    from typing import NoReturn
 
+    from runwasi.cli.options import Given
+    from runwasi.cli.settings import Settings
     from runwasi.images.archive import Progress
     from runwasi.images.reader import ImageSummary
-
-    Action = Callable[[argparse.Namespace], int]
-
-COMMANDS = {
-    "image": Command(
-        "image",
-        "build and look into images of WebAssembly and of root file systems",
-        lambda given, _settings: main(given.arguments),
-        arguments="build|inspect ...",
-        description="""\
-An image is written as an OCI archive, which `ctr image import`, skopeo and podman read.
-
-    runwasi image build --repo localhost --name hello --tag v1 --module hello.wasm
-    runwasi image inspect hello.tar""",
-        least=1,
-        most=None,
-        stop_at_first=True,
-    )
-}
 
 _BIG = 16 << 20
 """Bytes from which on a person should see that something is happening."""
 
 
-def tar_builder_main(argv: Sequence[str] | None = None) -> int:
-    """Run `oci-tar-builder`. Returns the exit status."""
-    parser = argparse.ArgumentParser(
-        prog="oci-tar-builder", description="Build an OCI archive whose layers are WebAssembly."
-    )
-    add_build_arguments(parser)
-    return _reported(parser, build, argv)
+class _Parser(argparse.ArgumentParser):
+    """Has a mistake told where those of all commands are."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raise UsageError."""
+        raise UsageError(message)
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run `runwasi image ...`; argv is what follows `image`. Returns the exit status."""
-    parser = argparse.ArgumentParser(prog="runwasi image", description="Build and look into OCI archives.")
-    add_arguments(parser)
-    return _reported(parser, run, argv)
+def _image(given: Given, _settings: Settings) -> int:
+    parser = _Parser(prog="runwasi image", description="Build and look into OCI archives.")
+    _add_arguments(parser)
+    try:
+        arguments = parser.parse_args(given.arguments)
+        return build(arguments) if arguments.image_command == "build" else _inspect(arguments)
+    except SystemExit:  # after --help
+        return 0
+    except ImageError as error:
+        raise ContainerError(str(error)) from None
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Describe `runwasi image` to a parser; `run` takes what it parses."""
+def _add_arguments(parser: argparse.ArgumentParser) -> None:
     commands = parser.add_subparsers(dest="image_command", required=True, metavar="COMMAND")
     builder = commands.add_parser("build", help="build an image of WebAssembly or of a root file system")
     add_build_arguments(builder)
@@ -120,25 +109,27 @@ def add_build_arguments(parser: argparse.ArgumentParser) -> None:
     defaults.add_argument("--workdir", default="", help="working directory")
 
 
-def run(arguments: argparse.Namespace) -> int:
-    """Do what `runwasi image` was asked. Raises ImageError, OSError."""
-    return build(arguments) if arguments.image_command == "build" else _inspect(arguments)
-
-
 def build(arguments: argparse.Namespace) -> int:
     """Build the image the arguments describe and say what was written. Raises ImageError, OSError."""
     name = image_name(f"{arguments.repo.rstrip('/')}/{arguments.name}", arguments.tag)
     target = _target(arguments.out_path, name)
     settings = RunConfig(
-        entrypoint=tuple(shlex.split(arguments.entrypoint)),
-        cmd=tuple(shlex.split(arguments.cmd)),
+        entrypoint=_words("--entrypoint", arguments.entrypoint),
+        cmd=_words("--cmd", arguments.cmd),
         env=tuple(arguments.env),
         user=arguments.user,
         working_dir=arguments.workdir,
     )
     digest = _build(arguments, target, name, settings)
-    print(f"{target}: {name}@{digest}")
+    output.write(f"{target}: {name}@{digest}\n")
     return 0
+
+
+def _words(option: str, text: str) -> tuple[str, ...]:
+    try:
+        return tuple(shlex.split(text))
+    except ValueError as error:
+        raise ImageError(f"{option} {text}: {error}") from None
 
 
 def _build(arguments: argparse.Namespace, target: str, name: ImageName, settings: RunConfig) -> str:
@@ -183,7 +174,7 @@ def _components(folder: str) -> list[str]:
         if name.endswith(".wasm"):
             found.append(os.path.join(folder, name))
         else:
-            print(f"{folder}: {name} is left out, its name does not end in .wasm", file=sys.stderr)
+            output.write_error(f"{folder}: {name} is left out, its name does not end in .wasm")
     if not found:
         raise ImageError(f"{folder}: holds no .wasm file")
     return found
@@ -222,9 +213,9 @@ def _inspect(arguments: argparse.Namespace) -> int:
 
     images = inspect(arguments.archive)
     if arguments.format == "json":
-        print(json.dumps([_as_json(image) for image in images], indent=2))
+        output.write(json.dumps([_as_json(image) for image in images], indent=2) + "\n")
     else:
-        print("\n\n".join(_as_text(image) for image in images))
+        output.write("\n\n".join(_as_text(image) for image in images) + "\n")
     return 0
 
 
@@ -257,14 +248,19 @@ def _as_text(image: ImageSummary) -> str:
     return "\n".join(lines)
 
 
-def _reported(parser: argparse.ArgumentParser, action: Action, argv: Sequence[str] | None) -> int:
-    """Do what is asked and turn what a person can mend into one line."""
-    arguments = parser.parse_args(argv)
-    try:
-        return action(arguments)
-    except ImageError as error:
-        print(f"{parser.prog}: {error}", file=sys.stderr)
-    except OSError as error:
-        where = f"{error.filename}: " if error.filename else ""
-        print(f"{parser.prog}: {where}{error.strerror}", file=sys.stderr)
-    return 1
+COMMANDS = {
+    "image": Command(
+        "image",
+        "build and look into images of WebAssembly and of root file systems",
+        _image,
+        arguments="build|inspect ...",
+        description="""\
+An image is written as an OCI archive, which `ctr image import`, skopeo and podman read.
+
+    runwasi image build --repo localhost --name hello --tag v1 --module hello.wasm
+    runwasi image inspect hello.tar""",
+        least=1,
+        most=None,
+        stop_at_first=True,
+    )
+}

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-import sys
 
+from runwasi.cli import output
 from runwasi.cli.options import FLAG, Command, Option, UsageError
 from runwasi.executor.container import Container
 from runwasi.executor.errors import ContainerError, NotFound
@@ -21,7 +21,7 @@ _FORMAT = Option("format", "table or json", short="f", default="table", value="F
 
 def _state(given: Given, settings: Settings) -> int:
     container = Container.load(settings.root, given.arguments[0], settings.log.warning)
-    sys.stdout.write(dumps(_described(container), "  ") + "\n")
+    output.write(dumps(_described(container), "  ") + "\n")
     return 0
 
 
@@ -65,9 +65,9 @@ def _list(given: Given, settings: Settings) -> int:
         except (ContainerError, OSError) as error:
             settings.log.warning(f"load container {container_id}: {error}")
     if given.flag("quiet"):
-        sys.stdout.write("".join(f"{item['id']}\n" for item in found))
+        output.write("".join(f"{item['id']}\n" for item in found))
     elif form == "json":
-        sys.stdout.write(dumps(found or None) + "\n")
+        output.write(dumps(found or None) + "\n")
     else:
         _print_table(found)
     return 0
@@ -87,7 +87,7 @@ def _print_table(items: list[dict[str, object]]) -> None:
     widths = [max(12, *(len(row[column]) + 3 for row in rows)) for column in range(len(_COLUMNS) - 1)]
     for row in rows:
         cells = [cell.ljust(width) for cell, width in zip(row, [*widths, 0], strict=True)]
-        sys.stdout.write("".join(cells) + "\n")
+        output.write("".join(cells) + "\n")
 
 
 def _checked_format(given: Given) -> str:
@@ -102,7 +102,7 @@ def _ps(given: Given, settings: Settings) -> int:
     container_id, *options = given.arguments
     pids = Container.load(settings.root, container_id, settings.log.warning).pids()
     if form == "json":
-        sys.stdout.write(dumps(sorted(pids)) + "\n")
+        output.write(dumps(sorted(pids)) + "\n")
         return 0
     title, *lines = _all_processes(options or ["-ef"])
     titles = title.split()
@@ -110,11 +110,11 @@ def _ps(given: Given, settings: Settings) -> int:
         raise ContainerError("couldn't find PID field in ps output")
     column = titles.index("PID")
     wanted = {str(pid) for pid in pids}
-    sys.stdout.write(f"{title}\n")
+    output.write(f"{title}\n")
     for line in lines:
         fields = line.split()
         if len(fields) > column and fields[column] in wanted:
-            sys.stdout.write(f"{line}\n")
+            output.write(f"{line}\n")
     return 0
 
 

@@ -7,9 +7,9 @@ asked for.
 from __future__ import annotations
 
 import os
-import sys
 import time
 
+from runwasi.cli import output
 from runwasi.oci.encode import dumps
 
 TEXT, JSON = "text", "json"
@@ -55,13 +55,12 @@ class Log:
             line = dumps({"level": level, "msg": message, "time": moment})
         else:
             line = f'time="{moment}" level={level} msg={dumps(message)}'
-        data = (line + "\n").encode(errors="backslashreplace")
         if not self._path:
-            os.write(2, data)
+            output.write_error(line)
             return
         fd = self._open()
         try:
-            os.write(fd, data)
+            os.write(fd, (line + "\n").encode(errors="backslashreplace"))
         finally:
             os.close(fd)
 
@@ -70,4 +69,4 @@ class Log:
 
 
 def _tell(message: str) -> None:
-    sys.stderr.write(f"runwasi: {message}\n")
+    output.write_error(f"runwasi: {message}")

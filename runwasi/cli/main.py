@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import sys
 
+from runwasi.cli import output
 from runwasi.cli.log_file import Log
 from runwasi.cli.options import UsageError, check_arguments, parse
 from runwasi.cli.settings import OPTIONS, Settings
 from runwasi.cli.signal_forwarding import Interrupted
 from runwasi.executor.errors import ContainerError, describe
+from runwasi.linux.standard_streams import open_missing
 from runwasi.oci.decode import SpecError
 
 TYPE_CHECKING = False
@@ -45,13 +47,36 @@ _COMMANDS = {
 
 def main(words: Sequence[str] | None = None) -> int:
     """Run one command line, sys.argv's without one. Returns the exit status."""
-    log = Log()
-    subject = ""
-    status = 1
+    open_missing()
+    call = _Call()
     try:
-        given = parse(OPTIONS, sys.argv[1:] if words is None else words, stop_at_first=True)
+        status = call.carry_out(sys.argv[1:] if words is None else words)
+        output.flush()
+        return status
+    except UsageError as error:
+        call.log.error(f"{error} (see `{' '.join(('runwasi', *call.subject.split()[:1]))} --help`)")
+    except (ContainerError, SpecError, OSError) as error:
+        call.log.error(f"{call.subject}: {describe(error)}" if call.subject else describe(error))
+    except Interrupted as signal:
+        return 128 + signal.number
+    except KeyboardInterrupt:
+        return 128 + 2  # SIGINT
+    return call.failure_status
+
+
+class _Call:
+    """One command line under way: where its errors are logged, what they are about, and its status then."""
+
+    def __init__(self) -> None:
+        self.log = Log()
+        self.subject = ""
+        self.failure_status = 1
+
+    def carry_out(self, words: Sequence[str]) -> int:
+        """Do what the words say. Returns the exit status; raises what goes wrong."""
+        given = parse(OPTIONS, words, stop_at_first=True)
         settings = Settings(given)
-        log = settings.log
+        self.log = settings.log
         if given.flag("version"):
             return _print_version()
         if not given.arguments or given.flag("help"):
@@ -60,23 +85,14 @@ def main(words: Sequence[str] | None = None) -> int:
         if name in {"help", "h"}:
             return _print_help(rest)
         command = command_named(name)
-        subject = name
-        status = command.failure_status
+        self.subject = name
+        self.failure_status = command.failure_status
         given = parse(command.options, rest, stop_at_first=command.stop)
         if given.flag("help"):
             return _print_help([name])
         check_arguments(command, given)
-        subject = " ".join((name, *given.arguments[:1]))
+        self.subject = " ".join((name, *given.arguments[:1]))
         return command.action(given, settings)
-    except UsageError as error:
-        log.error(f"{error} (see `{' '.join(('runwasi', *subject.split()[:1]))} --help`)")
-    except (ContainerError, SpecError, OSError) as error:
-        log.error(f"{subject}: {describe(error)}" if subject else describe(error))
-    except Interrupted as signal:
-        return 128 + signal.number
-    except KeyboardInterrupt:
-        return 128 + 2  # SIGINT
-    return status
 
 
 def summaries() -> dict[str, str]:
@@ -99,12 +115,12 @@ def command_named(name: str) -> Command:
 def _print_help(names: Sequence[str]) -> int:
     from runwasi.cli.help import command_help, program_help  # late: only people ask for it
 
-    sys.stdout.write(command_help(command_named(names[0])) if names else program_help(OPTIONS, summaries()))
+    output.write(command_help(command_named(names[0])) if names else program_help(OPTIONS, summaries()))
     return 0
 
 
 def _print_version() -> int:
     from runwasi.cli.version import version_text  # late: asks libseccomp
 
-    sys.stdout.write(version_text())
+    output.write(version_text())
     return 0

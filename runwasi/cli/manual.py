@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import sys
-
 from runwasi import __version__
+from runwasi.cli import output
 from runwasi.cli.main import command_named, summaries
 from runwasi.cli.options import FLAG, NUMBER
 from runwasi.cli.settings import OPTIONS
@@ -26,7 +25,13 @@ A bundle is a folder with a
 .I config.json
 and usually a root filesystem; what its
 .I process.args
-names is looked at to find out whether it is native or WebAssembly."""
+names is looked at to find out whether it is native or WebAssembly.
+.PP
+A standard stream that the caller closed is
+.I /dev/null
+to
+.B runwasi
+and to the container."""
 
 _FILES = """\
 .TP
@@ -44,7 +49,7 @@ _STATUS = """\
 .BR exec .
 .BR run " and " exec
 in the foreground return the program's own status, or 128 + n when signal n ended it; 134 says that a
-module trapped."""
+module trapped. 141 says that nobody read what was printed."""
 
 
 def manual() -> str:
@@ -92,4 +97,4 @@ def _escaped(text: str) -> str:
 
 
 if __name__ == "__main__":
-    sys.stdout.write(manual())
+    output.write(manual())

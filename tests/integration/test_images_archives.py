@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from runwasi.cli.image_command import tar_builder_main
+from runwasi.cli import oci_tar_builder
 from tests.support.containerd import Containerd
 from tests.support.places import WASI_DEMO_APP
 
@@ -21,7 +21,7 @@ def build(folder: Path, repository: str, name: str, *form: str) -> tuple[Path, s
     """Build an image of the demo module; returns the archive and the image's full name."""
     archive = folder / "image.tar"
     words = ["--repo", repository, "--name", name, "--tag", "v1", "--module", str(WASI_DEMO_APP)]
-    assert tar_builder_main([*words, "--out-path", str(archive), *form]) == 0
+    assert oci_tar_builder.main([*words, "--out-path", str(archive), *form]) == 0
     return archive, f"{repository}/{name}:v1"
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import sys
 
+from runwasi.linux.standard_streams import open_missing
 from runwasi.shim.flags import Flags, UsageError
 
 TYPE_CHECKING = False
@@ -29,6 +30,7 @@ def main(engine: str | Engine, *, shared: bool = False) -> NoReturn:
     both modes do without the node daemon. Ends the process. A launcher puts the packages' folder on sys.path and
     calls `main("wasmtime")`.
     """
+    open_missing()
     # without tearing the interpreter down: containerd would wait 3 ms for that
     os._exit(run(os.path.basename(sys.argv[0]), sys.argv[1:], engine, shared))
 
@@ -41,7 +43,7 @@ def run(program: str, arguments: list[str], engine: str | Engine, shared: bool) 
     except Exception as error:
         if not is_expected(error):
             raise
-        os.write(2, complaint(program, error))
+        complain(program, error)
         return 1
 
 
@@ -56,20 +58,28 @@ def is_expected(error: BaseException) -> bool:
 
 def complaint(program: str, error: BaseException) -> bytes:
     """Return what a shim writes to stderr when it fails."""
-    return f"{program}: {_text(error)}\n".encode()
+    return f"{program}: {_text(error)}\n".encode(errors="backslashreplace")
+
+
+def complain(program: str, error: BaseException) -> None:
+    """Say on standard error what went wrong."""
+    try:
+        os.write(2, complaint(program, error))
+    except OSError:
+        pass  # nobody hears it
 
 
 def _run(program: str, flags: Flags, engine: str | Engine, shared: bool) -> int:
     if flags.h or flags.help:
         from runwasi.shim.client.usage_text import shim_help
 
-        return _write(shim_help(program).encode())
+        return print_output(shim_help(program).encode())
     if flags.v or flags.version:
         return print_version(program)
     if flags.info:
         from runwasi.shim.client.info import runtime_info
 
-        return _write(runtime_info(engine_name(engine), shared, read_stdin()))
+        return print_output(runtime_info(engine_name(engine), shared, read_stdin()))
     if not flags.namespace:
         raise UsageError("shim namespace cannot be empty")
     if flags.action == "start":
@@ -77,7 +87,7 @@ def _run(program: str, flags: Flags, engine: str | Engine, shared: bool) -> int:
     if flags.action == "delete":
         from runwasi.shim.client.cleanup import delete
 
-        return _write(delete(flags, engine_name(engine)))
+        return print_output(delete(flags, engine_name(engine)))
     raise UsageError(f"unknown action {flags.action!r}: start or delete is wanted")
 
 
@@ -110,17 +120,17 @@ def _answer(flags: Flags, asked: Bootstrap) -> int:
 
     location = bootstrap.location(flags)
     bootstrap.write_address_file(flags.bundle, location)
-    return _write(asked.answer(location))
+    return print_output(asked.answer(location))
 
 
 def read_stdin() -> bytes:
-    """Return all that stdin holds; nothing when it is not open."""
+    """Return all that stdin holds; nothing when it cannot be read."""
     data = bytearray()
     while len(data) < _MAX_STDIN:
         try:
             part = os.read(0, 64 << 10)
         except OSError:
-            break  # not open, which says nothing either
+            break  # open for writing, or a folder, which says nothing either
         if not part:
             break
         data += part
@@ -129,7 +139,7 @@ def read_stdin() -> bytes:
 
 def print_version(program: str) -> int:
     """Print the versions of a program and of Python, as containerd's own shims do; returns the exit status."""
-    return _write(version_text(program))
+    return print_output(version_text(program))
 
 
 def version_text(program: str) -> bytes:
@@ -145,7 +155,8 @@ def engine_name(engine: str | Engine) -> str:
     return engine if isinstance(engine, str) else engine.name
 
 
-def _write(data: bytes) -> int:
+def print_output(data: bytes) -> int:
+    """Print data as it stands; returns the exit status. Raises OSError."""
     while data:
         data = data[os.write(1, data) :]
     return 0

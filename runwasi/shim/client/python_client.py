@@ -12,6 +12,7 @@ import sys
 from _struct import pack
 
 from runwasi import __version__
+from runwasi.linux.standard_streams import open_missing
 from runwasi.shim.client import launcher as cold
 from runwasi.shim.client import packet
 from runwasi.shim.client.packet import PacketError
@@ -31,6 +32,7 @@ class _NoDaemon(Exception):
 
 def main(engine: str | Engine, *, shared: bool = False) -> NoReturn:
     """Run the client of an engine with the arguments of this process; it ends the process."""
+    open_missing()
     path = os.environ.get("RUNWASI_MANAGER") or packet.manager_path(cold.engine_name(engine))
     try:
         status, output, errors = _ask(path)

@@ -24,8 +24,8 @@ usage: {program} -namespace NAME -address SOCKET -id ID [-bundle FOLDER] [-debug
 _DAEMON = """\
 {program}: the node daemon
 
-It answers the shims that containerd starts, forks the servers of pods, which outlive it, and serves the pods of shared
-mode itself. On SIGTERM or SIGINT it takes no more pods, and ends with the last that it serves.
+It answers the shims that containerd starts, forks the servers of pods, which outlive it, and serves the pods of
+shared mode itself. On SIGTERM or SIGINT it takes no more pods, and ends with the last that it serves.
 
 usage: {program} [-address SOCKET] [-debug]
        {program} -v

@@ -15,8 +15,9 @@ import sys
 from runwasi.engines import registry
 from runwasi.engines.engine import EngineMissing
 from runwasi.linux import processes
+from runwasi.linux.standard_streams import open_missing
 from runwasi.shim import pod_socket
-from runwasi.shim.client.launcher import engine_name, print_version
+from runwasi.shim.client.launcher import complain, engine_name, print_output, print_version
 from runwasi.shim.client.packet import manager_path
 from runwasi.shim.client.usage_text import daemon_help
 from runwasi.shim.daemon import holes, rehearsal
@@ -42,18 +43,21 @@ def main(engine: str | Engine) -> int:
 
     `-address PATH` is where shims find it, by default /run/io.containerd.ENGINE.v1/manager.sock.
     """
+    open_missing()
     program = os.path.basename(sys.argv[0])
-    default = manager_path(engine_name(engine))
     try:
-        flags = Flags.parse(sys.argv[1:])
-        if flags.action:
-            raise UsageError(f"unknown action {flags.action!r}: the daemon takes none")
-    except UsageError as error:
-        print(f"{program}: {error}", file=sys.stderr)
+        return _run(program, Flags.parse(sys.argv[1:]), engine)
+    except (UsageError, OSError) as error:
+        complain(program, error)
         return 1
+
+
+def _run(program: str, flags: Flags, engine: str | Engine) -> int:
+    default = manager_path(engine_name(engine))
+    if flags.action:
+        raise UsageError(f"unknown action {flags.action!r}: the daemon takes none")
     if flags.h or flags.help:
-        print(daemon_help(program, default), end="")
-        return 0
+        return print_output(daemon_help(program, default).encode())
     if flags.v or flags.version:
         return print_version(program)
     flags.address = flags.address or default

@@ -1,0 +1,50 @@
+"""What a command prints: every command writes here, so that a full disk or a reader that left is told one way."""
+
+from __future__ import annotations
+
+import os
+import sys
+from _signal import SIGPIPE  # type: ignore[import-not-found]  # the module signal adds enumerations, 3 ms
+
+from runwasi.cli.signal_forwarding import Interrupted
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import NoReturn
+
+
+def write(text: str) -> None:
+    """Print text as it stands. Raises as flush does, for it may be long."""
+    try:
+        sys.stdout.write(text)
+    except OSError as error:
+        _fail(error)
+
+
+def flush() -> None:
+    """Hand over what was printed.
+
+    Raises OSError that names standard output, or Interrupted by SIGPIPE when nobody reads: Python ignores that
+    signal, which would end a program in C or Go without a word.
+    """
+    try:
+        sys.stdout.flush()
+    except OSError as error:
+        _fail(error)
+
+
+def write_error(line: str) -> None:
+    """Print a line on standard error. Where nobody can hear it, the exit status must still be the command's."""
+    try:
+        os.write(2, f"{line}\n".encode(errors="backslashreplace"))
+    except OSError:
+        pass
+
+
+def _fail(error: OSError) -> NoReturn:
+    null = os.open("/dev/null", os.O_WRONLY | os.O_CLOEXEC)
+    os.dup2(null, 1)  # takes what is left, or the interpreter would try again at its end and complain
+    os.close(null)
+    if isinstance(error, BrokenPipeError):
+        raise Interrupted(SIGPIPE) from None
+    raise OSError(error.errno, error.strerror, "standard output") from None
