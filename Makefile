@@ -8,7 +8,7 @@ CTR ?= ctr
 SITE_PACKAGES = $(shell $(VENV)/python -c 'import sysconfig; print(sysconfig.get_path("platlib"))')
 
 .DELETE_ON_ERROR:
-.PHONY: help demo test lint test-unit test-integration test-vm bench install uninstall clean \
+.PHONY: help demo test lint test-unit test-integration test-vm bench lock install uninstall clean \
     test-image test-image/oci load load/oci packages-build packages-demo packages-test peers
 
 help: ## Print this list
@@ -59,6 +59,12 @@ bench: packages-test build/bin build/wasi-demo-app.wasm ## Measure against the p
 	scripts/install add $(CURDIR)/build/bench
 	RUNWASI_BIN=$(CURDIR)/build/bench/bin $(VENV)/python -m scripts.bench --write
 
+lock: ## Pin the newest development tools in constraints-dev.txt
+	rm -rf build/lock && $(PYTHON) -m venv build/lock
+	build/lock/bin/pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	(sed -n '/^#/p' constraints-dev.txt; build/lock/bin/pip freeze --exclude-editable --exclude setuptools) > build/lock/pins
+	mv build/lock/pins constraints-dev.txt
+
 clean: ## Remove what was built, but not the virtual environment
 	rm -rf --one-file-system build dist
 
@@ -73,9 +79,9 @@ packages-demo:
 packages-test:
 	@scripts/packages build wasm host test
 
-.venv/ready: pyproject.toml | packages-build
+.venv/ready: pyproject.toml constraints-dev.txt | packages-build
 	test -x $(VENV)/python || $(PYTHON) -m venv .venv
-	$(VENV)/pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	$(VENV)/pip install --quiet --disable-pip-version-check --constraint constraints-dev.txt --editable '.[dev]'
 	touch $@
 
 build/bin: scripts/launchers.py runwasi/shim/client/client.c .venv/ready
