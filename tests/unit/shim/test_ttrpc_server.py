@@ -309,8 +309,15 @@ def test_clients_that_are_connected_are_served_when_no_others_are_accepted(
     served: Served, peer: Peer
 ) -> None:
     assert echo(peer) == "hi"
-    served.reactor.call_soon(served.server.stop_listening)
+    stopped = threading.Event()
+
+    def stop() -> None:
+        served.server.stop_listening()
+        stopped.set()
+
+    served.reactor.call_soon(stop)
     assert echo(peer) == "hi"  # wakes the loop
+    assert stopped.wait(10)
     with pytest.raises(ConnectionRefusedError):
         Peer(served.path)
     assert echo(peer) == "hi"
