@@ -188,7 +188,10 @@ class Engine(ABC):
 
     @abstractmethod
     def can_handle(self, ctx: Context) -> bool:
-        """Say whether this module will run, and load its artefact; raise CannotHandle to refuse with a reason."""
+        """Say whether this module will run, and load its artefact; raise CannotHandle to refuse with a reason.
+
+        It must run no code of the guest, which is not confined yet.
+        """
 
     @abstractmethod
     def run_wasi(self, ctx: Context, stdio: Stdio) -> int:

@@ -66,14 +66,12 @@ class Component:
         self._function = self._find_function()
         serves_http = unversioned(self._function[0]) == HANDLER
         self._http = HttpSettings(ctx) if serves_http else None
-        # linked here, as the artefact is out of reach once the container is created
-        self._linker = self._server_linker() if serves_http else None
+        # loaded here, as the artefact is out of reach once the container is created
+        self._pool = self._load_into_pool() if serves_http else None
 
     def run(self) -> int:
         """Call its function, or serve requests with it. Raises Trap, EngineError."""
-        if self._http is None or self._linker is None:
-            return self._command()
-        return self._serve(self._http, self._linker)
+        return self._command() if self._http is None else self._serve(self._http)
 
     # --- what it is
 
@@ -223,7 +221,8 @@ class Component:
 
     # --- servers
 
-    def _serve(self, http: HttpSettings, linker: HostLinker) -> int:
+    def _serve(self, http: HttpSettings) -> int:
+        linker = self._server_linker()
         world = self._world()
         world.env = http.guest_env(world.env)
         handler = Handler(
@@ -236,16 +235,23 @@ class Component:
         )
         return http.serve(handler)
 
-    def _server_linker(self) -> HostLinker:
-        """Link for many guests at once, on an engine with a pool if there can be one and they fit into it."""
+    def _load_into_pool(self) -> tuple[wasmtime_capi.Engine, int] | None:
+        """Load it for an engine with a pool too; None where there can be no pool."""
         compiled = self._ctx.module.precompiled_fd is not None  # else it would be compiled twice
-        pooled = pooling(self._engine) if compiled else None
-        if pooled is not None:
-            pointer = self._loaded(pooled)
-            linker = HostLinker(pooled.pointer, self._imports, concurrent=True)
-            guest = new_guest(pooled.pointer, self._world(), limits_of(self._ctx))
+        engine = pooling(self._engine) if compiled else None
+        return (engine, self._loaded(engine)) if engine is not None else None
+
+    def _server_linker(self) -> HostLinker:
+        """Link for many guests at once, on the engine with a pool if they fit into it.
+
+        Not before the container's start: to find out, a guest is made, and code of its own may run at that.
+        """
+        if self._pool is not None:
+            engine, pointer = self._pool
+            linker = HostLinker(engine.pointer, self._imports, concurrent=True)
+            guest = new_guest(engine.pointer, self._world(), limits_of(self._ctx))
             if instantiates(linker.pointer, pointer, guest):
-                self._engine, self._pointer = pooled, pointer
+                self._engine, self._pointer = engine, pointer
                 return linker
         return HostLinker(self._engine.pointer, self._imports, concurrent=True)
 

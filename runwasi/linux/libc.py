@@ -24,6 +24,7 @@ libc.umount2.argtypes = (c_char_p, c_int)
 
 # Numbers from asm-generic/unistd.h; x86_64 differs only for calls older than 2019 (asm/unistd_64.h).
 _X86_64 = os.uname().machine == "x86_64"
+SYS_BRK = 12 if _X86_64 else 214
 SYS_CAPGET, SYS_CAPSET = (125, 126) if _X86_64 else (90, 91)
 SYS_PERSONALITY = 135 if _X86_64 else 92
 SYS_PIVOT_ROOT = 155 if _X86_64 else 41

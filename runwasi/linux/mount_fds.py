@@ -41,7 +41,7 @@ MOUNT_ATTR_IDMAP = 0x100000
 MOUNT_ATTR_NOSYMFOLLOW = 0x200000
 
 _OPEN_TREE_CLONE = 1
-_FSOPEN_CLOEXEC = 1
+FSOPEN_CLOEXEC = 1
 _FSMOUNT_CLOEXEC = 1
 _FSCONFIG_SET_FLAG, _FSCONFIG_SET_STRING, _FSCONFIG_CMD_CREATE, _FSCONFIG_CMD_RECONFIGURE = 0, 1, 6, 7
 _FSPICK_CLOEXEC, _FSPICK_EMPTY_PATH = 1, 8
@@ -72,7 +72,14 @@ def new_mount(fstype: str, source: str | None, options: Iterable[str] = (), attr
     options are the filesystem's own, each "key" or "key=value" (a value in double quotes loses them), and
     attributes are MOUNT_ATTR_*. Raises OSError whose text is the kernel's own complaint where there is one.
     """
-    context = check(syscall(SYS_FSOPEN, os.fsencode(fstype), _FSOPEN_CLOEXEC), "fsopen", fstype)
+    context = check(syscall(SYS_FSOPEN, os.fsencode(fstype), FSOPEN_CLOEXEC), "fsopen", fstype)
+    return mount_from(context, fstype, source, options, attributes)
+
+
+def mount_from(
+    context: int, fstype: str, source: str | None, options: Iterable[str] = (), attributes: int = 0
+) -> int:
+    """Make the mount of new_mount from a context that fsopen gave, which is closed. Raises OSError as new_mount."""
     try:
         if source:
             _configure(context, "source", source)

@@ -116,6 +116,42 @@ def mounts_of(pid: int | str) -> dict[int, str]:
     return {int(line[0]): os.fsdecode(_unescape(line[4])) for line in fields}
 
 
+class Mounted:
+    """A mount that is in place: where (point), and on which mount (parent, an id)."""
+
+    __slots__ = ("_filesystem", "_options", "_root", "fstype", "id", "parent", "point")
+
+    def __init__(self, line: bytes) -> None:
+        own, self._filesystem = line.split(b" - ", 1)
+        number, parent, _, self._root, point, self._options = own.split(b" ", 5)
+        self.id = int(number)
+        self.parent = int(parent)
+        self.point = os.fsdecode(_unescape(point))
+        self.fstype = self._filesystem.partition(b" ")[0].decode()
+
+    @property
+    def root(self) -> str:
+        """The part of its filesystem that it shows, as a path."""
+        return os.fsdecode(_unescape(self._root))
+
+    @property
+    def options(self) -> list[str]:
+        """The options of its filesystem, as opposed to those of the mount."""
+        return os.fsdecode(self._filesystem.split()[-1]).split(",")
+
+    @property
+    def readonly(self) -> bool:
+        """Whether nothing can be written through it."""
+        return b"ro" in self._options.partition(b" ")[0].split(b",") or "ro" in self.options
+
+
+def mount_table(proc_fd: int) -> list[Mounted]:
+    """List the mounts that this process can reach, by the procfs behind proc_fd. Source: man 5 proc."""
+    fd = os.open("self/mountinfo", os.O_RDONLY | os.O_CLOEXEC, dir_fd=proc_fd)
+    with open(fd, "rb") as file:
+        return [Mounted(line) for line in file]
+
+
 def mount_id(pid: int | str, fd: int) -> int:
     """Return the id of the mount that an open descriptor of a process is on. Raises OSError when it is not open."""
     with open(f"/proc/{pid}/fdinfo/{fd}", "rb", 0) as file:
@@ -126,5 +162,7 @@ def mount_id(pid: int | str, fd: int) -> int:
 
 def _unescape(field: bytes) -> bytes:
     """Undo the octal escapes that the kernel writes for blanks and backslashes."""
+    if b"\\" not in field:
+        return field
     first, *rest = field.split(b"\\")
     return first + b"".join(bytes((int(part[:3], 8),)) + part[3:] for part in rest)

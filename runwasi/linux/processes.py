@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-from _struct import pack
+from _struct import pack, pack_into, unpack_from
 
 from runwasi.linux.libc import (
+    SYS_BRK,
     SYS_CLONE3,
     SYS_CLOSE_RANGE,
     SYS_PIDFD_OPEN,
@@ -18,6 +19,8 @@ from runwasi.startup.thin_ctypes import (
     PyDLL,
     addressof,
     byref,
+    c_char,
+    c_char_p,
     c_int,
     c_long,
     c_void_p,
@@ -27,10 +30,13 @@ from runwasi.startup.thin_ctypes import (
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
 # linux/sched.h
+CLONE_VM = 0x00000100
+CLONE_FILES = 0x00000400
 CLONE_PIDFD = 0x00001000
+CLONE_VFORK = 0x00004000
 CLONE_PARENT = 0x00008000
 CLONE_CHILD_CLEARTID = 0x00200000
 CLONE_CHILD_SETTID = 0x01000000
@@ -45,6 +51,7 @@ PR_SET_NAME = 15
 PR_SET_CHILD_SUBREAPER = 36
 PR_SET_NO_NEW_PRIVS = 38
 PR_GET_TID_ADDRESS = 40
+_PR_SET_MM, _PR_SET_MM_MAP = 35, 14
 
 _EINVAL = 22
 _SIGCHLD = 17
@@ -198,6 +205,66 @@ def set_name(name: str) -> None:
     prctl(PR_SET_NAME, "PR_SET_NAME", os.fsencode(name)[:15])
 
 
+class CommandLine:
+    """What /proc/PID/cmdline is to show of a process that will be forked from this one, in place of our arguments.
+
+    Made before the fork, where memory need not be copied first. proc_fd is a procfs in which we are "self".
+    Source: man 2 prctl, PR_SET_MM; kernel/sys.c, prctl_set_mm_map.
+    """
+
+    __slots__ = ("_layout", "_text")
+
+    def __init__(self, arguments: Sequence[str], proc_fd: int) -> None:
+        self._text = c_char_p(b"".join([os.fsencode(argument) + b"\0" for argument in arguments]))
+        length = sum(len(os.fsencode(argument)) + 1 for argument in arguments)
+        start = c_void_p.from_address(addressof(self._text)).value or 0
+        end = start + length
+        code, end_code, stack, data, end_data, heap, *_ = _own_memory(proc_fd)
+        # struct prctl_mm_map: start_code, end_code, start_data, end_data, start_brk, brk, start_stack, arg_start,
+        # arg_end, env_start, env_end, auxv, auxv_size and exe_fd, of which the last three stay as they are
+        places = (code, end_code, data, end_data, heap, 0, stack, start, end, end, end)
+        self._layout = bytearray(pack("=12Q2I", *places, 0, 0, _LAST_FD))
+
+    def show(self) -> None:
+        """Show it of this process, and no environment.
+
+        A kernel without CONFIG_CHECKPOINT_RESTORE cannot be told of another place for it; then as much is shown as
+        our own arguments have room for.
+        """
+        pack_into("=Q", self._layout, _BRK, syscall(SYS_BRK, 0))
+        if libc.prctl(_PR_SET_MM, _PR_SET_MM_MAP, bytes(self._layout), len(self._layout), None) == -1:
+            self._overwrite()
+
+    def _overwrite(self) -> None:
+        """Write it over our arguments, and nothing over our environment."""
+        assert _memory
+        arguments, arguments_end, environment, environment_end = _memory[6:]
+        (start,) = unpack_from("=Q", self._layout, _ARG_START)
+        (end,) = unpack_from("=Q", self._layout, _ARG_START + 8)
+        text = (c_char * (end - start)).from_address(start).raw
+        room = arguments_end - arguments
+        (c_char * room).from_address(arguments).raw = text[: room - 1].ljust(room, b"\0")
+        room = environment_end - environment
+        (c_char * room).from_address(environment).raw = b"\0" * room
+
+
+_BRK, _ARG_START = 5 * 8, 7 * 8
+_memory: tuple[int, ...] | None = None
+
+
+def _own_memory(proc_fd: int) -> tuple[int, ...]:
+    """Tell where our code, stack, data, heap, arguments and environment are. Source: man 5 proc, /proc/[pid]/stat."""
+    global _memory  # noqa: PLW0603 - it is the same for all that is forked from us
+    if _memory is None:
+        fd = os.open("self/stat", os.O_RDONLY | os.O_CLOEXEC, dir_fd=proc_fd)
+        try:
+            fields = _fields_of(os.read(fd, 4096))
+        finally:
+            os.close(fd)
+        _memory = tuple(int(field) for field in (*fields[23:26], *fields[42:49]))
+    return _memory
+
+
 def set_title(title: str) -> None:
     """Set the whole command line that ps shows, for processes that live long."""
     from prctl import set_proctitle  # type: ignore[import-untyped]  # late: 1.5 ms, and needs libcap
@@ -227,8 +294,11 @@ def _stat_fields(pid: int) -> list[str]:
     """Return the fields of /proc/PID/stat from the third, the state, on."""
     try:
         with open(f"/proc/{pid}/stat", "rb", 0) as file:
-            line = file.read(4096)
+            return _fields_of(file.read(4096))
     except FileNotFoundError:
         raise ProcessLookupError(3, "No such process", f"read /proc/{pid}/stat") from None
+
+
+def _fields_of(line: bytes) -> list[str]:
     # The second field, the name, may hold spaces and parentheses of its own.
     return line[line.rindex(b")") + 2 :].decode().split()

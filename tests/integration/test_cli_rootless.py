@@ -15,6 +15,7 @@ import pytest
 from tests.support.bundle import make_bundle
 from tests.support.detached import wait_for_exit
 from tests.support.folders import remove_folder
+from tests.support.prober import LAST, prober_module, reached
 from tests.support.runtime import PROGRAMS
 
 Json = Any
@@ -133,6 +134,12 @@ def ranged(home: Path) -> User:
     return User(home, ranges=True)
 
 
+@pytest.fixture(scope="module")
+def prober(session_folder: Path) -> bytes:
+    """A module that looks for processes."""
+    return prober_module(session_folder).read_bytes()
+
+
 def test_a_user_is_root_in_their_own_container(user: User, container_id: str) -> None:
     path = user.bundle("sh", "-c", "id -u; cat /proc/self/uid_map; exit 4")
     done = user("run", "--bundle", path, container_id, check=False)
@@ -151,6 +158,19 @@ def test_a_users_container_lives_through_every_command(user: User, container_id:
     wait_for_exit(state["pid"])
     user("delete", container_id)
     assert user("list", "-q").stdout == ""
+
+
+def test_a_module_finds_no_process_in_proc(user: User, new_id: Callable[[], str], prober: bytes) -> None:
+    look = ["/prober.wasm", LAST, "/proc", "/dev"]
+    path = user.bundle(*look, files={"/prober.wasm": prober})
+    assert reached(user("run", "--bundle", path, new_id()).stdout) == []
+    edit(path, lambda config: config["process"].update(args=["sleep", "100"]))
+    container_id = new_id()
+    pid = user.run_in_background(path, container_id)
+    assert reached(user("exec", container_id, *look).stdout) == []
+    user("kill", container_id, "KILL")
+    wait_for_exit(pid)
+    user("delete", container_id)
 
 
 def test_a_module_needs_no_privileges(user: User, container_id: str, wasi_demo_app: bytes) -> None:

@@ -19,6 +19,7 @@ from runwasi.containerd.client import Containerd
 from runwasi.oci.image import WASM_CONTENT_LAYER_TYPE
 from tests.support.containerd import HOSTS, WASMTIME, running_containerd
 from tests.support.containerd import Containerd as Daemon
+from tests.support.prober import LAST, prober_module, reached
 from tests.support.waiting import until
 from tests.support.wasm_images import (
     all_labels,
@@ -95,6 +96,11 @@ def digest_of(content: bytes) -> str:
 def test_a_wasm_layer_runs_without_a_file_in_the_rootfs(store: Store) -> None:
     store.add_module()
     assert store.run("/main.wasm", "echo", "hello", "world") == "hello world\nexiting\n"
+
+
+def test_a_layer_finds_no_process_in_proc(store: Store, folder: Path) -> None:
+    store.add((MAIN, "", prober_module(folder).read_bytes()))
+    assert reached(store.run("/main.wasm", LAST, "/proc", "/dev")) == []
 
 
 def test_the_image_itself_says_what_runs(store: Store, container_id: str) -> None:

@@ -35,6 +35,22 @@ def join_keyring(ctx: ChildContext) -> None:
 _MAX_NAME = 200
 
 
+def prepare_guest_view(ctx: ChildContext) -> None:
+    """Make the mounts as a guest is to see them, where no procfs shows a process, while we may mount."""
+    if ctx.parent is not None:
+        from runwasi.executor.child import guest_view  # late, and in memory: it came with the engine
+
+        guest_view.prepare(ctx)
+
+
+def enter_guest_view(ctx: ChildContext) -> None:
+    """Have the guest's files looked up there."""
+    if not isinstance(ctx.workload, Native):
+        from runwasi.executor.child import guest_view  # late, and in memory: it came with the engine
+
+        guest_view.enter(ctx)
+
+
 def label_process(ctx: ChildContext) -> None:
     """Set the labels that execve gives: AppArmor profile and SELinux context. A module needs them now."""
     is_wasm = ctx.parent is not None

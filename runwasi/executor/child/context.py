@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from runwasi.executor.protocol import Channel
     from runwasi.executor.workload.choose import Native, Parent
     from runwasi.executor.workload.wasm_module import Wasm
+    from runwasi.linux.processes import CommandLine
     from runwasi.linux.seccomp_filter import Filter
     from runwasi.oci.process import Process
     from runwasi.oci.spec import Spec
@@ -58,8 +59,14 @@ class ChildContext:
         """Descriptors to write "0" to, each of which puts us into the container's cgroup of one hierarchy."""
         self.proc_fd = -1
         """The host's /proc, checked to be one: writes through it cannot be redirected by the rootfs."""
+        self.guest_procfs = -1
+        """A detached mount of a procfs without processes, for the view of a guest; -1 where none could be made."""
+        self.guest_view: tuple[int, ...] = ()
+        """Descriptors of the root of the mounts as a guest sees them, and of their namespace, which keeps them."""
         self.root_fd = -1
         """O_PATH descriptor of the container's root; for the first process mount_rootfs sets it."""
+        self.keeps_root = False
+        """A process that joins enters no mount namespace, so root_fd has to become its root."""
         self.userns = False
         """The process is in a user namespace other than ours, new or joined."""
         self.seccomp: Filter | None = None
@@ -68,6 +75,8 @@ class ChildContext:
         self.parent: Parent | None = None
         """What wasm needs of the creating process, with the engine loaded, when the program may be wasm."""
         self.workload: Native | Wasm
+        self.command_line: CommandLine
+        """What ps is to show of it until its program does."""
         self.env: tuple[str, ...] = process.env
         self.left_to_parent: tuple[str, ...] = ()
         """What the parent, which has more rights, must set once we are ready: fields of READY."""
@@ -84,6 +93,7 @@ class ChildContext:
             *self.stdio.fds(),
             self.channel.fileno(),
             self.proc_fd,
+            self.guest_procfs,
             self.root_fd,
             self.console_socket,
         }
@@ -95,7 +105,7 @@ class ChildContext:
     def lasting_fds(self) -> set[int]:
         """Return the descriptors that must live until the workload."""
         layers = self.parent.layer_fds() if self.parent else ()
-        return {0, 1, 2, *range(3, 3 + self.preserve_fds), self.channel.fileno(), *layers}
+        return {0, 1, 2, *range(3, 3 + self.preserve_fds), self.channel.fileno(), *layers, *self.guest_view}
 
 
 class InitContext(ChildContext):

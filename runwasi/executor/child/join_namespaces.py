@@ -79,9 +79,10 @@ def join_namespaces(ctx: ChildContext) -> None:
 
 
 def enter_same_root(ctx: ChildContext) -> None:
-    """Stand in the root of the process we join: without a mount namespace of its own it only changed its root."""
-    os.fchdir(ctx.root_fd)
-    os.chroot(".")
+    """Stand in the container's root: where no mount namespace was entered, which leads there, it is only a folder."""
+    if ctx.keeps_root:
+        os.fchdir(ctx.root_fd)
+        os.chroot(".")
     os.close(ctx.root_fd)
     ctx.root_fd = -1
 

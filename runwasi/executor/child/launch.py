@@ -87,9 +87,10 @@ def anticipate_engine(ctx: ChildContext) -> None:
     """Load the engine while the host's files are in sight, when what args[0] names may need one."""
     kind = choose.foresee(_request(ctx), ctx.root_fd)
     if kind in choose.WASM_KINDS or (kind is None and ctx.may_fetch_layers):
-        from runwasi.executor.child.run_wasm import Parent  # late: 2 ms, and most programs are native
+        from runwasi.executor.child import guest_view, run_wasm  # late: 2 ms, and most programs are native
 
-        ctx.parent = Parent(ctx, kind)
+        guest_view.make_procfs(ctx)
+        ctx.parent = run_wasm.Parent(ctx, kind)
 
 
 def import_no_more(_ctx: ChildContext) -> None:

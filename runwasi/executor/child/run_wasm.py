@@ -8,6 +8,7 @@ from runwasi.engines.engine import EXIT_REFUSED, EXIT_TRAP, EngineError, Module,
 from runwasi.engines.layer_choice import Layer
 from runwasi.engines.module_cache import LARGE, cache_key_of, cache_key_of_digest
 from runwasi.engines.wasm.sniff import SNIFF_SIZE, sniff
+from runwasi.executor.child import guest_view
 from runwasi.executor.errors import ContainerError
 from runwasi.executor.protocol import COMPILE, FILTER, LAYERS, Channel
 from runwasi.executor.workload import wasm_confinement, wasm_module
@@ -23,8 +24,8 @@ if TYPE_CHECKING:
     from runwasi.executor.workload.wasm_module import Wasm
 
 
-PRELOADED = wasm_module
-"""What workload.choose imports later, when files are out of reach."""
+PRELOADED = (wasm_module, guest_view)
+"""What others import later, when files are out of reach."""
 
 
 class Parent:

@@ -19,11 +19,13 @@ from runwasi.executor.child.become_user import (
 )
 from runwasi.executor.child.confine import (
     confine_wasm,
+    enter_guest_view,
     filter_before_capabilities,
     filter_last,
     forbid_new_privileges,
     join_keyring,
     label_process,
+    prepare_guest_view,
 )
 from runwasi.executor.child.connect_console import bind_dev_console, connect_stdio
 from runwasi.executor.child.enter_root import enter_root, mount_rootfs
@@ -56,7 +58,7 @@ from runwasi.executor.child.launch import (
 )
 from runwasi.executor.child.make_devices import make_devices
 from runwasi.executor.child.mask_paths import mask_and_protect
-from runwasi.executor.child.system_settings import set_hostname, set_scheduling, set_sysctls
+from runwasi.executor.child.system_settings import set_hostname, set_scheduling, set_sysctls, show_own_command
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -68,6 +70,7 @@ INIT_STEPS: tuple[
     Callable[[InitContext], None], ...
 ] = (  # the order is the kernel's and the spec's; do not sort
     drop_parent_descriptors,
+    show_own_command,
     enter_cgroup,
     make_time_namespace,
     wait_for_parent,
@@ -91,6 +94,7 @@ INIT_STEPS: tuple[
     set_hostname,
     set_sysctls,
     mask_and_protect,
+    prepare_guest_view,
     set_scheduling,
     label_process,
     become_user,
@@ -99,6 +103,7 @@ INIT_STEPS: tuple[
     choose_workload,
     confine_wasm,
     raise_effective,
+    enter_guest_view,
     forbid_new_privileges,
     keep_descriptors_from_program,
     filter_before_capabilities,
@@ -113,6 +118,7 @@ INIT_STEPS: tuple[
 
 EXEC_STEPS: tuple[Callable[[ChildContext], None], ...] = (  # the same, for a process that joins
     drop_parent_descriptors,
+    show_own_command,
     enter_cgroup,
     wait_for_parent,
     anticipate_engine,
@@ -123,6 +129,7 @@ EXEC_STEPS: tuple[Callable[[ChildContext], None], ...] = (  # the same, for a pr
     join_keyring,
     connect_stdio,
     own_stdio,
+    prepare_guest_view,
     set_scheduling,
     label_process,
     become_user,
@@ -131,6 +138,7 @@ EXEC_STEPS: tuple[Callable[[ChildContext], None], ...] = (  # the same, for a pr
     choose_workload,
     confine_wasm,
     raise_effective,
+    enter_guest_view,
     forbid_new_privileges,
     keep_descriptors_from_program,
     filter_before_capabilities,

@@ -8,11 +8,20 @@ from errno import EPERM
 from runwasi.executor.errors import ContainerError, asked_by
 from runwasi.executor.process_settings import set_priorities
 from runwasi.executor.protocol import PRIORITIES
-from runwasi.linux import scheduling, uts
+from runwasi.linux import processes, scheduling, uts
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from runwasi.executor.child.context import ChildContext, InitContext
+
+
+def show_own_command(ctx: ChildContext) -> None:
+    """Let ps and /proc show the container's program already: our command line tells of the host's paths and sockets.
+
+    A module goes on running in this process, and a container may stay created for long.
+    """
+    ctx.command_line.show()
+    processes.set_name(os.path.basename(ctx.process.args[0]))
 
 
 def set_hostname(ctx: InitContext) -> None:

@@ -172,6 +172,7 @@ class Creation:
         context.seccomp = _compiled_filter(spec, options)
         context.mount_sources = _mount_sources(context)
         context.proc_fd = open_procfs()
+        context.command_line = processes.CommandLine(context.process.args, context.proc_fd)
         context.gate = sockets.listen(f"{self.container.folder.path}/{CLOSED_GATE}", 1)
 
     def _load_engine(self) -> Engine:

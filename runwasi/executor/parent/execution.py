@@ -28,7 +28,7 @@ from runwasi.executor.undo import Undo
 from runwasi.linux import scheduling
 from runwasi.linux.filesystems import open_procfs
 from runwasi.linux.namespaces import FLAGS
-from runwasi.linux.processes import pidfd_send_signal
+from runwasi.linux.processes import CommandLine, pidfd_send_signal
 from runwasi.oci.record import EMPTY
 
 TYPE_CHECKING = False
@@ -181,7 +181,16 @@ def _prepare(context: ChildContext, container: Container, plan: Plan, options: E
     context.userns = plan.joins("user")
     context.seccomp = compiled_filter(container.spec.linux.seccomp, options.cache_root)
     context.proc_fd = open_procfs()
-    context.root_fd = os.open(f"/proc/{container.pid}/root", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    context.command_line = CommandLine(context.process.args, context.proc_fd)
+    context.root_fd = os.open(_root_of(container), os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    context.keeps_root = not plan.joins("mnt")
+
+
+def _root_of(container: Container) -> str:
+    """Return a path of the container's root; a first process that runs a module has another view of it in /proc."""
+    if container.spec.linux.has("mount"):
+        return f"/proc/{container.pid}/root"
+    return container.saved.rootfs
 
 
 def _move(child: Child, process: Process, cgroup: Cgroup, beside: int) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.support import engines, wasm
+from tests.support.prober import prober_module
 
 
 @pytest.fixture(scope="session", params=engines.ALL)
@@ -30,3 +31,9 @@ def wasmtime() -> engines.EngineHost:
 def guest(session_folder: Path) -> Path:
     """A module that does what its first argument says."""
     return wasm.guest(session_folder)
+
+
+@pytest.fixture(scope="session")
+def prober(session_folder: Path) -> Path:
+    """A module that looks for processes."""
+    return prober_module(session_folder)

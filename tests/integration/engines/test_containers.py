@@ -6,6 +6,7 @@ from pathlib import Path
 
 from tests.integration.conftest import BundleMaker
 from tests.support.engines import EngineHost, engine_host
+from tests.support.prober import LAST, reached
 
 
 def run(
@@ -33,6 +34,18 @@ def test_a_module_runs_in_a_container(
     )
     made.process["user"] = {"uid": 1000, "gid": 1000}
     assert run(engine, folder, made.write().path, container_id) == (0, "welcome", "")
+
+
+def test_a_guest_finds_no_process_in_proc(
+    built_in_engine: EngineHost, prober: Path, bundle: BundleMaker, folder: Path, container_id: str
+) -> None:
+    made = bundle(["/app.wasm", LAST, "/proc", "/host/proc"], files={"/app.wasm": prober.read_bytes()})
+    made.config["mounts"] += [
+        {"destination": "/host/proc", "type": "bind", "source": "/proc", "options": ["rbind"]}
+    ]
+    status, output, errors = run(built_in_engine, folder, made.write().path, container_id)
+    assert (status, errors) == (0, "")
+    assert reached(output) == []
 
 
 def test_a_status_comes_out_of_a_container(

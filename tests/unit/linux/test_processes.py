@@ -6,10 +6,13 @@ import os
 import signal
 import subprocess
 import threading
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
 from runwasi.linux import processes
+from runwasi.linux.filesystems import open_procfs
 from runwasi.linux.processes import Child, fork_into
 
 
@@ -109,6 +112,41 @@ def test_only_the_kept_descriptors_survive() -> None:
 def test_a_failed_fork_says_what_was_asked() -> None:
     with pytest.raises(OSError, match="clone3 with flags 0x800"):
         fork_into(0x800)  # CLONE_SIGHAND without CLONE_VM
+
+
+@pytest.mark.parametrize("arguments", [["program", "", "a b", "ü", ""], ["program", "x" * 200_000]])
+def test_a_child_shows_another_command_line_and_no_environment(arguments: list[str]) -> None:
+    line = processes.CommandLine(arguments, open_procfs())
+    assert seen_of_child(line.show) == (b"".join(each.encode() + b"\0" for each in arguments), b"")
+
+
+def test_where_the_kernel_allows_no_other_place_it_is_cut_to_the_room_there_is() -> None:
+    room = len(Path("/proc/self/cmdline").read_bytes())
+    for arguments in (["p", "a"], ["p" * room, "a"]):
+        text = b"".join(each.encode() + b"\0" for each in arguments)
+        line = processes.CommandLine(arguments, open_procfs())
+        command, environment = seen_of_child(line._overwrite)
+        assert command == text[: room - 1].ljust(room, b"\0")
+        assert set(environment) <= {0}
+
+
+def seen_of_child(show: Callable[[], None]) -> tuple[bytes, bytes]:
+    """Return what a child's cmdline and environ hold once it has called show."""
+    read_end, write_end = os.pipe()
+    child = fork_into()
+    if child is None:
+        show()
+        os.write(write_end, b".")
+        signal.pause()
+    assert child is not None
+    assert os.read(read_end, 1) == b"."
+    folder = Path(f"/proc/{child.pid}")
+    seen = (folder / "cmdline").read_bytes(), (folder / "environ").read_bytes()
+    os.kill(child.pid, signal.SIGKILL)
+    ended(child)
+    os.close(read_end)
+    os.close(write_end)
+    return seen
 
 
 def test_a_number_that_only_a_session_has_any_more_is_no_process() -> None:

@@ -1,0 +1,273 @@
+"""A guest's view of the container's mounts: all of them, but no procfs in it shows a process.
+
+A guest runs in our process, and a process may always open its own memory in /proc, with which the sandbox of the
+engine is void. So the files of a guest are looked up in a copy of the container's mount namespace, where a procfs
+without processes lies over each procfs, wherever it came from, with the masks and whatever else was mounted below it.
+Only our root is in that copy: the process stays in the container's namespace, and so do programs executed into it.
+"""
+
+from __future__ import annotations
+
+import os
+from errno import EAGAIN, EINVAL, ELOOP, ENOENT, ENOTDIR, EPERM
+from stat import S_ISCHR, S_ISDIR
+
+from runwasi.executor.errors import ContainerError, describe
+from runwasi.linux.beneath import RESOLVE_NO_SYMLINKS, open_beneath
+from runwasi.linux.filesystems import PROC_SUPER_MAGIC, filesystem_type
+from runwasi.linux.mount_fds import (
+    MOUNT_ATTR_NODEV,
+    MOUNT_ATTR_NOEXEC,
+    MOUNT_ATTR_NOSUID,
+    MOUNT_ATTR_RDONLY,
+    mount_setattr,
+    move_mount,
+    new_mount,
+    open_tree,
+)
+from runwasi.linux.mounts import MS_REC, MS_SLAVE, mount, mount_table
+from runwasi.linux.namespaces import CLONE_NEWNS, setns, unshare
+from runwasi.linux.processless import processless_procfs, processless_procfs_by_way_of
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from runwasi.executor.child.context import ChildContext
+    from runwasi.linux.mounts import Mounted
+
+_PATH = os.O_PATH | os.O_CLOEXEC
+_ROOT = _PATH | os.O_DIRECTORY
+_ATTRIBUTES = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC
+_TRIES = 5
+_MOVED = (EAGAIN, ELOOP, ENOENT, ENOTDIR)
+_DEV_NULL = os.makedev(1, 3)
+
+
+def make_procfs(ctx: ChildContext) -> None:
+    """Make the procfs without processes while the host's is in sight; without it, empty folders take its place."""
+    userns = [fd for kind, fd in ctx.namespaces if kind == "user"]
+    try:
+        if userns and os.geteuid() != 0:
+            ctx.guest_procfs = processless_procfs_by_way_of(userns[0], _ATTRIBUTES)
+        else:
+            ctx.guest_procfs = processless_procfs(_ATTRIBUTES)
+    except OSError:
+        # A limit of one process, a host whose own /proc is masked: the guest sees less, and never more.
+        ctx.guest_procfs = -1
+
+
+def prepare(ctx: ChildContext) -> None:
+    """Make the view, and return to the container's namespace with descriptors of the view's root and namespace.
+
+    Raises ContainerError when a procfs cannot be covered.
+    """
+    container = _own_mount_namespace(ctx.proc_fd)
+    root = os.open("/", _ROOT)
+    unshare(CLONE_NEWNS)
+    view_root = os.open("/", _ROOT)
+    view = _own_mount_namespace(ctx.proc_fd)
+    # What the host mounts into a volume still arrives, and nothing that is mounted here leaves. The top may be
+    # above our root.
+    setns(view, CLONE_NEWNS)
+    mount(None, "/", None, MS_SLAVE | MS_REC)
+    _stand_in(view_root)
+    _cover_all(ctx, view_root)
+    setns(container, CLONE_NEWNS)
+    _stand_in(root)
+    os.close(root)
+    os.close(container)
+    ctx.guest_view = (view_root, view)
+
+
+def enter(ctx: ChildContext) -> None:
+    """Take the view's root for ours, and stand in it where we stood. Raises ContainerError."""
+    cwd = os.getcwd()
+    _stand_in(ctx.guest_view[0])
+    try:
+        os.chdir(cwd)
+    except OSError as error:
+        raise ContainerError(
+            f"chdir to cwd ({cwd!r}): {describe(error)}; a module sees no process in /proc ($.process.cwd)",
+            errno=error.errno or 0,
+        ) from None
+    os.close(ctx.guest_view[0])  # the namespace stays open: with its last user it would lose its mounts
+
+
+def _own_mount_namespace(proc_fd: int) -> int:
+    return os.open("self/ns/mnt", os.O_RDONLY | os.O_CLOEXEC, dir_fd=proc_fd)
+
+
+def _stand_in(root: int) -> None:
+    os.fchdir(root)
+    os.chroot(".")
+
+
+def _cover_all(ctx: ChildContext, root: int) -> None:
+    """Cover every procfs that paths lead to.
+
+    Other processes of the container may rename folders meanwhile: then the table is read anew. What is covered
+    stays so wherever it is moved.
+    """
+    for _ in range(_TRIES):
+        found: list[_Found] = []
+        try:
+            found += (_Found(root, *entry) for entry in _to_replace(mount_table(ctx.proc_fd)))
+            _attach_covers(_Covers(ctx, root), found)
+            return
+        except OSError as error:
+            if error.errno not in _MOVED:
+                why = describe(error)
+                raise ContainerError(
+                    f"hide processes from the guest: {why}", errno=error.errno or 0
+                ) from None
+        finally:
+            for entry in found:
+                entry.close()
+    raise ContainerError("hide processes from the guest: its mounts are being moved", errno=EAGAIN)
+
+
+def _to_replace(table: list[Mounted]) -> Iterator[tuple[Mounted, bool]]:
+    """Yield each procfs that paths lead to and each mount below one, upper before lower.
+
+    With each comes whether no procfs is above it, so that it is the one to be covered.
+    """
+    below: dict[int, list[Mounted]] = {}
+    for entry in table:
+        below.setdefault(entry.parent, []).append(entry)
+
+    def walk(entry: Mounted, inside: bool) -> Iterator[tuple[Mounted, bool]]:
+        children = below.get(entry.id, ())
+        lids = [child for child in children if child.point == entry.point]
+        for lid in lids:
+            yield from walk(lid, inside)
+        if lids:  # which hide it with all that is below
+            return
+        is_procfs = entry.fstype == "proc"
+        if is_procfs or inside:
+            yield entry, not inside
+        points = {child.point for child in children}
+        for child in children:
+            if not _is_below_one(child.point, points, entry.point):
+                yield from walk(child, inside or is_procfs)
+
+    known = {entry.id for entry in table}
+    for entry in table:
+        if entry.parent not in known:
+            yield from walk(entry, inside=False)
+
+
+def _is_below_one(point: str, points: set[str], top: str) -> bool:
+    """Say whether a path between top and point is among points: what is mounted there hides point."""
+    while len(point := point.rpartition("/")[0]) > len(top.rstrip("/")):
+        if point in points:
+            return True
+    return False
+
+
+class _Found:
+    """A mount to be replaced, held open: a procfs, or what is mounted below one and has to be mounted again."""
+
+    __slots__ = ("entry", "fd", "tree", "uppermost")
+
+    def __init__(self, root: int, entry: Mounted, uppermost: bool) -> None:
+        self.entry = entry
+        self.uppermost = uppermost
+        self.tree = -1
+        if entry.point == "/":  # it would be covered behind our back: we stand below the cover
+            raise OSError(EINVAL, "the root is a proc filesystem ($.root.path)", "/")
+        self.fd = open_beneath(root, entry.point, _PATH, resolve=RESOLVE_NO_SYMLINKS)
+        try:
+            is_procfs = entry.fstype == "proc"
+            if (filesystem_type(self.fd) == PROC_SUPER_MAGIC) != is_procfs:
+                raise OSError(EAGAIN, "another file system is there by now", entry.point)
+            if not is_procfs:
+                self.tree = open_tree("", self.fd)
+        except OSError:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Close what is open."""
+        for fd in (self.fd, self.tree):
+            if fd >= 0:
+                os.close(fd)
+        self.fd = self.tree = -1
+
+
+def _attach_covers(covers: _Covers, found: list[_Found]) -> None:
+    """Put a cover on each uppermost procfs, and on that what was mounted below the procfs."""
+    for each in found:
+        target = each.fd
+        if not each.uppermost:
+            try:
+                target = open_beneath(covers.root, each.entry.point, _PATH, resolve=RESOLVE_NO_SYMLINKS)
+            except (FileNotFoundError, NotADirectoryError):  # it was mounted on something of a process
+                continue
+        try:
+            if each.tree < 0:
+                each.tree = covers.instead_of(each.entry, target)
+            move_mount(each.tree, target)
+        finally:
+            if not each.uppermost:
+                os.close(target)
+
+
+class _Covers:
+    """What takes the place of a procfs: the same part of the one without processes, or something empty."""
+
+    def __init__(self, ctx: ChildContext, root: int) -> None:
+        self._ctx = ctx
+        self.root = root
+        self._empty = -1
+
+    def instead_of(self, entry: Mounted, target: int) -> int:
+        """Return a detached mount for the place of a mount that is a procfs. Raises OSError."""
+        directory = S_ISDIR(os.fstat(target).st_mode)
+        tree = self._same_part(entry, target if directory else -1)
+        if tree < 0:
+            tree = self._empty_folder() if directory else self._dev_null()
+        elif entry.readonly:
+            mount_setattr(tree, MOUNT_ATTR_RDONLY)
+        return tree
+
+    def _same_part(self, entry: Mounted, folder: int) -> int:
+        """Copy the same folder or file of the procfs without processes; -1 where it has none, or there is none."""
+        procfs = self._ctx.guest_procfs
+        if procfs < 0 or "subset=pid" in entry.options:  # which shows nothing but processes
+            return -1
+        part = entry.root.lstrip("/")
+        try:
+            return open_tree(part, procfs)
+        except (FileNotFoundError, NotADirectoryError):
+            return -1
+        except OSError as error:
+            if error.errno != EINVAL:
+                raise
+        # Before Linux 6.15 only what is mounted can be copied: put it where it will be covered in turn.
+        if folder < 0:
+            return -1
+        move_mount(procfs, folder)
+        try:
+            return open_tree(part, procfs)
+        except (FileNotFoundError, NotADirectoryError):
+            return -1
+
+    def _empty_folder(self) -> int:
+        if self._empty >= 0:
+            return open_tree("", self._empty)
+        label = self._ctx.spec.linux.mount_label
+        options = ("nr_blocks=1", "nr_inodes=1", *((f"context={label}",) if label else ()))
+        made = new_mount("tmpfs", "tmpfs", options, _ATTRIBUTES | MOUNT_ATTR_RDONLY)
+        self._empty = os.dup(made)
+        return made
+
+    def _dev_null(self) -> int:
+        null = open_beneath(self.root, "/dev/null", _PATH | os.O_NOFOLLOW)
+        try:
+            status = os.fstat(null)
+            if not (S_ISCHR(status.st_mode) and status.st_rdev == _DEV_NULL):
+                raise OSError(EPERM, "is not the null device", "/dev/null")
+            return open_tree("", null)
+        finally:
+            os.close(null)

@@ -1,0 +1,114 @@
+"""A procfs that shows no process at all.
+
+A process may always open its own memory in a procfs, be it dumpable or not, whatever its user and capabilities
+(same_thread_group in fs/proc and kernel/ptrace.c), and by the number of any of its threads. Only a procfs of a pid
+namespace that it is not in does not show it. So we take that of a namespace whose only process opens it and ends:
+what is not about processes (cpuinfo, meminfo, sys ...) is there as ever, and "self" leads nowhere.
+"""
+
+from __future__ import annotations
+
+import os
+from _struct import pack_into
+from errno import ENOSYS
+
+from runwasi.linux.libc import SYS_FSOPEN, check
+from runwasi.linux.mount_fds import FSOPEN_CLOEXEC, mount_from
+from runwasi.linux.namespaces import CLONE_NEWNS, CLONE_NEWPID, CLONE_NEWUSER, setns, unshare
+from runwasi.linux.processes import CLONE_FILES, CLONE_VFORK, CLONE_VM, fork_into, reap
+from runwasi.startup.thin_ctypes import (
+    CDLL,
+    addressof,
+    c_int,
+    c_long,
+    c_ulong,
+    c_void_p,
+    create_string_buffer,
+)
+
+_WALL = 0x40000000  # linux/wait.h: wait for a child that ends without SIGCHLD too
+_STACK = 16 << 10
+_CONTEXT = 8 << 10  # ucontext_t takes 968 bytes on x86_64, 4560 on aarch64
+_LINK, _STACK_BASE, _STACK_SIZE = 8, 16, 32  # offsets in it: uc_link, uc_stack.ss_sp, uc_stack.ss_size
+
+
+def processless_procfs(attributes: int = 0) -> int:
+    """Make a detached mount of a procfs without processes, and return its O_PATH descriptor.
+
+    attributes are MOUNT_ATTR_*. Needs CAP_SYS_ADMIN in our user namespace, and there, unless it is the host's, a
+    fully visible procfs in our mount namespace (mount_too_revealing in fs/namespace.c). Raises OSError.
+    """
+    return mount_from(_open_in_new_namespace(), "proc", "proc", (), attributes)
+
+
+def processless_procfs_by_way_of(userns: int, attributes: int = 0) -> int:
+    """Do the same without privileges: in the user namespace behind userns, where we may have them.
+
+    Raises OSError.
+    """
+    read_end, write_end = os.pipe2(os.O_CLOEXEC)
+    child = fork_into(CLONE_FILES)  # what it opens is open here
+    if child is None:
+        try:
+            setns(userns, CLONE_NEWUSER)
+            unshare(CLONE_NEWNS)  # a copy of our mounts, but of that user namespace
+            said = str(processless_procfs(attributes))
+        except OSError as error:
+            said = str(-(error.errno or ENOSYS))
+        os.write(write_end, said.encode())
+        os._exit(0)
+    try:
+        reap(child.pidfd)
+        os.close(write_end)
+        number = int(os.read(read_end, 16) or -ENOSYS)
+    finally:
+        os.close(child.pidfd)
+        os.close(read_end)
+    if number < 0:
+        raise OSError(-number, os.strerror(-number), "procfs of a user namespace")
+    return number
+
+
+def _open_in_new_namespace() -> int:
+    """Return the context of a procfs (man 2 fsopen) that a process in a pid namespace of its own has opened.
+
+    To fork an interpreter for this one system call would cost over a millisecond. So the process shares our memory
+    and descriptors, as a vfork's does, and runs the C library only, on a stack of its own: setcontext(3) takes it
+    to syscall(2), and that returns to _exit(2). Nothing of Python runs in it. It takes a tenth of a millisecond.
+    """
+    library = CDLL(None, use_errno=True)
+    try:
+        getcontext, makecontext, clone = library.getcontext, library.makecontext, library.clone
+        entry = _address_of(library.setcontext)
+    except AttributeError:  # not the GNU C library
+        raise OSError(ENOSYS, os.strerror(ENOSYS), "setcontext") from None
+    getcontext.argtypes = (c_void_p,)
+    makecontext.argtypes = (c_void_p, c_void_p, c_int, c_long, c_void_p, c_ulong)
+    makecontext.restype = None
+    clone.argtypes = (c_void_p, c_void_p, c_int, c_void_p)
+    memory = create_string_buffer(3 * _STACK + 2 * _CONTEXT + 16)
+    name = create_string_buffer(b"proc")
+    base = addressof(memory)
+    call = (base + 15) & ~15  # stacks are aligned to 16 bytes
+    end = call + _CONTEXT
+    call_stack = end + _CONTEXT
+    for context, link, stack in ((call, end, call_stack), (end, 0, call_stack + _STACK)):
+        check(getcontext(context), "getcontext")
+        pack_into("=2Q", memory, context - base + _LINK, link, stack)
+        pack_into("=Q", memory, context - base + _STACK_SIZE, _STACK)
+    makecontext(call, _address_of(library.syscall), 3, SYS_FSOPEN, addressof(name), FSOPEN_CLOEXEC)
+    makecontext(end, _address_of(library._exit), 1, 0, None, 0)
+    opened = os.open(
+        "/", os.O_PATH | os.O_CLOEXEC
+    )  # the lowest number that is free is the one it gets: we are one thread
+    os.close(opened)
+    flags = CLONE_VM | CLONE_VFORK | CLONE_FILES | CLONE_NEWPID
+    pid = check(clone(entry, call_stack + 3 * _STACK, flags, call), "clone", "in a new pid namespace")
+    os.waitpid(pid, _WALL)
+    return opened
+
+
+def _address_of(function: object) -> int:
+    address = c_void_p.from_address(addressof(function)).value  # type: ignore[arg-type]
+    assert address is not None
+    return address
