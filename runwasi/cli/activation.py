@@ -8,16 +8,9 @@ from __future__ import annotations
 import os
 
 from runwasi.executor.plan.bundle import Bundle
+from runwasi.linux.service_manager import listen_fds
 from runwasi.linux.sockets import connect, send_fd
 from runwasi.oci.record import replaced
-
-
-def listen_fds() -> int:
-    """Return how many listening sockets were passed to us, from descriptor 3 on."""
-    if os.environ.get("LISTEN_PID") != str(os.getpid()):
-        return 0
-    count = os.environ.get("LISTEN_FDS", "")
-    return int(count) if count.isascii() and count.isdigit() else 0
 
 
 def announced(bundle: Bundle) -> Bundle:

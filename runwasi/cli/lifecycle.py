@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 
 from runwasi.cli import notify
-from runwasi.cli.activation import listen_fds
 from runwasi.cli.bundles import (
     CREATE_DESCRIPTION,
     CREATE_OPTIONS,
@@ -20,6 +19,7 @@ from runwasi.cli.signal_forwarding import signal_number
 from runwasi.executor.container import Container, delete_forced
 from runwasi.executor.errors import HOOK, ContainerError, WrongStatus
 from runwasi.executor.store import container_ids
+from runwasi.linux.service_manager import listen_fds
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -6,7 +6,6 @@ import os
 import sys
 
 from runwasi.cli import notify
-from runwasi.cli.activation import listen_fds
 from runwasi.cli.attach import follow
 from runwasi.cli.bundles import (
     CREATE_DESCRIPTION,
@@ -23,6 +22,7 @@ from runwasi.cli.signal_forwarding import Caught
 from runwasi.executor.errors import ContainerError
 from runwasi.executor.undo import Undo
 from runwasi.linux.processes import set_child_subreaper
+from runwasi.linux.service_manager import listen_fds
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -17,6 +17,9 @@ _TEXT = (
     "group",
     "ttrpc-address",
     "shim-cgroup",
+    "idle",
+    "program",
+    "handover",
 )
 _SWITCHES = ("debug", "v", "version", "info", "h", "help")
 _TRUE, _FALSE = ("1", "t", "T", "true", "TRUE", "True"), ("0", "f", "F", "false", "FALSE", "False")
@@ -29,12 +32,14 @@ class UsageError(ValueError):
 class Flags:
     """What the command line said; a text that was not given is empty.
 
-    group, ttrpc_address and shim_cgroup are ours: the launcher passes them to the server it starts.
+    group, ttrpc_address and shim_cgroup are ours: the launcher passes them to the server it starts. idle, program and
+    handover are the node daemon's.
     """
 
     def __init__(self) -> None:
         self.namespace = self.address = self.id = self.bundle = self.socket = ""
         self.publish_binary = self.group = self.ttrpc_address = self.shim_cgroup = ""
+        self.idle = self.program = self.handover = ""
         self.debug = self.v = self.version = self.info = self.h = self.help = False
         self.action = ""
 

@@ -64,7 +64,7 @@ def wasmtime_cli() -> Path:
 def _node_daemon(folder: Path) -> Iterator[None]:
     """The daemon of shared mode, where its client shims look for it: they inherit the variable from containerd."""
     address = folder / "manager.sock"
-    os.environ["RUNWASI_MANAGER"] = str(address)
+    os.environ |= {"RUNWASI_MANAGER": str(address), "RUNWASI_DAEMON": "managed"}
     daemon = subprocess.Popen([BIN / "containerd-wasmtimed", "-address", address], stdin=subprocess.DEVNULL)
     try:
         until(address.exists, bool)

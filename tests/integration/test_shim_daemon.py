@@ -5,9 +5,11 @@ from __future__ import annotations
 import contextlib
 import os
 import resource
+import select
 import signal
 import socket
 import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -38,7 +40,7 @@ SLEEP = ["sleep", "1000"]
 def daemon(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Daemon]:
     daemon = Daemon(folder)
     monkeypatch.setenv("RUNWASI_MANAGER", str(daemon.path))
-    monkeypatch.delenv("RUNWASI_DAEMON")
+    monkeypatch.setenv("RUNWASI_DAEMON", "managed")
     yield daemon
     daemon.stop()
 
@@ -109,7 +111,7 @@ def test_a_server_is_in_containerds_cgroup_and_not_in_the_daemons(
         unit.create()
         daemon = Daemon(folder, preexec_fn=lambda: unit.enter(0))
         monkeypatch.setenv("RUNWASI_MANAGER", str(daemon.path))
-        monkeypatch.delenv("RUNWASI_DAEMON")
+        monkeypatch.setenv("RUNWASI_DAEMON", "managed")
         try:
             with running(shim, container_id, bundle(SLEEP)) as task:
                 assert parent_of(task.pid) == daemon.pid
@@ -343,3 +345,99 @@ def waiting_clients(path: Path) -> bool:
     """Whether somebody has connected whom the daemon has not accepted. Source: /proc/net/unix, state 02."""
     lines = [line.split() for line in Path("/proc/net/unix").read_text().splitlines()]
     return any(line[5] == "02" for line in lines if line[-1] == str(path))
+
+
+def test_a_daemon_that_nobody_needs_ends(folder: Path) -> None:
+    daemon = Daemon(folder, "-idle", "0.2")
+    assert daemon.process.wait(20) == 0
+    assert not daemon.path.exists()
+    daemon.stop()
+
+
+def test_a_service_manager_hears_that_the_daemon_is_ready_alive_and_ending(folder: Path) -> None:
+    path = folder / "notify.sock"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.settimeout(20)
+        manager.bind(str(path))
+        daemon = Daemon(folder, env={**os.environ, "NOTIFY_SOCKET": str(path), "WATCHDOG_USEC": "100000"})
+        heard = [manager.recv(100) for _ in range(4)]
+        assert heard == [b"READY=1", b"WATCHDOG=1", b"WATCHDOG=1", b"WATCHDOG=1"]
+        daemon.stop()
+        until(lambda: manager.recv(100), lambda said: said == b"STOPPING=1")
+
+
+def test_a_service_managers_socket_is_used_and_left_to_it(
+    folder: Path, shim: Shim, bundle: BundleMaker, container_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = folder / "manager" / "manager.sock"
+    path.parent.mkdir(0o711)
+    monkeypatch.setenv("RUNWASI_MANAGER", str(path))
+    monkeypatch.setenv("RUNWASI_DAEMON", "managed")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener:
+        listener.bind(str(path))
+        listener.listen(16)
+
+        fd = listener.fileno()
+        passing = (
+            f"import os; os.dup2({fd}, 3); os.environ.update(LISTEN_FDS='1', LISTEN_PID=str(os.getpid()));"
+            f"os.execv('{BIN}/containerd-wasmtimed', ['daemon', '-address', '{path}'])"
+        )
+        daemon = subprocess.Popen(
+            [sys.executable, "-c", passing],
+            stdin=subprocess.DEVNULL,
+            pass_fds=(fd,),
+        )
+        try:
+            with running(shim, container_id, bundle(SLEEP)) as task:
+                assert parent_of(task.pid) == daemon.pid
+        finally:
+            daemon.terminate()
+            daemon.wait(20)
+    assert path.exists()
+
+
+def daemon_at(path: Path) -> int:
+    """The pid of the daemon that listens there, 0 for none."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as peer:
+        try:
+            peer.connect(str(path))
+        except OSError:
+            return 0
+        return int.from_bytes(peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)[:4], "little")
+
+
+def test_the_first_launcher_leaves_a_daemon_behind(
+    folder: Path, shim: Shim, bundle: BundleMaker, container_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = folder / "manager" / "manager.sock"
+    monkeypatch.setenv("RUNWASI_MANAGER", str(path))
+    monkeypatch.delenv("RUNWASI_DAEMON")
+    with running(shim, f"{container_id}-1", bundle(SLEEP)), running(shim, f"{container_id}-2", bundle(SLEEP)):
+        daemon = until(lambda: daemon_at(path), bool)
+        pidfd = os.pidfd_open(daemon)
+        try:
+            with running(shim, f"{container_id}-3", bundle(SLEEP)) as task:
+                assert parent_of(task.pid) == daemon
+            assert os.readlink(f"/proc/{daemon}/cwd") == "/"
+            assert os.getsid(daemon) == daemon
+            assert path.with_name("manager.sock.log").stat().st_mode & 0o777 == 0o600
+        finally:
+            signal.pidfd_send_signal(pidfd, signal.SIGTERM)
+            select.select([pidfd], [], [], 20)
+            os.close(pidfd)
+
+
+@pytest.mark.parametrize("wish", ["off", "managed"])
+def test_no_daemon_is_left_where_none_is_wanted(
+    folder: Path,
+    shim: Shim,
+    bundle: BundleMaker,
+    container_id: str,
+    monkeypatch: pytest.MonkeyPatch,
+    wish: str,
+) -> None:
+    path = folder / "manager" / "manager.sock"
+    monkeypatch.setenv("RUNWASI_MANAGER", str(path))
+    monkeypatch.setenv("RUNWASI_DAEMON", wish)
+    with running(shim, container_id, bundle(SLEEP)):
+        assert not path.parent.exists()

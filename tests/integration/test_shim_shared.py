@@ -35,7 +35,7 @@ SLEEP = ["sleep", "1000"]
 def daemon(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Daemon]:
     daemon = Daemon(folder)
     monkeypatch.setenv("RUNWASI_MANAGER", str(daemon.path))
-    monkeypatch.delenv("RUNWASI_DAEMON")
+    monkeypatch.setenv("RUNWASI_DAEMON", "managed")
     yield daemon
     daemon.stop()
 

@@ -174,9 +174,10 @@ class Containerd:
         self.ctr("images", "import", archive)
 
     def environment(self) -> dict[str, str]:
-        """The environment of the daemon and of ctr; shims are found in its PATH."""
+        """The environment of the daemon and of ctr; shims are found in its PATH, and leave no node daemon behind."""
         path = f"{BIN}:{self.host.programs}:/usr/local/sbin:/usr/sbin:/usr/bin:/sbin:/bin"
-        return dict(os.environ, PATH=path)
+        daemon = "managed" if "RUNWASI_MANAGER" in os.environ else "off"
+        return {"RUNWASI_DAEMON": daemon, **os.environ, "PATH": path}
 
 
 @contextlib.contextmanager

@@ -15,11 +15,11 @@ _SECONDS = 20
 class Daemon:
     """A started daemon; shims find it by RUNWASI_MANAGER."""
 
-    def __init__(self, folder: Path, **popen: object) -> None:
+    def __init__(self, folder: Path, *arguments: str, **popen: object) -> None:
         self.path = folder / "manager" / "manager.sock"
         self.note = Path(f"{self.path}.hangs")
         self.process: subprocess.Popen[bytes] = subprocess.Popen(  # type: ignore[call-overload]
-            [f"{BIN}/containerd-wasmtimed", "-address", str(self.path)],
+            [f"{BIN}/containerd-wasmtimed", "-address", str(self.path), *arguments],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,

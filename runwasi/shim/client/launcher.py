@@ -97,7 +97,12 @@ def _start(flags: Flags, engine: str | Engine) -> int:
     asked = bootstrap.Bootstrap.read(read_stdin(), flags)
     asked.complete(flags, os.getcwd(), os.environ)
     _serve(flags, engine)
-    return _answer(flags, asked)
+    status = _answer(flags, asked)
+
+    from runwasi.shim.daemon.leave_behind import leave_behind
+
+    leave_behind(engine)
+    return status
 
 
 def _serve(flags: Flags, engine: str | Engine) -> None:

@@ -27,10 +27,11 @@ _DAEMON = """\
 It answers the shims that containerd starts, forks the servers of pods, which outlive it, and serves the pods of
 shared mode itself. On SIGTERM or SIGINT it takes no more pods, and ends with the last that it serves.
 
-usage: {program} [-address SOCKET] [-debug]
+usage: {program} [-address SOCKET] [-idle SECONDS] [-debug]
        {program} -v
 
   -address SOCKET        where shims find it (default: {default})
+  -idle SECONDS          end after so long without a call and without a pod
   -debug                 log more
   -v                     print the version
 """

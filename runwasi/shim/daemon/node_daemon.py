@@ -15,12 +15,13 @@ import sys
 from runwasi.engines import registry
 from runwasi.engines.engine import EngineMissing
 from runwasi.linux import processes
+from runwasi.linux.service_manager import FIRST_SOCKET, ServiceManager
 from runwasi.linux.standard_streams import open_missing
 from runwasi.shim import pod_socket
 from runwasi.shim.client.launcher import complain, engine_name, print_output, print_version
 from runwasi.shim.client.packet import manager_path
 from runwasi.shim.client.usage_text import daemon_help
-from runwasi.shim.daemon import holes, rehearsal
+from runwasi.shim.daemon import holes, presence, rehearsal
 from runwasi.shim.daemon.answers import Answers
 from runwasi.shim.daemon.calls import Calls
 from runwasi.shim.flags import Flags, UsageError
@@ -33,6 +34,7 @@ from runwasi.startup import immortal, packs
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from runwasi.engines.engine import Engine
+    from runwasi.shim.daemon.calls import Caller
 
 _STDERR = 2
 _BACKLOG = 4096  # starts that may wait; a client whose connection is refused goes the cold way
@@ -75,21 +77,28 @@ def serve(engine: str | Engine) -> None:
         loaded.load()
     except EngineMissing as error:
         log.warning("native containers only", error=str(error))
-    listener = pod_socket.listen_or_find(flags.address, _socket.SOCK_SEQPACKET, _BACKLOG)
+    manager = ServiceManager()
+    listener = FIRST_SOCKET
+    if not manager.sockets:
+        listener = pod_socket.listen_or_find(flags.address, _socket.SOCK_SEQPACKET, _BACKLOG)
     if listener < 0:
         log.error("another daemon answers there", address=flags.address)
         os._exit(1)
-    Daemon(loaded, listener, flags.address, log).run()
+    os.set_inheritable(listener, False)
+    Daemon(loaded, listener, flags, log, manager).run()
 
 
 class Daemon:
     """Everything the daemon has."""
 
-    def __init__(self, engine: Engine, listener: int, address: str, log: Log) -> None:
+    def __init__(
+        self, engine: Engine, listener: int, flags: Flags, log: Log, manager: ServiceManager
+    ) -> None:
         self._engine = engine
-        self._address = address
+        self._flags = flags
         self._listener = listener
         self._log = log
+        self._manager = manager
         self._reactor = Reactor(on_error=lambda error: log.fault("daemon", error))
         self._calls: Calls
         self._answers: Answers
@@ -98,22 +107,40 @@ class Daemon:
         """Serve until a signal says to end."""
         processes.set_child_subreaper()
         Orphans(self._reactor, {_signal.SIGTERM: self._end, _signal.SIGINT: self._end})
-        rehearsal.rehearse(self._engine, f"{self._address}.rehearsal", self._log)
+        rehearsal.rehearse(self._engine, f"{self._flags.address}.rehearsal", self._log)
         self._answers = Answers(self._reactor, self._engine, self._log)
         packs.forget()
         gc.collect()
         immortal.make_immortal()
         self._holes = holes.fill()
         gc.freeze()
-        processes.set_title(f"{registry.daemon_name(self._engine.name)} -address {self._address}")
-        self._calls = Calls(self._reactor, self._listener, self._address, self._log, self._answers.handle)
+        processes.set_title(f"{registry.daemon_name(self._engine.name)} -address {self._flags.address}")
+        self._serve()
+        self._manager.notify("READY=1")
+        presence.beat(self._reactor, self._manager)
         self._log.info("serving", engine=self._engine.name)
         self._reactor.run()
 
+    def _serve(self) -> None:
+        answers = self._answers
+        handle = answers.handle
+        if self._flags.idle:
+            idle = presence.IdleEnd(
+                self._reactor, float(self._flags.idle), lambda: len(answers.pods) > 0, self._end
+            )
+
+            def handle(caller: Caller) -> None:
+                idle.called()
+                answers.handle(caller)
+
+        self._calls = Calls(self._reactor, self._listener, self._flags.address, self._log, handle)
+
     def _end(self) -> None:
         """Take no new pods and end with the last; answer those who have connected, whose pods would fail else."""
-        try:
-            os.unlink(self._address)
-        except FileNotFoundError:
-            pass
+        self._manager.notify("STOPPING=1")
+        if not self._manager.sockets:  # else the service manager keeps it for the next one
+            try:
+                os.unlink(self._flags.address)
+            except FileNotFoundError:
+                pass
         self._calls.end(lambda: self._answers.pods.when_deserted(self._reactor.stop))

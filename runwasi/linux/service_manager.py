@@ -1,0 +1,54 @@
+"""The service manager's protocol: sockets it passes to what it starts, and what it is told in return.
+
+Sources: man 3 sd_listen_fds, man 3 sd_notify, man 3 sd_watchdog_enabled.
+"""
+
+from __future__ import annotations
+
+import _socket
+import os
+
+FIRST_SOCKET = 3
+
+_VARIABLES = ("LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES", "NOTIFY_SOCKET", "WATCHDOG_PID", "WATCHDOG_USEC")
+
+
+def listen_fds() -> int:
+    """Return how many listening sockets were passed to us, from FIRST_SOCKET on."""
+    if os.environ.get("LISTEN_PID") != str(os.getpid()):
+        return 0
+    return _number("LISTEN_FDS")
+
+
+class ServiceManager:
+    """Whoever started us, if it is one: what it passed, and the way to tell it how we are."""
+
+    def __init__(self) -> None:
+        """Read the environment, and keep what stands there from what we start ourselves."""
+        self.sockets = listen_fds()
+        self.watchdog = 0.0
+        """Seconds of silence after which we are taken for hung; 0 when nobody looks."""
+        if os.environ.get("WATCHDOG_PID", str(os.getpid())) == str(os.getpid()):
+            self.watchdog = _number("WATCHDOG_USEC") / 1e6
+        self._path = os.environ.get("NOTIFY_SOCKET", "")
+        self.variables = {name: os.environ.pop(name) for name in _VARIABLES if name in os.environ}
+        """What the environment had about it, for a program that takes our place."""
+
+    def notify(self, state: str) -> None:
+        """Tell it "READY=1", for example. It need not be there, and need not hear it."""
+        if not self._path:
+            return
+        path = f"\0{self._path[1:]}" if self._path.startswith("@") else self._path
+        kind = _socket.SOCK_DGRAM | _socket.SOCK_CLOEXEC | _socket.SOCK_NONBLOCK
+        sock = _socket.socket(_socket.AF_UNIX, kind)
+        try:
+            sock.sendto(state.encode(), path)
+        except OSError:
+            pass
+        finally:
+            sock.close()
+
+
+def _number(variable: str) -> int:
+    text = os.environ.get(variable, "")
+    return int(text) if text.isascii() and text.isdigit() else 0
