@@ -15,7 +15,8 @@ import mmap
 import os
 from contextlib import suppress
 
-from runwasi.containerd.client import Containerd, NotFound
+from runwasi.containerd.client import Containerd
+from runwasi.containerd.containerd_error import NotFound
 from runwasi.engines.module_cache import ModuleCache, UntrustedCache
 
 TYPE_CHECKING = False

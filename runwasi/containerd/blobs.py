@@ -13,7 +13,8 @@ import hashlib
 import os
 from fcntl import F_ADD_SEALS, F_SEAL_GROW, F_SEAL_SEAL, F_SEAL_SHRINK, F_SEAL_WRITE, fcntl
 
-from runwasi.containerd.client import Containerd, ContainerdError
+from runwasi.containerd.client import Containerd
+from runwasi.containerd.containerd_error import ContainerdError
 from runwasi.containerd.images import check_digest
 from runwasi.linux import mount_fds
 

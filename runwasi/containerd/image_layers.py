@@ -6,7 +6,8 @@ import os
 
 from runwasi.containerd.artefacts import kept_keys
 from runwasi.containerd.blobs import open_blob
-from runwasi.containerd.client import Containerd, ContainerdError
+from runwasi.containerd.client import Containerd
+from runwasi.containerd.containerd_error import ContainerdError
 from runwasi.containerd.images import image_of, wasm_layers
 from runwasi.engines.layer_choice import Layer
 from runwasi.engines.module_cache import DEFAULT_ROOT, ModuleCache, cache_key_of_digest

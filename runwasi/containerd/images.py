@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 
-from runwasi.containerd.client import Containerd, ContainerdError, NotFound
+from runwasi.containerd.client import Containerd
+from runwasi.containerd.containerd_error import ContainerdError, NotFound
 from runwasi.oci.decode import SpecError, decode, parse_json
 from runwasi.oci.image import (
     INDEX_TYPES,

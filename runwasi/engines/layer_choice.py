@@ -12,6 +12,7 @@ LAYER_ANNOTATION = "io.runwasi.layer"
 """Container annotation that names the layer to run, by title or digest, whatever the command says."""
 
 _SHORTEST_DIGEST = 7
+_NOT_IN_TEXT = {0: None, ord("\n"): " "}
 
 
 class Layer:
@@ -42,6 +43,18 @@ class Layer:
         self.blob = blob or digest
         self.fd = fd
         self.kept = tuple(kept)
+
+    def to_text(self) -> str:
+        """Return all but the descriptor as text for another process, which reads it with from_text."""
+        # An image chose the title, and must not be able to shift the fields behind it.
+        title = self.title.translate(_NOT_IN_TEXT)
+        return "\n".join((title, self.media_type, self.digest, self.blob, " ".join(self.kept)))
+
+    @classmethod
+    def from_text(cls, text: str, fd: int) -> Layer:
+        """Return the layer that to_text described, with its descriptor."""
+        title, media_type, digest, blob, kept = text.split("\n")
+        return cls(title, media_type, digest, blob, fd, kept.split())
 
     @property
     def name(self) -> str:

@@ -19,6 +19,7 @@ class Listener:
     """Stands for containerd's gRPC socket: counts connections, and hangs up after what it is told to say."""
 
     def __init__(self, path: Path, answer: bytes = b"") -> None:
+        self.path = path
         self.connections = 0
         self._answer = answer
         self._socket = socket.socket(socket.AF_UNIX)
@@ -77,8 +78,9 @@ def test_a_containerd_that_goes_away_fails_create_with_one_line(
         with pytest.raises(CallError) as failure:
             task.create()
         assert "stat /nothing.wasm: no such file or directory; " in str(failure.value)
-        assert "containerd: Containers.Get: connection lost: " in str(failure.value)
-    assert listener.connections == 1
+        assert f"containerd at {listener.path} does not answer: " in str(failure.value)
+        assert "\n" not in str(failure.value)
+    assert listener.connections >= 1
 
 
 def test_an_absent_containerd_fails_create_with_one_line(
@@ -86,4 +88,4 @@ def test_an_absent_containerd_fails_create_with_one_line(
 ) -> None:
     with running(our_shim, container_id, bundle(["nothing"])) as task, pytest.raises(CallError) as failure:
         task.create()
-    assert 'exec: "nothing": executable file not found in $PATH; connect to containerd' in str(failure.value)
+    assert 'exec: "nothing": executable file not found in $PATH; containerd at ' in str(failure.value)

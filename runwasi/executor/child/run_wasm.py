@@ -94,11 +94,7 @@ def _key(module: Module, layer: Layer | None, compatibility: str) -> str:
 
 def _fetch_layers(channel: Channel) -> tuple[Layer, ...]:
     answer = channel.request(LAYERS)
-    texts = (field.split("\n") for field in answer.fields)
-    return tuple(
-        Layer(title, media_type, digest, blob, fd, kept.split())
-        for (title, media_type, digest, blob, kept), fd in zip(texts, answer.fds, strict=True)
-    )
+    return tuple(Layer.from_text(text, fd) for text, fd in zip(answer.fields, answer.fds, strict=True))
 
 
 def confine(ctx: ChildContext) -> None:

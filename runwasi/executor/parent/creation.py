@@ -168,7 +168,7 @@ class Creation:
         context.new_netns = plan.makes("net")
         context.cgroup_paths = self.container.cgroup.paths()
         context.load_engine = self._load_engine
-        context.may_fetch_layers = options.fetch_layers is not None
+        context.may_fetch_layers = options.images is not None
         context.seccomp = _compiled_filter(spec, options)
         context.mount_sources = _mount_sources(context)
         context.proc_fd = open_procfs()

@@ -41,9 +41,9 @@ def answer_compile(
     name, blob, key, compatibility = message.fields
     (module,) = message.fds
     cache = ModuleCache(options.cache_root)
-    keep = options.keep_artefact if blob else None
+    images = options.images if blob else None
     artefact = cache.lookup(key) if key else None
-    if artefact is not None and keep is None:
+    if artefact is not None and images is None:
         channel.send(ANSWER, fds=(artefact,))
         sockets.close_all((artefact, module))
         return None
@@ -60,33 +60,32 @@ def answer_compile(
             made = compiler.compile_module(engine, module, cache, name)
         except CannotHandle as refusal:
             raise ContainerError(f"cannot execute {name}: {refusal}", errno=errno.ENOEXEC) from None
-        if keep is not None:
-            keep(blob, key, made)
+        if images is not None:
+            images.keep(blob, key, made)
         return (), (made,)
 
-    return _fork(channel, answer, message.fds)
+    return _fork(channel, answer, message.fds, images.prepare() if images else ())
 
 
 def answer_layers(channel: Channel, options: CreateOptions) -> Child:
     """Answer from a new process with the wasm layers of the container's image: their descriptions and bytes."""
-    fetch = options.fetch_layers
-    assert fetch is not None  # the child asks only when it was told that somebody can
+    images = options.images
+    assert images is not None  # the child asks only when it was told that somebody can
 
     def answer() -> Answer:
-        layers = fetch()
-        texts = tuple(
-            "\n".join((item.title, item.media_type, item.digest, item.blob, " ".join(item.kept)))
-            for item in layers
-        )
-        return texts, tuple(layer.fd for layer in layers)
+        layers = images.fetch()
+        return tuple(layer.to_text() for layer in layers), tuple(layer.fd for layer in layers)
 
-    return _fork(channel, answer, ())
+    return _fork(channel, answer, (), images.prepare())
 
 
-def _fork(channel: Channel, answer: Callable[[], Answer], fds: tuple[int, ...]) -> Child:
+def _fork(
+    channel: Channel, answer: Callable[[], Answer], fds: tuple[int, ...], kept: tuple[int, ...]
+) -> Child:
+    """Fork a process that answers; it takes fds over, and keeps these others of the creator's."""
     child = processes.fork_into()
     if child is None:
-        _answer(channel, answer, fds)
+        _answer(channel, answer, (*fds, *kept))
     sockets.close_all(fds)
     return child
 

@@ -9,9 +9,25 @@ from runwasi.executor.child.context import Stdio
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Protocol
 
     from runwasi.engines.engine import Engine
     from runwasi.engines.layer_choice import Layer
+
+    class ImageSource(Protocol):
+        """Where the wasm layers of a container's image come from."""
+
+        def prepare(self) -> tuple[int, ...]:
+            """Make ready for the other calls. The creator calls it before it forks the process that makes them.
+
+            Returns the descriptors that this process must keep.
+            """
+
+        def fetch(self) -> tuple[Layer, ...]:
+            """Return the layers; () when the image has none. Raises an error whose text says why it failed."""
+
+        def keep(self, layer: str, key: str, artefact: int) -> None:
+            """Keep the artefact of a layer's module by the layer's digest and the artefact's key, or say why not."""
 
 
 class CreateOptions:
@@ -27,8 +43,7 @@ class CreateOptions:
     rootless        do without the cgroups that may not be made; None finds out whether we are the host's root
     preserve_fds    how many descriptors from 3 on the container inherits
     engine          name of the engine for wasm, or the engine itself
-    fetch_layers    called in a helper process, returns the wasm layers of the container's image
-    keep_artefact   called in that helper after a compilation: (layer digest, key, descriptor of the artefact)
+    images          who can be asked for the wasm layers of the container's image, None for nobody
     warn            told in one sentence what went wrong but stops nothing, such as a failing poststop hook
     cache_root      where compiled modules and filters are kept
     """
@@ -37,8 +52,7 @@ class CreateOptions:
         "cache_root",
         "console_socket",
         "engine",
-        "fetch_layers",
-        "keep_artefact",
+        "images",
         "no_cgroup",
         "no_new_keyring",
         "no_pivot",
@@ -63,8 +77,7 @@ class CreateOptions:
         rootless: bool | None = None,
         preserve_fds: int = 0,
         engine: str | Engine = "wasmtime",
-        fetch_layers: Callable[[], tuple[Layer, ...]] | None = None,
-        keep_artefact: Callable[[str, str, int], None] | None = None,
+        images: ImageSource | None = None,
         warn: Callable[[str], None] | None = None,
         cache_root: str = "/var/cache/runwasi",
     ) -> None:
@@ -78,7 +91,6 @@ class CreateOptions:
         self.rootless = os.geteuid() != 0 if rootless is None else rootless
         self.preserve_fds = preserve_fds
         self.engine = engine
-        self.fetch_layers = fetch_layers
-        self.keep_artefact = keep_artefact
+        self.images = images
         self.warn = warn
         self.cache_root = cache_root

@@ -15,6 +15,7 @@ from runwasi.shim import bootstrap, pod_socket
 from runwasi.shim.bootstrap import Bootstrap
 from runwasi.shim.server.log import Log, open_log
 from runwasi.shim.server.pod_server import PodServer
+from runwasi.shim.services.fetch_layers import Images
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ class Pods:
         self._open_files.raise_limit()
         self._reactor = reactor
         self._engine = engine
+        self._images = Images(reactor, engine)
         self._own = own
         self._pods: dict[str, PodServer] = {}
         self._environment: Mapping[str, str] = {}
@@ -83,7 +85,7 @@ class Pods:
             self._look_for_pods()
 
         self._pods[flags.socket] = PodServer(
-            self._reactor, flags, self._engine, listener, log, environment, ended
+            self._reactor, flags, self._engine, self._images, listener, log, environment, ended
         )
 
     def _shared(self, environment: Mapping[str, str]) -> Mapping[str, str]:

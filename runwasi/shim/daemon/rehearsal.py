@@ -21,6 +21,7 @@ from runwasi.shim.server.ttrpc_client import Client
 from runwasi.shim.server.ttrpc_server import Server
 from runwasi.shim.services import task_service
 from runwasi.shim.services.create_call import Pod
+from runwasi.shim.services.fetch_layers import Images
 from runwasi.shim.services.task_service import TaskService
 from runwasi.wire.messages.event_forward import EVENTS_METHODS
 from runwasi.wire.messages.options import Options
@@ -111,7 +112,7 @@ class _Rehearsal:
             self._reactor, pod_socket.listen_or_find(path), lambda _, error: self._failed(error)
         )
         self._publisher = Publisher(self._reactor, path, _NAMESPACE, log)
-        pod = Pod(self._reactor, log, engine, engine.name, _NAMESPACE, "", {})
+        pod = Pod(self._reactor, log, engine, engine.name, _NAMESPACE, "", {}, Images(self._reactor, engine))
         tasks = TaskService(pod, self._publisher, log, lambda: None)
         self._server.register(task_service.NAMES[0], TASK_METHODS, tasks.handlers())
         self._server.register(_EVENTS, EVENTS_METHODS, {"Forward": lambda _request, _call: Empty()})

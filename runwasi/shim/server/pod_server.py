@@ -17,6 +17,7 @@ from runwasi.shim.server.spawn import LISTENER
 from runwasi.shim.server.ttrpc_server import Server
 from runwasi.shim.services import task_service
 from runwasi.shim.services.create_call import Pod
+from runwasi.shim.services.fetch_layers import Images
 from runwasi.shim.services.task_service import TaskService
 from runwasi.startup import packs
 from runwasi.wire.messages.task import TASK_METHODS
@@ -50,7 +51,8 @@ def serve(flags: Flags, engine: str | Engine, listener: int, log_fd: int) -> Non
     processes.set_child_subreaper()
     _expect_oom_kill_before_containerd(log)
     reactor = Reactor(on_error=lambda error: log.fault("server", error))
-    pod = PodServer(reactor, flags, engine, listener, log, os.environ, reactor.stop)
+    images = Images(reactor, engine)
+    pod = PodServer(reactor, flags, engine, images, listener, log, os.environ, reactor.stop)
     Orphans(reactor, {_signal.SIGTERM: pod.terminate, _signal.SIGINT: pod.terminate})
     gc.freeze()  # children share these pages until somebody writes to them; a collection would
     gc.enable()
@@ -67,6 +69,7 @@ class PodServer:
         reactor: Reactor,
         flags: Flags,
         engine: str | Engine,
+        images: Images,
         listener: int,
         log: Log,
         environment: Mapping[str, str],
@@ -84,7 +87,7 @@ class PodServer:
 
             name = f"containerd-shim-{flags.id}"
             self._server.tracer = Tracer(reactor, log, name, flags.group, environment)
-        pod = Pod(reactor, log, engine, self.engine_name, flags.namespace, flags.address, environment)
+        pod = Pod(reactor, log, engine, self.engine_name, flags.namespace, flags.address, environment, images)
         self._tasks = TaskService(pod, self._publisher, log, self.shut_down)
         for service in task_service.NAMES:
             self._server.register(service, TASK_METHODS, self._tasks.handlers())

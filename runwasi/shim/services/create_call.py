@@ -17,7 +17,7 @@ from runwasi.executor.plan.bundle import Bundle
 from runwasi.executor.plan.create_options import CreateOptions
 from runwasi.executor.process_settings import write_pid_file
 from runwasi.oci.record import replaced
-from runwasi.shim.services.fetch_layers import ImageLayers
+from runwasi.shim.services.fetch_layers import ImageLayers, Images
 from runwasi.shim.services.rootfs_mounts import mount_rootfs, unmount_rootfs
 from runwasi.shim.services.runtime_options import runtime_options
 from runwasi.shim.state_root import note_root, state_root
@@ -42,7 +42,16 @@ PID_FILE = "init.pid"
 class Pod:
     """What the creations of a server have in common."""
 
-    __slots__ = ("containerd", "engine", "engine_name", "environment", "log", "namespace", "reactor")
+    __slots__ = (
+        "containerd",
+        "engine",
+        "engine_name",
+        "environment",
+        "images",
+        "log",
+        "namespace",
+        "reactor",
+    )
 
     def __init__(
         self,
@@ -53,8 +62,10 @@ class Pod:
         namespace: str,
         containerd: str,
         environment: Mapping[str, str],
+        images: Images,
     ) -> None:
         self.environment = environment
+        self.images = images
         self.reactor = reactor
         self.log = log
         self.engine = engine
@@ -114,7 +125,7 @@ class Creating:
     def _create_options(self) -> CreateOptions:
         options: Options = self.options
         pod = self._pod
-        image = ImageLayers(pod.containerd, pod.namespace, self._request.id, pod.engine)
+        images = ImageLayers(pod.images, pod.containerd, pod.namespace, self._request.id)
         return CreateOptions(
             stdio=self.streams.stdio,
             console_socket=self.streams.console_socket,
@@ -122,8 +133,7 @@ class Creating:
             no_pivot=options.no_pivot_root,
             no_new_keyring=options.no_new_keyring,
             engine=pod.engine,
-            fetch_layers=image.fetch if pod.containerd else None,
-            keep_artefact=image.keep,
+            images=images if pod.containerd else None,
             warn=pod.log.warning,
         )
 

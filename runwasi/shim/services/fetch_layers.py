@@ -1,51 +1,80 @@
-"""What helper processes ask containerd about the image of one container.
-
-Everything is imported there: a native container makes no connection, and its shim knows no gRPC.
-"""
+"""The image of one container, as the executor asks for its layers: by way of the server's image helper."""
 
 from __future__ import annotations
 
 import os
 
+from runwasi.linux import processes
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from runwasi.containerd.image_helper import ImageHelper
     from runwasi.engines.engine import Engine
     from runwasi.engines.layer_choice import Layer
+    from runwasi.shim.server.reactor import Reactor
+
+
+class Images:
+    """What a server's containers share: the helper that asks containerd, once one of them has needed it."""
+
+    __slots__ = ("_engine", "_helper", "_reactor")
+
+    def __init__(self, reactor: Reactor, engine: str | Engine) -> None:
+        self._reactor = reactor
+        self._engine = engine
+        self._helper: ImageHelper | None = None
+
+    def helper(self) -> ImageHelper:
+        """Return the helper, running."""
+        if self._helper is None:
+            from runwasi.containerd.image_helper import ImageHelper  # late: most servers run files alone
+
+            self._helper = ImageHelper(self._engine)
+        helper = self._helper
+        child = helper.start()
+        if child is not None:
+            pidfd = child.pidfd
+
+            def ended(_events: int) -> None:
+                self._reactor.unwatch(pidfd)
+                processes.reap(pidfd)
+                os.close(pidfd)
+                helper.ended()
+
+            self._reactor.watch(pidfd, ended)
+        return helper
 
 
 class ImageLayers:
     """The wasm layers of one container's image, and what is compiled from them."""
 
-    __slots__ = ("_address", "_container_id", "_engine", "_namespace")
+    __slots__ = ("_address", "_container_id", "_helper", "_images", "_namespace")
 
-    def __init__(self, address: str, namespace: str, container_id: str, engine: str | Engine) -> None:
+    def __init__(self, images: Images, address: str, namespace: str, container_id: str) -> None:
+        self._images = images
         self._address = address
         self._namespace = namespace
         self._container_id = container_id
-        self._engine = engine
+        self._helper: ImageHelper
+
+    def prepare(self) -> tuple[int, ...]:
+        """Have the helper run, in the server: the processes that call fetch and keep could not start it."""
+        self._helper = self._images.helper()
+        return self._helper.fds()
 
     def fetch(self) -> tuple[Layer, ...]:
         """Return the layers; () when the image has none. Raises ContainerdError."""
-        from runwasi.containerd.image_layers import fetch_layers  # late: see above
-
-        return fetch_layers(self._address, self._namespace, self._container_id, self._loaded_engine())
+        return self._helper.fetch_layers(self._address, self._namespace, self._container_id)
 
     def keep(self, layer: str, key: str, artefact: int) -> None:
         """Keep a compiled module in the content store; a container runs as well without that."""
-        from runwasi.containerd.artefacts import keep_artefact  # late: see above
-        from runwasi.containerd.client import ContainerdError
+        from runwasi.containerd.containerd_error import ContainerdError  # late: only after a compilation
 
         try:
-            name = self._loaded_engine().name
-            keep_artefact(self._address, self._namespace, name, layer, key, artefact)
+            self._helper.keep_artefact(self._address, self._namespace, layer, key, artefact)
         except ContainerdError as error:
             line = f"runwasi: what is compiled of {layer} is not kept in containerd: {error}\n"
             try:
                 os.write(2, line.encode())
             except OSError:  # the log, which nobody reads while containerd is down
                 pass
-
-    def _loaded_engine(self) -> Engine:
-        from runwasi.engines import registry  # late: see above
-
-        return registry.load(self._engine) if isinstance(self._engine, str) else self._engine

@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from runwasi.containerd.blobs import open_blob
-from runwasi.containerd.client import Containerd, ContainerdError, NotFound
+from runwasi.containerd.client import Containerd
+from runwasi.containerd.containerd_error import ContainerdError, NotFound
 from runwasi.containerd.images import image_of, wasm_layers
 from runwasi.oci.image import (
     CONFIG_TYPE,

@@ -1,0 +1,18 @@
+"""Why containerd did not do what it was asked."""
+
+from __future__ import annotations
+
+# gRPC's status codes, those that callers tell apart. Source: grpc/doc/statuscodes.md.
+DEADLINE_EXCEEDED, NOT_FOUND, ALREADY_EXISTS, INTERNAL, UNAVAILABLE = 4, 5, 6, 13, 14
+
+
+class ContainerdError(Exception):
+    """containerd did not do what it was asked; str() is one line that says what and why."""
+
+    def __init__(self, message: str, code: int = INTERNAL) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class NotFound(ContainerdError):
+    """containerd has no such container, image or content."""
