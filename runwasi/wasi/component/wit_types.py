@@ -58,24 +58,31 @@ if TYPE_CHECKING:
     Item = FunctionType | ResourceType | InstanceType | None
 
 
-class _Tagged(ctypes.Structure):
-    """wasmtime_component_item_t and wasmtime_component_valtype_t: what it is, and a pointer to more."""
+class ValType(ctypes.Structure):
+    """wasmtime_component_valtype_t: its kind, and a pointer to more."""
 
     _fields_ = (("kind", c_uint8), ("pointer", c_size_t))
+
+
+class ExternItem(ctypes.Structure):
+    """wasmtime_component_item_t: its kind, and a pointer to more, or a whole ValType."""
+
+    _fields_ = (("kind", c_uint8), ("pointer", c_size_t), ("of_a_type", c_size_t))
 
 
 class _Out(ctypes.Structure):
     """Room for what a function hands back: read it before calling the next."""
 
     _fields_ = (
-        ("name", c_size_t), ("name_size", c_size_t), ("extern", c_size_t), ("has_payload", c_bool), ("of", _Tagged),
+        ("name", c_size_t), ("name_size", c_size_t), ("extern", c_size_t), ("has_payload", c_bool),
+        ("type", ValType), ("item", ExternItem),
     )  # fmt: skip
 
 
 _out = _Out()
-_NAME, _NAME_SIZE, _EXTERN, _HAS_PAYLOAD, _TYPE = (
+_NAME, _NAME_SIZE, _EXTERN, _HAS_PAYLOAD, _TYPE, _ITEM = (
     ctypes.addressof(_out) + member.offset
-    for member in (_Out.name, _Out.name_size, _Out.extern, _Out.has_payload, _Out.of)
+    for member in (_Out.name, _Out.name_size, _Out.extern, _Out.has_payload, _Out.type, _Out.item)
 )
 
 
@@ -96,8 +103,8 @@ def _items(engine: int, owner: int, count: Callable[..., int], nth: Callable[...
     for index in range(count(owner, engine)):
         nth(owner, engine, index, _NAME, _NAME_SIZE, _EXTERN)
         name = _name()
-        lib.extern_type(_out.extern, _TYPE)
-        items[name] = _item(engine, _out.of.kind, _out.of.pointer)
+        lib.extern_type(_out.extern, _ITEM)
+        items[name] = _item(engine, _out.item.kind, _out.item.pointer)
     return items
 
 
@@ -124,7 +131,7 @@ def _param(function: int, index: int) -> Type:
 
 def _value_type() -> Type:
     """Read the value type a function gave back."""
-    number, pointer = _out.of.kind, _out.of.pointer
+    number, pointer = _out.type.kind, _out.type.pointer
     if number >= len(KINDS):
         raise ValueError("futures and streams, which are of WASI 0.3")
     kind = KINDS[number]

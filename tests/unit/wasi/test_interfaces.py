@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
 from functools import cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import pytest
 
@@ -13,11 +14,15 @@ from runwasi.wasi.component import wit_types
 from runwasi.wasi.component.capi import OUT, lib, take_error, word
 from runwasi.wasi.component.interface import Interface
 from runwasi.wasi.component.linker import HostLinker, missing, unversioned
-from runwasi.wasi.component.wit_types import FunctionType, InstanceType, ResourceType
+from runwasi.wasi.component.wit_types import ExternItem, FunctionType, InstanceType, ResourceType, ValType
 from tests.fixtures.components.build import component, dummy
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from runwasi.wasi.component.wit_types import Item
+
+Room = TypeVar("Room", bound=ctypes.Structure)
 
 UNSTABLE = {"network-error-code"}
 """Functions of WASI that its interfaces leave out unless asked for."""
@@ -86,3 +91,27 @@ def test_what_is_not_provided_is_named() -> None:
         (import "acme:x/y" (instance)))"""
     imports = _imports(wasmtime_capi.wat_to_wasm(text))
     assert missing(imports) == ["wasi:io/poll@0.2.0#invent", "acme:x/y"]
+
+
+def test_the_library_writes_no_more_than_there_is_room_for() -> None:
+    """Each kind of item, and each value type, of all that a world imports, with marked memory behind the room."""
+    ty = lib.type(_loaded(dummy("shell").read_bytes()))
+    out = (ctypes.c_uint64 * 3)()
+    name, size, extern = (ctypes.addressof(out) + 8 * index for index in range(3))
+    for number in range(lib.type_import_count(ty, _engine())):
+        assert lib.type_import_nth(ty, _engine(), number, name, size, extern)
+        instance = _filled(lib.extern_type, out[2], ExternItem)
+        for index in range(lib.instance_type_export_count(instance.pointer, _engine())):
+            lib.instance_type_export_nth(instance.pointer, _engine(), index, name, size, extern)
+            item = _filled(lib.extern_type, out[2], ExternItem)
+            if item.kind == 3:  # a function
+                _filled(lib.func_type_result, item.pointer, ValType)
+
+
+def _filled(function: Callable[[int, int], object], owner: int, room: type[Room]) -> Room:
+    """Let a function fill room of this type, and see that it wrote nothing behind it."""
+    size = ctypes.sizeof(room)
+    memory = ctypes.create_string_buffer(b"\xaa" * (size + 64), size + 64)
+    function(owner, ctypes.addressof(memory))
+    assert memory.raw[size:] == b"\xaa" * 64
+    return room.from_buffer_copy(memory)
