@@ -15,19 +15,37 @@ _SECONDS = 20
 class Daemon:
     """A started daemon; shims find it by RUNWASI_MANAGER."""
 
-    def __init__(self, folder: Path, *arguments: str, **popen: object) -> None:
+    def __init__(
+        self, folder: Path, *arguments: str, program: Path = BIN / "containerd-wasmtimed", **popen: object
+    ) -> None:
         self.path = folder / "manager" / "manager.sock"
         self.note = Path(f"{self.path}.hangs")
         self.process: subprocess.Popen[bytes] = subprocess.Popen(  # type: ignore[call-overload]
-            [f"{BIN}/containerd-wasmtimed", "-address", str(self.path), *arguments],
+            [str(program), "-address", str(self.path), *arguments],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
+            bufsize=0,  # what select says must be true
             **popen,
         )
+        self.log: list[str] = []
+        self.wait_for("serving")
+
+    def wait_for(self, message: str) -> None:
+        """Read the log up to a message."""
         assert self.process.stderr is not None
-        select.select([self.process.stderr], [], [], _SECONDS)
-        assert b'msg="serving"' in self.process.stderr.readline()
+        while True:
+            assert select.select([self.process.stderr], [], [], _SECONDS)[0]
+            line = self.process.stderr.readline().decode()
+            assert line, "the daemon ended"
+            self.log.append(line)
+            if f'msg="{message}"' in line:
+                return
+
+    def reload(self) -> None:
+        """Have it replace itself, and return when it serves again."""
+        self.process.send_signal(signal.SIGHUP)
+        self.wait_for("serving")
 
     @property
     def pid(self) -> int:

@@ -26,9 +26,9 @@ if TYPE_CHECKING:
     from tests.support.bundle import Bundle
 
 PROGRAMS = {
-    "runwasi": "containerd-shim-wasmtime-v1",
-    "shared": "containerd-shim-wasmtimed-v1",
-    "runc": "containerd-shim-runc-v2",
+    "runwasi": f"{BIN}/containerd-shim-wasmtime-v1",
+    "shared": f"{BIN}/containerd-shim-wasmtimed-v1",
+    "runc": "/usr/bin/containerd-shim-runc-v2",
 }
 _SECONDS = 20
 
@@ -51,6 +51,8 @@ class EventSink:
         self._listener.bind(str(path))
         self._listener.listen()
         self._connections: list[socket.socket] = []
+        self._going = threading.Event()
+        self._going.set()
         self._thread = threading.Thread(target=self._accept, daemon=True)
         self._thread.start()
 
@@ -61,6 +63,18 @@ class EventSink:
     def topics(self, count: int) -> list[str]:
         """Wait for so many events and return what they were, without /tasks/."""
         return [self.next().topic.removeprefix("/tasks/") for _ in range(count)]
+
+    def empty(self) -> bool:
+        """Whether nothing has come that was not asked for."""
+        return self._arrived.empty()
+
+    def pause(self) -> None:
+        """Take events and answer nothing, as a containerd that is busy."""
+        self._going.clear()
+
+    def go_on(self) -> None:
+        """Answer again."""
+        self._going.set()
 
     def drop_connections(self) -> None:
         """Close every connection, as a containerd that is killed does."""
@@ -90,6 +104,7 @@ class EventSink:
             while data := connection.recv(65536):
                 for stream, _kind, body in frames.feed(data):
                     assert body is not None
+                    self._going.wait(_SECONDS)
                     self._take(ForwardRequest.decode(Request.decode(body).payload))
                     connection.sendall(frame(stream, RESPONSE, Response().encode()))
 
@@ -107,18 +122,18 @@ class EventSink:
 class Shim:
     """One shim for one bundle; tasks of other bundles may join it by their group annotation."""
 
-    def __init__(self, kind: str, namespace: str, sink: EventSink, programs: Path = BIN) -> None:
+    def __init__(self, kind: str, namespace: str, sink: EventSink, programs: Path | None = None) -> None:
         self.kind = kind
-        self._programs = Path("/usr/bin") if kind == "runc" else programs
+        program = Path(PROGRAMS[kind])
+        self.program = str(programs / program.name if programs else program)
         self.namespace = namespace
         self.sink = sink
         self._started: list[tuple[str, Bundle, int]] = []
 
     def command(self, container_id: str, *arguments: str) -> list[str]:
-        program = str(self._programs / PROGRAMS[self.kind])
         address = f"{self.sink.path.parent}/containerd.sock"
         return [
-            *(program, "-namespace", self.namespace, "-address", address),
+            *(self.program, "-namespace", self.namespace, "-address", address),
             *("-publish-binary", "/bin/true", "-id", container_id, *arguments),
         ]
 

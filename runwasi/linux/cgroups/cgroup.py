@@ -46,6 +46,9 @@ if TYPE_CHECKING:
         def killed(self) -> bool:
             """Take what became readable; whether it tells of an out-of-memory kill."""
 
+        def state(self) -> tuple[int, int]:
+            """Return the descriptor and what else a program needs that takes this one's place."""
+
         def close(self) -> None:
             """Stop watching."""
 
@@ -116,5 +119,5 @@ if TYPE_CHECKING:
         def paths(self) -> dict[str, str]:
             """Return the directory by controller; "" is the v2 hierarchy."""
 
-        def watch_oom(self) -> OomWatch:
-            """Watch for out-of-memory kills. The caller closes it."""
+        def watch_oom(self, handed_over: tuple[int, int] | None = None) -> OomWatch:
+            """Watch for out-of-memory kills, or go on with a watch by its state. The caller closes it."""

@@ -22,8 +22,11 @@ libc.inotify_add_watch.argtypes = (c_int, c_char_p, c_uint32)
 class EventfdOom:
     """Watches memory.oom_control (Documentation/admin-guide/cgroup-v1/memory.rst, section 10)."""
 
-    def __init__(self, directory: str) -> None:
+    def __init__(self, directory: str, handed_over: tuple[int, int] | None = None) -> None:
         self._directory = directory
+        if handed_over:
+            self._fd, _ = handed_over
+            return
         self._fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         try:
             control = os.open(directory + "/memory.oom_control", os.O_RDONLY | os.O_CLOEXEC)
@@ -47,6 +50,9 @@ class EventfdOom:
         # kill asks before removing it.
         return os.path.exists(self._directory + "/memory.oom_control")
 
+    def state(self) -> tuple[int, int]:
+        return self._fd, 0
+
     def close(self) -> None:
         if self._fd >= 0:
             os.close(self._fd)
@@ -56,8 +62,11 @@ class EventfdOom:
 class InotifyOom:
     """Watches memory.events and compares its oom_kill counter (cgroup-v2.rst, memory.events)."""
 
-    def __init__(self, directory: str) -> None:
+    def __init__(self, directory: str, handed_over: tuple[int, int] | None = None) -> None:
         self._file = directory + "/memory.events"
+        if handed_over:
+            self._fd, self._kills = handed_over
+            return
         self._kills = self._count()
         self._fd = check(libc.inotify_init1(IN_NONBLOCK | IN_CLOEXEC), "inotify_init1")
         try:
@@ -78,6 +87,9 @@ class InotifyOom:
                 raise
         before, self._kills = self._kills, self._count()
         return self._kills > before
+
+    def state(self) -> tuple[int, int]:
+        return self._fd, self._kills
 
     def close(self) -> None:
         if self._fd >= 0:

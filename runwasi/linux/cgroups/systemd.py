@@ -116,8 +116,8 @@ class SystemdCgroup:
     def paths(self) -> dict[str, str]:
         return self._files.paths()
 
-    def watch_oom(self) -> OomWatch:
-        return self._files.watch_oom()
+    def watch_oom(self, handed_over: tuple[int, int] | None = None) -> OomWatch:
+        return self._files.watch_oom(handed_over)
 
     def _start(self, pid: int) -> None:
         properties: list[Property] = [

@@ -179,10 +179,10 @@ class CgroupV1:
     def paths(self) -> dict[str, str]:
         return dict(self._directories)
 
-    def watch_oom(self) -> EventfdOom:
+    def watch_oom(self, handed_over: tuple[int, int] | None = None) -> EventfdOom:
         from runwasi.linux.cgroups.oom import EventfdOom  # late: only servers watch
 
-        return EventfdOom(os.path.dirname(self._file("memory", "memory.oom_control")))
+        return EventfdOom(os.path.dirname(self._file("memory", "memory.oom_control")), handed_over)
 
     def _distinct(self) -> list[str]:
         """Return each directory once: controllers mounted together share theirs."""

@@ -160,12 +160,12 @@ class CgroupV2:
     def paths(self) -> dict[str, str]:
         return {UNIFIED: self._directory} if self._directory else {}
 
-    def watch_oom(self) -> InotifyOom:
+    def watch_oom(self, handed_over: tuple[int, int] | None = None) -> InotifyOom:
         from runwasi.linux.cgroups.oom import InotifyOom  # late: only servers watch
 
         if not self.has("memory"):
             raise OSError(ENOENT, "cgroup controller memory is not available", self._directory)
-        return InotifyOom(self._directory)
+        return InotifyOom(self._directory, handed_over)
 
     def _parents(self) -> list[str]:
         """Return the directories from the mount point down to the one above this cgroup's."""

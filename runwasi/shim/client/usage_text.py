@@ -25,7 +25,8 @@ _DAEMON = """\
 {program}: the node daemon
 
 It answers the shims that containerd starts, forks the servers of pods, which outlive it, and serves the pods of
-shared mode itself. On SIGTERM or SIGINT it takes no more pods, and ends with the last that it serves.
+shared mode itself. On SIGTERM or SIGINT it takes no more pods, and ends with the last that it serves. On SIGHUP it is
+replaced in place by what is installed now.
 
 usage: {program} [-address SOCKET] [-idle SECONDS] [-debug]
        {program} -v

@@ -38,7 +38,12 @@ class Answers:
         self._log = log
         self._surroundings = Surroundings()
         self._forks = Forks(engine, self._surroundings.own, log)
+        self._children = 0
         self.pods = Pods(reactor, engine, self._surroundings.own)
+
+    def quiet(self) -> bool:
+        """Whether nothing is under way that another program could not go on with."""
+        return not self._children and self.pods.quiet()
 
     def handle(self, caller: Caller) -> None:
         """Take care of a call that was taken, and close the caller."""
@@ -100,7 +105,10 @@ class Answers:
     def _follow(self, child: Child, done: Callable[[], None]) -> None:
         """Reap a child that is to end soon, and call done then."""
 
+        self._children += 1
+
         def ended(_events: int) -> None:
+            self._children -= 1
             self._reactor.unwatch(child.pidfd)
             processes.reap(child.pidfd)
             os.close(child.pidfd)

@@ -90,6 +90,15 @@ class Calls:
         self._remove_note()
         reactor.watch(listener, self._accept)
 
+    def hold_back(self, held: bool) -> None:
+        """Accept nobody for now, or go on."""
+        if self._listener >= 0:
+            self._reactor.change(self._listener, 0 if held else READABLE)
+
+    def quiet(self) -> bool:
+        """Whether nobody has connected who has not asked yet."""
+        return self._listener >= 0 and not self._silent
+
     def end(self, done: Callable[[], None]) -> None:
         """Accept nobody any more, and call done once those who have connected were heard."""
         if self._listener < 0:

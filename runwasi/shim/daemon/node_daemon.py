@@ -21,7 +21,7 @@ from runwasi.shim import pod_socket
 from runwasi.shim.client.launcher import complain, engine_name, print_output, print_version
 from runwasi.shim.client.packet import manager_path
 from runwasi.shim.client.usage_text import daemon_help
-from runwasi.shim.daemon import holes, presence, rehearsal
+from runwasi.shim.daemon import handover, holes, presence, rehearsal
 from runwasi.shim.daemon.answers import Answers
 from runwasi.shim.daemon.calls import Calls
 from runwasi.shim.flags import Flags, UsageError
@@ -33,6 +33,9 @@ from runwasi.startup import immortal, packs
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
+
     from runwasi.engines.engine import Engine
     from runwasi.shim.daemon.calls import Caller
 
@@ -62,7 +65,10 @@ def _run(program: str, flags: Flags, engine: str | Engine) -> int:
         return print_output(daemon_help(program, default).encode())
     if flags.v or flags.version:
         return print_version(program)
+    if flags.handover == handover.QUESTION:
+        return print_output(f"{handover.FORMAT}\n".encode())
     flags.address = flags.address or default
+    flags.program = os.path.abspath(sys.argv[0])
     os.makedirs(os.path.dirname(flags.address), 0o711, exist_ok=True)
     spawn.execute(spawn.command("runwasi.shim.daemon.node_daemon", "serve", engine, flags.arguments()))
     return 1
@@ -78,14 +84,15 @@ def serve(engine: str | Engine) -> None:
     except EngineMissing as error:
         log.warning("native containers only", error=str(error))
     manager = ServiceManager()
-    listener = FIRST_SOCKET
-    if not manager.sockets:
+    state = handover.taken_over(int(flags.handover)) if flags.handover else {}
+    listener: int = state.get("listener", FIRST_SOCKET)
+    if not manager.sockets and not state:
         listener = pod_socket.listen_or_find(flags.address, _socket.SOCK_SEQPACKET, _BACKLOG)
     if listener < 0:
         log.error("another daemon answers there", address=flags.address)
         os._exit(1)
     os.set_inheritable(listener, False)
-    Daemon(loaded, listener, flags, log, manager).run()
+    Daemon(loaded, listener, flags, log, manager).run(state)
 
 
 class Daemon:
@@ -103,10 +110,14 @@ class Daemon:
         self._calls: Calls
         self._answers: Answers
 
-    def run(self) -> None:
-        """Serve until a signal says to end."""
+    def run(self, state: Mapping[str, Any]) -> None:
+        """Serve until a signal says to end; state is what the program left whose place we take, if any."""
         processes.set_child_subreaper()
-        Orphans(self._reactor, {_signal.SIGTERM: self._end, _signal.SIGINT: self._end})
+        ends = {_signal.SIGTERM: self._end, _signal.SIGINT: self._end}
+        orphans = Orphans(self._reactor, {**ends, _signal.SIGHUP: self._reload})
+        if state:
+            _signal.pthread_sigmask(_signal.SIG_UNBLOCK, handover.SIGNALS)
+            orphans.expect()  # the word of those that ended in between was not heard
         rehearsal.rehearse(self._engine, f"{self._flags.address}.rehearsal", self._log)
         self._answers = Answers(self._reactor, self._engine, self._log)
         packs.forget()
@@ -115,6 +126,8 @@ class Daemon:
         self._holes = holes.fill()
         gc.freeze()
         processes.set_title(f"{registry.daemon_name(self._engine.name)} -address {self._flags.address}")
+        if state:
+            self._answers.pods.take_over(state, self._log)
         self._serve()
         self._manager.notify("READY=1")
         presence.beat(self._reactor, self._manager)
@@ -133,7 +146,37 @@ class Daemon:
                 idle.called()
                 answers.handle(caller)
 
+        self._replacement = handover.Replacement(
+            self._reactor,
+            self._log,
+            self._program(),
+            self._hold_back,
+            lambda: self._calls.quiet() and answers.quiet(),
+            self._replace,
+        )
         self._calls = Calls(self._reactor, self._listener, self._flags.address, self._log, handle)
+
+    def _reload(self) -> None:
+        """Be replaced by what is installed now."""
+        self._replacement.ask_for()
+
+    def _program(self) -> list[str]:
+        """Return the command that started us."""
+        idle = ["-idle", self._flags.idle] if self._flags.idle else []
+        debug = ["-debug"] if self._flags.debug else []
+        return [self._flags.program, "-address", self._flags.address, *idle, *debug]
+
+    def _hold_back(self, held: bool) -> None:
+        self._calls.hold_back(held)
+        self._answers.pods.hold_back(held)
+
+    def _replace(self) -> None:
+        self._manager.notify("RELOADING=1")
+        os.environ.update(self._manager.variables)
+        handover.hand_over(
+            self._program(),
+            lambda keep: {"listener": keep(self._listener), **self._answers.pods.state(keep)},
+        )
 
     def _end(self) -> None:
         """Take no new pods and end with the last; answer those who have connected, whose pods would fail else."""

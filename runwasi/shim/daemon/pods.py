@@ -13,6 +13,7 @@ from runwasi.linux import processes
 from runwasi.linux.rlimits import OpenFiles
 from runwasi.shim import bootstrap, pod_socket
 from runwasi.shim.bootstrap import Bootstrap
+from runwasi.shim.flags import Flags
 from runwasi.shim.server.log import Log, open_log
 from runwasi.shim.server.pod_server import PodServer
 from runwasi.shim.services.fetch_layers import Images
@@ -20,10 +21,11 @@ from runwasi.shim.services.fetch_layers import Images
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from typing import Any
 
     from runwasi.engines.engine import Engine
     from runwasi.shim.daemon.callers import Inheritance
-    from runwasi.shim.flags import Flags
+    from runwasi.shim.daemon.handover import Keep
     from runwasi.shim.server.reactor import Reactor
 
 _OF_ONE_CALL = ("TTRPC_ADDRESS", "GRPC_ADDRESS", "NAMESPACE", "MAX_SHIM_VERSION", "TRACECONTEXT")
@@ -42,6 +44,7 @@ class Pods:
         self._images = Images(reactor, engine)
         self._own = own
         self._pods: dict[str, PodServer] = {}
+        self._known: dict[str, tuple[Flags, Mapping[str, str]]] = {}
         self._environment: Mapping[str, str] = {}
         self._deserted: Callable[[], None] | None = None
 
@@ -71,6 +74,41 @@ class Pods:
         if pod is not None:
             pod.abandon(container_id)
 
+    def hold_back(self, held: bool) -> None:
+        """Begin nothing new in any pod, or go on."""
+        self._open_files.raise_limit()
+        for pod in self._pods.values():
+            pod.hold_back(held)
+
+    def quiet(self) -> bool:
+        """Whether nothing is under way that another program could not go on with."""
+        return all(pod.quiet() for pod in self._pods.values())
+
+    def state(self, keep: Keep) -> dict[str, Any]:
+        """Return what is needed to go on in another program, which inherits the limits that children have."""
+        environments: list[Mapping[str, str]] = []
+        pods = []
+        for socket, pod in self._pods.items():
+            flags, environment = self._known[socket]
+            if environment not in environments:
+                environments.append(environment)
+            number = environments.index(environment)
+            pods.append({"flags": flags.arguments(), "environment": number, **pod.state(keep)})
+        self._open_files.restore()
+        return {"pods": pods, "environments": environments, "oom_score": self._own.oom_score}
+
+    def take_over(self, state: Mapping[str, Any], log: Log) -> None:
+        """Go on with the pods of a program whose place we take; what fails is left to containerd's `delete`."""
+        self._own.oom_score = state["oom_score"]
+        for pod in state["pods"]:
+            self._environment = state["environments"][pod["environment"]]
+            flags = Flags.parse(pod["flags"])
+            self._add(flags, pod["server"]["listener"], self._environment)
+            try:
+                self._pods[flags.socket].take_over(pod)
+            except Exception as error:  # noqa: BLE001  the other pods need the daemon
+                log.fault(f"pod {flags.group}", error)
+
     def when_deserted(self, done: Callable[[], None]) -> None:
         """Call done once no pod is left."""
         self._deserted = done
@@ -80,10 +118,11 @@ class Pods:
         log = Log(open_log(f"{flags.bundle}/log"), debug=flags.debug, instance=flags.id, pod=flags.group)
 
         def ended() -> None:
-            del self._pods[flags.socket]
+            del self._pods[flags.socket], self._known[flags.socket]
             log.close()
             self._look_for_pods()
 
+        self._known[flags.socket] = flags, environment
         self._pods[flags.socket] = PodServer(
             self._reactor, flags, self._engine, self._images, listener, log, environment, ended
         )

@@ -15,7 +15,7 @@ from runwasi.wire.messages.well_known import Any, Timestamp
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from runwasi.shim.server.log import Log
     from runwasi.shim.server.reactor import Reactor
@@ -65,7 +65,30 @@ class Publisher:
         self._tries = 0
         self._refusals = 0
         self._busy = False
+        self._held = False
         self._drained: Callable[[], None] | None = None
+
+    def quiet(self) -> bool:
+        """Whether no event is on its way, of which nobody could tell whether it has arrived."""
+        return self._client is None or not self._client.calling
+
+    def take_over(self, queue: Sequence[str]) -> None:
+        """Go on with the events of a program whose place we take."""
+        self._queue = [Envelope.decode(bytes.fromhex(text)) for text in queue]
+        self._reactor.call_soon(self._send_next)
+
+    def hold(self) -> None:
+        """Send nothing more, for now."""
+        self._held = True
+
+    def send_on(self) -> None:
+        """Send again after hold."""
+        self._held = False
+        self._send_next()
+
+    def state(self) -> list[str]:
+        """Return what is needed to go on in another program."""
+        return [envelope.encode().hex() for envelope in self._queue]
 
     @property
     def waiting(self) -> bool:
@@ -104,7 +127,7 @@ class Publisher:
             self._client.close()
 
     def _send_next(self) -> None:
-        if self._busy or not self._queue:
+        if self._busy or self._held or not self._queue:
             return
         self._busy = True
         if self._client is None:

@@ -40,11 +40,12 @@ class Orphans:
     def _caught(self, _events: int) -> None:
         for number in os.read(self._signals, 4096):
             if number == _signal.SIGCHLD:
-                self._expect_orphans()
+                self.expect()
             elif number in self._handlers:
                 self._handlers[number]()
 
-    def _expect_orphans(self) -> None:
+    def expect(self) -> None:
+        """Look for orphans soon."""
         if not self._due:
             self._due = True
             self._reactor.call_later(_GRACE, self._look)
@@ -60,7 +61,7 @@ class Orphans:
                 continue
         self._seen = zombies - self._seen
         if self._seen:
-            self._expect_orphans()
+            self.expect()
 
 
 def _noted(_number: int, _frame: object) -> None:

@@ -25,10 +25,15 @@ from runwasi.wire.messages.task import TASK_METHODS
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from typing import Any
 
     from runwasi.engines.engine import Engine
+    from runwasi.shim.daemon.handover import Keep
     from runwasi.shim.server.ttrpc_server import Methods
+    from runwasi.shim.services.sandbox_service import SandboxService
     from runwasi.shim.services.task_service import Handler
+
+SANDBOX = "containerd.runtime.sandbox.v1.Sandbox"
 
 _LOG = 2  # the launcher put the bundle's log there
 _DRAIN = 5.0  # seconds that the last events may take
@@ -80,6 +85,7 @@ class PodServer:
         self._socket = flags.socket
         self._log = log
         self._ended = ended
+        self._sandboxes: SandboxService | None = None
         self._publisher = Publisher(reactor, flags.ttrpc_address, flags.namespace, log)
         self._server = Server(reactor, listener, log.fault)
         if _tracing_is_wanted(environment):
@@ -91,7 +97,40 @@ class PodServer:
         self._tasks = TaskService(pod, self._publisher, log, self.shut_down)
         for service in task_service.NAMES:
             self._server.register(service, TASK_METHODS, self._tasks.handlers())
-        self._server.register_late("containerd.runtime.sandbox.v1.Sandbox", self._sandbox)
+        self._server.register_late(SANDBOX, self._sandbox)
+
+    def hold_back(self, held: bool) -> None:
+        """Begin nothing new, or go on; what comes to its end does so."""
+        if not self._server.listening:
+            return
+        self._server.hold_back(held)
+        if held:
+            self._publisher.hold()
+        else:
+            self._publisher.send_on()
+
+    def quiet(self) -> bool:
+        """Whether nothing is under way that another program could not go on with."""
+        return self._server.quiet() and self._tasks.quiet() and self._publisher.quiet()
+
+    def state(self, keep: Keep) -> dict[str, Any]:
+        """Return what taken_over makes the same of in a program that takes this one's place."""
+        return {
+            "server": self._server.state(keep),
+            "events": self._publisher.state(),
+            "tasks": self._tasks.state(keep),
+            "sandbox": self._sandboxes.state(keep) if self._sandboxes else None,
+        }
+
+    def take_over(self, state: Mapping[str, Any]) -> None:
+        """Go on with the pod of a program whose place we take. Raises ContainerError, OSError."""
+        if state["sandbox"] is not None:
+            self._server.register(SANDBOX, *self._sandbox())
+            assert self._sandboxes is not None
+            self._sandboxes.take_over(state["sandbox"])
+        self._tasks.take_over(state["tasks"])
+        self._publisher.take_over(state["events"])
+        self._server.take_over(state["server"]["connections"])
 
     def shut_down(self) -> None:
         """Come to an end once every event is told and every client has gone."""
@@ -128,7 +167,7 @@ class PodServer:
         from runwasi.shim.services.sandbox_service import SandboxService
         from runwasi.wire.messages.sandbox import SANDBOX_METHODS
 
-        sandboxes = SandboxService(self._reactor, self.shut_down)
+        sandboxes = self._sandboxes = SandboxService(self._reactor, self.shut_down)
         self._tasks.kept_by(lambda: sandboxes.busy)
         return SANDBOX_METHODS, sandboxes.handlers()
 

@@ -49,6 +49,7 @@ class Reactor:
         self._dropped: set[int] = set()
         self._timers: list[Timer] = []
         self._soon: list[Callback] = []
+        self._each_turn: Callback | None = None
         self._running = False
 
     def watch(self, fd: int, handler: Ready, events: int = READABLE) -> None:
@@ -77,6 +78,10 @@ class Reactor:
         """Call once, when the callbacks of this turn are through."""
         self._soon.append(callback)
 
+    def call_each_turn(self, callback: Callback | None) -> None:
+        """Call at the end of every turn from this one on; None to stop that."""
+        self._each_turn = callback
+
     def run(self) -> None:
         """Serve until stop() is called."""
         self._running = True
@@ -100,6 +105,8 @@ class Reactor:
         soon, self._soon = self._soon, []
         for callback in soon:
             self._guarded(callback)
+        if self._each_turn is not None:
+            self._guarded(self._each_turn)
 
     def close(self) -> None:
         """Give the epoll descriptor back; watched descriptors stay their owners'."""

@@ -35,6 +35,11 @@ class Client:
         self._done: Done | None = None
         self._timer: Timer | None = None
 
+    @property
+    def calling(self) -> bool:
+        """Whether an answer is waited for."""
+        return self._done is not None
+
     def call(
         self,
         service: str,

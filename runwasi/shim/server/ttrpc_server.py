@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import os
 from _struct import Struct
+from time import monotonic
 
 from runwasi.linux import sockets
 from runwasi.shim.server import codes
@@ -23,8 +24,10 @@ from runwasi.wire.messages.ttrpc import Request, Response
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from typing import Any
 
+    from runwasi.shim.daemon.handover import Keep
     from runwasi.shim.server.reactor import Reactor, Timer
     from runwasi.shim.server.tracing import Span, Tracer
     from runwasi.wire.codec import Message
@@ -42,6 +45,7 @@ _MAX_UNSENT = 1 << 20  # a peer that does not read is not read from either
 _CALLS_AT_ONCE = 8  # of one connection, before other connections have their turn
 # Of one pod. containerd has a connection or two, and one call per process waits; a pod served beside others must not
 # take what those need.
+_WAITING = ("Wait", "WaitSandbox")  # methods whose calls wait for something that happens, and do nothing
 _MAX_CONNECTIONS = 64
 _MAX_WAITING = 8192  # calls that wait for their answer
 _MAX_HELD = 32 << 20  # bytes of what has come in part and of answers that nobody reads
@@ -62,6 +66,15 @@ class Frames:
     def __len__(self) -> int:
         """Return how many bytes are held."""
         return len(self._buffer)
+
+    def take_over(self, state: Mapping[str, Any]) -> None:
+        """Go on where the program stopped whose place we take."""
+        self._buffer += bytes.fromhex(state["buffer"])
+        self._skip = state["skip"]
+
+    def state(self) -> dict[str, Any]:
+        """Return what is needed to go on in another program."""
+        return {"buffer": self._buffer.hex(), "skip": self._skip}
 
     def feed(self, data: bytes) -> Iterator[tuple[int, int, bytes | None]]:
         """Take the next bytes; yields (stream, type, data) per frame, with data None for one too long."""
@@ -100,6 +113,10 @@ class Sender:
         """Return how many bytes are held."""
         return len(self._unsent)
 
+    def unsent(self) -> str:
+        """Return in hexadecimal digits what waits."""
+        return self._unsent.hex()
+
     def read_on(self, reads: bool) -> None:
         """Read from the peer, or leave what it sends where it is for now."""
         self._reads = reads
@@ -135,12 +152,23 @@ class Sender:
 class Call:
     """One request; it is answered once, by the handler's return or later by reply() or fail()."""
 
-    __slots__ = ("_connection", "_stream", "_timer", "done", "metadata", "method", "span", "timeout")
+    __slots__ = (
+        "_connection",
+        "_stream",
+        "_timer",
+        "done",
+        "metadata",
+        "method",
+        "request",
+        "span",
+        "timeout",
+    )
 
     def __init__(self, connection: Connection, stream: int, request: Request) -> None:
         self._connection = connection
         self._stream = stream
         self._timer: Timer | None = None
+        self.request = request
         self.method = request.method
         self.metadata = request.metadata
         self.timeout = request.timeout_nano / 1e9
@@ -159,6 +187,13 @@ class Call:
         """Wait for a later answer, at most as long as the client said it would."""
         if self.timeout > 0 and not self.done:
             self._timer = reactor.call_later(self.timeout, self._expire)
+
+    def state(self) -> dict[str, Any]:
+        """Return what is needed to answer it in another program, where it is made anew."""
+        if self._timer:
+            left = max(self._timer.deadline - monotonic(), 0.001)
+            self.request.timeout_nano = int(left * 1e9)
+        return {"stream": self._stream, "request": self.request.encode().hex()}
 
     def drop(self) -> None:
         """Forget the call: its connection is gone."""
@@ -192,6 +227,8 @@ class Server:
         self.waiting = 0
         """Calls of all connections that have no answer yet."""
         self._deserted: Callable[[], None] | None = None
+        self.held_back = False
+        """Nothing new is accepted or read for now."""
         os.set_blocking(listener, False)
         reactor.watch(listener, self._accept)
 
@@ -256,6 +293,30 @@ class Server:
         for connection in list(self._connections):
             connection.close()
 
+    def quiet(self) -> bool:
+        """Whether every call that is not answered only waits, and so can be made again in another program."""
+        return self.listening and all(connection.quiet() for connection in self._connections)
+
+    def hold_back(self, held: bool) -> None:
+        """Leave new connections and calls where they are, or take them again."""
+        self.held_back = held
+        if self.listening:
+            self.reactor.change(self._listener, 0 if held else READABLE)
+        for connection in self._connections:
+            connection.read_on()
+
+    def take_over(self, connections: Sequence[Mapping[str, Any]]) -> None:
+        """Go on with the connections of a program whose place we take, when all that is served is here."""
+        for state in connections:
+            connection = Connection(self, state["fd"])
+            self._connections.add(connection)
+            connection.take_over(state)
+
+    def state(self, keep: Keep) -> dict[str, Any]:
+        """Return what is needed to go on in another program."""
+        connections = [connection.state(keep) for connection in self._connections]
+        return {"listener": keep(self._listener), "connections": connections}
+
     def held(self) -> int:
         """Return how many bytes the connections hold."""
         return sum(connection.held() for connection in self._connections)
@@ -310,6 +371,33 @@ class Connection:
         self._serving = False
         """More has arrived than was served in one turn; the socket waits, even if it is closed by now."""
         server.reactor.watch(fd, self._ready)
+
+    def quiet(self) -> bool:
+        """Whether all its calls only wait."""
+        return not self._serving and all(call.method in _WAITING for call in self._calls.values())
+
+    def read_on(self) -> None:
+        """Read what comes, unless there is enough to do, or nothing is to be read for now."""
+        self._sender.read_on(not self._serving and not self._server.held_back)
+
+    def take_over(self, state: Mapping[str, Any]) -> None:
+        """Go on where the program stopped whose place we take: send what waits, and make its calls again."""
+        self._frames.take_over(state["frames"])
+        self._last_stream = state["last_stream"]
+        if state["unsent"]:
+            self._sender.send(bytes.fromhex(state["unsent"]))
+        for waiting in state["calls"]:
+            self._call(waiting["stream"], Request.decode(bytes.fromhex(waiting["request"])))
+
+    def state(self, keep: Keep) -> dict[str, Any]:
+        """Return what is needed to go on in another program."""
+        return {
+            "fd": keep(self._fd),
+            "frames": self._frames.state(),
+            "last_stream": self._last_stream,
+            "unsent": self._sender.unsent(),
+            "calls": [call.state() for call in self._calls.values()],
+        }
 
     def held(self) -> int:
         """Return how many bytes wait here."""
@@ -376,14 +464,14 @@ class Connection:
             frame = next(self._arrived, None)
             if frame is None:
                 self._serving = False
-                self._sender.read_on(True)
+                self.read_on()
                 if len(self._frames) > _READ_SIZE and self._server.held() > _MAX_HELD:
                     self.close()
                 return
             self._take(*frame)
         if self._fd >= 0:
             self._serving = True
-            self._sender.read_on(False)
+            self.read_on()
             self._server.reactor.call_soon(self._serve_some)
 
     def _take(self, stream: int, kind: int, body: bytes | None) -> None:
@@ -394,9 +482,12 @@ class Connection:
             self._send(stream, Response(status=codes.status_of(error)))
             return
         if request is not None:
-            call = self._calls[stream] = Call(self, stream, request)
-            self._server.waiting += 1
-            self._server.dispatch(request, call)
+            self._call(stream, request)
+
+    def _call(self, stream: int, request: Request) -> None:
+        call = self._calls[stream] = Call(self, stream, request)
+        self._server.waiting += 1
+        self._server.dispatch(request, call)
 
     def _request(self, stream: int, kind: int, body: bytes | None) -> Request | None:
         """Check a frame and return the request in it, or None for a type of a later protocol."""

@@ -18,16 +18,19 @@ from runwasi.shim.services.pod_process import PodNamespaces, start
 from runwasi.wire.messages import pod_sandbox
 from runwasi.wire.messages import sandbox as api
 from runwasi.wire.messages.types import Metric, Platform
+from runwasi.wire.messages.well_known import Timestamp
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from typing import Any
 
+    from runwasi.shim.daemon.handover import Keep
     from runwasi.shim.server.reactor import Reactor
     from runwasi.shim.server.ttrpc_server import Call
     from runwasi.shim.services.task_service import Handler
     from runwasi.wire.codec import Message
-    from runwasi.wire.messages.well_known import Any, Timestamp
+    from runwasi.wire.messages.well_known import Any as AnyMessage
 
 NAME = "containerd.runtime.sandbox.v1.Sandbox"
 
@@ -43,6 +46,14 @@ class SandboxService:
         self._reactor = reactor
         self._shutdown = shutdown
         self._sandbox: Sandbox | None = None
+
+    def take_over(self, state: Mapping[str, Any]) -> None:
+        """Go on with the sandbox of a program whose place we take."""
+        self._sandbox = Sandbox.taken_over(self._reactor, state)
+
+    def state(self, keep: Keep) -> dict[str, Any] | None:
+        """Return what is needed to go on in another program."""
+        return self._sandbox.state(keep) if self._sandbox else None
 
     @property
     def busy(self) -> bool:
@@ -124,6 +135,7 @@ class Sandbox:
 
     def __init__(self, reactor: Reactor, request: api.CreateSandboxRequest) -> None:
         self._reactor = reactor
+        self._request = request
         self._bundle = request.bundle_path
         self._config = _pod_config(request.options)
         self._namespaces = _namespaces(self._config, request.netns_path)
@@ -135,6 +147,35 @@ class Sandbox:
         self.exit_status = 0
         self.created_at: Timestamp | None = None
         self.exited_at: Timestamp | None = None
+
+    @classmethod
+    def taken_over(cls, reactor: Reactor, state: Mapping[str, Any]) -> Sandbox:
+        """Go on with a sandbox of a program whose place we take."""
+        sandbox = cls(reactor, api.CreateSandboxRequest.decode(bytes.fromhex(state["request"])))
+        sandbox.pid, sandbox.stopped, sandbox.exit_status = (
+            state["pid"],
+            state["stopped"],
+            state["exit_status"],
+        )
+        sandbox.created_at, sandbox.exited_at = (
+            Timestamp.decode(bytes.fromhex(text)) if text else None for text in state["times"]
+        )
+        sandbox._pidfd = state["pidfd"]
+        if sandbox.running:
+            reactor.watch(sandbox._pidfd, sandbox._ended)
+        return sandbox
+
+    def state(self, keep: Keep) -> dict[str, Any]:
+        """Return what is needed to go on in another program."""
+        times = (self.created_at, self.exited_at)
+        return {
+            "request": self._request.encode().hex(),
+            "pid": self.pid,
+            "pidfd": keep(self._pidfd),
+            "stopped": self.stopped,
+            "exit_status": self.exit_status,
+            "times": [time.encode().hex() if time is not None else "" for time in times],
+        }
 
     @property
     def running(self) -> bool:
@@ -165,7 +206,7 @@ class Sandbox:
         self._waiters.append(call)
         return None
 
-    def usage(self) -> Any | None:
+    def usage(self) -> AnyMessage | None:
         """Return what the pod's cgroup has used, if containerd gave it one."""
         from runwasi.executor.usage.cgroup_usage import read_usage  # late: few ask
         from runwasi.linux import cgroups
@@ -201,7 +242,7 @@ class Sandbox:
         return api.WaitSandboxResponse(exit_status=self.exit_status, exited_at=self.exited_at)
 
 
-def _pod_config(options: Any | None) -> pod_sandbox.PodSandboxConfig:
+def _pod_config(options: AnyMessage | None) -> pod_sandbox.PodSandboxConfig:
     """Return what CRI says about the pod; another client may say nothing, or something of its own."""
     if options is None or options.type_url.rpartition("/")[2] != "runtime.v1.PodSandboxConfig":
         return pod_sandbox.PodSandboxConfig()

@@ -11,18 +11,24 @@ import os
 from runwasi.executor.container import Container
 from runwasi.executor.errors import WrongStatus, describe
 from runwasi.linux import processes
+from runwasi.oci.decode import decode, parse_json
+from runwasi.oci.encode import dumps
+from runwasi.oci.process import Process as ProcessSpec
 from runwasi.shim.server.events import now
+from runwasi.shim.streams.process_streams import StreamPaths, Streams
 from runwasi.wire.messages.events import TaskExit, TaskOOM
 from runwasi.wire.messages.task import WaitResponse
+from runwasi.wire.messages.well_known import Timestamp
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from typing import Literal
+    from collections.abc import Callable, Mapping
+    from typing import Any, Literal
 
     from runwasi.executor.criu.restore import Restoration
     from runwasi.linux.cgroups import OomWatch
     from runwasi.oci.process import Process as ProcessSpec
+    from runwasi.shim.daemon.handover import Keep
     from runwasi.shim.server.reactor import Reactor
     from runwasi.shim.server.ttrpc_server import Call
     from runwasi.shim.streams.process_streams import StreamPaths, Streams
@@ -43,6 +49,8 @@ ALLOWED: dict[str, tuple[State, ...]] = {
 """Operation -> the states it may be asked in; containerd's runc shim has the same."""
 
 _SIGKILL = 9
+_PLAIN = ("state", "failed", "pid", "pidfd", "exit_status")
+"""Members of a process that are handed over as they are."""
 
 
 def require(operation: str, state: State) -> None:
@@ -68,6 +76,34 @@ class Process:
         self.exit_status = 0
         self.exited_at: Timestamp | None = None
         self._waiters: list[Call] = []
+
+    @classmethod
+    def taken_over(
+        cls, reactor: Reactor, state: Mapping[str, Any], environment: Mapping[str, str]
+    ) -> Process:
+        """Go on with a process of a program whose place we take."""
+        spec = decode(ProcessSpec, parse_json(state["spec"].encode())) if state["spec"] else None
+        process = cls(state["exec_id"], StreamPaths(*state["paths"]), spec)
+        for name in _PLAIN:
+            setattr(process, name, state[name])
+        if state["exited_at"]:
+            process.exited_at = Timestamp.decode(bytes.fromhex(state["exited_at"]))
+        if state["streams"] is not None:
+            process.streams = Streams.taken_over(reactor, process.paths, state["streams"], environment)
+        return process
+
+    def state_kept(self, keep: Keep) -> dict[str, Any]:
+        """Return what is needed to go on in another program."""
+        paths = self.paths
+        return {
+            **{name: getattr(self, name) for name in _PLAIN},
+            "exec_id": self.exec_id,
+            "pidfd": keep(self.pidfd),
+            "paths": [paths.stdin, paths.stdout, paths.stderr, paths.terminal],
+            "spec": dumps(self.spec) if self.spec is not None else "",
+            "exited_at": self.exited_at.encode().hex() if self.exited_at is not None else "",
+            "streams": self.streams.state(keep) if self.streams else None,
+        }
 
     def wait(self, call: Call) -> WaitResponse | None:
         """Return how the process ended, or keep the call until it has."""
@@ -128,6 +164,52 @@ class Task:
         self._over: Callable[[], None] | None = None
         if restoration is None:
             self._follow()
+
+    @classmethod
+    def taken_over(
+        cls,
+        reactor: Reactor,
+        state: Mapping[str, Any],
+        publish: Callable[[Message], None],
+        warn: Callable[[str], None],
+        environment: Mapping[str, str],
+    ) -> Task:
+        """Go on with a task of a program whose place we take. Raises ContainerError, OSError."""
+        task = cls.__new__(cls)
+        task.restoration = None
+        task._reactor = reactor
+        task._publish = publish
+        task._over = None
+        task.container = Container.load(state["root"], state["id"], warn)
+        task.init = Process.taken_over(reactor, state["init"], environment)
+        task._init_status = state["init_status"]
+        if not task.init_exited:
+            task.container.pidfd = state["init_fd"]
+            task._watch_init()
+        task._oom = None
+        if state["oom"]:
+            task._oom = task.container.cgroup.watch_oom((state["oom"][0], state["oom"][1]))
+            reactor.watch(task._oom.fileno(), task._oom_told)
+        task.execs = {}
+        for kept in state["execs"]:
+            execution = Process.taken_over(reactor, kept, environment)
+            task.execs[execution.exec_id] = execution
+            if execution.pidfd >= 0:
+                task.exec_started(execution, execution.pid, execution.pidfd)
+        return task
+
+    def state(self, keep: Keep) -> dict[str, Any]:
+        """Return what is needed to go on in another program."""
+        oom = self._oom.state() if self._oom else None
+        return {
+            "root": self.container.folder.root,
+            "id": self.id,
+            "init": self.init.state_kept(keep),
+            "init_fd": -1 if self.init_exited else keep(self._init_fd),
+            "init_status": self._init_status,
+            "oom": (keep(oom[0]), oom[1]) if oom else None,
+            "execs": [execution.state_kept(keep) for execution in self.execs.values()],
+        }
 
     @property
     def id(self) -> str:

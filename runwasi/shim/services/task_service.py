@@ -26,11 +26,12 @@ from runwasi.wire.messages.well_known import Empty
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
     from typing import Any
 
     from runwasi.executor.container import Container
     from runwasi.executor.criu.restore import Restoration
+    from runwasi.shim.daemon.handover import Keep
     from runwasi.shim.server.events import Publisher
     from runwasi.shim.server.log import Log
     from runwasi.shim.server.ttrpc_server import Call
@@ -77,6 +78,22 @@ class TaskService:
     def refuse_new(self) -> None:
         """Create no more tasks: the server is about to end, and nobody would look after them."""
         self._ending = True
+
+    def quiet(self) -> bool:
+        """Whether nothing is under way that another program could not go on with."""
+        return not self._creating and not any(task.restoration for task in self._tasks.values())
+
+    def take_over(self, states: Sequence[Mapping[str, Any]]) -> None:
+        """Go on with the tasks of a program whose place we take."""
+        for state in states:
+            task = Task.taken_over(
+                self._pod.reactor, state, self._publish, self._log.warning, self._pod.environment
+            )
+            self._tasks[task.id] = task
+
+    def state(self, keep: Keep) -> list[dict[str, Any]]:
+        """Return what is needed to go on in another program."""
+        return [task.state(keep) for task in self._tasks.values()]
 
     def abandon(self, task_id: str) -> None:
         """Forget a task once it has ended, which somebody else has seen to, and end with the last."""

@@ -18,6 +18,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from runwasi.shim.daemon.handover import Keep
     from runwasi.shim.server.reactor import Reactor, Timer
 
 SIGTERM, SIGKILL = 15, 9  # signal itself takes 3 ms to import
@@ -62,6 +63,23 @@ class Logger:
                 os.close(fd)
         self._pidfd = processes.pidfd_open(pid)
         reactor.watch(self._pidfd, self._ended)
+
+    @classmethod
+    def taken_over(cls, reactor: Reactor, pidfd: int) -> Logger:
+        """Go on with the logger of a program whose place we take; the process has the pipes."""
+        logger = cls.__new__(cls)
+        logger._reactor = reactor
+        logger._timer = None
+        logger._ready = -1
+        logger.stdout, logger.stderr = FileOutput(-1), FileOutput(-1)
+        logger._pidfd = pidfd
+        if pidfd >= 0:
+            reactor.watch(pidfd, logger._ended)
+        return logger
+
+    def state(self, keep: Keep) -> int:
+        """Return what is needed to go on in another program."""
+        return keep(self._pidfd)
 
     def when_ready(self, done: Callable[[Exception | None], None]) -> None:
         """Call done once the program says that it reads, or with the error that it will not."""

@@ -17,8 +17,10 @@ from runwasi.linux import inotify
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Protocol
+    from collections.abc import Mapping
+    from typing import Any, Protocol
 
+    from runwasi.shim.daemon.handover import Keep
     from runwasi.shim.server.reactor import Reactor
 
     class Output(Protocol):
@@ -34,6 +36,9 @@ if TYPE_CHECKING:
 
         def close(self) -> None:
             """Give up everything."""
+
+        def state(self, keep: Keep) -> dict[str, Any]:
+            """Return what taken_over makes the same of in a program that takes this one's place."""
 
 
 class FileOutput:
@@ -55,17 +60,31 @@ class FileOutput:
         if fd >= 0:
             os.close(fd)
 
+    def state(self, keep: Keep) -> dict[str, Any]:
+        """Return what is needed to go on in another program."""
+        return {"fd": keep(self.fd)}
+
 
 class FifoOutput:
     """A FIFO that containerd, or another client, reads."""
 
-    def __init__(self, reactor: Reactor, path: str) -> None:
+    def __init__(self, reactor: Reactor, path: str, state: Mapping[str, int] | None = None) -> None:
         self._reactor = reactor
         self._path = path
-        self._spare = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-        self.fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)  # does not wait: we are the reader
         self._late_writer = -1
         self._watch = -1
+        if state is not None:
+            self.fd, self._spare = state["fd"], state["spare"]
+            if state["late_writer"] >= 0:
+                self._wait_for_reader(state["late_writer"])
+            return
+        self._spare = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        self.fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)  # does not wait: we are the reader
+
+    def state(self, keep: Keep) -> dict[str, Any]:
+        """Return what is needed to go on in another program."""
+        fds = {"fd": self.fd, "spare": self._spare, "late_writer": self._late_writer}
+        return {"path": self._path, **{name: keep(fd) for name, fd in fds.items()}}
 
     def handed_over(self) -> None:
         """Close our copy of the writing end, so that the process's is the only one."""
@@ -90,9 +109,7 @@ class FifoOutput:
             return
         # Closing now would throw away what nobody has read, and a reader's open would wait for a writer for
         # ever.
-        self._late_writer = writer
-        self._watch = inotify.watch(self._path, inotify.IN_OPEN)
-        self._reactor.watch(self._watch, self._opened)
+        self._wait_for_reader(writer)
 
     def close(self) -> None:
         """Close everything; what is unread and has no reader is lost."""
@@ -101,6 +118,13 @@ class FifoOutput:
         if self._spare >= 0:
             os.close(self._spare)
             self._spare = -1
+
+    def _wait_for_reader(self, writer: int) -> None:
+        self._late_writer = writer
+        self._watch = inotify.watch(self._path, inotify.IN_OPEN)
+        self._reactor.watch(self._watch, self._opened)
+        if _has_reader(writer):  # it came before we looked
+            self._reactor.call_soon(self._stop_waiting)
 
     def _opened(self, _events: int) -> None:
         os.read(self._watch, 4096)
@@ -115,6 +139,11 @@ class FifoOutput:
         if self._late_writer >= 0:
             os.close(self._late_writer)
             self._late_writer = -1
+
+
+def taken_over(reactor: Reactor, state: Mapping[str, Any]) -> Output:
+    """Return the output of a program whose place we take, by its state."""
+    return FifoOutput(reactor, state["path"], state) if "path" in state else FileOutput(state["fd"])
 
 
 def open_output(reactor: Reactor, uri: str) -> Output:
@@ -142,8 +171,12 @@ class Input:
     CloseIO.
     """
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, writer: int | None = None) -> None:
+        """With writer, go on with what state said."""
         self._writer = -1
+        if writer is not None:
+            self.fd, self._writer = -1, writer
+            return
         try:
             if not path:
                 self.fd = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
@@ -153,6 +186,10 @@ class Input:
         except OSError as error:
             raise ContainerError(f"open {path}: {error.strerror}", errno=error.errno or 0) from None
         os.set_blocking(self.fd, True)
+
+    def state(self, keep: Keep) -> int:
+        """Return what is needed to go on in another program: the process has its end already."""
+        return keep(self._writer)
 
     def handed_over(self) -> None:
         """Close our copy of the reading end."""

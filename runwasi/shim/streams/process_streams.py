@@ -7,12 +7,14 @@ import os
 from runwasi.executor.child.context import Stdio
 from runwasi.executor.errors import ContainerError, describe
 from runwasi.linux import sockets
-from runwasi.shim.streams.outputs import FifoOutput, Input, open_output
+from runwasi.shim.streams.outputs import FifoOutput, Input, open_output, taken_over
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from typing import Any
 
+    from runwasi.shim.daemon.handover import Keep
     from runwasi.shim.server.reactor import Reactor
     from runwasi.shim.streams.logger import Logger
     from runwasi.shim.streams.outputs import Output
@@ -56,6 +58,39 @@ class Streams:
         except BaseException:
             self.close()
             raise
+
+    @classmethod
+    def taken_over(
+        cls, reactor: Reactor, paths: StreamPaths, state: Mapping[str, Any], environment: Mapping[str, str]
+    ) -> Streams:
+        """Go on with the streams of a program whose place we take."""
+        streams = cls.__new__(cls)
+        streams._reactor = reactor
+        streams._environment = environment
+        streams._paths = paths
+        streams._console_end = streams.console_socket = -1
+        streams._logger = streams._console = streams._input = None
+        streams._outputs = [taken_over(reactor, output) for output in state["outputs"]]
+        if state["input"] is not None:
+            streams._input = Input("", state["input"])
+        if state["console"] is not None:
+            from runwasi.shim.streams.terminal_copy import Console  # late: few have a terminal
+
+            streams._console = Console.taken_over(reactor, state["console"], streams._outputs[0])
+        if state["logger"] is not None:
+            from runwasi.shim.streams.logger import Logger  # late: few have one
+
+            streams._logger = Logger.taken_over(reactor, state["logger"])
+        return streams
+
+    def state(self, keep: Keep) -> dict[str, Any]:
+        """Return what is needed to go on in another program."""
+        return {
+            "input": self._input.state(keep) if self._input else None,
+            "outputs": [output.state(keep) for output in self._outputs],
+            "console": self._console.state(keep) if self._console else None,
+            "logger": self._logger.state(keep) if self._logger else None,
+        }
 
     @property
     def stdio(self) -> Stdio:

@@ -16,6 +16,10 @@ from runwasi.shim.server.reactor import READABLE, WRITABLE, read_available, writ
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
+
+    from runwasi.shim.daemon.handover import Keep
     from runwasi.shim.server.reactor import Reactor
     from runwasi.shim.streams.outputs import Output
 
@@ -44,6 +48,30 @@ class Console:
             reactor.watch(output.fd, self._sink_ready, 0)
         if stdin:
             self._open_stdin(stdin)
+
+    @classmethod
+    def taken_over(cls, reactor: Reactor, state: Mapping[str, Any], output: Output) -> Console:
+        """Go on with the terminal of a program whose place we take."""
+        console = cls(reactor, state["master"], "", output)
+        console._to_client, console._to_process = (bytes.fromhex(text) for text in state["buffers"])
+        console._ended = state["ended"]
+        console._stdin, console._stdin_writer = state["stdin"], state["stdin_writer"]
+        if console._stdin >= 0:
+            reactor.watch(console._stdin, console._stdin_ready)
+        reactor.call_soon(console._go_on)
+        return console
+
+    def state(self, keep: Keep) -> dict[str, Any] | None:
+        """Return what is needed to go on in another program; None when there is no terminal any more."""
+        if self._master < 0:
+            return None
+        return {
+            "master": keep(self._master),
+            "stdin": keep(self._stdin),
+            "stdin_writer": keep(self._stdin_writer),
+            "buffers": [self._to_client.hex(), self._to_process.hex()],
+            "ended": self._ended,
+        }
 
     def resize(self, columns: int, rows: int) -> None:
         """Tell the terminal how large its window is now."""

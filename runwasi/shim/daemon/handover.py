@@ -1,0 +1,167 @@
+"""Replacing the daemon in place: the same process executes the program that is installed now, and goes on.
+
+On SIGHUP the daemon begins nothing new (what comes waits in its sockets) and lets what is under way come to an end: a
+container that is being made, an event whose answer is not here. What is left then can be written down: pods, tasks,
+processes, calls that wait. Descriptors stay open under their numbers, children stay children. The new program is
+asked first whether it understands what we write; if something stays under way for too long, all goes on as before and
+it is tried again a little later.
+"""
+
+from __future__ import annotations
+
+import _signal  # type: ignore[import-not-found]  # signal itself takes 3 ms to import, for its enumerations
+import os
+
+from runwasi.linux import processes
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from typing import Any, TypeAlias
+
+    from runwasi.shim.server.log import Log
+    from runwasi.shim.server.reactor import Reactor
+
+    Keep: TypeAlias = Callable[[int], int]
+    """Keeps a descriptor open over the change, and returns it; -1 for none is fine."""
+
+FORMAT = "1"
+"""What a program prints when it is asked; another number means that it cannot go on from what we write."""
+QUESTION = "format"
+
+SIGNALS = (_signal.SIGHUP, _signal.SIGINT, _signal.SIGTERM)
+"""Blocked when the new program begins; it unblocks them."""
+
+_ANSWER_SECONDS = 30.0
+_QUIET_SECONDS = 2.0
+_AGAIN_SECONDS = 5.0
+
+
+class Replacement:
+    """One replacement under way, or none."""
+
+    def __init__(
+        self,
+        reactor: Reactor,
+        log: Log,
+        program: Sequence[str],
+        hold_back: Callable[[bool], None],
+        quiet: Callable[[], bool],
+        replace: Callable[[], None],
+    ) -> None:
+        self._reactor = reactor
+        self._log = log
+        self._program = program
+        self._hold_back = hold_back
+        self._quiet = quiet
+        self._replace = replace
+        self._asked = False
+
+    def ask_for(self) -> None:
+        """Replace the daemon when the new program is ready and nothing is under way."""
+        if self._asked:
+            return
+        self._asked = True
+        answer, end = os.pipe2(os.O_CLOEXEC)
+        command = [*self._program, "-handover", QUESTION]
+        actions = [(os.POSIX_SPAWN_DUP2, end, 1)]
+        try:
+            pid = os.posix_spawn(command[0], command, os.environ, file_actions=actions)
+        except OSError as error:
+            os.close(answer)
+            self._refuse(str(error))
+            return
+        finally:
+            os.close(end)
+        pidfd = processes.pidfd_open(pid)
+        timer = self._reactor.call_later(_ANSWER_SECONDS, lambda: processes.pidfd_send_signal(pidfd, 9))
+
+        def answered(_events: int) -> None:
+            timer.cancel()
+            self._reactor.unwatch(pidfd)
+            processes.reap(pidfd)
+            os.close(pidfd)
+            os.set_blocking(answer, False)
+            try:
+                said = os.read(answer, 64).decode(errors="replace").strip()
+            except BlockingIOError:
+                said = ""
+            os.close(answer)
+            self._take(said)
+
+        self._reactor.watch(pidfd, answered)
+
+    def _take(self, said: str) -> None:
+        if said != FORMAT:
+            self._refuse(f"it says {said!r} and not {FORMAT!r}")
+            return
+        self._hold_back(True)
+        timer = self._reactor.call_later(_QUIET_SECONDS, lambda: self._give_up("something is under way"))
+
+        def look() -> None:
+            if self._quiet():
+                timer.cancel()
+                self._execute()
+
+        self._reactor.call_each_turn(look)
+
+    def _execute(self) -> None:
+        try:
+            self._replace()
+        except OSError as error:
+            self._give_up(str(error))
+
+    def _give_up(self, why: str) -> None:
+        self._reactor.call_each_turn(None)
+        self._log.warning("not replaced yet", reason=why)
+        self._hold_back(False)
+        self._reactor.call_later(_AGAIN_SECONDS, self._ask_again)
+
+    def _ask_again(self) -> None:
+        self._asked = False
+        self.ask_for()
+
+    def _refuse(self, why: str) -> None:
+        self._asked = False
+        self._log.error(
+            "cannot be replaced by the program installed now", program=self._program[0], reason=why
+        )
+
+
+def hand_over(program: Sequence[str], state: Callable[[Keep], Mapping[str, Any]]) -> None:
+    """Execute the program in our place with our state; returns only when that fails. Raises OSError."""
+    import json  # late: for this only
+
+    kept: set[int] = set()
+
+    def keep(fd: int) -> int:
+        if fd >= 0:
+            kept.add(fd)
+        return fd
+
+    document = {**state(keep), "fds": sorted(kept)}
+    file = os.memfd_create("handover", os.MFD_CLOEXEC)
+    try:
+        os.write(file, json.dumps(document).encode())
+        os.lseek(file, 0, os.SEEK_SET)
+        for fd in (*kept, file):
+            os.set_inheritable(fd, True)
+        # what comes before the new program has its handlers is kept for it
+        _signal.pthread_sigmask(_signal.SIG_BLOCK, SIGNALS)
+        os.execve(program[0], [*program, "-handover", str(file)], os.environ)
+    finally:
+        _signal.pthread_sigmask(_signal.SIG_UNBLOCK, SIGNALS)
+        for fd in kept:
+            os.set_inheritable(fd, False)
+        os.close(file)
+
+
+def taken_over(file: int) -> dict[str, Any]:
+    """Return what the program left whose place we take; its descriptors are ours now. Raises OSError, ValueError."""
+    import json  # late: for this only
+
+    with open(file, "rb") as handed:
+        document: dict[str, Any] = json.loads(handed.read())
+    for fd in document["fds"]:
+        os.set_inheritable(fd, False)
+    return document
