@@ -94,7 +94,7 @@ def filter_flags(profile: Seccomp) -> int:
     flags = 0
     for name in ("SECCOMP_FILTER_FLAG_SPEC_ALLOW",) if profile.flags is None else profile.flags:
         flags |= _FLAGS[name]
-    notifying = [rule for rule in profile.syscalls if rule.action == "SCMP_ACT_NOTIFY"]
+    notifying = [rule for rule in profile.syscalls if rule.notifies()]
     for index, rule in enumerate(profile.syscalls):
         if rule in notifying:
             _check_notifying(index, rule)

@@ -51,11 +51,13 @@ class Syscall(Record):
     args: tuple[SyscallArg, ...] = ()
 
     def check(self) -> None:
-        """Refuse a rule for no call, and an errno for an action that returns none."""
-        if not self.names:
-            raise SpecError(".names", "must name a system call")
+        """Refuse an errno for an action that returns none. A rule for no call is none, but runc and crun take it."""
         if self.errno_ret is not None and self.action not in _ERRNO_ACTIONS:
             raise SpecError(".errnoRet", f"cannot be used with {self.action}")
+
+    def notifies(self) -> bool:
+        """Tell whether the kernel would ask an agent about a call."""
+        return self.action == "SCMP_ACT_NOTIFY" and bool(self.names)
 
 
 class Seccomp(Record):
@@ -84,7 +86,7 @@ class Seccomp(Record):
             raise SpecError(".listenerMetadata", "needs listenerPath")
         if not self.listener_path:
             for index, rule in enumerate(self.syscalls):
-                if rule.action == "SCMP_ACT_NOTIFY":
+                if rule.notifies():
                     raise SpecError(
                         f".syscalls[{index}].action", "cannot be SCMP_ACT_NOTIFY without listenerPath"
                     )

@@ -40,6 +40,15 @@ def test_a_refused_call_fails_in_the_container(
     assert "Operation not permitted" in done.stderr
 
 
+@pytest.mark.parametrize("action", ["SCMP_ACT_ERRNO", "SCMP_ACT_NOTIFY"])
+def test_a_rule_for_no_call_matches_nothing(
+    oci_runtime: Runtime, bundle: BundleMaker, container_id: str, action: str
+) -> None:
+    made = bundle(["mkdir", "/one"])
+    made.linux["seccomp"] = allow_all_but(action=action)
+    oci_runtime("run", "--bundle", made.write().path, container_id)
+
+
 def test_a_filter_holds_without_no_new_privileges_too(
     oci_runtime: Runtime, bundle: BundleMaker, container_id: str
 ) -> None:
