@@ -114,7 +114,11 @@ def _tell_details(settings: Settings, bundle: Bundle, container: Container) -> N
 
 
 def warn_of_capabilities(settings: Settings, wanted: Capabilities | None) -> None:
-    """Log what cannot be granted, which is a warning and no error: runtime-spec config.md#linux-process."""
+    """Log what cannot be granted, which is a warning and no error: runtime-spec config.md#linux-process.
+
+    Ambient capabilities that lack the inheritable ones stand in what `runc spec` of many releases writes, so they
+    are a detail.
+    """
     if wanted is None:
         return
     named = {name for kind in KINDS for name in getattr(wanted, kind)}
@@ -124,7 +128,7 @@ def warn_of_capabilities(settings: Settings, wanted: Capabilities | None) -> Non
     for name in wanted.ambient:
         if name not in wanted.permitted or name not in wanted.inheritable:
             why = "it is not both permitted and inheritable"
-            settings.log.warning(f"can't raise ambient capability {name}: {why}")
+            settings.log.debug(f"can't raise ambient capability {name}: {why}")
 
 
 def absolute(path: str) -> str:
