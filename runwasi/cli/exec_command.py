@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from runwasi.cli import activation
+from runwasi.cli import activation, output
 from runwasi.cli.attach import follow
 from runwasi.cli.bundles import (
     CONSOLE_SOCKET,
@@ -21,6 +21,7 @@ from runwasi.cli.bundles import (
 from runwasi.cli.options import FLAG, LIST, Command, Option, UsageError
 from runwasi.cli.signal_forwarding import Caught
 from runwasi.executor.container import Container
+from runwasi.executor.errors import ContainerError
 from runwasi.executor.parent.execution import ExecOptions, execute
 from runwasi.oci.decode import decode
 from runwasi.oci.encode import to_json
@@ -54,6 +55,15 @@ def _exec(given: Given, settings: Settings) -> int:
             if socket >= 0:
                 os.close(socket)
         return 0
+    try:
+        return _followed(given, settings, container, process, preserved)
+    except ContainerError as error:
+        return output.not_executed(error)
+
+
+def _followed(
+    given: Given, settings: Settings, container: Container, process: Process, preserved: int
+) -> int:
     with Caught() as caught:
         if not process.terminal:
             caught.pass_on = True

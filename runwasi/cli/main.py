@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from errno import ENOEXEC
 
 from runwasi.cli import output
 from runwasi.cli.log_file import Log
@@ -57,6 +58,8 @@ def main(words: Sequence[str] | None = None) -> int:
         call.log.error(f"{error} (see `{' '.join(('runwasi', *call.subject.split()[:1]))} --help`)")
     except (ContainerError, SpecError, OSError) as error:
         call.log.error(f"{call.subject}: {describe(error)}" if call.subject else describe(error))
+        if isinstance(error, ContainerError) and error.errno == ENOEXEC:
+            return output.NOT_EXECUTED
     except Interrupted as signal:
         return 128 + signal.number
     except KeyboardInterrupt:

@@ -49,7 +49,8 @@ _STATUS = """\
 .BR exec .
 .BR run " and " exec
 in the foreground return the program's own status, or 128 + n when signal n ended it; 134 says that a
-module trapped. 141 says that nobody read what was printed."""
+module trapped. A program that the kernel does not execute, such as a script without its interpreter,
+has the status 1. 141 says that nobody read what was printed."""
 
 
 def manual() -> str:

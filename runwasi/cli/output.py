@@ -12,6 +12,14 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import NoReturn
 
+    from runwasi.executor.errors import ContainerError
+
+
+NOT_EXECUTED = 1
+"""The exit status that stands for that of a program which the kernel does not execute, as with runc and crun."""
+
+_LAST_STEP = "run_workload"
+
 
 def write(text: str) -> None:
     """Print text as it stands. Raises as flush does, for it may be long."""
@@ -39,6 +47,18 @@ def write_error(line: str) -> None:
         os.write(2, f"{line}\n".encode(errors="backslashreplace"))
     except OSError:
         pass
+
+
+def not_executed(error: ContainerError) -> int:
+    """Tell that the kernel refused a program in the last step; any other error is raised again.
+
+    A script without its interpreter and too many arguments are found out only there. The words then stand for the
+    program's own, and so does the status that is returned: nothing of ours went wrong.
+    """
+    if error.step != _LAST_STEP:
+        raise error
+    write_error(str(error))
+    return NOT_EXECUTED
 
 
 def _fail(error: OSError) -> NoReturn:

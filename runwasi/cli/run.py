@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import os
-import sys
 
-from runwasi.cli import notify
+from runwasi.cli import notify, output
 from runwasi.cli.attach import follow
 from runwasi.cli.bundles import (
     CREATE_DESCRIPTION,
@@ -31,11 +30,6 @@ if TYPE_CHECKING:
     from runwasi.cli.settings import Settings
     from runwasi.executor.container import Container
     from runwasi.executor.plan.bundle import Bundle
-
-# The step in which a program is found not to be executable after all, a script whose interpreter is missing. That
-# and its exit status stand for the program's own words and status, as with runc: nothing of ours went wrong.
-_LAST_STEP = "run_workload"
-_NOT_EXECUTED = 255
 
 
 def _run(given: Given, settings: Settings) -> int:
@@ -98,10 +92,7 @@ def _followed(
         container.start()
         return follow(container.pid, container.pidfd, caught, console, relay)
     except ContainerError as error:
-        if error.step != _LAST_STEP:
-            raise
-        sys.stderr.write(f"{error}\n")
-        return _NOT_EXECUTED
+        return output.not_executed(error)
     finally:
         if not given.flag("keep"):
             _delete(container, settings)

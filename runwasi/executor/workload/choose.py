@@ -46,7 +46,6 @@ if TYPE_CHECKING:
 
 HANDLER = "run.oci.handler"  # crun's annotation: "wasm" forces
 VARIANT = "module.wasm.image/variant"  # containerd's and crun's: "compat" forces
-DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 DEFAULT_FUNCTION = "_start"
 
 
@@ -109,8 +108,8 @@ def choose(request: Request, parent: Parent | None) -> Native | Wasm:
     and what would be accepted.
     """
     found = _find(request)
-    if found is None:
-        return _from_layers(request, parent)
+    if not isinstance(found, _Found):
+        return _from_layers(request, parent, found)
     if found.kind in WASM_KINDS:
         if parent is None:  # it was something else when foresee looked
             raise ContainerError(
@@ -153,36 +152,48 @@ class _Found:
         )  # who may only execute it cannot run a module
 
 
-def _find(request: Request) -> _Found | None:
-    """Find the file that args[0] names; None when there is none.
+def _find(request: Request) -> _Found | int:
+    """Find the file that args[0] names; returns the error number of looking for it when there is none.
 
-    Raises ContainerError when there is one but this user may not run it.
+    Raises ContainerError when there is one but this user may not run it, or PATH may not lead to it.
     """
-    denied = None
+    denied = False
+    missing = errno.ENOENT
     for path, function in _candidates(request):
         try:
-            # not O_RDONLY alone: opening a FIFO would wait for a writer
-            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
+            found = _examine(path, function)
         except PermissionError:
-            if os.access(path, os.X_OK, effective_ids=True):
-                return _Found(path, -1, function)
-            denied = path
-            continue
-        except OSError:  # not there, or not even a path: look on
-            continue
-        mode = os.fstat(fd).st_mode
-        if not stat.S_ISREG(mode):
-            os.close(fd)
-            denied = path
-            continue
+            denied = True
+        except OSError as error:  # not there, or not even a path: look on
+            if error.errno != errno.ENOENT:
+                missing = error.errno or missing
+        else:
+            _refuse_relative(request.args[0], path)
+            return found
+    if denied:
+        raise _exec_error(request.args[0], "permission denied", errno.EACCES)
+    return missing
+
+
+def _examine(path: str, function: str) -> _Found:
+    """Open a file that this user may run. Raises PermissionError when it may not, OSError when there is none."""
+    try:
+        # not O_RDONLY alone: opening a FIFO would wait for a writer
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
+    except PermissionError:
+        if os.access(path, os.X_OK, effective_ids=True):
+            return _Found(path, -1, function)
+        raise
+    except OSError as error:
+        if error.errno == errno.ENXIO:  # a socket, or a device that nobody drives
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path) from None
+        raise
+    if stat.S_ISREG(os.fstat(fd).st_mode):
         found = _Found(path, fd, function)
         if found.kind in WASM_KINDS or os.access(path, os.X_OK, effective_ids=True):
             return found
-        denied = path
-        os.close(fd)
-    if denied is not None:
-        raise _exec_error(request.args[0], "permission denied", errno.EACCES)
-    return None
+    os.close(fd)
+    raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
 
 
 def _candidates(request: Request) -> list[tuple[str, str]]:
@@ -198,14 +209,25 @@ def _candidates(request: Request) -> list[tuple[str, str]]:
 def _places(name: str, env: Sequence[str]) -> list[str]:
     if "/" in name:
         return [name]
-    search = DEFAULT_PATH
+    search = ""  # no default: an empty environment finds nothing, as with runc and crun
     for entry in env:
         if entry.startswith("PATH="):
             search = entry[5:]
-    places = [f"{folder or '.'}/{name}" for folder in search.split(":")]
-    if name.partition("#")[0].endswith((".wasm", ".wat")):
+    places = [f"{folder or '.'}/{name}" for folder in search.split(":")] if search else []
+    if _names_module(name):
         places.append(f"./{name}")  # images of a single module name it without a path
     return places
+
+
+def _names_module(name: str) -> bool:
+    return name.partition("#")[0].endswith((".wasm", ".wat"))
+
+
+def _refuse_relative(name: str, path: str) -> None:
+    """Refuse, as runc does, a program that PATH leads to from the working directory, which may be anybody's."""
+    if "/" not in name and not path.startswith("/") and not _names_module(name):
+        why = "cannot run executable found relative to current directory"
+        raise _exec_error(name, why, errno.EACCES)
 
 
 def _exec_error(name: str, why: str, number: int) -> ContainerError:
@@ -239,20 +261,20 @@ def _refuse_own_program(found: _Found) -> None:
 _OWN_PROGRAM = "/proc/self/exe"
 
 
-def _from_layers(request: Request, parent: Parent | None) -> Wasm:
+def _from_layers(request: Request, parent: Parent | None, missing: int) -> Wasm:
     try:
         layers = parent.fetch_layers() if parent else ()
     except ContainerError as error:
-        raise _not_found(request, f"; {error}") from None
+        raise _not_found(request, missing, f"; {error}") from None
     if parent is None or not layers:
-        raise _not_found(request)
+        raise _not_found(request, missing)
     from runwasi.executor.workload import wasm_module  # late, and in memory: it came with the engine
 
     return wasm_module.from_layers(request, parent, layers)
 
 
-def _not_found(request: Request, more: str = "") -> ContainerError:
+def _not_found(request: Request, number: int, more: str = "") -> ContainerError:
     name = request.args[0]
     if "/" in name:
-        return _exec_error(name, f"stat {name}: no such file or directory{more}", errno.ENOENT)
+        return _exec_error(name, f"stat {name}: {os.strerror(number).lower()}{more}", number)
     return _exec_error(name, f"executable file not found in $PATH{more}", errno.ENOENT)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -125,14 +126,60 @@ def test_a_missing_program_is_said_in_the_words_that_scripts_know(tmp_path: Path
         choose(request(f"{tmp_path}/tool"), Parent())
 
 
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("loop", "too many levels of symbolic links"),
+        ("file/x", "not a directory"),
+        ("n" * 300, "file name too long"),
+        ("loop#function", "too many levels of symbolic links"),
+    ],
+)
+def test_why_a_path_leads_nowhere_is_said(tmp_path: Path, name: str, words: str) -> None:
+    (tmp_path / "loop").symlink_to("loop")
+    put(tmp_path / "file", ELF)
+    path = f"{tmp_path}/{name}"
+    with pytest.raises(ContainerError) as caught:
+        choose(request(path), Parent())
+    assert str(caught.value) == f'exec: "{path}": stat {path}: {words}'
+
+
+@pytest.mark.parametrize("env", [[], ["HOME=/"], ["PATH="]])
+def test_without_a_path_no_bare_name_is_found(env: list[str]) -> None:
+    with pytest.raises(ContainerError, match=r"executable file not found in \$PATH"):
+        choose(Request(["sh"], env, "/", {}), Parent())
+
+
+@pytest.mark.parametrize("path", [":/nowhere", "folder", "./folder"])
+def test_a_program_that_path_finds_below_the_working_directory_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    (tmp_path / "folder").mkdir()
+    put(tmp_path / "tool", ELF)
+    put(tmp_path / "folder/tool", ELF)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ContainerError, match="cannot run executable found relative to current directory"):
+        choose(request("tool", path=path), Parent())
+
+
+def test_a_module_is_found_in_the_working_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    put(tmp_path / "app.wasm", WASM)
+    monkeypatch.chdir(tmp_path)
+    for path in ("", ":/nowhere", "/nowhere"):
+        chosen = choose(request("app.wasm", path=path), Parent())
+        assert isinstance(chosen, Wasm)
+
+
 def test_a_native_file_without_execute_bit_is_denied(tmp_path: Path) -> None:
     with pytest.raises(ContainerError, match="permission denied"):
         choose(request(put(tmp_path / "program", ELF, 0o644)), Parent())
 
 
-def test_a_folder_and_a_pipe_are_denied_without_waiting(tmp_path: Path) -> None:
+def test_a_folder_a_pipe_and_a_socket_are_denied_without_waiting(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
-    for path in (tmp_path, tmp_path / "pipe"):
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(tmp_path / "socket"))
+    for path in (tmp_path, tmp_path / "pipe", tmp_path / "socket"):
         with pytest.raises(ContainerError, match="permission denied"):
             choose(request(str(path)), Parent())
 
