@@ -1,0 +1,1 @@
+"""Many short tasks through a containerd, whatever its release and runtime."""
