@@ -4,6 +4,9 @@
 create read: later edits of the bundle change nothing) and, until it was started, the socket of the start gate:
 `.start` while the container is being made, `start` once it is created. Making the folder is what claims the id.
 Everything a crashed creator made is named in state.json before it is made.
+
+A folder outlives the installation that made it: `delete` may be of a later version of runwasi. So a member that
+comes to state.json has a default, one that goes is still read over, and a change of meaning takes a new VERSION.
 """
 
 from __future__ import annotations
@@ -20,6 +23,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+VERSION = 1
+"""Of the meaning of state.json. What older ones hold must be understood."""
 DEFAULT_ROOT = "/run/runwasi"
 STATE, CONFIG, GATE, CLOSED_GATE = "state.json", "config.json", "start", ".start"
 _MAX_ID = 1024
@@ -31,7 +36,8 @@ class Saved(Record):
 
     pid is 0 until the container's first process exists; its start time (clock ticks after boot) tells it from a
     later process of the same number. created is RFC 3339 in UTC. cgroup_paths maps controller to absolute path.
-    mounted_before is, for a container without a mount namespace, what was mounted in its rootfs before.
+    mounted_before is, for a container without a mount namespace, what was mounted in its rootfs before. version
+    is absent from the first files of version 1.
     """
 
     id: str
@@ -49,6 +55,7 @@ class Saved(Record):
     engine: str = ""
     resctrl: str = ""
     mounted_before: tuple[str, ...] = ()
+    version: Uint32 = 1
 
 
 def check_id(container_id: str) -> None:
@@ -114,7 +121,12 @@ class Folder:
         except PermissionError as error:
             raise ContainerError(f"{self.path}/{STATE}: {error.strerror}", errno=errno.EACCES) from None
         try:
-            saved = decode(Saved, parse_json(data))
+            document = parse_json(data)
+            version = document.get("version", 1) if isinstance(document, dict) else 0
+            if isinstance(version, int) and version > VERSION:
+                why = f"{self.path}/{STATE} has version {version}, and this runwasi knows {VERSION}"
+                raise ContainerError(f"container {self.id} was made by a later runwasi: {why}")
+            saved = decode(Saved, document)
             if saved.id != self.id:
                 raise SpecError("$.id", f"is that of another container, {saved.id}")
         except SpecError as error:

@@ -136,7 +136,7 @@ VALUES = st.recursive(
 )
 MEMBERS = [
     *("id", "bundle", "rootfs", "created", "owner", "creatorPid", "creatorStartTime", "pid", "cgroupPaths"),
-    *("rootless", "engine", "resctrl", "mountedBefore", "more"),
+    *("rootless", "engine", "resctrl", "mountedBefore", "version", "more"),
 ]
 
 

@@ -11,7 +11,7 @@ from errno import EACCES
 
 from runwasi.executor.container import Container
 from runwasi.executor.errors import ContainerError, describe
-from runwasi.executor.store import CONFIG, Folder, Saved
+from runwasi.executor.store import CONFIG, VERSION, Folder, Saved
 from runwasi.linux import cgroups, mounts, processes
 from runwasi.oci.record import replaced
 
@@ -69,6 +69,7 @@ _UNBOUND = (
 
 def _first_record(folder: Folder, bundle: Bundle, options: CreateOptions, cgroup: Cgroup) -> Saved:
     return Saved(
+        version=VERSION,
         id=folder.id,
         bundle=bundle.path,
         rootfs=bundle.rootfs,

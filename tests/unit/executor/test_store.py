@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from runwasi.executor.container import delete_forced
 from runwasi.executor.errors import AlreadyExists, ContainerError, Invalid, NotFound
 from runwasi.executor.store import STATE, Damaged, Folder, Saved, container_ids
 from runwasi.oci.record import replaced
@@ -47,6 +48,44 @@ def test_what_was_saved_is_loaded(tmp_path: Path) -> None:
     folder.save(replaced(SAVED, pid=77))
     assert folder.load() == replaced(SAVED, pid=77)
     assert list(container_ids(str(tmp_path))) == ["one"]
+
+
+# What each version of runwasi has written, with all members: files that are on nodes. Add to it, change nothing.
+WRITTEN = [
+    """{"id":"one","bundle":"/b","rootfs":"/b/rootfs","created":"2026-01-01T00:00:00Z","owner":0,"creatorPid":1,
+    "creatorStartTime":2,"pid":3,"startTime":4,"cgroupPaths":{"memory":"/sys/fs/cgroup/memory/one"},"systemd":true,
+    "rootless":true,"engine":"wasmtime","resctrl":"r","mountedBefore":["/b/rootfs/proc"]}""",
+    """{"version":1,"id":"one","bundle":"/b","rootfs":"/b/rootfs","created":"2026-01-01T00:00:00Z","owner":0,
+    "creatorPid":1,"creatorStartTime":2,"pid":3,"startTime":4,"cgroupPaths":{"memory":"/sys/fs/cgroup/memory/one"},
+    "systemd":true,"rootless":true,"engine":"wasmtime","resctrl":"r","mountedBefore":["/b/rootfs/proc"]}""",
+]
+
+
+@pytest.mark.parametrize("written", WRITTEN)
+def test_what_an_earlier_version_saved_is_understood(tmp_path: Path, written: str) -> None:
+    folder = Folder(str(tmp_path), "one")
+    folder.claim()
+    folder.write(STATE, written.encode())
+    expected = replaced(
+        SAVED,
+        pid=3,
+        start_time=4,
+        systemd=True,
+        rootless=True,
+        engine="wasmtime",
+        resctrl="r",
+        mounted_before=("/b/rootfs/proc",),
+    )
+    assert folder.load() == expected
+
+
+def test_what_a_later_version_saved_is_left_alone(tmp_path: Path) -> None:
+    folder = Folder(str(tmp_path), "one")
+    folder.claim()
+    folder.write(STATE, b'{"version":2,"id":"one","new":"meaning"}')
+    with pytest.raises(ContainerError, match=r"made by a later runwasi.*version 2, and this runwasi knows 1"):
+        delete_forced(str(tmp_path), "one")
+    assert (tmp_path / "one" / STATE).exists()
 
 
 def test_a_container_that_is_not_there_is_not_found(tmp_path: Path) -> None:
