@@ -19,8 +19,8 @@ help: ## Print this list
 demo: packages-demo build/bin build/wasi-demo-app.wasm build/cache/containerd-sid ## Run a wasm and a native container under a private containerd
 	$(VENV)/python -m scripts.demo
 
-install: packages-build ## Install under PREFIX (/usr/local), isolated from the system's Python
-	scripts/install add $(PREFIX)
+install: packages-build ## Install under PREFIX (/usr/local), isolated from the system's Python, with EXTRAS (wasmer)
+	scripts/install add $(PREFIX) $(EXTRAS)
 
 uninstall: ## Remove what `make install` wrote
 	scripts/install remove $(PREFIX)

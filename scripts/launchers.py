@@ -4,14 +4,12 @@ A pip console script spends 15 to 20 ms before its first line of ours: site.py, 
 metadata. These start the interpreter with -I -S and add the one folder they need, which takes 7 ms. Installed
 ones read their modules from packs, see runwasi/startup/packs.py; those of a work tree must see its files change.
 
-    launchers.py pack    --into FOLDER --path FOLDER
     launchers.py compile --into FILE
-    launchers.py write   --python /usr/bin/python3.11 --bin FOLDER --path FOLDER [--path FOLDER ...]
-                         [--packs FOLDER] [--client FILE]
-    launchers.py remove  --bin /usr/local/bin
+    launchers.py write   --python /usr/bin/python3.11 --bin FOLDER --path FOLDER [--path FOLDER ...] [--client FILE]
 
-The shims themselves are the compiled client, where there is a compiler: it asks the node daemon, and executes the
-launcher of the same name in lib/runwasi/launchers, beside the programs' folder, when nobody answers.
+make those of a work tree; scripts/installer.py calls the rest. The shims themselves are the compiled client, where
+there is a compiler: it asks the node daemon, and when nobody answers executes the launcher of the same name, in a
+work tree the one in lib/runwasi/launchers, beside the programs' folder.
 """
 
 from __future__ import annotations
@@ -22,6 +20,10 @@ import shutil
 import subprocess
 import sys
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 ENGINES = ("wasmtime", "wasmedge", "wasmer")
 
 _MARK = "# A launcher of runwasi"
@@ -31,14 +33,35 @@ _LAUNCHER = """\
 import gc, os, sys
 
 gc.disable()  # nothing that a start makes is garbage before its end
-sys.path += {folders!r}
-{prelude}from {module} import {function}
+{hold}sys.path += {folders!r}
+{prelude}{note}from {module} import {function}
 
 status = {function}({arguments})
-os._exit(status)  # taking the interpreter down would cost 3 ms
+{leave}os._exit(status)  # taking the interpreter down would cost 3 ms
 """
 
+# What an installed launcher adds: it holds its version before it reads anything there, see installation.py.
+_HOLD = """\
+import fcntl
+version, lock = {version!r}, -1
+try:
+    lock = os.open(version + "/lock", os.O_RDONLY | os.O_CLOEXEC)
+    fcntl.fcntl(lock, fcntl.F_OFD_SETLKW, bytes(32))  # struct flock: for reading, the whole file
+    there = os.path.samestat(os.fstat(lock), os.stat(version + "/lock"))
+except OSError as error:
+    there = error.errno != 2  # there are file systems without locks
+if not there:  # it was removed since the interpreter read this file: begin again with the file of now
+    if os.path.exists(sys.argv[0]) and version not in open(sys.argv[0]).read():
+        os.execv(sys.argv[0], sys.argv)
+    sys.exit(sys.argv[0] + ": " + version + " is gone, please install runwasi again")
+"""
+_NOTE = """\
+from runwasi.startup import installation
+installation.hold(lock, version)
+"""
+_LEAVE = "installation.leave()\n"
 
+_ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 _SOURCE = "runwasi/shim/client/client.c"
 _COMPILERS = ("cc", "gcc", "clang")
 _WARNINGS = ("-Wall", "-Wextra", "-Werror")
@@ -60,6 +83,7 @@ _LATE = (
 # first container.
 PACKS = {
     "cli": (
+        "runwasi.startup.installation",
         "runwasi.cli.main",
         "runwasi.cli.run",
         "runwasi.cli.lifecycle",
@@ -68,13 +92,14 @@ PACKS = {
         *_LATE,
     ),
     "shim": (
+        "runwasi.startup.installation",
         "runwasi.shim.client.launcher",
         "runwasi.shim.bootstrap",
         "runwasi.shim.server.spawn",
         "runwasi.shim.client.cleanup",
         "runwasi.shim.client.python_client",
     ),
-    "server": ("runwasi.shim.server.pod_server", *_LATE),
+    "server": ("runwasi.startup.installation", "runwasi.shim.server.pod_server", *_LATE),
 }
 
 _PACK = """\
@@ -120,26 +145,19 @@ def _shims(module: str) -> dict[str, Program]:
     return table
 
 
-def compile_client(into: str) -> bool:
+def compiler() -> str:
+    """Return the path of a C compiler, "" when there is none."""
+    return next(filter(None, map(shutil.which, (os.environ.get("CC", ""), *_COMPILERS))), "")
+
+
+def compile_client(into: str, **constants: str) -> bool:
     """Compile the client of the node daemon; False where there is no compiler. A static one starts quicker."""
-    compiler = next(filter(None, map(shutil.which, (os.environ.get("CC", ""), *_COMPILERS))), None)
-    if compiler is None:
+    if not compiler():
         print("no C compiler: the shims will be Python programs, which start slower", file=sys.stderr)
         return False
-    root = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-    sys.path.append(root)
-    from runwasi import __version__  # late: from the work tree that this file is in
-
     os.makedirs(os.path.dirname(into) or ".", exist_ok=True)
-    command = [
-        compiler,
-        "-O2",
-        *_WARNINGS,
-        f'-DVERSION="{__version__}"',
-        "-o",
-        into,
-        os.path.join(root, _SOURCE),
-    ]
+    defined = [f'-D{name}="{value}"' for name, value in constants.items()]
+    command = [compiler(), "-O2", *_WARNINGS, *defined, "-o", into, os.path.join(_ROOT, _SOURCE)]
     for how in (["-static"], []):
         done = subprocess.run([*command, *how], check=False, capture_output=True, text=True)
         if done.returncode == 0:
@@ -155,42 +173,56 @@ def pack(into: str, folder: str) -> None:
             subprocess.run([sys.executable, "-IS", "-c", _PACK, folder, *roots], stdout=file, check=True)
 
 
-def write(bin_folder: str, python: str, folders: list[str], packs: str, client: str = "") -> None:
-    """Write every program into bin_folder, by renames, so that one being executed is never half there.
+def write(bin_folder: str, python: str, folders: list[str], client: str = "") -> None:
+    """Write every program of a work tree into bin_folder; client is the compiled one, if there is one."""
+    beside = os.path.join(os.path.dirname(os.path.abspath(bin_folder)), COLD_LAUNCHERS)
+    _write_all(bin_folder, beside, lambda program: _text(program, python, folders), client)
 
-    client is the compiled one, if there is one.
-    """
-    launcher = _Writer(python, folders, packs)
-    native = cold_launchers() if client else {}
+
+def write_installed(staged: str, python: str, version: str, client: str) -> None:
+    """Write every program of a version that is to lie at the path `version` into the folder where it is made."""
+    from runwasi.startup.packs import prelude  # late: a work tree's are written before there is a path to it
+
+    site_packages = [f"{version}/site-packages"]
+    hold = _HOLD.format(version=version)
+
+    def text(program: Program) -> bytes:
+        start = prelude(f"{version}/bytecode/{program.pack}") if program.pack else ""
+        return _text(program, python, site_packages, hold=hold, prelude=start, note=_NOTE, leave=_LEAVE)
+
+    _write_all(f"{staged}/bin", f"{staged}/launchers", text, client)
+
+
+def _write_all(bin_folder: str, cold_folder: str, text: Callable[[Program], bytes], client: str) -> None:
+    shims = cold_launchers()
     for name, program in programs().items():
-        if name in native:
-            _put(f"{bin_folder}/{name}", _content(client))
-        else:
-            _put(f"{bin_folder}/{name}", launcher.text(program))
-    for name, program in native.items():
-        _put(f"{_beside(bin_folder)}/{name}", launcher.text(program))
+        _put(f"{bin_folder}/{name}", _content(client) if client and name in shims else text(program))
+    for name, program in shims.items():
+        _put(f"{cold_folder}/{name}", text(program))
 
 
-class _Writer:
-    """What all launchers have in common."""
-
-    def __init__(self, python: str, folders: list[str], packs: str) -> None:
-        self._python = python
-        self._folders = folders
-        self._packs = packs
-
-    def text(self, program: Program) -> bytes:
-        """Return the launcher of a program."""
-        prelude = _prelude(f"{self._packs}/{program.pack}") if self._packs and program.pack else ""
-        return _LAUNCHER.format(
-            python=self._python,
-            mark=_MARK,
-            folders=self._folders,
-            prelude=prelude,
-            module=program.module,
-            function=program.function,
-            arguments=program.arguments,
-        ).encode()
+def _text(
+    program: Program,
+    python: str,
+    folders: list[str],
+    hold: str = "",
+    prelude: str = "",
+    note: str = "",
+    leave: str = "",
+) -> bytes:
+    """Return the launcher of a program."""
+    return _LAUNCHER.format(
+        python=python,
+        mark=_MARK,
+        hold=hold,
+        folders=folders,
+        prelude=prelude,
+        note=note,
+        module=program.module,
+        function=program.function,
+        arguments=program.arguments,
+        leave=leave,
+    ).encode()
 
 
 def _put(path: str, content: bytes) -> None:
@@ -206,21 +238,17 @@ def _content(path: str) -> bytes:
         return file.read()
 
 
-def _beside(bin_folder: str) -> str:
-    return os.path.join(os.path.dirname(os.path.abspath(bin_folder)), COLD_LAUNCHERS)
+def remove(bin_folder: str, kept: str = "") -> None:
+    """Remove the programs from bin_folder, and leave a file of the same name that is not ours.
 
-
-def _prelude(pack: str) -> str:
-    sys.path.append(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-    from runwasi.startup.packs import prelude  # late: from the work tree that this file is in
-
-    return prelude(pack)
-
-
-def remove(bin_folder: str) -> None:
-    """Remove the programs from bin_folder, and leave a file of the same name that is not ours."""
+    With kept also those stay whose names begin with it.
+    """
     for name in programs():
         path = os.path.join(bin_folder, name)
+        if os.path.lexists(path + ".new"):  # of an installation that was killed
+            os.unlink(path + ".new")
+        if kept and name.startswith(kept):
+            continue
         if _is_ours(path):
             os.unlink(path)
         elif os.path.lexists(path):
@@ -237,26 +265,23 @@ def _is_ours(path: str) -> bool:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("action", choices=["pack", "compile", "write", "remove"])
+    parser.add_argument("action", choices=["compile", "write"])
     parser.add_argument("--bin", help="the folder of the programs")
-    parser.add_argument("--into", help="the folder of the packs to make, or the client to compile")
+    parser.add_argument("--into", help="the client to compile")
     parser.add_argument(
         "--client", default="", help="the compiled client; without one the shims are Python programs"
     )
-    parser.add_argument("--packs", default="", help="the folder of the packs that the programs read")
     parser.add_argument("--python", default=sys.executable, help="the interpreter they start")
     parser.add_argument("--path", action="append", default=[], help="a folder to import from, in order")
     given = parser.parse_args()
-    folders = [os.path.abspath(folder) for folder in given.path]
-    if given.action == "remove":
-        remove(given.bin)
-    elif given.action == "pack":
-        pack(given.into, *folders)
-    elif given.action == "compile":
-        compile_client(given.into)
+    sys.path.append(_ROOT)
+    from runwasi import __version__  # late: from the work tree that this file is in
+
+    if given.action == "compile":
+        compile_client(given.into, VERSION=__version__)
     else:
-        client = given.client if os.path.exists(given.client) else ""
-        write(given.bin, given.python, folders, given.packs, client)
+        folders = [os.path.abspath(folder) for folder in given.path]
+        write(given.bin, given.python, folders, given.client if os.path.exists(given.client) else "")
 
 
 if __name__ == "__main__":

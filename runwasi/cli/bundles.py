@@ -11,6 +11,7 @@ from runwasi.executor.plan.bundle import Bundle
 from runwasi.executor.plan.create_options import CreateOptions
 from runwasi.linux.capabilities import CAPABILITIES
 from runwasi.linux.sockets import connect
+from runwasi.startup import installation
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -145,8 +146,9 @@ def preserved_fds(given: Given, *, listened: int) -> int:
     if wanted < 0:
         raise UsageError("--preserve-fds must not be negative")
     for fd in range(3 + listened, 3 + listened + wanted):
-        if not os.path.exists(f"/proc/self/fd/{fd}"):
+        if fd in installation.held() or not os.path.exists(f"/proc/self/fd/{fd}"):
             raise UsageError(f"unable to stat preserved-fd {fd - 3 - listened} (of {wanted}): not open")
+    installation.lift(3 + listened + wanted)
     return listened + wanted
 
 

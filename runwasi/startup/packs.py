@@ -53,13 +53,13 @@ class Importer(Loader):
         self._index = index
         self._parts = parts
         self._read: dict[int, memoryview] = {}
-        self._file = _identity(os.stat(path))
 
     def find_spec(self, name: str, _path: object = None, _target: object = None) -> ModuleSpec | None:
         """Find one of ours; None leaves it to the next finder."""
         found = self._index.get(name)
-        if found is None or not self._has(found[1]):
+        if found is None:
             return None
+        self._have(found[1])
         folder = found[0]
         spec = ModuleSpec(name, self, is_package=bool(folder))
         if folder:
@@ -101,32 +101,22 @@ class Importer(Loader):
         data = self._read[part]
         exec(loads(data[start : start + size]), module.__dict__)
 
-    def _has(self, part: int) -> bool:
-        """Have a part in memory; False when an installation has replaced the pack since, whose places are others."""
+    def _have(self, part: int) -> None:
+        """Have a part in memory. The pack is still the one of the start: processes keep what they run from."""
         if part in self._read:
-            return True
+            return
         _, from_end, size = self._parts[part]
-        try:
-            fd = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
-        except FileNotFoundError:
-            return False
+        fd = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
         try:  # no descriptor is kept: processes close what is open
-            if _identity(os.fstat(fd)) != self._file:
-                return False
             os.lseek(fd, -from_end, os.SEEK_END)
             self._read[part] = memoryview(os.read(fd, size))  # slices of it are no copies
         finally:
             os.close(fd)
-        return True
 
     def forget(self) -> None:
         """Free the pack's memory, though the modules that came from it refer to us."""
         self._read.clear()
         self._index = {}
-
-
-def _identity(status: os.stat_result) -> tuple[int, int, int]:
-    return status.st_dev, status.st_ino, status.st_mtime_ns
 
 
 def prelude(path: str) -> str:

@@ -180,7 +180,7 @@ def python_clients(session_folder: Path) -> Path:
     """The folder of the shims as they are where there is no compiler."""
     folder = session_folder / "python/bin"
     site_packages = sysconfig.get_path("platlib")
-    launchers.write(str(folder), os.path.realpath(sys.executable), [str(ROOT), site_packages], packs="")
+    launchers.write(str(folder), os.path.realpath(sys.executable), [str(ROOT), site_packages])
     return folder
 
 

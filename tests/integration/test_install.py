@@ -31,6 +31,12 @@ def _install(action: str, prefix: Path) -> None:
     subprocess.run([ROOT / "scripts/install", action, prefix], check=True, timeout=300)
 
 
+def _version(prefix: Path) -> Path:
+    """The folder of the only version."""
+    (version,) = (path for path in (prefix / "lib/runwasi").iterdir() if path.is_dir())
+    return version
+
+
 def _run(prefix: Path, program: str, *arguments: str) -> str:
     done = subprocess.run(
         [prefix / "bin" / program, *arguments], env=_BARE, cwd="/", capture_output=True, text=True, check=True
@@ -47,8 +53,8 @@ def test_every_program_starts_without_the_work_tree(prefix: Path) -> None:
 
 
 def test_nothing_of_the_work_tree_is_imported(prefix: Path) -> None:
-    folder = str(prefix / "lib/runwasi/site-packages")
-    for program in [*(prefix / "bin").iterdir(), *(prefix / "lib/runwasi/launchers").iterdir()]:
+    folder = str(_version(prefix) / "site-packages")
+    for program in [*(prefix / "bin").iterdir(), *(_version(prefix) / "launchers").iterdir()]:
         content = program.read_bytes()
         assert str(ROOT).encode() not in content
         assert folder.encode() in content or content.startswith(b"\x7fELF")
@@ -57,7 +63,7 @@ def test_nothing_of_the_work_tree_is_imported(prefix: Path) -> None:
 def test_a_shim_is_native_and_has_a_launcher_to_go_back_to(prefix: Path) -> None:
     name = "containerd-shim-wasmtime-v1"
     assert (prefix / "bin" / name).read_bytes().startswith(b"\x7fELF")
-    native = _run(prefix, f"../lib/runwasi/launchers/{name}", "-v")
+    native = _run(prefix, f"{_version(prefix)}/launchers/{name}", "-v")
     assert _run(prefix, name, "-v") == native
 
 
@@ -66,7 +72,7 @@ def test_without_a_compiler_the_shims_are_python_programs(
 ) -> None:
     monkeypatch.setenv("PATH", "/nowhere")
     assert not launchers.compile_client(str(folder / "client"))
-    launchers.write(str(folder / "bin"), "/usr/bin/python3", ["/lib"], packs="")
+    launchers.write(str(folder / "bin"), "/usr/bin/python3", ["/lib"])
     assert "shim.client.python_client" in (folder / "bin/containerd-shim-wasmtime-v1").read_text()
     launchers.remove(str(folder / "bin"))
     assert not list((folder / "bin").iterdir())
@@ -84,7 +90,7 @@ def test_an_installed_runwasi_runs_a_native_and_a_wasm_container(
 
 
 def test_bytecode_is_there_and_is_not_checked_at_each_start(prefix: Path) -> None:
-    package = prefix / "lib/runwasi/site-packages/runwasi"
+    package = _version(prefix) / "site-packages/runwasi"
     sources = list(package.rglob("*.py"))
     for source in sources:
         (compiled,) = (source.parent / "__pycache__").glob(f"{source.stem}.cpython-*.pyc")
@@ -100,7 +106,7 @@ def test_the_start_of_a_container_reads_no_module_from_a_file_of_its_own(
     run = ("--root", folder / "root", "run", "--bundle", bundle(["true"]).path, container_id)
     subprocess.run([*strace, prefix / "bin/runwasi", *run], env=_BARE, check=True)
     opened = trace.read_text()
-    assert "lib/runwasi/bytecode/cli" in opened
+    assert f"{_version(prefix)}/bytecode/cli" in opened
     assert "site-packages/runwasi/" not in opened
 
 
@@ -111,10 +117,17 @@ def test_nobody_but_root_may_write_what_is_installed(prefix: Path) -> None:
         assert not status.st_mode & 0o022 or path.is_symlink()
 
 
-def test_a_second_install_takes_the_place_of_the_first(prefix: Path) -> None:
-    (prefix / "lib/runwasi/site-packages/stale.py").touch()
+def test_the_same_content_is_installed_once(prefix: Path) -> None:
+    before = _version(prefix).stat()
     _install("add", prefix)
-    assert not (prefix / "lib/runwasi/site-packages/stale.py").exists()
+    assert os.path.samestat(_version(prefix).stat(), before)
+
+
+def test_a_version_that_is_not_as_it_was_installed_is_replaced(prefix: Path) -> None:
+    (_version(prefix) / "site-packages/stale.py").touch()
+    _install("add", prefix)
+    assert not (_version(prefix) / "site-packages/stale.py").exists()
+    assert "runwasi" in _run(prefix, "runwasi", "--version")
 
 
 def test_uninstall_leaves_a_program_that_is_not_ours(prefix: Path, folder: Path) -> None:
@@ -122,3 +135,35 @@ def test_uninstall_leaves_a_program_that_is_not_ours(prefix: Path, folder: Path)
     (folder / "bin/runwasi").write_text("#!/bin/sh\n")
     _install("remove", folder)
     assert (folder / "bin/runwasi").exists()
+
+
+def test_the_lock_of_an_installed_program_is_not_taken_for_a_descriptor_of_the_caller(
+    prefix: Path, bundle: BundleMaker, folder: Path, container_id: str
+) -> None:
+    run = ["--root", f"{folder}/root", "run", "--bundle", str(bundle(["true"]).path), "--preserve-fds", "1"]
+    command = [str(prefix / "bin/runwasi"), *run, container_id]
+    refused = subprocess.run(command, env=_BARE, capture_output=True, text=True, check=False)
+    assert "unable to stat preserved-fd 0 (of 1): not open" in refused.stderr
+
+
+def test_the_lock_of_an_installed_program_does_not_become_a_closed_standard_stream(
+    prefix: Path, bundle: BundleMaker, folder: Path, container_id: str
+) -> None:
+    run = ["--root", f"{folder}/root", "run", "--bundle", str(bundle(["readlink", "/proc/self/fd/0"]).path)]
+    command = ["sh", "-c", 'exec "$@" <&-', "sh", str(prefix / "bin/runwasi"), *run, container_id]
+    done = subprocess.run(command, env=_BARE, capture_output=True, text=True, check=True)
+    assert done.stdout == "/dev/null\n"
+
+
+def test_a_package_is_made_below_another_root(folder: Path) -> None:
+    prefix = folder / "destination/opt/runwasi"
+    for action in ("add", "remove"):
+        command = [str(ROOT / "scripts/install"), action, "/opt/runwasi"]
+        subprocess.run(
+            command, env={**os.environ, "DESTDIR": str(folder / "destination")}, check=True, timeout=300
+        )
+        if action == "add":
+            version = _version(prefix)
+            assert f"/opt/runwasi/lib/runwasi/{version.name}/bytecode" in (prefix / "bin/runwasi").read_text()
+            assert str(folder) not in (prefix / "bin/runwasi").read_text()
+    assert [path for path in prefix.rglob("*") if not path.is_dir()] == []

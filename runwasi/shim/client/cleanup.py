@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 
 from runwasi.shim.state_root import noted_root, state_root
+from runwasi.startup import installation
 from runwasi.wire.messages.task import DeleteResponse
 from runwasi.wire.messages.well_known import Timestamp
 
@@ -34,7 +35,10 @@ def delete(flags: Flags, engine: str) -> bytes:
         from runwasi.shim.services.rootfs_mounts import unmount_rootfs  # late: 1 ms
 
         unmount_rootfs(bundle)
-    return answer(bundle)
+    answered = answer(bundle)
+    if _has_containers(_root(bundle, flags, engine)):
+        installation.leave(comes_delete=True)  # the server may have died with several
+    return answered
 
 
 def has_state(bundle: str, flags: Flags, engine: str) -> bool:
@@ -68,6 +72,13 @@ def bundle_beside(other: str, container_id: str) -> str:
 
 def _root(bundle: str, flags: Flags, engine: str) -> str:
     return state_root(engine, flags.namespace, noted_root(bundle))
+
+
+def _has_containers(root: str) -> bool:
+    try:
+        return bool(os.listdir(root))
+    except FileNotFoundError:
+        return False
 
 
 def _is_mounted(path: str) -> bool:

@@ -55,6 +55,15 @@ static void give_back_input(void)
     close(file);
 }
 
+/* An installation that came meanwhile has removed our version, and put another program in our place. */
+static void start_anew(void)
+{
+    struct stat ours, installed;
+    if (!stat("/proc/self/exe", &ours) && !stat(arguments[0], &installed)
+        && (ours.st_ino != installed.st_ino || ours.st_dev != installed.st_dev))
+        execv(arguments[0], arguments);
+}
+
 static _Noreturn void go_the_cold_way(void)
 {
     static char path[PATH_MAX * 2];
@@ -66,7 +75,10 @@ static _Noreturn void go_the_cold_way(void)
         snprintf(end + 1, PATH_MAX, "%s/%s", LAUNCHERS, name);
         execv(path, arguments);
     }
-    dprintf(2, "%s: cannot execute %s: %s\n", name, path, strerror(errno));
+    const int why = errno;
+    if (why == ENOENT)
+        start_anew();
+    dprintf(2, "%s: cannot execute %s: %s\n", name, path, strerror(why));
     _exit(1);
 }
 

@@ -12,6 +12,7 @@ import sys
 
 from runwasi.linux.standard_streams import open_missing
 from runwasi.shim.flags import Flags, UsageError
+from runwasi.startup import installation
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -31,8 +32,9 @@ def main(engine: str | Engine, *, shared: bool = False) -> NoReturn:
     calls `main("wasmtime")`.
     """
     open_missing()
-    # without tearing the interpreter down: containerd would wait 3 ms for that
-    os._exit(run(os.path.basename(sys.argv[0]), sys.argv[1:], engine, shared))
+    status = run(os.path.basename(sys.argv[0]), sys.argv[1:], engine, shared)
+    installation.leave()
+    os._exit(status)  # without tearing the interpreter down: containerd would wait 3 ms for that
 
 
 def run(program: str, arguments: list[str], engine: str | Engine, shared: bool) -> int:
@@ -83,6 +85,10 @@ def _run(program: str, flags: Flags, engine: str | Engine, shared: bool) -> int:
     if not flags.namespace:
         raise UsageError("shim namespace cannot be empty")
     if flags.action == "start":
+        if installation.is_uninstalled():
+            raise UsageError(
+                "runwasi was uninstalled: this program only cleans up behind the pods from before"
+            )
         return _start(flags, engine)
     if flags.action == "delete":
         from runwasi.shim.client.cleanup import delete

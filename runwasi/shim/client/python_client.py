@@ -11,11 +11,11 @@ import stat
 import sys
 from _struct import pack
 
-from runwasi import __version__
 from runwasi.linux.standard_streams import open_missing
 from runwasi.shim.client import launcher as cold
 from runwasi.shim.client import packet
 from runwasi.shim.client.packet import PacketError
+from runwasi.startup import installation
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -41,6 +41,7 @@ def main(engine: str | Engine, *, shared: bool = False) -> NoReturn:
     for fd, text in ((1, output), (2, errors)):
         while text:
             text = text[os.write(fd, text) :]
+    installation.leave()
     os._exit(status)
 
 
@@ -82,7 +83,7 @@ def _call(sock: _socket.socket) -> None:
         _keep_for_later(given)
         if len(given) > _MAX_INPUT:
             raise _NoDaemon
-    call = packet.Call(__version__, os.path.basename(sys.argv[0]), sys.argv[1:], os.environ, given)
+    call = packet.Call(installation.version(), os.path.basename(sys.argv[0]), sys.argv[1:], os.environ, given)
     folder = os.open(".", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         rights = (_socket.SOL_SOCKET, _socket.SCM_RIGHTS, pack("i", folder))

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import os
 
-from runwasi import __version__
 from runwasi.linux import sockets
 from runwasi.shim.client import packet
 from runwasi.shim.client.packet import PacketError
 from runwasi.shim.server.reactor import READABLE
+from runwasi.startup import installation
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -172,7 +172,7 @@ class Calls:
         if not caller.take():
             self._remove_note()  # it had waited in vain, and we are back
             caller.close()
-        elif caller.call.version != __version__:
+        elif caller.call.version != installation.version():
             caller.send_away()
             caller.close()
         else:

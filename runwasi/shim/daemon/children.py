@@ -16,6 +16,7 @@ from runwasi.shim import bootstrap, pod_socket
 from runwasi.shim.bootstrap import Bootstrap
 from runwasi.shim.client import launcher, packet
 from runwasi.shim.server import pod_server, spawn
+from runwasi.startup import installation
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -68,7 +69,7 @@ class Forks:
 
     def _run(self, caller: Caller, shared: bool) -> None:
         call = caller.call
-        processes.close_fds_except({0, 1, _STDERR, caller.fileno()})
+        processes.close_fds_except({0, 1, _STDERR, caller.fileno(), *installation.held()})
         os.dup2(os.open(os.devnull, os.O_RDWR), 0)
         for fd in (1, _STDERR):
             os.dup2(os.memfd_create("output"), fd)
@@ -88,7 +89,8 @@ class Forks:
             raise
         if listener >= 0:
             # containerd waits until stdout and stderr are closed by everybody
-            processes.close_fds_except({0, 1, _STDERR, listener, caller.fileno()})
+            kept = {0, 1, _STDERR, listener, caller.fileno(), *installation.held()}
+            processes.close_fds_except(kept)
             spawn.arrange_streams(flags.bundle)
         caller.answer(0, asked.answer(bootstrap.location(flags)))
         os.close(caller.fileno())

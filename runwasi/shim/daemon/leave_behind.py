@@ -13,6 +13,7 @@ import os
 from runwasi.shim import pod_socket
 from runwasi.shim.client import packet
 from runwasi.shim.server import spawn
+from runwasi.startup import installation
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -47,6 +48,7 @@ def _become_daemon(engine: str | Engine, name: str, path: str) -> None:
     os.ftruncate(log, 0)
     for fd, source in enumerate((null, null, log)):
         os.dup2(source, fd)
+    installation.lift(max(null, log) + 1)
     os.closerange(3, max(null, log) + 1)
     arguments = ["-address", path, "-idle", str(IDLE_SECONDS)]
     program = _find(f"containerd-{name}d")

@@ -29,7 +29,7 @@ from runwasi.shim.server import spawn
 from runwasi.shim.server.log import Log
 from runwasi.shim.server.orphans import Orphans
 from runwasi.shim.server.reactor import Reactor
-from runwasi.startup import immortal, packs
+from runwasi.startup import immortal, installation, packs
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -133,6 +133,7 @@ class Daemon:
         presence.beat(self._reactor, self._manager)
         self._log.info("serving", engine=self._engine.name)
         self._reactor.run()
+        installation.leave()
 
     def _serve(self) -> None:
         answers = self._answers

@@ -19,7 +19,7 @@ from runwasi.shim.services import task_service
 from runwasi.shim.services.create_call import Pod
 from runwasi.shim.services.fetch_layers import Images
 from runwasi.shim.services.task_service import TaskService
-from runwasi.startup import packs
+from runwasi.startup import installation, packs
 from runwasi.wire.messages.task import TASK_METHODS
 
 TYPE_CHECKING = False
@@ -64,6 +64,7 @@ def serve(flags: Flags, engine: str | Engine, listener: int, log_fd: int) -> Non
     reactor.call_later(_REST_DELAY, lambda: _come_to_rest(_title(pod.engine_name, flags)))
     log.debug("serving", address=flags.socket)
     reactor.run()
+    installation.leave(comes_delete=True)
 
 
 class PodServer:

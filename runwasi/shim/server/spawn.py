@@ -12,6 +12,8 @@ import os
 import sys
 from _struct import pack
 
+from runwasi.startup import installation
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from runwasi.engines.engine import Engine
@@ -28,7 +30,7 @@ _CODE = """\
 import gc, sys
 gc.disable()  # importing makes no garbage; the server turns it on again
 sys.path[:] = {path!r}
-{prelude}from {module} import {function}
+{prelude}{hold}from {module} import {function}
 {function}({engine})"""
 
 
@@ -90,6 +92,7 @@ def command(module: str, function: str, engine: str | Engine, arguments: list[st
     code = _CODE.format(
         path=sys.path,
         prelude=prelude_of("server"),
+        hold=installation.hand_over(),
         module=module,
         function=function,
         engine=_engine_expression(engine),
@@ -107,6 +110,7 @@ def _engine_expression(engine: str | Engine) -> str:
 
 def arrange_descriptors(bundle: str, listener: int) -> None:
     """Put listener and log where the server expects them; leave nothing of containerd's open."""
+    installation.lift(max(listener, LISTENER) + 1)
     arrange_streams(bundle)
     if listener != LISTENER:
         os.dup2(listener, LISTENER)

@@ -57,15 +57,3 @@ from runwasi.oci import encode
 print(part(), encode.__spec__.origin)
 """
     assert _python(_packed(tmp_path) + code, _ROOT) == f"None {_ROOT}/runwasi/oci/encode.py\n".encode()
-
-
-def test_a_pack_replaced_since_the_start_is_not_read_any_more(tmp_path: Path) -> None:
-    code = f"""
-import os
-os.rename({str(tmp_path / "new")!r}, {str(tmp_path / "pack")!r})
-from runwasi.oci import state
-print(state.__spec__.origin)
-"""
-    reading = _packed(tmp_path)
-    (tmp_path / "new").write_bytes((tmp_path / "pack").read_bytes() + b"of another version")
-    assert _python(reading + code, _ROOT) == f"{_ROOT}/runwasi/oci/state.py\n".encode()

@@ -1,0 +1,264 @@
+"""The installation that this process runs from: a folder per version, kept while processes run from it.
+
+    lib/runwasi/0.1.0-3f9c0a7be1d2/    a version, by its number and a digest of its content
+        lock                           held for reading by all that run from it, for writing by who removes it
+        superseded                     nothing starts from here any more, once the file is there
+        bin, launchers, bytecode, site-packages, manifest
+    lib/runwasi/lock                   held by who installs, uninstalls or removes
+    lib/runwasi/uninstalled            names the folder of the programs, while pods outlive `make uninstall`
+
+A launcher takes its version's lock before it imports anything of ours. The lock belongs to the open descriptor, so
+all that is forked from the launcher, or executed with it, holds it too, and it goes with the last of them however
+that ends: nobody counts and nobody polls. The last process of a superseded version removes it, and where that was
+killed, the next install, uninstall or last process does.
+
+The locks are open file description locks, not flock: who may not write the file can hold them for reading only, so
+no user of the machine can keep others from starting. Source: man 2 fcntl_locking.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from fcntl import F_DUPFD_CLOEXEC, F_OFD_SETLK, F_OFD_SETLKW, F_WRLCK, fcntl
+
+from runwasi import __version__
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Container
+
+LOCK, SUPERSEDED, UNINSTALLED = "lock", "superseded", "uninstalled"
+PROGRAMS, LAUNCHERS = "bin", "launchers"
+"""The folders of what goes into PATH, and of the shims that do without the node daemon."""
+STAGED = ".new-"
+"""How the names begin of folders that an installer has not finished; they are superseded until it has."""
+CLEANERS = "containerd-shim-"
+"""How the names begin of the programs that stay until the last pod is gone: containerd has them clean up."""
+
+_FIRST_FREE = 3
+_REMOVED = ".removed-"
+_WHOLE_FILE = F_WRLCK.to_bytes(2, sys.byteorder) + bytes(30)  # struct flock, on 64 bits
+
+
+class _Held:
+    """What this process holds: the descriptor of its version's lock, and the version's folder."""
+
+    lock = -1
+    folder = ""
+
+
+def hold(lock: int, folder: str) -> None:
+    """Note that this process runs from a version, whose locked descriptor is ours from now on."""
+    if lock >= 0:  # it is -1 on a file system without locks
+        os.set_inheritable(lock, False)
+    _Held.lock, _Held.folder = lock, folder
+    lift(_FIRST_FREE)  # a caller may have closed a standard stream, whose number this must not have
+
+
+def held() -> tuple[int, ...]:
+    """Return the descriptor that must stay open, if there is one: a work tree or a pip environment has none."""
+    return () if _Held.lock < 0 else (_Held.lock,)
+
+
+def lift(first: int) -> None:
+    """Move the descriptor to the first free number from `first` on, out of the way."""
+    if 0 <= _Held.lock < first:
+        lifted = fcntl(_Held.lock, F_DUPFD_CLOEXEC, first)
+        os.close(_Held.lock)
+        _Held.lock = lifted
+
+
+def hand_over() -> str:
+    """Let the program that this process executes next hold the lock; returns the Python text that has it do so."""
+    if _Held.lock < 0:
+        return ""
+    os.set_inheritable(_Held.lock, True)
+    return f"from runwasi.startup import installation\ninstallation.hold({_Held.lock}, {_Held.folder!r})\n"
+
+
+def is_uninstalled() -> bool:
+    """Say whether this version was uninstalled, and is only here for the pods that were there before."""
+    return _Held.lock >= 0 and os.path.lexists(f"{os.path.dirname(_Held.folder)}/{UNINSTALLED}")
+
+
+def version() -> str:
+    """Return what tells this installation's code from that of others: client and daemon must be of the same."""
+    return os.path.basename(_Held.folder) or __version__
+
+
+def leave(*, comes_delete: bool = False) -> None:
+    """Run from the version no more, and remove it if it was superseded and we were the last. Import nothing after.
+
+    With comes_delete containerd is about to run a shim's `delete`: after `make uninstall` that one removes the
+    version instead.
+    """
+    if _Held.lock < 0:
+        return
+    folder = _Held.folder
+    # Unlock, then look: an installer marks a version, then tries its lock, so one of us sees the other.
+    os.close(_Held.lock)
+    _Held.lock = -1
+    if not os.path.lexists(f"{folder}/{SUPERSEDED}"):
+        return
+    parent = os.path.dirname(folder)
+    if comes_delete and os.path.lexists(f"{parent}/{UNINSTALLED}"):
+        return
+    try:
+        remove_superseded(parent)
+    except OSError:
+        return  # no right to, or a read-only file system: the next one tries again
+
+
+def remove_superseded(parent: str) -> None:
+    """Remove the superseded versions below parent that nobody runs from. Raises OSError.
+
+    Leaves it to whoever else is at it: that one looks again after it has let go of the lock.
+    """
+    while any(_is_free(f"{parent}/{name}") for name in superseded(parent)):
+        lock = own(parent, wait=False)
+        if lock < 0:
+            return
+        try:
+            _remove_free(parent)
+        finally:
+            os.close(lock)
+
+
+def own(parent: str, *, wait: bool) -> int:
+    """Return a descriptor that holds the lock of all versions until it is closed; -1 when others have it.
+
+    Raises OSError, FileNotFoundError when there is no such folder.
+    """
+    path = f"{parent}/{LOCK}"
+    while True:
+        lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl(lock, F_OFD_SETLKW if wait else F_OFD_SETLK, _WHOLE_FILE)
+            if os.path.samestat(os.fstat(lock), os.stat(path)):
+                return lock
+        except (BlockingIOError, PermissionError):  # EAGAIN or EACCES, says the manual
+            os.close(lock)
+            return -1
+        except FileNotFoundError:
+            pass
+        os.close(lock)  # of a folder that was removed, and perhaps made anew, while we waited
+
+
+def versions(parent: str) -> list[str]:
+    """Return the names of the versions below parent, the oldest first, also unfinished and half removed ones."""
+    try:
+        names = [name for name in os.listdir(parent) if os.path.isdir(f"{parent}/{name}/{PROGRAMS}")]
+    except FileNotFoundError:
+        return []
+    return sorted(names, key=lambda name: os.stat(f"{parent}/{name}/{PROGRAMS}").st_mtime_ns)
+
+
+def superseded(parent: str) -> list[str]:
+    """Return the names of the folders below parent that are to go."""
+    try:
+        names = os.listdir(parent)
+    except FileNotFoundError:
+        return []
+    return [
+        name
+        for name in sorted(names)
+        if name.startswith(_REMOVED) or os.path.lexists(f"{parent}/{name}/{SUPERSEDED}")
+    ]
+
+
+def _is_free(folder: str) -> bool:
+    lock = _lock_alone(folder)
+    if lock is not None and lock >= 0:
+        os.close(lock)
+    return lock is not None
+
+
+def _lock_alone(folder: str) -> int | None:
+    """Return a version's lock, held for writing; None when somebody runs from it, -1 when there is no lock."""
+    try:
+        lock = os.open(f"{folder}/{LOCK}", os.O_RDWR | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return -1  # a removal that was killed half-way
+    try:
+        fcntl(lock, F_OFD_SETLK, _WHOLE_FILE)
+    except (BlockingIOError, PermissionError):
+        os.close(lock)
+        return None
+    return lock
+
+
+def _remove_free(parent: str) -> None:
+    free = {}
+    try:
+        for name in superseded(parent):
+            lock = _lock_alone(f"{parent}/{name}")
+            if lock is not None:
+                free[name] = lock
+        settle_programs(parent, free)
+        for name in free:
+            _remove(parent, name)
+    finally:
+        for lock in free.values():
+            if lock >= 0:
+                os.close(lock)
+    if os.path.lexists(f"{parent}/{UNINSTALLED}") and not versions(parent):
+        os.unlink(f"{parent}/{UNINSTALLED}")
+        os.unlink(f"{parent}/{LOCK}")
+        try:
+            os.rmdir(parent)
+        except OSError:
+            return  # somebody else keeps something there
+
+
+def settle_programs(parent: str, gone: Container[str] = ()) -> None:
+    """After `make uninstall`: have what stays of the programs start from a version that stays, or remove it.
+
+    The caller holds the lock; gone are the versions that are about to be removed.
+    """
+    try:
+        with open(f"{parent}/{UNINSTALLED}", encoding="utf-8") as file:
+            folder = file.read()
+    except FileNotFoundError:
+        return
+    known = [name for name in versions(parent) if not name.startswith(".")]
+    staying = [name for name in known if name not in gone]
+    for program in sorted(
+        {name for version in known for name in os.listdir(f"{parent}/{version}/{PROGRAMS}")}
+    ):
+        if not any(_starts_from(f"{folder}/{program}", version) for version in known):
+            continue
+        if staying and program.startswith(CLEANERS):
+            # the launcher, not a client: a daemon would not know that nothing is to be started any more
+            put_program(f"{parent}/{staying[-1]}/{LAUNCHERS}/{program}", folder)
+        else:
+            os.unlink(f"{folder}/{program}")
+
+
+def _starts_from(program: str, version: str) -> bool:
+    try:
+        with open(program, "rb") as file:
+            return f"/{version}/".encode() in file.read()
+    except FileNotFoundError:
+        return False
+
+
+def put_program(program: str, folder: str) -> None:
+    """Put a program into a folder by a rename, so that one being executed is never half there."""
+    with open(program, "rb") as file:
+        content = file.read()
+    path = f"{folder}/{os.path.basename(program)}"
+    with open(f"{path}.new", "wb") as file:
+        file.write(content)
+        os.fchmod(file.fileno(), 0o755)
+    os.replace(f"{path}.new", path)
+
+
+def _remove(parent: str, name: str) -> None:
+    """Take a folder out of sight, so that nobody finds half of it, and remove it."""
+    from shutil import rmtree  # late: 8 ms, and hardly anybody removes one
+
+    hidden = name if name.startswith(_REMOVED) else _REMOVED + name
+    if hidden != name:
+        os.rename(f"{parent}/{name}", f"{parent}/{hidden}")
+    rmtree(f"{parent}/{hidden}")
