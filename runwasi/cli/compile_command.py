@@ -5,6 +5,7 @@ from __future__ import annotations
 from runwasi.cli import output
 from runwasi.cli.options import FLAG, LIST, Command, Option, UsageError
 from runwasi.engines import registry
+from runwasi.engines.annotations import check
 from runwasi.engines.engine import EngineError
 from runwasi.engines.module_cache import DEFAULT_ROOT, ModuleCache
 from runwasi.executor.errors import ContainerError
@@ -17,9 +18,11 @@ if TYPE_CHECKING:
 
 
 def _compile(given: Given, settings: Settings) -> int:
+    annotations = _annotations(given)
     try:
+        check(annotations)
         engine = registry.load(given.text("engine"))
-        engine.configure(_annotations(given))
+        engine.configure(annotations)
         cache = ModuleCache(given.text("cache"))
         for made in compile_files(engine, given.arguments, cache, announce=settings.log.warning):
             if not given.flag("quiet"):

@@ -42,7 +42,15 @@ State of the containers of root.
 State of the containers of another user.
 .TP
 .I /var/cache/runwasi
-Compiled modules and system call filters."""
+Compiled modules and system call filters.
+.TP
+.I /etc/runwasi/config.toml
+The node's configuration: root's, and writable to nobody else. Its key
+.B unsafe_annotations
+is a list of the unsafe annotations that containers may have, such as "io.runwasi.unsafe.seccomp"; without
+it there are none. A key that there is not is an error. The environment variable
+.B RUNWASI_CONFIG
+names another file."""
 
 _STATUS = """\
 0 when the command did its work; 1 when it did not, 255 for

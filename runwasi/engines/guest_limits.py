@@ -1,39 +1,27 @@
-"""What an operator may ask of a wasm container beyond the runtime spec: the io.runwasi.* annotations."""
+"""What one guest may use and see, from the container's limits and its annotations."""
 
 from __future__ import annotations
 
 import os
 
+from runwasi.engines.annotations import (
+    FUEL,
+    MEMORY_MAX,
+    MEMORY_TRAP,
+    PREOPENS,
+    TABLE_MAX,
+    TABLES_MAX,
+    TIMEOUT,
+)
 from runwasi.engines.engine import CannotHandle
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from runwasi.engines.engine import Context
-
-FUEL = "io.runwasi.fuel"
-"""Instructions the guest may execute, about one unit each; then it traps."""
-TIMEOUT = "io.runwasi.timeout"
-"""Seconds the guest may run; then it traps. Fractions are allowed."""
-MEMORY_MAX = "io.runwasi.memory.max"
-"""Bytes each linear memory may grow to (suffixes Ki, Mi, Gi), instead of what the memory limit implies."""
-MEMORY_TRAP = "io.runwasi.memory.trap"
-"""With "off" the memory limit is left to the cgroup alone, whose OOM killer ends the guest with 137."""
-TABLE_MAX = "io.runwasi.table.elements.max"
-"""Elements a table may have."""
-TABLES_MAX = "io.runwasi.tables.max"
-"""Tables there may be."""
-PREOPENS = "io.runwasi.preopens"
-"""Folders the guest sees, "GUEST=FOLDER,…" with paths of the container, instead of "/=/"; "" for none."""
-NETWORK = "io.runwasi.network"
-"""With "off" the guest can make no socket, look up no name and send no request."""
 
 ENGINE_SHARE = 12 << 20
 """Bytes of a memory limit that are left to the engine itself, so that the guest's growth fails before the
 cgroup is full: an interpreter and a loaded module have 8 to 10 MiB of their own."""
-
-_UNITS = {"Ki": 1 << 10, "Mi": 1 << 20, "Gi": 1 << 30}
 
 
 class Limits:
@@ -59,11 +47,11 @@ class Limits:
 def limits_of(ctx: Context) -> Limits:
     """Read the limits of a container. Raises CannotHandle, which names the annotation that makes no sense."""
     return Limits(
-        fuel=fuel(ctx.annotations),
-        timeout=_seconds(ctx.annotations, TIMEOUT),
+        fuel=FUEL.of(ctx.annotations),
+        timeout=TIMEOUT.of(ctx.annotations),
         memory=_memory(ctx),
-        table_elements=_number(ctx.annotations, TABLE_MAX),
-        tables=_number(ctx.annotations, TABLES_MAX),
+        table_elements=TABLE_MAX.of(ctx.annotations),
+        tables=TABLES_MAX.of(ctx.annotations),
     )
 
 
@@ -78,11 +66,6 @@ def check_tasks(ctx: Context, needed: int) -> None:
         )
 
 
-def fuel(annotations: Mapping[str, str]) -> int | None:
-    """Read the fuel, which also decides how a module is compiled. Raises CannotHandle."""
-    return _number(annotations, FUEL)
-
-
 def preopens_of(ctx: Context) -> tuple[tuple[str, str], ...]:
     """Give the folders the guest may use, as (folder, guest's name), in order. Raises CannotHandle.
 
@@ -92,18 +75,13 @@ def preopens_of(ctx: Context) -> tuple[tuple[str, str], ...]:
     start at the working directory, and every folder of the root by its own name keeps absolute ones right.
     Go starts in the first folder, so that is the working directory by its own name.
     """
-    if PREOPENS not in ctx.annotations:
-        root = ("/", "/")
-        if ctx.cwd == "/":
-            return (root,)
-        return ((ctx.cwd, ctx.cwd), root, *((folder, folder) for folder in folders_of_root()), (ctx.cwd, "."))
-    pairs = []
-    for pair in filter(None, ctx.annotations[PREOPENS].split(",")):
-        guest, separator, folder = pair.partition("=")
-        if not (separator and guest and folder.startswith("/")):
-            raise CannotHandle(f"annotation {PREOPENS}: {pair!r} is not GUEST=/FOLDER")
-        pairs.append((folder, guest))
-    return tuple(pairs)
+    chosen = PREOPENS.of(ctx.annotations)
+    if chosen is not None:
+        return chosen
+    root = ("/", "/")
+    if ctx.cwd == "/":
+        return (root,)
+    return ((ctx.cwd, ctx.cwd), root, *((folder, folder) for folder in folders_of_root()), (ctx.cwd, "."))
 
 
 def folders_of_root() -> list[str]:
@@ -114,32 +92,9 @@ def folders_of_root() -> list[str]:
 
 
 def _memory(ctx: Context) -> int | None:
-    asked = _number(ctx.annotations, MEMORY_MAX)
+    asked = MEMORY_MAX.of(ctx.annotations)
     if asked is not None:
         return asked
-    if ctx.memory_limit is None or ctx.annotations.get(MEMORY_TRAP) == "off":
+    if ctx.memory_limit is None or not MEMORY_TRAP.of(ctx.annotations):
         return None
     return max(ctx.memory_limit - ENGINE_SHARE, ctx.memory_limit // 2)
-
-
-def _number(annotations: Mapping[str, str], name: str) -> int | None:
-    text = annotations.get(name)
-    if text is None:
-        return None
-    digits, unit = (text[:-2], _UNITS[text[-2:]]) if text[-2:] in _UNITS else (text, 1)
-    if not (digits.isascii() and digits.isdigit() and int(digits) * unit < 1 << 63):
-        raise CannotHandle(f"annotation {name}: {text!r} is not a whole number")
-    return int(digits) * unit
-
-
-def _seconds(annotations: Mapping[str, str], name: str) -> float | None:
-    text = annotations.get(name)
-    if text is None:
-        return None
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = 0.0
-    if not 0 < seconds < 1e9:
-        raise CannotHandle(f"annotation {name}: {text!r} is not a number of seconds")
-    return seconds

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
+from runwasi.engines.annotations import LAYER, path_of
 from runwasi.engines.engine import CannotHandle
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-
-LAYER_ANNOTATION = "io.runwasi.layer"
-"""Container annotation that names the layer to run, by title or digest, whatever the command says."""
 
 _SHORTEST_DIGEST = 7
 _NOT_IN_TEXT = {0: None, ord("\n"): " "}
@@ -79,9 +77,9 @@ def choose(layers: Sequence[Layer], arg0: str, annotations: Mapping[str, str]) -
     arg0 is `NAME` or `NAME#function`, NAME a title, a path that ends in one, or a digest. Raises CannotHandle.
     """
     name, _, function = arg0.partition("#")
-    wanted = annotations.get(LAYER_ANNOTATION, "")
+    wanted = LAYER.of(annotations)
     if wanted:
-        program = _named(layers, wanted, f"annotation {LAYER_ANNOTATION} {wanted}")
+        program = _named(layers, wanted, f"{path_of(LAYER.name)} {wanted}")
     elif len(layers) == 1:
         program = layers[0]
     else:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 from ctypes import CDLL, POINTER, Structure, c_bool, c_char_p, c_int, c_uint32, c_uint64, c_void_p
 
+from runwasi.engines.annotations import FUEL
 from runwasi.engines.cpu import features
 from runwasi.engines.engine import CannotHandle, Engine, EngineError, EngineMissing, Trap
-from runwasi.engines.guest_limits import check_tasks, fuel, limits_of, preopens_of
+from runwasi.engines.guest_limits import check_tasks, limits_of, preopens_of
 from runwasi.engines.signals import end_on_signals
 from runwasi.engines.wasip1 import check_interface
 from runwasi.engines.wasm.sniff import sniff
@@ -100,7 +101,7 @@ class WasmedgeEngine(Engine):
     def configure(self, annotations: Mapping[str, str], address_space: int | None = None) -> None:
         """Compile with counting when the container has fuel. Raises CannotHandle."""
         del address_space
-        self._fuel = fuel(annotations) is not None
+        self._fuel = FUEL.of(annotations) is not None
 
     def load(self, kind: Kind | None = None) -> None:
         """Load libwasmedge (15 ms and 45 MiB, most of it LLVM). Raises EngineMissing."""

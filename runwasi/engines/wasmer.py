@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 
 from runwasi.engines import guest_limits
+from runwasi.engines.annotations import FUEL, MEMORY_MAX, TABLE_MAX, TABLES_MAX, BadAnnotation
 from runwasi.engines.engine import CannotHandle, Engine, EngineMissing
 from runwasi.engines.signals import end_on_signals
 from runwasi.engines.wasip1 import check_interface
@@ -44,14 +45,9 @@ class WasmerEngine(Engine):
     def configure(self, annotations: Mapping[str, str], address_space: int | None = None) -> None:
         """Refuse the limits that Wasmer cannot keep. Raises CannotHandle."""
         del address_space
-        for name in (
-            guest_limits.FUEL,
-            guest_limits.MEMORY_MAX,
-            guest_limits.TABLE_MAX,
-            guest_limits.TABLES_MAX,
-        ):
-            if name in annotations:
-                raise CannotHandle(f"annotation {name}: the wasmer engine has no such limit")
+        for limit in (FUEL, MEMORY_MAX, TABLE_MAX, TABLES_MAX):
+            if limit.name in annotations:
+                raise BadAnnotation(limit.name, "the wasmer engine has no such limit")
 
     def load(self, kind: Kind | None = None) -> None:
         """Import the package (60 ms, 56 MiB). Raises EngineMissing."""

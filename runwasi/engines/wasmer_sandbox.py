@@ -11,8 +11,9 @@ from threading import Thread
 
 from wasmer_sdk import ProcessExitError, Wasmer, WasmerError  # type: ignore[import-not-found, unused-ignore]
 
+from runwasi.engines.annotations import NETWORK
 from runwasi.engines.engine import EngineError, Trap
-from runwasi.engines.guest_limits import NETWORK, folders_of_root, preopens_of
+from runwasi.engines.guest_limits import folders_of_root, preopens_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -79,7 +80,7 @@ async def _spawn(ctx: Context, binary: bytes, folder: Path) -> Any:
     (folder / "wasmer.toml").write_text(_manifest(ctx))
     client = Wasmer(cache_root=folder / "cache")
     package = await client.packages.load(folder)
-    network = "disabled" if ctx.annotations.get(NETWORK) == "off" else "host"
+    network = "host" if NETWORK.of(ctx.annotations) else "disabled"
     sandbox = await client.sandboxes.create(packages=[package], network=network)
     environment = dict(entry.partition("=")[::2] for entry in ctx.env)
     return await sandbox.command(package, ctx.args[1:], cwd=ctx.cwd, env=environment).spawn(stdin="pipe")

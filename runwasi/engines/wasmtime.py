@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 
 from runwasi.engines import wasmtime_capi as capi
+from runwasi.engines.annotations import FUEL
 from runwasi.engines.cpu import features
 from runwasi.engines.engine import CannotHandle, Engine, EngineError, Module, Trap
-from runwasi.engines.guest_limits import check_tasks, fuel, limits_of, preopens_of
+from runwasi.engines.guest_limits import check_tasks, limits_of, preopens_of
 from runwasi.engines.signals import end_on_signals
 from runwasi.engines.wasip1 import check_imports, check_interface
 from runwasi.engines.wasm.linking import libraries
@@ -69,7 +70,7 @@ class WasmtimeEngine(Engine):
     def configure(self, annotations: Mapping[str, str], address_space: int | None = None) -> None:
         """Compile for fuel if the container has some, and without reserved memory if addresses are scarce."""
         roomy = address_space is None or address_space > 64 << 30
-        self._settings = Settings(fuel=fuel(annotations) is not None, reserve_memory=roomy)
+        self._settings = Settings(fuel=FUEL.of(annotations) is not None, reserve_memory=roomy)
         self._engine = None
 
     def load(self, kind: Kind | None = None) -> None:

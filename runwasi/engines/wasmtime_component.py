@@ -11,8 +11,9 @@ import ctypes
 import os
 
 from runwasi.engines import wasmtime_capi
+from runwasi.engines.annotations import NETWORK
 from runwasi.engines.engine import CannotHandle, EngineError, Trap
-from runwasi.engines.guest_limits import NETWORK, limits_of, preopens_of
+from runwasi.engines.guest_limits import limits_of, preopens_of
 from runwasi.engines.procfs import with_path
 from runwasi.engines.signals import end_on_signals
 from runwasi.engines.wasm.wat import to_binary
@@ -145,7 +146,7 @@ class Component:
     def _world(self) -> World:
         ctx = self._ctx
         env = [(name, value) for name, _, value in (variable.partition("=") for variable in ctx.env)]
-        network = ctx.annotations.get(NETWORK) != "off"
+        network = NETWORK.of(ctx.annotations)
         preopens = preopens_of(ctx)
         for folder, _ in preopens:
             if not os.path.isdir(folder):
@@ -167,7 +168,7 @@ class Component:
 
     def _is_native(self) -> bool:
         wanted = {unversioned(name) for name in self._imports}
-        off = self._ctx.annotations.get(NETWORK) == "off"
+        off = not NETWORK.of(self._ctx.annotations)
         http = any(name.startswith("wasi:http/") for name in wanted)
         return wanted.isdisjoint(_OURS_ALONE) and not (off and http)
 

@@ -6,6 +6,7 @@ import errno
 from ctypes import CDLL, get_errno
 
 from runwasi import __version__
+from runwasi.engines import annotation_names as names
 from runwasi.executor.criu import criu_service
 from runwasi.executor.mounts.mount_options import known_options
 from runwasi.linux.capabilities import CAPABILITIES
@@ -27,13 +28,13 @@ from runwasi.oci.record import json_name, members_of
 from runwasi.oci.spec import VERSION, Hooks
 
 # Those that change what a container may do; a full stop at the end stands for all that begin so.
-_UNSAFE_ANNOTATIONS = (
-    "io.runwasi.",
-    "module.wasm.image/variant",
-    "org.criu.config",
-    "org.systemd.property.",
-    "run.oci.handler",
-    "run.oci.keep_original_groups",
+_HEEDED_ANNOTATIONS = (
+    names.PREFIX,
+    names.VARIANT,
+    names.CRIU_CONFIG,
+    names.SYSTEMD_PROPERTY,
+    names.HANDLER,
+    names.KEEP_GROUPS,
 )
 
 _SET_MODE_FILTER = 1
@@ -48,20 +49,20 @@ _FILTER_FLAGS = {  # linux/seccomp.h
 def features() -> Features:
     """Return the features document."""
     library = library_version()
-    annotations = {
+    about = {
         "io.runwasi.version": __version__,
         "io.runwasi.checkpoint.enabled": "true" if criu_service.find() else "false",
     }
     if library:
-        annotations["io.github.seccomp.libseccomp.version"] = library
+        about["io.github.seccomp.libseccomp.version"] = library
     return Features(
         oci_version_min="1.0.0",
         oci_version_max=VERSION,
         hooks=tuple(json_name(Hooks, member) for member in members_of(Hooks)),
         mount_options=tuple(known_options()),
         linux=_linux(bool(library)),
-        annotations=annotations,
-        potentially_unsafe_config_annotations=_UNSAFE_ANNOTATIONS,
+        annotations=about,
+        potentially_unsafe_config_annotations=_HEEDED_ANNOTATIONS,
     )
 
 

@@ -358,9 +358,9 @@ def wasi_guest(session_folder: Path) -> bytes:
 @pytest.fixture
 def preopens() -> str:
     """The annotation that names a guest's folders."""
-    from runwasi.engines.guest_limits import PREOPENS
+    from runwasi.engines.annotations import PREOPENS
 
-    return PREOPENS
+    return PREOPENS.name
 
 
 @pytest.fixture

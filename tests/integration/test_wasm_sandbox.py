@@ -41,11 +41,13 @@ def test_a_module_runs_without_privileges_behind_a_filter(
     assert (status["Seccomp"], status["Seccomp_filters"]) == ("2", "1")
 
 
-def test_annotations_turn_the_parts_off(runwasi: Runtime, sleeping: Bundle, container_id: str) -> None:
-    sleeping.config["annotations"] = {
-        "io.runwasi.capabilities": "spec",
-        "io.runwasi.seccomp": "unconfined",
-    }
+def test_annotations_that_the_node_allows_turn_the_parts_off(
+    runwasi: Runtime, sleeping: Bundle, container_id: str, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    annotations = {"io.runwasi.unsafe.capabilities": "spec", "io.runwasi.unsafe.seccomp": "unconfined"}
+    (folder / "node.toml").write_text(f"unsafe_annotations = {list(annotations)}")
+    monkeypatch.setenv("RUNWASI_CONFIG", str(folder / "node.toml"))
+    sleeping.config["annotations"] = annotations
     status = status_of(runwasi, sleeping, container_id)
     assert int(status["CapEff"], 16) == 1 << 29 | 1 << 10 | 1 << 5  # what the bundle lists
     assert status["Seccomp"] == "0"

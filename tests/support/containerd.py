@@ -177,7 +177,13 @@ class Containerd:
         """The environment of the daemon and of ctr; shims are found in its PATH, and leave no node daemon behind."""
         path = f"{BIN}:{self.host.programs}:/usr/local/sbin:/usr/sbin:/usr/bin:/sbin:/bin"
         daemon = "managed" if "RUNWASI_MANAGER" in os.environ else "off"
-        return {"RUNWASI_DAEMON": daemon, **os.environ, "PATH": path}
+        configuration = str(self.node_configuration)
+        return {"RUNWASI_DAEMON": daemon, **os.environ, "PATH": path, "RUNWASI_CONFIG": configuration}
+
+    @property
+    def node_configuration(self) -> Path:
+        """What stands for /etc/runwasi/config.toml; there is none unless a test writes it."""
+        return self.folder / "runwasi.toml"
 
 
 @contextlib.contextmanager

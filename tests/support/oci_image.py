@@ -52,8 +52,12 @@ def write_image(
     command: Sequence[str],
     entrypoint: Sequence[str] = (),
     user: str = "",
+    annotations: Mapping[str, str] | None = None,
 ) -> None:
-    """Write an image of one layer as an OCI archive with Docker's manifest.json beside the index."""
+    """Write an image of one layer as an OCI archive with Docker's manifest.json beside the index.
+
+    The annotations are its manifest's, which Podman hands on to containers.
+    """
     config = {
         "architecture": _ARCHITECTURE,
         "os": "linux",
@@ -75,6 +79,7 @@ def write_image(
         "mediaType": manifest_type,
         "config": config_descriptor,
         "layers": [layer_descriptor],
+        "annotations": dict(annotations or {}),
     }
     manifest_descriptor = blobs.add(_encode(manifest), manifest_type)
     manifest_descriptor["annotations"] = {

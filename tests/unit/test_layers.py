@@ -14,7 +14,7 @@ LAYERS = (
     {"cli", "shim"},
     {"executor", "images", "containerd"},
     {"engines", "wasi", "oci"},
-    {"linux", "wire", "startup"},
+    {"linux", "wire", "startup", "node"},
 )
 NEIGHBOURS = {"engines": {"wasi"}, "wasi": {"engines"}, "linux": {"startup"}}
 """Packages of one's own layer that may be used all the same."""

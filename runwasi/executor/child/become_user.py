@@ -6,6 +6,7 @@ import os
 import stat
 from errno import EINVAL, ENOTDIR, EPERM
 
+from runwasi.engines.annotation_names import KEEP_GROUPS
 from runwasi.executor.errors import ContainerError, describe
 from runwasi.linux import capabilities, processes
 
@@ -16,9 +17,6 @@ if TYPE_CHECKING:
     from runwasi.executor.child.context import ChildContext, InitContext
 
 _DEFAULT_UMASK = 0o022
-
-KEEP_GROUPS = "run.oci.keep_original_groups"
-"""crun's annotation: with "1" the process keeps the supplementary groups of whoever made the container."""
 
 
 def make_cwd(ctx: InitContext) -> None:

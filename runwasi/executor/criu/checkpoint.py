@@ -10,10 +10,12 @@ import os
 from posixpath import normpath
 from stat import S_ISCHR
 
+from runwasi.engines.annotation_names import CRIU_CONFIG
 from runwasi.executor.criu import criu_service
 from runwasi.executor.errors import ContainerError, Invalid
 from runwasi.executor.mounts.mount_options import parse
 from runwasi.executor.parent.namespace_fork import KINDS
+from runwasi.executor.permission import check_unsafe
 from runwasi.executor.status import require
 from runwasi.linux.beneath import open_in_root
 from runwasi.linux.mounts import mount_id, mounts_of
@@ -34,9 +36,6 @@ STREAMS = "descriptors.json"
 
 INVENTORY = "inventory.img"
 """File that CRIU's every image has."""
-
-CONFIG_ANNOTATION = "org.criu.config"
-"""Annotation that names a configuration file of CRIU's whose options win over ours; "" wants none read."""
 
 EXTERNAL_KINDS = ("net", "pid")
 """Kinds of joined namespaces that CRIU can leave to us; the others it saves and joins."""
@@ -139,9 +138,17 @@ def common(options: CheckpointOptions, spec: Spec) -> dict[str, object]:
         "ext_masters": True,
         # network devices come from outside, by hooks or by path, and are there again before the sockets are
         "empty_ns": CLONE_NEWNET,
-        "config_file": spec.annotations.get(CONFIG_ANNOTATION, "/etc/criu/runwasi.conf"),
+        "config_file": _config_file(spec),
         **more,
     }
+
+
+def _config_file(spec: Spec) -> str:
+    """Return the file of CRIU's options that win over ours; "" wants none read. Raises SpecError."""
+    if CRIU_CONFIG not in spec.annotations:
+        return "/etc/criu/runwasi.conf"
+    check_unsafe(spec.annotations)  # the node may have changed its mind since the container was made
+    return spec.annotations[CRIU_CONFIG]
 
 
 def is_bind(mount: Mount) -> bool:

@@ -6,6 +6,8 @@ has a property for. Source: man 5 systemd.resource-control, org.freedesktop.syst
 
 from __future__ import annotations
 
+from runwasi.engines.annotation_names import SYSTEMD_PROPERTY
+from runwasi.engines.annotations import path_of
 from runwasi.executor.limits.cgroup_limits import ROOT
 from runwasi.executor.limits.limits_v1 import pids_max
 from runwasi.executor.limits.limits_v2 import cpu_weight, swap_max
@@ -19,8 +21,6 @@ if TYPE_CHECKING:
 
     from runwasi.linux.cgroups.units import Property, Variant
     from runwasi.oci.resources import Cpu, Memory, Resources
-
-ANNOTATION = "org.systemd.property."
 
 _INFINITY = (1 << 64) - 1
 _SECOND = 1_000_000  # microseconds
@@ -69,10 +69,10 @@ def annotated(annotations: Mapping[str, str]) -> list[Property]:
     """
     found: list[Property] = []
     for key, text in annotations.items():
-        name = key.removeprefix(ANNOTATION)
+        name = key.removeprefix(SYSTEMD_PROPERTY)
         if name == key:
             continue
-        path = f"$.annotations[{key!r}]"
+        path = path_of(key)
         if len(name) < 3 or not (name.isascii() and name.isalpha()):
             raise SpecError(path, "does not name a property of systemd's")
         kind, value = _variant(text.strip(), path)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from errno import EACCES
 
+from runwasi.engines.annotation_names import UNSAFE_PREFIX
 from runwasi.executor.child.context import ChildContext
 from runwasi.executor.child.walk import become_exec
 from runwasi.executor.errors import ContainerError, Invalid, WrongStatus, describe
@@ -67,6 +68,7 @@ def execute(container: Container, process: Process, options: ExecOptions) -> Chi
     status = container.status()
     if not (status == "paused" and options.ignore_paused):
         require("exec", container.id, status)
+    _check_releases(container.spec.annotations)
     cgroup = _chosen_cgroup(container, options.cgroups)
     with Undo() as undo:
         child, conversation = _fork(container, cgroup, process, options, undo)
@@ -78,6 +80,15 @@ def execute(container: Container, process: Process, options: ExecOptions) -> Chi
         conversation.close()
         return child
     raise AssertionError("unreachable")  # the block returns or raises
+
+
+def _check_releases(annotations: Mapping[str, str]) -> None:
+    """Refuse to give up confinement that the node allowed when the container was made, and does no more."""
+    releases = [name for name in annotations if name.startswith(UNSAFE_PREFIX)]
+    if releases:
+        from runwasi.executor.permission import check_unsafe  # late: few containers have any
+
+        check_unsafe(releases)
 
 
 def _chosen_cgroup(container: Container, paths: Mapping[str, str]) -> Cgroup:

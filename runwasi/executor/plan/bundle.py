@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+from runwasi.engines.annotation_names import JUDGED
 from runwasi.executor.errors import ContainerError, Invalid
 from runwasi.oci.decode import read_document
 from runwasi.oci.spec import loads
@@ -57,8 +58,15 @@ class Bundle:
         return self.spec.process
 
     def check(self) -> None:
-        """Refuse what only the bundle's files can tell: a rootfs that is missing or no directory."""
+        """Refuse a rootfs that is missing or no directory, and annotations that no container may have here.
+
+        Raises SpecError or ContainerError.
+        """
         if not os.path.exists(self.rootfs):
             raise ContainerError(f"rootfs {self.rootfs} does not exist ($.root.path)")
         if not os.path.isdir(self.rootfs):
             raise ContainerError(f"rootfs {self.rootfs} is not a directory ($.root.path)")
+        if any(name.startswith(JUDGED) for name in self.spec.annotations):
+            from runwasi.executor.permission import check_annotations  # late: few containers have such
+
+            check_annotations(self.spec.annotations)

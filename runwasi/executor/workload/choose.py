@@ -10,6 +10,7 @@ import errno
 import os
 import stat
 
+from runwasi.engines.annotation_names import HANDLER, VARIANT
 from runwasi.engines.wasm.sniff import SNIFF_SIZE, sniff
 from runwasi.engines.wasm.sniff import describe as describe_bytes
 from runwasi.executor.errors import ContainerError
@@ -44,8 +45,6 @@ if TYPE_CHECKING:
             """Return the module with its artefact; layer is the one it came from, None for a file."""
 
 
-HANDLER = "run.oci.handler"  # crun's annotation: "wasm" forces
-VARIANT = "module.wasm.image/variant"  # containerd's and crun's: "compat" forces
 DEFAULT_FUNCTION = "_start"
 
 

@@ -2,11 +2,13 @@
 
 An engine that a guest broke out of would find a process without capabilities that can gain none, and the system
 calls below: files, sockets, time and threads. No program can be executed, no namespace made or entered, nothing
-mounted, traced or loaded. A filter in the spec takes the place of this one; annotations turn each part off.
+mounted, traced or loaded. A filter in the spec takes the place of this one; unsafe annotations, which the node
+has to allow, turn each part off.
 """
 
 from __future__ import annotations
 
+from runwasi.engines.annotations import CAPABILITIES, SECCOMP
 from runwasi.oci.record import replaced
 from runwasi.oci.seccomp import Seccomp, Syscall, SyscallArg
 
@@ -15,12 +17,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from runwasi.oci.process import Process
-
-CAPABILITIES = "io.runwasi.capabilities"
-"""Annotation: "spec" leaves a wasm container the capabilities that the spec lists."""
-
-SECCOMP = "io.runwasi.seccomp"
-"""Annotation: "unconfined" leaves a wasm container without a filter where the spec has none."""
 
 _ENOSYS = 38
 _NEW_NAMESPACES = 0x7E020000  # every CLONE_NEW* that clone takes
@@ -81,10 +77,10 @@ PROFILE = Seccomp(
 
 def confined(process: Process, annotations: Mapping[str, str]) -> Process:
     """Return the process as a wasm container runs it: it gains no privileges and has no capabilities."""
-    kept = process.capabilities if annotations.get(CAPABILITIES) == "spec" else None
+    kept = process.capabilities if CAPABILITIES.of(annotations) else None
     return replaced(process, no_new_privileges=True, capabilities=kept)
 
 
 def wants_filter(annotations: Mapping[str, str]) -> bool:
     """Say whether a wasm container without a filter of its own gets PROFILE."""
-    return annotations.get(SECCOMP) != "unconfined"
+    return not SECCOMP.of(annotations)

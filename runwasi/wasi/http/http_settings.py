@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 
+from runwasi.engines.annotations import HTTP_ACCESS_LOG, HTTP_WORKERS
 from runwasi.engines.engine import CannotHandle, EngineError
 from runwasi.wasi.http.http_server import Server
 from runwasi.wasi.http.workers import run_workers
@@ -20,10 +21,6 @@ SOCKET_ADDR = "WASMTIME_HTTP_PROXY_SOCKET_ADDR"
 """HOST:PORT to listen on, an IPv6 host in brackets. Taken from the container's environment, not passed on."""
 BACKLOG = "WASMTIME_HTTP_PROXY_BACKLOG"
 """Connections the kernel keeps waiting to be accepted. Taken from the environment, not passed on."""
-WORKERS = "io.runwasi.http.workers"
-"""Annotation: worker processes, instead of one for each CPU the container may use (8 at most)."""
-ACCESS_LOG = "io.runwasi.http.access-log"
-"""Annotation: with "on" a line on stderr for each request: its id, method, target and status."""
 
 DEFAULT_ADDR = "0.0.0.0:8080"
 DEFAULT_BACKLOG = "100"
@@ -38,10 +35,9 @@ class HttpSettings:
         environment = dict(variable.partition("=")[::2] for variable in ctx.env)
         self.host, self.port = _address(environment.get(SOCKET_ADDR, DEFAULT_ADDR))
         self.backlog = _number(BACKLOG, environment.get(BACKLOG, DEFAULT_BACKLOG))
-        workers = ctx.annotations.get(WORKERS)
         cpus = min(MOST_WORKERS, len(os.sched_getaffinity(0)))
-        self.workers = cpus if workers is None else _number(WORKERS, workers)
-        self.access_log = ctx.annotations.get(ACCESS_LOG) == "on"
+        self.workers = HTTP_WORKERS.of(ctx.annotations) or cpus
+        self.access_log = HTTP_ACCESS_LOG.of(ctx.annotations)
 
     @staticmethod
     def guest_env(env: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:

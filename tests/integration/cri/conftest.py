@@ -31,6 +31,7 @@ _CONFIG = """
     [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runwasi]
       runtime_type = "io.containerd.wasmtime.v1"
       privileged_without_host_devices = false
+      pod_annotations = ["io.runwasi.*"]
     [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc]
       runtime_type = "io.containerd.runc.v2"
 """

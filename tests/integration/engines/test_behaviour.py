@@ -174,7 +174,7 @@ def test_the_time_limit_ends_the_guest(engine: EngineHost, guest: Path) -> None:
 def test_an_annotation_that_makes_no_sense_is_refused(engine: EngineHost, guest: Path) -> None:
     done = engine.run(guest, annotations={"io.runwasi.timeout": "soon"})
     assert done.returncode == 126
-    assert "annotation io.runwasi.timeout: 'soon' is not a number of seconds" in done.stderr
+    assert "io.runwasi.timeout\"]: 'soon' is not a number of seconds" in done.stderr
 
 
 def test_a_component_without_a_function_is_refused_by_all(engine: EngineHost, folder: Path) -> None:

@@ -60,6 +60,7 @@ def test_annotations_are_read_with_units() -> None:
         ("fuel", "lots"),
         ("fuel", ""),
         ("fuel", "99999999999999999999"),
+        ("fuel", "9" * 5000),
         ("memory.max", "64MB"),
         ("memory.max", "1.5Gi"),
         ("timeout", "0"),
@@ -69,7 +70,7 @@ def test_annotations_are_read_with_units() -> None:
     ],
 )
 def test_nonsense_is_refused_by_name(name: str, value: str) -> None:
-    with pytest.raises(CannotHandle, match=f"annotation io.runwasi.{name}: "):
+    with pytest.raises(CannotHandle, match=rf'^\$\.annotations\["io\.runwasi\.{name}"\]: '):
         guest_limits.limits_of(context({name: value}))
 
 
@@ -91,5 +92,7 @@ def test_folders_can_be_chosen() -> None:
 
 @pytest.mark.parametrize("value", ["/in", "/in=", "=/srv", "/in=relative"])
 def test_a_folder_that_makes_no_sense_is_refused(value: str) -> None:
-    with pytest.raises(CannotHandle, match=r"annotation io.runwasi.preopens: .* is not GUEST=/FOLDER"):
+    with pytest.raises(
+        CannotHandle, match=r'\$\.annotations\["io.runwasi.preopens"\]: .* is not GUEST=/FOLDER'
+    ):
         guest_limits.preopens_of(context({"preopens": value}))

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from runwasi.engines.annotations import LAYER
 from runwasi.engines.engine import CannotHandle
-from runwasi.engines.layer_choice import LAYER_ANNOTATION, Layer, choose
+from runwasi.engines.layer_choice import Layer, choose
 
 COMPONENT = "application/vnd.bytecodealliance.wasm.component.layer.v0+wasm"
 
@@ -36,12 +37,12 @@ def test_command_names_one_of_several(arg0: str) -> None:
 
 def test_annotation_beats_the_command() -> None:
     first, second = layer("a.wasm", "1"), layer("b.wasm", "2")
-    assert choose([first, second], "a.wasm", {LAYER_ANNOTATION: "b.wasm"}).program is second
+    assert choose([first, second], "a.wasm", {LAYER.name: "b.wasm"}).program is second
 
 
 def test_annotation_that_names_nothing_is_refused_even_for_a_single_layer() -> None:
-    with pytest.raises(CannotHandle, match=r"annotation io.runwasi.layer c.wasm names none .*: a.wasm"):
-        choose([layer("a.wasm")], "a.wasm", {LAYER_ANNOTATION: "c.wasm"})
+    with pytest.raises(CannotHandle, match=r"io.runwasi.layer\"\] c.wasm names none .*: a.wasm"):
+        choose([layer("a.wasm")], "a.wasm", {LAYER.name: "c.wasm"})
 
 
 def test_several_layers_and_no_name_is_refused_with_their_names() -> None:

@@ -127,7 +127,7 @@ def test_seconds_become_microseconds() -> None:
     ],
 )
 def test_what_cannot_be_read_names_the_annotation(name: str, text: str) -> None:
-    with pytest.raises(SpecError, match=rf"^\$\.annotations\['org\.systemd\.property\.{name}'\]: "):
+    with pytest.raises(SpecError, match=rf'^\$\.annotations\["org\.systemd\.property\.{name}"\]: '):
         annotated({f"org.systemd.property.{name}": text})
 
 

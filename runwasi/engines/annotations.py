@@ -1,0 +1,250 @@
+"""The annotations of our own: one table with each name, the values it takes and how they are read.
+
+docs/annotations.md describes them, in the same order. Words of other runtimes are in annotation_names.
+"""
+
+from __future__ import annotations
+
+from runwasi.engines.annotation_names import PREFIX
+from runwasi.engines.engine import CannotHandle
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+class BadAnnotation(CannotHandle):
+    """An annotation that there is not, or whose value makes no sense; `name` and `why` say which and how."""
+
+    def __init__(self, name: str, why: str) -> None:
+        super().__init__(f"{path_of(name)}: {why}")
+        self.name = name
+        self.why = why
+
+
+def path_of(name: str) -> str:
+    """Return where an annotation stands in config.json, as errors write it."""
+    return f"$.annotations[{quoted(name)}]"
+
+
+def quoted(name: str) -> str:
+    """Return a name between double quotes, as JSON and TOML have it; nothing in it can end a line of a log."""
+    plain = (letter if letter.isascii() and letter.isprintable() else ascii(letter)[1:-1] for letter in name)
+    return '"' + "".join(plain).replace('"', '\\"') + '"'
+
+
+class Annotation:
+    """An annotation: its name, and for people the values it takes and what holds without it."""
+
+    __slots__ = ("default", "name", "values")
+
+    def __init__(self, name: str, values: str, default: str) -> None:
+        self.name = name
+        self.values = values
+        self.default = default
+
+    def read(self, text: str) -> object:
+        """Return what a value means. Raises BadAnnotation."""
+        raise NotImplementedError
+
+    def _bad(self, text: str, why: str) -> BadAnnotation:
+        return BadAnnotation(self.name, f"{text!r} {why}")
+
+
+class Number(Annotation):
+    """A whole number, with Ki, Mi or Gi after it for its multiples."""
+
+    __slots__ = ("least", "most")
+
+    def __init__(
+        self, name: str, values: str, default: str, *, least: int = 0, most: int = (1 << 63) - 1
+    ) -> None:
+        super().__init__(name, values, default)
+        self.least = least
+        self.most = most
+
+    def read(self, text: str) -> int:
+        """Return the number. Raises BadAnnotation."""
+        digits, unit = (text[:-2], _UNITS[text[-2:]]) if text[-2:] in _UNITS else (text, 1)
+        if not (digits.isascii() and digits.isdigit() and len(digits) < _DIGITS):
+            raise self._bad(text, "is not a whole number")
+        number = int(digits) * unit
+        if not self.least <= number <= self.most:
+            raise self._bad(text, f"is not between {self.least} and {self.most}")
+        return number
+
+    def of(self, annotations: Mapping[str, str]) -> int | None:
+        """Return the container's number, None without. Raises BadAnnotation."""
+        text = annotations.get(self.name)
+        return None if text is None else self.read(text)
+
+
+_UNITS = {"Ki": 1 << 10, "Mi": 1 << 20, "Gi": 1 << 30}
+_DIGITS = 20  # as many as the largest number has; int() takes long for very many
+
+
+class Seconds(Annotation):
+    """A number of seconds above 0, with a fraction or without."""
+
+    __slots__ = ()
+
+    def read(self, text: str) -> float:
+        """Return the seconds. Raises BadAnnotation."""
+        try:
+            seconds = float(text)
+        except ValueError:
+            seconds = 0.0
+        if not 0 < seconds < 1e9:
+            raise self._bad(text, "is not a number of seconds")
+        return seconds
+
+    def of(self, annotations: Mapping[str, str]) -> float | None:
+        """Return the container's seconds, None without. Raises BadAnnotation."""
+        text = annotations.get(self.name)
+        return None if text is None else self.read(text)
+
+
+class Switch(Annotation):
+    """Something that is on or off."""
+
+    __slots__ = ()
+
+    def __init__(self, name: str, *, default: bool) -> None:
+        super().__init__(name, "`on`, `off`", "on" if default else "off")
+
+    def read(self, text: str) -> bool:
+        """Return whether it is on. Raises BadAnnotation."""
+        if text not in ("on", "off"):
+            raise self._bad(text, "is neither on nor off")
+        return text == "on"
+
+    def of(self, annotations: Mapping[str, str]) -> bool:
+        """Return whether it is on for the container. Raises BadAnnotation."""
+        return self.read(annotations.get(self.name, self.default))
+
+
+class Folders(Annotation):
+    """Folders of the container with the names that the guest knows them by."""
+
+    __slots__ = ()
+
+    def read(self, text: str) -> tuple[tuple[str, str], ...]:
+        """Return (folder, guest's name) in order. Raises BadAnnotation."""
+        pairs = []
+        for pair in filter(None, text.split(",")):
+            guest, separator, folder = pair.partition("=")
+            if not (separator and guest and folder.startswith("/")) or "\0" in pair:
+                raise self._bad(pair, "is not GUEST=/FOLDER")
+            pairs.append((folder, guest))
+        return tuple(pairs)
+
+    def of(self, annotations: Mapping[str, str]) -> tuple[tuple[str, str], ...] | None:
+        """Return the container's folders, None without. Raises BadAnnotation."""
+        text = annotations.get(self.name)
+        return None if text is None else self.read(text)
+
+
+class Text(Annotation):
+    """Any text that is not empty."""
+
+    __slots__ = ()
+
+    def read(self, text: str) -> str:
+        """Return the text. Raises BadAnnotation."""
+        if not text:
+            raise self._bad(text, "is empty")
+        return text
+
+    def of(self, annotations: Mapping[str, str]) -> str:
+        """Return the container's text, "" without. Raises BadAnnotation."""
+        text = annotations.get(self.name)
+        return "" if text is None else self.read(text)
+
+
+class Release(Annotation):
+    """Confinement that is given up when the annotation says one certain word: an unsafe annotation."""
+
+    __slots__ = ("word",)
+
+    def __init__(self, name: str, word: str, default: str) -> None:
+        super().__init__(name, f"`{word}`", default)
+        self.word = word
+
+    def read(self, text: str) -> bool:
+        """Return True, as there is no other word. Raises BadAnnotation."""
+        if text != self.word:
+            raise self._bad(text, f"is not {self.word}, which is all it may say")
+        return True
+
+    def of(self, annotations: Mapping[str, str]) -> bool:
+        """Return whether the container gives it up. Raises BadAnnotation."""
+        text = annotations.get(self.name)
+        return text is not None and self.read(text)
+
+
+_BYTES = "bytes, or with `Ki`, `Mi`, `Gi`"
+
+FUEL = Number("io.runwasi.fuel", "a whole number", "no end")
+TIMEOUT = Seconds("io.runwasi.timeout", "seconds", "no end")
+MEMORY_MAX = Number("io.runwasi.memory.max", _BYTES, "what the memory limit leaves")
+MEMORY_TRAP = Switch("io.runwasi.memory.trap", default=True)
+TABLE_MAX = Number("io.runwasi.table.elements.max", "a whole number", "no bound")
+TABLES_MAX = Number("io.runwasi.tables.max", "a whole number", "10000")
+PREOPENS = Folders("io.runwasi.preopens", "`GUEST=/FOLDER,…`", "`/=/`")
+NETWORK = Switch("io.runwasi.network", default=True)
+HTTP_WORKERS = Number(
+    "io.runwasi.http.workers", "1 to 1024", "one for each CPU, 8 at most", least=1, most=1024
+)
+HTTP_ACCESS_LOG = Switch("io.runwasi.http.access-log", default=False)
+LAYER = Text("io.runwasi.layer", "a title or digest", "the only one, or as the command says")
+CAPABILITIES = Release("io.runwasi.unsafe.capabilities", "spec", "none")
+SECCOMP = Release("io.runwasi.unsafe.seccomp", "unconfined", "runwasi's filter")
+
+OURS = {
+    annotation.name: annotation
+    for annotation in (
+        FUEL,
+        TIMEOUT,
+        MEMORY_MAX,
+        MEMORY_TRAP,
+        TABLE_MAX,
+        TABLES_MAX,
+        PREOPENS,
+        NETWORK,
+        HTTP_WORKERS,
+        HTTP_ACCESS_LOG,
+        LAYER,
+        CAPABILITIES,
+        SECCOMP,
+    )
+}
+
+_RENAMED = {
+    "io.runwasi.capabilities": CAPABILITIES.name,
+    "io.runwasi.seccomp": SECCOMP.name,
+}
+
+
+def check(annotations: Mapping[str, str]) -> None:
+    """Refuse a name of ours that there is not, and a value that makes no sense. Raises BadAnnotation."""
+    for name, text in annotations.items():
+        if name.startswith(PREFIX):
+            _known(name).read(text)
+
+
+def _known(name: str) -> Annotation:
+    found = OURS.get(name)
+    if found is None:
+        raise BadAnnotation(name, _advice(name))
+    return found
+
+
+def _advice(name: str) -> str:
+    if name in _RENAMED:
+        return f"is called {_RENAMED[name]} now, and the node's operator has to allow it"
+    from difflib import get_close_matches  # late: only for an error
+
+    near = get_close_matches(name[:200], OURS, n=1, cutoff=0.6)
+    if near:
+        return f"there is no such annotation; did you mean {near[0]}?"
+    return f"there is no such annotation; known are {', '.join(OURS)}"

@@ -1,0 +1,102 @@
+"""The node's configuration, /etc/runwasi/config.toml: what its operator decides for every container.
+
+It is read where one of its keys matters, not at every start: parsing TOML costs an import of some milliseconds.
+A key is a slot of Configuration, read by a function that checks its type; docs/configuration.md describes each.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+PATH = "/etc/runwasi/config.toml"
+
+OVERRIDE = "RUNWASI_CONFIG"
+"""Environment variable of the runtime's own process that names another file. No container can set it there: what
+a container's environment says is for its program alone."""
+
+_MAX_SIZE = 1 << 20
+_OVERFLOW_UID = (
+    65534  # who owns, seen from a user namespace, what its map does not know: man 7 user_namespaces
+)
+
+
+class ConfigurationError(Exception):
+    """The file cannot be believed or understood; the message names the file and the key."""
+
+
+class Configuration:
+    """What the file says, or what holds without it.
+
+    unsafe_annotations  names of unsafe annotations that containers of this node may have
+    """
+
+    __slots__ = ("unsafe_annotations",)
+
+    def __init__(self, document: Mapping[str, object]) -> None:
+        """Raises ValueError, which names the key at fault."""
+        unknown = sorted(document.keys() - set(self.__slots__))
+        if unknown:
+            raise ValueError(f"{unknown[0]}: is no key; there are {', '.join(self.__slots__)}")
+        self.unsafe_annotations = frozenset(_strings(document, "unsafe_annotations"))
+
+
+def path() -> str:
+    """Return where the configuration is."""
+    return os.environ.get(OVERRIDE) or PATH
+
+
+def load() -> Configuration:
+    """Read the configuration; without a file everything is at its default. Raises ConfigurationError."""
+    name = path()
+    try:
+        text = _read_trusted(name)
+    except FileNotFoundError:
+        return Configuration({})
+    except OSError as error:
+        raise ConfigurationError(f"{name}: {error.strerror}") from None
+    import tomllib  # late: 3 ms
+
+    try:
+        return Configuration(tomllib.loads(text))
+    except ValueError as error:  # TOMLDecodeError too
+        raise ConfigurationError(f"{name}: {error}") from None
+
+
+def _read_trusted(name: str) -> str:
+    """Read a file that nobody but root can have written. Raises OSError, ConfigurationError."""
+    fd = os.open(name, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
+    with open(fd, "rb") as file:
+        status = os.fstat(fd)
+        if not stat.S_ISREG(status.st_mode):
+            raise ConfigurationError(f"{name}: is not a regular file")
+        if status.st_uid not in _trusted_owners() or status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+            raise ConfigurationError(f"{name}: is not believed, as others than root may write to it")
+        content = file.read(_MAX_SIZE + 1)
+    if len(content) > _MAX_SIZE:
+        raise ConfigurationError(f"{name}: is larger than {_MAX_SIZE >> 20} MiB")
+    try:
+        return content.decode()
+    except UnicodeDecodeError as error:
+        raise ConfigurationError(f"{name}: is not UTF-8 at byte {error.start}") from None
+
+
+def _trusted_owners() -> set[int]:
+    """Return how the host's root appears here: as nobody, where a user namespace does not map it."""
+    with open("/proc/self/uid_map", "rb", 0) as file:
+        whole = file.read().split() == [b"0", b"0", b"4294967295"]
+    return {0} if whole else {0, _OVERFLOW_UID}
+
+
+def _strings(document: Mapping[str, object], key: str) -> tuple[str, ...]:
+    value = document.get(key, [])
+    if not isinstance(value, list):
+        raise ValueError(f"{key}: must be a list of strings")
+    found = tuple(item for item in value if isinstance(item, str))
+    if len(found) != len(value):
+        raise ValueError(f"{key}: must be a list of strings")
+    return found
