@@ -124,7 +124,8 @@ COMMANDS = {
             _update,
             arguments="ID",
             description="What is not given stays as it is. With --resources the other options are ignored; "
-            "the file is the\nlinux.resources part of a config.json.",
+            "the file is the\nlinux.resources part of a config.json. A new memory limit also binds the memory of "
+            "modules that run,\nless what their engine needs.",
             options=(
                 Option(
                     "resources", "file with the new limits, - for standard input", short="r", value="FILE"

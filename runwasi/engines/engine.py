@@ -10,7 +10,7 @@ from abc import ABC, abstractmethod
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from runwasi.engines.wasm.sniff import Kind
 
@@ -114,18 +114,18 @@ class Context:
     module       what to run
     layers       the image's other wasm layers, for engines that link them
     annotations  the container's annotations; ours are called io.runwasi.*
-    memory_limit bytes the container may use, None when it is not limited
+    memory_limit bytes the container may use as of now, None when it is not limited; `update` may change it
     task_limit   processes and threads the container may have, None when it is not limited
     """
 
     __slots__ = (
+        "_memory_limit",
         "annotations",
         "args",
         "cwd",
         "env",
         "function",
         "layers",
-        "memory_limit",
         "module",
         "task_limit",
     )
@@ -140,9 +140,10 @@ class Context:
         function: str = "_start",
         layers: Sequence[Module] = (),
         annotations: Mapping[str, str] | None = None,
-        memory_limit: int | None = None,
+        memory_limit: Callable[[], int | None] | int | None = None,
         task_limit: int | None = None,
     ) -> None:
+        """`memory_limit` is a function where the limit may change."""
         self.args = tuple(args)
         self.env = tuple(env)
         self.cwd = cwd
@@ -150,8 +151,14 @@ class Context:
         self.module = module
         self.layers = tuple(layers)
         self.annotations: Mapping[str, str] = annotations or {}
-        self.memory_limit = memory_limit
+        self._memory_limit = memory_limit
         self.task_limit = task_limit
+
+    @property
+    def memory_limit(self) -> int | None:
+        """Bytes the container may use as of now, None when it is not limited."""
+        limit = self._memory_limit
+        return limit() if callable(limit) else limit
 
 
 class Engine(ABC):

@@ -55,6 +55,24 @@ def limits_of(ctx: Context) -> Limits:
     )
 
 
+class LimitsNow:
+    """Returns the limits of a container as they are at each call; only another memory limit makes it compute."""
+
+    __slots__ = ("_ctx", "_limits", "_memory")
+
+    def __init__(self, ctx: Context) -> None:
+        self._ctx = ctx
+        self._memory = ctx.memory_limit
+        self._limits = limits_of(ctx)
+
+    def __call__(self) -> Limits:
+        """Return the limits of this moment."""
+        memory = self._ctx.memory_limit
+        if memory != self._memory:
+            self._memory, self._limits = memory, limits_of(self._ctx)
+        return self._limits
+
+
 def check_tasks(ctx: Context, needed: int) -> None:
     """Refuse a container that may not have the threads its engine needs: it would hang or crash later.
 

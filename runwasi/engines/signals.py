@@ -4,6 +4,7 @@ A guest knows no signals, and the process that runs it may be PID 1, for which t
 without a handler. A Python handler would have to wait for the guest to return from a busy loop or a blocked
 read. So the signals are blocked (a blocked signal is kept even for PID 1) and a thread waits for them; it
 ends the process on the spot. That costs one sleeping thread: no checks compiled into the guest, no timer.
+The same thread hears that the container's limits have changed, and lets the engine follow.
 """
 
 from __future__ import annotations
@@ -11,26 +12,37 @@ from __future__ import annotations
 import _signal  # type: ignore[import-not-found]  # the C half; `signal` costs 3 ms for its enums
 import _thread
 import os
+import time
 
 from runwasi.engines.engine import EXIT_TRAP, EngineError, Trap
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 ENDING = (_signal.SIGHUP, _signal.SIGINT, _signal.SIGQUIT, _signal.SIGTERM)
 """The signals that ask a container to end: docker's and Kubernetes's TERM, ^C, ^\\, a lost terminal."""
 
+LIMITS_CHANGED = _signal.SIGURG
+"""Says that the container's limits may have changed. It is ignored by default, and so harms no other program."""
+
 _STACK = 256 << 10
 
 
-def end_on_signals(timeout: float | None = None) -> None:
+def end_on_signals(timeout: float | None = None, follow_limits: Callable[[], None] | None = None) -> None:
     """From now on, end this process with status 128 + n at once when one of these signals comes.
 
-    With `timeout` in seconds it also ends when that has passed, as by a trap. Call it in the process that runs
-    the guest, before it has other threads, so that they inherit the mask. Raises EngineError where no thread
+    With `timeout` in seconds it also ends when that has passed, as by a trap. `follow_limits` is called once now,
+    and from the thread that waits whenever the container's limits may have changed. Call it in the process that
+    runs the guest, before it has other threads, so that they inherit the mask. Raises EngineError where no thread
     may be started: a guest that only SIGKILL ends would be no kindness.
     """
-    _signal.pthread_sigmask(_signal.SIG_BLOCK, ENDING)
+    follow_limits = follow_limits or _keep_limits
+    _signal.pthread_sigmask(_signal.SIG_BLOCK, (*ENDING, LIMITS_CHANGED))
+    follow_limits()  # after what was changed before is known, before the thread hears of more
     before = _thread.stack_size(_STACK)
     try:
-        _thread.start_new_thread(_wait, (timeout,))
+        _thread.start_new_thread(_wait, (timeout, follow_limits))
     except RuntimeError:
         raise EngineError(
             "no thread can be started: the container's limit of processes (RLIMIT_NPROC) is too low"
@@ -39,11 +51,24 @@ def end_on_signals(timeout: float | None = None) -> None:
         _thread.stack_size(before)
 
 
-def _wait(timeout: float | None) -> None:
-    if timeout is None:
-        os._exit(128 + _signal.sigwait(ENDING))
-    received = _signal.sigtimedwait(ENDING, timeout)
-    if received:
-        os._exit(128 + received.si_signo)
+def _keep_limits() -> None:
+    """Do nothing: the engine's bounds cannot be changed while a guest runs."""
+
+
+def _wait(timeout: float | None, follow_limits: Callable[[], None]) -> None:
+    end = None if timeout is None else time.monotonic() + timeout
+    while received := _next_signal(end):
+        if received != LIMITS_CHANGED:
+            os._exit(128 + received)
+        follow_limits()
     os.write(2, Trap("the time that the container may run has passed").report().encode())
     os._exit(EXIT_TRAP)
+
+
+def _next_signal(end: float | None) -> int:
+    """Wait for a signal and return its number; 0 when the time has come."""
+    waited = (*ENDING, LIMITS_CHANGED)
+    if end is None:
+        return int(_signal.sigwait(waited))
+    received = _signal.sigtimedwait(waited, max(0.0, end - time.monotonic()))
+    return received.si_signo if received else 0

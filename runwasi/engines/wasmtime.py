@@ -130,18 +130,13 @@ class WasmtimeEngine(Engine):
         if self._component is not None:
             return self._component.run()
         limits = limits_of(ctx)
-        end_on_signals(limits.timeout)
-        return self._run_core(ctx, limits)
-
-    def _run_core(self, ctx: Context, limits: Limits) -> int:
-        codes: list[int] = []
         store = capi.Store(self._libwasmtime())
+        end_on_signals(limits.timeout, lambda: store.limit(limits_of(ctx)))
+        return self._run_core(ctx, store, limits)
+
+    def _run_core(self, ctx: Context, store: capi.Store, limits: Limits) -> int:
+        codes: list[int] = []
         try:
-            store.limit(
-                memory=_open(limits.memory),
-                table_elements=_open(limits.table_elements),
-                tables=_open(limits.tables),
-            )
             if limits.fuel is not None:
                 store.set_fuel(limits.fuel)
             store.set_wasi(ctx.args, ctx.env, preopens_of(ctx))
@@ -171,10 +166,6 @@ class WasmtimeEngine(Engine):
 def _identity() -> str:
     """Name the library and the CPU, which artefacts depend on; the container's own /proc may not show it."""
     return f"{capi.version()} {os.uname().machine} {features()}"
-
-
-def _open(limit: int | None) -> int:
-    return -1 if limit is None else limit
 
 
 def reason(error: capi.WasmtimeError) -> str:

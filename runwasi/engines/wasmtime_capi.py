@@ -37,6 +37,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import Any
 
+    from runwasi.engines.guest_limits import Limits
+
 WASMTIME_EXTERN_FUNC = 0
 WASM_I32 = 0
 
@@ -271,6 +273,22 @@ class Engine:
         _check(library().wasmtime_module_deserialize_file(self.pointer, path.encode(), byref(module)))
 
 
+def limit_store(store: int, limits: Limits) -> None:
+    """Bound each memory in bytes, each table in elements, and the number of tables, of a wasmtime_store_t.
+
+    It may be called again, from another thread too, while a guest runs. The library then writes the same words
+    over themselves but for the one that has the memory's bound, which a growing memory reads once: the bound is
+    always there, and only its number changes. docs/decisions/0021 says how that was checked.
+    """
+    memory = _NO_BOUND if limits.memory is None else limits.memory
+    elements = _NO_BOUND if limits.table_elements is None else limits.table_elements
+    tables = -1 if limits.tables is None else limits.tables  # the library's own bound
+    library().wasmtime_store_limiter(store, memory, elements, -1, tables, -1)
+
+
+_NO_BOUND = (1 << 63) - 1
+
+
 class Store:
     """wasmtime_store_t with its WASI: one guest, its limits and what it may see of the world."""
 
@@ -287,9 +305,9 @@ class Store:
         """wasmtime_context_t, by which the component API knows a store."""
         return self._context
 
-    def limit(self, *, memory: int = -1, table_elements: int = -1, tables: int = -1) -> None:
-        """Bound each memory in bytes, each table in elements, and the number of tables; -1 leaves it open."""
-        library().wasmtime_store_limiter(self._store, memory, table_elements, -1, tables, -1)
+    def limit(self, limits: Limits) -> None:
+        """Bound memories and tables, also those of a guest that runs; see `limit_store`."""
+        limit_store(self._store, limits)
 
     def set_fuel(self, fuel: int) -> None:
         """Let the guest execute this many instructions, roughly. Raises WasmtimeError."""

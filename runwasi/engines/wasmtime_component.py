@@ -13,7 +13,7 @@ import os
 from runwasi.engines import wasmtime_capi
 from runwasi.engines.annotations import NETWORK
 from runwasi.engines.engine import CannotHandle, EngineError, Trap
-from runwasi.engines.guest_limits import limits_of, preopens_of
+from runwasi.engines.guest_limits import LimitsNow, limits_of, preopens_of
 from runwasi.engines.procfs import with_path
 from runwasi.engines.signals import end_on_signals
 from runwasi.engines.wasm.wat import to_binary
@@ -156,11 +156,9 @@ class Component:
     # --- commands
 
     def _command(self) -> int:
-        limits = limits_of(self._ctx)
-        end_on_signals(limits.timeout)
         native = self._is_native()
+        guest = self._native_guest() if native else self._own_guest()
         linker = HostLinker(self._engine.pointer, self._imports, native=native)
-        guest = self._native_guest() if native else new_guest(self._engine.pointer, self._world(), limits)
         try:
             return self._call(linker, guest)
         finally:
@@ -172,12 +170,16 @@ class Component:
         http = any(name.startswith("wasi:http/") for name in wanted)
         return wanted.isdisjoint(_OURS_ALONE) and not (off and http)
 
+    def _own_guest(self) -> Guest:
+        limits, ctx = limits_of(self._ctx), self._ctx
+        guest = new_guest(self._engine.pointer, self._world(), limits)
+        end_on_signals(limits.timeout, lambda: guest.limit(limits_of(ctx)))
+        return guest
+
     def _native_guest(self) -> Guest:
         limits, ctx = limits_of(self._ctx), self._ctx
         store = wasmtime_capi.Store(self._engine)
-        bounds = (limits.memory, limits.table_elements, limits.tables)
-        memory, elements, tables = (-1 if bound is None else bound for bound in bounds)
-        store.limit(memory=memory, table_elements=elements, tables=tables)
+        end_on_signals(limits.timeout, lambda: store.limit(limits_of(ctx)))
         if limits.fuel is not None:
             store.set_fuel(limits.fuel)
         try:
@@ -232,7 +234,7 @@ class Component:
             linker.pointer,
             self._export_index(),
             world,
-            limits_of(self._ctx),
+            LimitsNow(self._ctx),
         )
         return http.serve(handler)
 

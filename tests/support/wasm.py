@@ -6,6 +6,7 @@ import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
+_COMPONENTS = Path(__file__).resolve().parents[1] / "fixtures" / "components"
 SOURCES = Path(__file__).resolve().parent / "guests"
 
 
@@ -24,6 +25,11 @@ def compile_c(sources: Sequence[Path], module: Path, *options: str) -> Path:
     ]
     subprocess.run(command, check=True)
     return module
+
+
+def grower(folder: Path) -> Path:
+    """Build the guest that grows when it is told to (tests/fixtures/components/grower.c)."""
+    return compile_c([_COMPONENTS / "grower.c"], folder / "grower.wasm")
 
 
 def guest(folder: Path) -> Path:

@@ -55,6 +55,8 @@ class ChildContext:
         """The first step needs what the parent does for us; else only the end of the set-up does."""
         self.namespaces: list[tuple[str, int]] = []
         """(kind, descriptor) of each namespace to join, in the order to join them."""
+        self.cgroup_paths: dict[str, str] = {}
+        """The directories of the container's cgroup, by hierarchy."""
         self.cgroup_tasks: tuple[int, ...] = ()
         """Descriptors to write "0" to, each of which puts us into the container's cgroup of one hierarchy."""
         self.proc_fd = -1
@@ -104,8 +106,8 @@ class ChildContext:
 
     def lasting_fds(self) -> set[int]:
         """Return the descriptors that must live until the workload."""
-        layers = self.parent.layer_fds() if self.parent else ()
-        return {0, 1, 2, *range(3, 3 + self.preserve_fds), self.channel.fileno(), *layers, *self.guest_view}
+        wasm = self.parent.fds() if self.parent else ()
+        return {0, 1, 2, *range(3, 3 + self.preserve_fds), self.channel.fileno(), *wasm, *self.guest_view}
 
 
 class InitContext(ChildContext):
@@ -118,7 +120,6 @@ class InitContext(ChildContext):
         """The rootfs on the host, absolute."""
         self.no_pivot = False
         self.new_netns = False
-        self.cgroup_paths: dict[str, str] = {}
         self.mount_sources: dict[int, int] = {}
         """Index of $.mounts -> a descriptor of its source that the parent opened."""
         self.readonly_later: list[int] = []

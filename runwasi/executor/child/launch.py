@@ -108,22 +108,7 @@ def choose_workload(ctx: ChildContext) -> None:
 
 
 def _request(ctx: ChildContext) -> choose.Request:
-    resources = ctx.spec.linux.resources if ctx.spec.linux else None
-    memory = resources.memory if resources else None
-    pids = resources.pids if resources else None
-    return choose.Request(
-        ctx.process.args,
-        ctx.process.env,
-        ctx.process.cwd,
-        ctx.spec.annotations,
-        memory_limit=_positive(memory.limit if memory else None),
-        task_limit=_positive(pids.limit if pids else None),
-    )
-
-
-def _positive(limit: int | None) -> int | None:
-    """Return a limit that is one: the spec writes none as 0 or less."""
-    return limit if limit and limit > 0 else None
+    return choose.Request(ctx.process.args, ctx.process.env, ctx.process.cwd, ctx.spec.annotations)
 
 
 def keep_descriptors_from_program(ctx: ChildContext) -> None:

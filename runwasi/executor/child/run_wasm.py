@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import gc
 import os
 
 from runwasi.engines.engine import EXIT_REFUSED, EXIT_TRAP, EngineError, Module, Stdio, Trap
 from runwasi.engines.layer_choice import Layer
 from runwasi.engines.module_cache import LARGE, cache_key_of, cache_key_of_digest
+from runwasi.engines.signals import LIMITS_CHANGED
 from runwasi.engines.wasm.sniff import SNIFF_SIZE, sniff
 from runwasi.executor.child import guest_view
 from runwasi.executor.errors import ContainerError
+from runwasi.executor.limits.limits_in_force import LimitsInForce
 from runwasi.executor.protocol import COMPILE, FILTER, LAYERS, Channel
 from runwasi.executor.workload import wasm_confinement, wasm_module
 from runwasi.linux.seccomp_filter import Filter
@@ -39,6 +42,8 @@ class Parent:
         self._engine: Engine | None = None
         self._layers: tuple[Layer, ...] = ()
         self._failure: ContainerError | None = None
+        self.limits = LimitsInForce(ctx.cgroup_paths, ctx.spec.linux.resources)
+        self.limits.signal_changes(LIMITS_CHANGED)
         if kind is None:
             kind = self._ask_for_layers()
         if kind is not None or self._layers:
@@ -54,9 +59,9 @@ class Parent:
             raise self._failure
         return self._layers
 
-    def layer_fds(self) -> tuple[int, ...]:
-        """Return the descriptors of the layers, which must stay open until one is chosen."""
-        return tuple(layer.fd for layer in self._layers)
+    def fds(self) -> tuple[int, ...]:
+        """Return the descriptors that must stay open: of the layers, of which one is chosen, and of the limits."""
+        return (*(layer.fd for layer in self._layers), *self.limits.fds())
 
     def compiled(self, module: Module, layer: Layer | None = None) -> Module:
         """Ask for the artefact of a module; the same module comes back where its engine makes none."""
@@ -112,6 +117,9 @@ def run(ctx: ChildContext, wasm: Wasm) -> NoReturn:
     """Run the module and end with its exit status; what is open beside its own stdio is the engine's."""
     ctx.channel.close()
     ctx.verdict.close()  # its end says that the workload runs
+    assert ctx.parent is not None  # it brought the module
+    ctx.parent.limits.receive()
+    gc.enable()  # a short command does without, but a guest may call host functions in Python for years
     try:
         code = wasm.engine.run_wasi(wasm.context, Stdio(0, 1, 2))
     except Trap as trap:

@@ -24,10 +24,16 @@ if TYPE_CHECKING:
     from runwasi.engines.engine import Engine, Module
     from runwasi.engines.layer_choice import Layer
     from runwasi.engines.wasm.sniff import Kind
+    from runwasi.executor.limits.limits_in_force import LimitsInForce
     from runwasi.executor.workload.wasm_module import Wasm
 
     class Parent(Protocol):
-        """What the choice may ask of the process that creates the container."""
+        """What the choice may ask of the process that creates the container.
+
+        limits  the container's limits as they are now
+        """
+
+        limits: LimitsInForce
 
         def engine(self) -> Engine:
             """Return the engine, configured and loaded. Raises EngineError when its library is missing."""
@@ -38,8 +44,8 @@ if TYPE_CHECKING:
             Raises ContainerError when they could not be had.
             """
 
-        def layer_fds(self) -> tuple[int, ...]:
-            """Return the descriptors of the layers, which must stay open until one is chosen."""
+        def fds(self) -> tuple[int, ...]:
+            """Return the descriptors that must stay open until the workload."""
 
         def compiled(self, module: Module, layer: Layer | None = None) -> Module:
             """Return the module with its artefact; layer is the one it came from, None for a file."""
@@ -59,12 +65,9 @@ class Native:
 
 
 class Request:
-    """What is asked to run: process.args, process.env and the container's annotations, cwd already entered.
+    """What is asked to run: process.args, process.env and the container's annotations, cwd already entered."""
 
-    memory_limit is in bytes, task_limit in processes and threads; None for no limit.
-    """
-
-    __slots__ = ("annotations", "args", "cwd", "env", "memory_limit", "task_limit")
+    __slots__ = ("annotations", "args", "cwd", "env")
 
     def __init__(
         self,
@@ -72,15 +75,11 @@ class Request:
         env: Sequence[str],
         cwd: str,
         annotations: Mapping[str, str],
-        memory_limit: int | None = None,
-        task_limit: int | None = None,
     ) -> None:
         self.args = tuple(args)
         self.env = tuple(env)
         self.cwd = cwd
         self.annotations = annotations
-        self.memory_limit = memory_limit
-        self.task_limit = task_limit
 
 
 def foresee(request: Request, root_fd: int) -> Kind | None:

@@ -39,7 +39,7 @@ def from_file(request: Request, parent: Parent, path: str, fd: int, function: st
 
     def accept() -> Wasm:
         engine = parent.engine()
-        return _accepted(engine, _context(request, parent.compiled(Module(path, fd)), function))
+        return _accepted(engine, _context(request, parent, parent.compiled(Module(path, fd)), function))
 
     return _translated(request, accept)
 
@@ -52,7 +52,7 @@ def from_layers(request: Request, parent: Parent, layers: tuple[Layer, ...]) -> 
         choice = image_layers.choose(layers, request.args[0], request.annotations)
         module = parent.compiled(Module(choice.program.name, choice.program.fd), choice.program)
         others = _libraries(choice, parent)
-        return _accepted(engine, _context(request, module, choice.function, others))
+        return _accepted(engine, _context(request, parent, module, choice.function, others))
 
     return _translated(request, accept)
 
@@ -74,7 +74,9 @@ def _libraries(choice: Choice, parent: Parent) -> list[Module]:
     return [parent.compiled(item, layers[item.name]) if item.name in needed else item for item in modules]
 
 
-def _context(request: Request, module: Module, function: str, layers: Sequence[Module] = ()) -> Context:
+def _context(
+    request: Request, parent: Parent, module: Module, function: str, layers: Sequence[Module] = ()
+) -> Context:
     return Context(
         request.args,
         module,
@@ -83,8 +85,8 @@ def _context(request: Request, module: Module, function: str, layers: Sequence[M
         function=function,
         layers=layers,
         annotations=request.annotations,
-        memory_limit=request.memory_limit,
-        task_limit=request.task_limit,
+        memory_limit=parent.limits.memory,
+        task_limit=parent.limits.tasks,
     )
 
 

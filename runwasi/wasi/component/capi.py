@@ -9,7 +9,7 @@ Source: wasmtime/component/*.h and wasmtime/async.h of wasmtime 50.
 from __future__ import annotations
 
 import ctypes
-from ctypes import c_bool, c_char_p, c_int64, c_size_t, c_uint32, c_uint64, c_void_p
+from ctypes import c_bool, c_char_p, c_size_t, c_uint32, c_uint64, c_void_p
 
 from runwasi.engines import wasmtime_capi
 from runwasi.engines.wasmtime_capi import WasmtimeError, library
@@ -88,7 +88,6 @@ _SHORT_OTHERS: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "wasmtime_error_delete": (None, (_P,)),
     "wasmtime_store_new": (_P, (_P, _P, _P)),
     "wasmtime_store_context": (_P, (_P,)),
-    "wasmtime_store_limiter": (None, (_P, c_int64, c_int64, c_int64, c_int64, c_int64)),
     "wasmtime_context_set_fuel": (_P, (_P, c_uint64)),
     "wasmtime_context_set_wasi_http": (None, (_P,)),
 }

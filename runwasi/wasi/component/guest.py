@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from runwasi.engines.wasmtime_capi import limit_store
 from runwasi.wasi.component.capi import lib
 
 TYPE_CHECKING = False
@@ -45,6 +46,10 @@ class Guest:
         self.resources[rep] = resource
         return rep
 
+    def limit(self, limits: Limits) -> None:
+        """Bound its memories and tables from now on."""
+        limit_store(self._store, limits)
+
     def close(self) -> None:
         """End the store and release what the guest still held."""
         if self._store:
@@ -60,10 +65,8 @@ def new_guest(engine: int, world: World, limits: Limits) -> Guest:
     """Make a guest with a store of its own, bounded by `limits`."""
     store: int = lib.wasmtime_store_new(engine, None, None)
     context: int = lib.wasmtime_store_context(store)
-    bounds = (limits.memory, limits.table_elements, limits.tables)
-    if bounds != (None, None, None):
-        memory, elements, tables = (-1 if bound is None else bound for bound in bounds)
-        lib.wasmtime_store_limiter(store, memory, elements, -1, tables, -1)
     if limits.fuel is not None:
         lib.wasmtime_context_set_fuel(context, limits.fuel)
-    return Guest(store, context, world)
+    guest = Guest(store, context, world)
+    guest.limit(limits)
+    return guest

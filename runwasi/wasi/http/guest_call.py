@@ -7,7 +7,7 @@ import ctypes
 from runwasi.engines.engine import Trap
 from runwasi.engines.wasmtime import reason
 from runwasi.wasi.component.capi import Pointer, lib, take_error, word
-from runwasi.wasi.component.guest import Exit, new_guest
+from runwasi.wasi.component.guest import GUESTS, Exit, new_guest
 from runwasi.wasi.component.lowering import lowerer
 from runwasi.wasi.component.values import VAL_SIZE
 from runwasi.wasi.component.wit_types import Type
@@ -15,6 +15,8 @@ from runwasi.wasi.http.requests import IncomingRequest, ResponseOutparam
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from runwasi.engines.guest_limits import Limits
     from runwasi.engines.wasmtime_capi import WasmtimeError
     from runwasi.wasi.component.guest import Guest
@@ -37,17 +39,31 @@ _spare: list[tuple[object, int]] = []
 class Handler:
     """A component that handles requests: all that is the same for each of its guests."""
 
-    __slots__ = ("component", "engine", "function", "limits", "linker", "world")
+    __slots__ = ("component", "engine", "function", "limits", "linker", "timeout", "world")
 
     def __init__(
-        self, engine: int, component: int, linker: int, function: int, world: World, limits: Limits
+        self,
+        engine: int,
+        component: int,
+        linker: int,
+        function: int,
+        world: World,
+        limits: Callable[[], Limits],
     ) -> None:
+        """`limits` returns what a guest may use as of now."""
         self.engine = engine
         self.component = component
         self.linker = linker
         self.function = function
         self.world = world
         self.limits = limits
+        self.timeout = limits().timeout
+
+    def follow_limits(self) -> None:
+        """Bind the guests there are by the limits as they are now."""
+        limits = self.limits()
+        for guest in GUESTS.values():
+            guest.limit(limits)
 
 
 def instantiates(linker: int, component: int, guest: Guest) -> bool:
@@ -93,7 +109,7 @@ class Call:
         self.connection = connection
         self.exchange = exchange
         self.suspended = False
-        self.guest = guest = new_guest(handler.engine, handler.world, handler.limits)
+        self.guest = guest = new_guest(handler.engine, handler.world, handler.limits())
         instance, error = self._address + _INSTANCE, self._address + _ERROR
         self._future: int = lib.linker_instantiate_async(
             handler.linker, guest.context, handler.component, instance, error

@@ -145,8 +145,8 @@ class Server:
         if not call.suspended:
             return None
         self._calls.add(call)
-        if self._handler.limits.timeout is not None:
-            self._expiring[call] = time.monotonic() + self._handler.limits.timeout
+        if self._handler.timeout is not None:
+            self._expiring[call] = time.monotonic() + self._handler.timeout
         return call
 
     def full(self, connection: Connection) -> bool:

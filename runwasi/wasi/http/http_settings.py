@@ -53,7 +53,7 @@ class HttpSettings:
             server.drain_on(drain_fd)
             server.run()
 
-        return run_workers(self.workers, work)
+        return run_workers(self.workers, work, handler.follow_limits)
 
     def _listen(self) -> socket.socket:
         family = socket.AF_INET6 if ":" in self.host else socket.AF_INET

@@ -1,8 +1,9 @@
 """The server's processes: workers forked from one warm parent, which waits, passes on signals and counts.
 
 The first SIGTERM or SIGINT makes the workers drain, and the container ends with 0 when they have; the second
-ends everything at once. The parent is a container's PID 1: it blocks the signals and takes them one by one,
-so none is lost, whatever a guest does meanwhile.
+ends everything at once. That the container's limits have changed is passed on to each. The parent is a
+container's PID 1: it blocks the signals and takes them one by one, so none is lost, whatever a guest does
+meanwhile.
 """
 
 from __future__ import annotations
@@ -12,24 +13,34 @@ import signal
 import sys
 
 from runwasi.engines.engine import EngineError
-from runwasi.engines.signals import ENDING
+from runwasi.engines.signals import ENDING, LIMITS_CHANGED
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-_WAITED = (*ENDING, signal.SIGCHLD)
+_WAITED = (*ENDING, signal.SIGCHLD, LIMITS_CHANGED)
 
 
-def run_workers(count: int, serve: Callable[[int], None]) -> int:
+def run_workers(count: int, serve: Callable[[int], None], follow_limits: Callable[[], None]) -> int:
     """Fork workers that call `serve` with a descriptor that becomes readable when they have to drain.
 
+    In a worker `follow_limits` is called whenever the container's limits may have changed: between two steps of
+    the worker's own code, also while a guest is in a host function.
     Returns the exit status: 0 after draining; 128 + n when a second signal n ended it; a worker's own, or
     128 + its signal, when one ended without being asked, which ends the others too. Raises EngineError.
     """
     signal.pthread_sigmask(signal.SIG_BLOCK, _WAITED)
     drain_read, drain_write = os.pipe2(os.O_CLOEXEC)
-    workers = _fork_workers(count, serve, drain_read, drain_write)
+
+    def work() -> None:
+        os.close(drain_write)
+        signal.signal(LIMITS_CHANGED, lambda _number, _frame: follow_limits())
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _WAITED)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends it to the whole group
+        serve(drain_read)
+
+    workers = _fork_workers(count, work)
     count = len(workers)
     draining = False
     while workers:
@@ -39,6 +50,9 @@ def run_workers(count: int, serve: Callable[[int], None]) -> int:
             if code or (workers and not draining and len(workers) < count):
                 _kill(workers)
                 return code
+        elif received == LIMITS_CHANGED:
+            for pid in workers:
+                os.kill(pid, LIMITS_CHANGED)
         elif draining:
             _kill(workers)
             return 128 + received
@@ -48,28 +62,25 @@ def run_workers(count: int, serve: Callable[[int], None]) -> int:
     return 0
 
 
-def _fork_workers(count: int, serve: Callable[[int], None], drain_read: int, drain_write: int) -> set[int]:
+def _fork_workers(count: int, work: Callable[[], None]) -> set[int]:
     """Fork as many as a limit of processes allows, one at least. Raises EngineError."""
     workers: set[int] = set()
     try:
         while len(workers) < count:
-            workers.add(_fork_worker(serve, drain_read, drain_write))
+            workers.add(_fork_worker(work))
     except OSError as error:
         if not workers:
             raise EngineError(f"cannot fork a worker: {error.strerror}") from error
     return workers
 
 
-def _fork_worker(serve: Callable[[int], None], drain_read: int, drain_write: int) -> int:
+def _fork_worker(work: Callable[[], None]) -> int:
     pid = os.fork()
     if pid:
         return pid
     code = 1
     try:
-        os.close(drain_write)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, _WAITED)
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends it to the whole group
-        serve(drain_read)
+        work()
         code = 0
     except BaseException:  # noqa: BLE001  (a fork's end: nothing may return into the parent's code)
         sys.excepthook(*sys.exc_info())

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from tests.support.engines import EngineHost
+from tests.support.places import ROOT
 
 MIB = 1 << 20
 NO_CACHE: dict[str, str] = {}
@@ -59,6 +62,57 @@ def test_a_module_that_begins_beyond_the_limit_is_stopped_with_the_reason(
     done = wasmtime.run(module, annotations={"io.runwasi.memory.max": "1Mi"})
     assert done.returncode == 126
     assert "memory minimum size of 1000 pages exceeds memory limits" in done.stderr
+
+
+def test_a_bound_may_be_changed_while_memory_grows(tmp_path: Path) -> None:
+    """As fast as can be: what the library does not promise has to be so in each version of it."""
+    program = tmp_path / "program.py"
+    program.write_text(_CHANGING_BOUND)
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [sys.executable, program], env=environment, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+_CHANGING_BOUND = """
+import threading
+
+from runwasi.engines.guest_limits import Limits
+from runwasi.engines.wasmtime import Settings
+from runwasi.engines.wasmtime_capi import Store, wat_to_wasm
+
+MODULE = b'''
+    (module
+        (memory 16)
+        (func (export "grow") (local $turns i32)
+            (loop $again
+                (drop (memory.grow (i32.const 1)))
+                (if (i32.gt_u (memory.size) (i32.const 17)) (then unreachable))
+                (local.set $turns (i32.add (local.get $turns) (i32.const 1)))
+                (br_if $again (i32.lt_u (local.get $turns) (i32.const 5_000_000))))))'''
+engine = Settings().engine()
+store = Store(engine)
+bounds = [Limits(memory=16 << 16), Limits(memory=17 << 16)]
+store.limit(bounds[0])
+store.instantiate(engine.compile(wat_to_wasm(MODULE)), print)
+grown = threading.Event()
+
+
+def change():
+    while not grown.is_set():
+        for bound in bounds:
+            store.limit(bound)
+
+
+thread = threading.Thread(target=change)
+thread.start()
+try:
+    store.call("grow")
+finally:
+    grown.set()
+    thread.join()
+"""
 
 
 def test_tables_are_bounded_by_annotation(wasmtime: EngineHost, folder: Path) -> None:

@@ -12,6 +12,7 @@ import pytest
 from runwasi.engines.engine import CannotHandle, Context, Engine, Module, Stdio
 from runwasi.engines.layer_choice import Layer
 from runwasi.executor.errors import ContainerError
+from runwasi.executor.limits.limits_in_force import LimitsInForce
 from runwasi.executor.workload.choose import Native, Request, choose, foresee
 from runwasi.executor.workload.wasm_module import Wasm
 
@@ -38,6 +39,7 @@ class Parent:
 
     def __init__(self, layers: Sequence[Layer] = ()) -> None:
         self.layers = tuple(layers)
+        self.limits = LimitsInForce({}, None)
         self.asked = 0
 
     def engine(self) -> Engine:
@@ -47,7 +49,7 @@ class Parent:
         self.asked += 1
         return self.layers
 
-    def layer_fds(self) -> tuple[int, ...]:
+    def fds(self) -> tuple[int, ...]:
         return tuple(layer.fd for layer in self.layers)
 
     def compiled(self, module: Module, layer: Layer | None = None) -> Module:
@@ -63,7 +65,7 @@ def put(path: Path, content: bytes, mode: int = 0o755) -> str:
 
 def request(*args: str, path: str = "/nowhere", **annotations: str) -> Request:
     named = {key.replace("__", "/").replace("_", "."): value for key, value in annotations.items()}
-    return Request(args, [f"PATH={path}"], "/", named, None)
+    return Request(args, [f"PATH={path}"], "/", named)
 
 
 def test_an_elf_file_and_a_script_are_native(tmp_path: Path) -> None:

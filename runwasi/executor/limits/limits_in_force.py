@@ -1,0 +1,123 @@
+"""A container's limits as they are now, for a guest that runs inside it.
+
+Whoever updates a container, this runtime or anybody else, writes to the files of its cgroup. So a guest's process
+keeps the file with the memory limit open and has the kernel send it a signal when a file of that folder is written
+to. What it keeps is of a read-only copy of the mount: a guest that broke out of its engine as the container's root
+owns these files, and could otherwise open them again to write.
+"""
+
+from __future__ import annotations
+
+import os
+
+from runwasi.linux.folder_watch import receive_signals, signal_writes
+from runwasi.linux.mount_fds import (
+    MOUNT_ATTR_NODEV,
+    MOUNT_ATTR_NOEXEC,
+    MOUNT_ATTR_NOSUID,
+    MOUNT_ATTR_RDONLY,
+    mount_setattr,
+    open_tree,
+)
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from runwasi.oci.resources import Resources
+
+_FILES = (("memory", "memory.limit_in_bytes"), ("", "memory.max"))
+"""Hierarchy, as Cgroup.paths names it, and its file with the limit; version 1 first, as a hybrid host has both."""
+
+_NO_LIMIT = 1 << 62  # version 1 writes none as the most pages there can be
+_ATTRIBUTES = MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC
+
+
+class LimitsInForce:
+    """The limits of the cgroup at these paths; where they cannot be seen, those that the spec states.
+
+    tasks  processes and threads that the container might have when this was made; None without a limit
+    """
+
+    def __init__(self, paths: Mapping[str, str], stated: Resources | None) -> None:
+        memory, pids = (stated.memory, stated.pids) if stated else (None, None)
+        self._memory = _positive(memory.limit if memory else None)
+        self.tasks = _read_tasks(paths, _positive(pids.limit if pids else None))
+        self._folder = self._file = -1
+        for hierarchy, name in _FILES:
+            if hierarchy in paths:
+                self._open(paths[hierarchy], name)
+                break
+
+    def memory(self) -> int | None:
+        """Return how many bytes of memory the container may have now; None without a limit."""
+        if self._file >= 0:
+            try:
+                self._memory = _number(os.pread(self._file, 64, 0))
+            except OSError:  # the cgroup is being removed, and this process with it
+                pass
+        return self._memory
+
+    def signal_changes(self, number: int) -> None:
+        """Have a signal sent to this process when they may have changed; it has to be one that is ignored by default.
+
+        To be called where the host's files are in sight, and `receive` once the process is the container's user.
+        """
+        if self._folder >= 0:
+            try:
+                signal_writes(self._folder, number)
+            except OSError:  # a kernel without dnotify
+                self.close()
+
+    def receive(self) -> None:
+        """Receive those signals as the user that we are now."""
+        if self._folder >= 0:
+            receive_signals(self._folder)
+
+    def fds(self) -> tuple[int, ...]:
+        """Return the descriptors that must stay open."""
+        return tuple(fd for fd in (self._folder, self._file) if fd >= 0)
+
+    def close(self) -> None:
+        """Keep the limits as they are now."""
+        self.memory()
+        for fd in self.fds():
+            os.close(fd)
+        self._folder = self._file = -1
+
+    def _open(self, path: str, name: str) -> None:
+        """Open a cgroup's folder and the file of that name in there, read-only for good, or nothing."""
+        try:
+            tree = open_tree(path)
+        except OSError:  # not ours to copy: exec as an ordinary user
+            return
+        try:
+            mount_setattr(tree, _ATTRIBUTES)
+            self._file = os.open(name, os.O_RDONLY | os.O_CLOEXEC, dir_fd=tree)
+            self._folder = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=tree)
+        except OSError:  # no memory controller there, or Linux before 5.12
+            self.close()
+        finally:
+            os.close(tree)
+
+
+def _read_tasks(paths: Mapping[str, str], stated: int | None) -> int | None:
+    for hierarchy in ("pids", ""):
+        if hierarchy in paths:
+            try:
+                with open(f"{paths[hierarchy]}/pids.max", "rb", 0) as file:
+                    return _number(file.read())
+            except OSError:
+                break
+    return stated
+
+
+def _number(text: bytes) -> int | None:
+    text = text.strip()
+    number = 0 if text == b"max" else int(text)
+    return number if 0 < number < _NO_LIMIT else None
+
+
+def _positive(limit: int | None) -> int | None:
+    """Return a limit that is one: the spec writes none as 0 or less."""
+    return limit if limit and limit > 0 else None
