@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 
-from runwasi.linux.libc import SYS_PIVOT_ROOT, check, libc, syscall
+from runwasi.linux.libc import SYS_PIVOT_ROOT, SYS_STATX, check, libc, syscall
+from runwasi.startup.thin_ctypes import c_uint64
 
 # linux/mount.h, sys/mount.h
 MS_RDONLY = 1
@@ -36,6 +37,9 @@ MNT_FORCE = 1
 MNT_DETACH = 2
 MNT_EXPIRE = 4
 UMOUNT_NOFOLLOW = 8
+
+_AT_EMPTY_PATH = 0x1000  # linux/fcntl.h
+_STATX_MNT_ID = 0x1000  # linux/stat.h, since Linux 5.8
 
 
 def mount(
@@ -158,6 +162,13 @@ def mount_id(pid: int | str, fd: int) -> int:
         return next(
             int(line.split()[1]) for line in file.read(4096).splitlines() if line.startswith(b"mnt_id:")
         )
+
+
+def mount_id_of(fd: int) -> int:
+    """Return the id of the mount that a descriptor of ours is on, as in the mount table. Source: man 2 statx."""
+    status = (c_uint64 * 32)()  # struct statx; the 19th word is stx_mnt_id
+    check(syscall(SYS_STATX, fd, b"", _AT_EMPTY_PATH, _STATX_MNT_ID, status), "statx", fd)
+    return int(status[18])
 
 
 def _unescape(field: bytes) -> bytes:

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +43,23 @@ def prober(request: pytest.FixtureRequest, bundle: BundleMaker, module: bytes) -
         return bundle(["/app.wasm", LAST, *folders], files={"/app.wasm": content})
 
     return make
+
+
+@contextmanager
+def swapping(first: Path, second: Path) -> Iterator[None]:
+    """Exchange two folders again and again meanwhile, as a hostile neighbour with the same volume would."""
+    code = (
+        "import ctypes, os, sys\n"
+        "rename, (one, other) = ctypes.CDLL(None).renameat2, map(os.fsencode, sys.argv[1:])\n"
+        "while True:\n"
+        "    rename(-100, one, -100, other, 2)"  # RENAME_EXCHANGE
+    )
+    process = subprocess.Popen([sys.executable, "-c", code, first, second])
+    try:
+        yield
+    finally:
+        process.kill()
+        process.wait()
 
 
 def found(runwasi: Runtime, made: Bundle, container_id: str) -> list[str]:
@@ -89,6 +108,29 @@ def test_volumes_bring_none(runwasi: Runtime, prober: Prober, container_id: str)
         bind("/proc/sys", "/sub"),
     ]
     assert found(runwasi, made, container_id) == []
+
+
+def test_folders_that_are_swapped_meanwhile_hide_none(
+    runwasi: Runtime, bundle: BundleMaker, module: bytes, new_id: Callable[[], str], folder: Path
+) -> None:
+    volume = folder / "volume"
+    for name in ("a/proc", "b/proc"):
+        (volume / name).mkdir(parents=True)
+    look = ["/app.wasm", "3", "/volume/a/proc", "/volume/b/proc"]
+    made = bundle(look, files={"/app.wasm": module})
+    made.config["mounts"] += [bind(volume, "/volume")]
+    made.config["mounts"] += [bind("/proc", f"/volume/{name}/proc") for name in "ab"]
+    made.write()
+    ran = 0
+    with swapping(volume / "a", volume / "b"):
+        for _ in range(15):
+            done = runwasi("run", "--bundle", made.path, new_id(), check=False)
+            if done.returncode == 0:
+                ran += 1
+                assert reached(done.stdout) == []
+            else:
+                assert "hide processes from the guest" in done.stderr
+    assert ran
 
 
 def test_a_file_of_a_process_that_is_bound_is_empty(

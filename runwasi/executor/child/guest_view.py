@@ -14,7 +14,6 @@ from stat import S_ISCHR, S_ISDIR
 
 from runwasi.executor.errors import ContainerError, describe
 from runwasi.linux.beneath import RESOLVE_NO_SYMLINKS, open_beneath
-from runwasi.linux.filesystems import PROC_SUPER_MAGIC, filesystem_type
 from runwasi.linux.mount_fds import (
     MOUNT_ATTR_NODEV,
     MOUNT_ATTR_NOEXEC,
@@ -25,7 +24,7 @@ from runwasi.linux.mount_fds import (
     new_mount,
     open_tree,
 )
-from runwasi.linux.mounts import MS_REC, MS_SLAVE, mount, mount_table
+from runwasi.linux.mounts import MS_REC, MS_SLAVE, mount, mount_id_of, mount_table
 from runwasi.linux.namespaces import CLONE_NEWNS, setns, unshare
 from runwasi.linux.processless import processless_procfs, processless_procfs_by_way_of
 
@@ -178,10 +177,9 @@ class _Found:
             raise OSError(EINVAL, "the root is a proc filesystem ($.root.path)", "/")
         self.fd = open_beneath(root, entry.point, _PATH, resolve=RESOLVE_NO_SYMLINKS)
         try:
-            is_procfs = entry.fstype == "proc"
-            if (filesystem_type(self.fd) == PROC_SUPER_MAGIC) != is_procfs:
-                raise OSError(EAGAIN, "another file system is there by now", entry.point)
-            if not is_procfs:
+            if mount_id_of(self.fd) != entry.id:
+                raise OSError(EAGAIN, "another mount is there by now", entry.point)
+            if entry.fstype != "proc":
                 self.tree = open_tree("", self.fd)
         except OSError:
             self.close()
