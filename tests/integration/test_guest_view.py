@@ -217,6 +217,44 @@ def test_where_none_can_be_had_without_processes_it_is_empty(
     assert "No such file" in run(made).stderr
 
 
+def test_hooks_see_all_and_the_guest_after_them_none(
+    runwasi: Runtime, bundle: BundleMaker, module: bytes, container_id: str, folder: Path
+) -> None:
+    script = "cat /proc/self/status /proc/$PPID/comm > /notes/seen"
+    made = bundle(["/app.wasm", LAST, "/proc", "."], files={"/app.wasm": module})
+    made.config["mounts"] += [bind(folder, "/notes")]
+    made.config["hooks"] = {"startContainer": [{"path": "/bin/sh", "args": ["sh", "-c", script]}]}
+    made.process.update(user={"uid": 1000, "gid": 1000}, cwd="/tmp")
+    folder.chmod(0o777)
+    container = Detached(runwasi, made.write(), container_id)
+    container.create()
+    assert _effective(container.pid) == 1 << 18  # CAP_SYS_CHROOT: it is to enter its view
+    runwasi("start", container_id)
+    container.wait()
+    assert reached(container.output) == []
+    seen = dict(
+        line.split(":\t", 1) for line in (folder / "seen").read_text().splitlines()[:-1] if ":\t" in line
+    )
+    assert int(seen["CapEff"], 16) == 0
+    assert (folder / "seen").read_text().endswith("app.wasm\n")
+
+
+def test_what_it_took_to_enter_the_view_is_given_up(
+    runwasi: Runtime, bundle: BundleMaker, wasi_demo_app: bytes, container_id: str
+) -> None:
+    made = bundle(["/demo.wasm", "sleep", "100"], files={"/demo.wasm": wasi_demo_app})
+    made.config["hooks"] = {"startContainer": [{"path": "/bin/true"}]}
+    container = Detached(runwasi, made.write(), container_id)
+    container.run()
+    assert _effective(container.pid) == 0
+
+
+def _effective(pid: int) -> int:
+    """The effective capabilities of a process."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return next(int(line.split()[1], 16) for line in lines if line.startswith("CapEff"))
+
+
 @pytest.mark.parametrize("first", ["native", "wasm"])
 @pytest.mark.parametrize("users", ["host", "mapped"])
 def test_a_module_that_is_executed_finds_none(

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from runwasi.executor.child.context import ChildContext, InitContext
+    from runwasi.oci.process import Capabilities
 
 _DEFAULT_UMASK = 0o022
 
@@ -115,21 +116,34 @@ def stand_in_cwd(ctx: ChildContext) -> None:
 
 
 def limit_capabilities(ctx: ChildContext) -> None:
-    """Set all five capability sets to exactly what the spec lists; none listed means none."""
-    wanted = ctx.process.capabilities
+    """Set all five capability sets to exactly what the spec lists; none listed means none.
+
+    A module whose view waits for its hooks keeps the one that entering it takes, until limit_capabilities_again.
+    """
+    sets = _sets_of(ctx.process.capabilities)
+    if ctx.enters_view_late:
+        sets.effective |= _mask(("CAP_SYS_CHROOT",))
+        sets.permitted |= _mask(("CAP_SYS_CHROOT",))
+    capabilities.apply(sets)
+
+
+def limit_capabilities_again(ctx: ChildContext) -> None:
+    """Give up what limit_capabilities left."""
+    if ctx.enters_view_late:
+        capabilities.apply(_sets_of(ctx.process.capabilities))
+
+
+def _sets_of(wanted: Capabilities | None) -> capabilities.CapSets:
     if wanted is None:
-        capabilities.apply(capabilities.CapSets(0, 0, 0, 0, 0))
-        return
+        return capabilities.CapSets(0, 0, 0, 0, 0)
     inheritable, permitted = _mask(wanted.inheritable), _mask(wanted.permitted)
-    capabilities.apply(
-        capabilities.CapSets(
-            _mask(wanted.effective),
-            permitted,
-            inheritable,
-            _mask(wanted.bounding),
-            # An ambient capability must be permitted and inheritable; asking for more is runc's warning.
-            _mask(wanted.ambient) & permitted & inheritable,
-        )
+    return capabilities.CapSets(
+        _mask(wanted.effective),
+        permitted,
+        inheritable,
+        _mask(wanted.bounding),
+        # An ambient capability must be permitted and inheritable; asking for more is runc's warning.
+        _mask(wanted.ambient) & permitted & inheritable,
     )
 
 

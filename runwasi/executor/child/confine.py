@@ -10,7 +10,7 @@ from runwasi.linux import keyring, labels, processes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from runwasi.executor.child.context import ChildContext
+    from runwasi.executor.child.context import ChildContext, InitContext
 
 
 def join_keyring(ctx: ChildContext) -> None:
@@ -44,8 +44,19 @@ def prepare_guest_view(ctx: ChildContext) -> None:
 
 
 def enter_guest_view(ctx: ChildContext) -> None:
-    """Have the guest's files looked up there."""
+    """Have the guest's files looked up there, or see to it that they will be once the hooks have run."""
     if not isinstance(ctx.workload, Native):
+        from runwasi.executor.child import guest_view  # late, and in memory: it came with the engine
+
+        guest_view.find_cwd(ctx)
+        ctx.enters_view_late = bool(ctx.start_hooks)
+        if not ctx.enters_view_late:
+            guest_view.enter(ctx)
+
+
+def enter_guest_view_late(ctx: InitContext) -> None:
+    """Have the guest's files looked up there from now on."""
+    if ctx.enters_view_late:
         from runwasi.executor.child import guest_view  # late, and in memory: it came with the engine
 
         guest_view.enter(ctx)

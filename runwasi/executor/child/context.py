@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from runwasi.linux.processes import CommandLine
     from runwasi.linux.seccomp_filter import Filter
     from runwasi.oci.process import Process
-    from runwasi.oci.spec import Spec
+    from runwasi.oci.spec import Hook, Spec
 
 
 ROOT_SOURCE = -1
@@ -65,6 +65,10 @@ class ChildContext:
         """A detached mount of a procfs without processes, for the view of a guest; -1 where none could be made."""
         self.guest_view: tuple[int, ...] = ()
         """Descriptors of the root of the mounts as a guest sees them, and of their namespace, which keeps them."""
+        self.start_hooks: tuple[Hook, ...] = ()
+        """What runs in the container right before its program; exec has none."""
+        self.enters_view_late = False
+        """The view is entered after the startContainer hooks, which are programs and see the container whole."""
         self.root_fd = -1
         """O_PATH descriptor of the container's root; for the first process mount_rootfs sets it."""
         self.keeps_root = False
@@ -115,6 +119,7 @@ class InitContext(ChildContext):
 
     def __init__(self, container_id: str, spec: Spec, process: Process, channel: Channel) -> None:
         super().__init__(container_id, spec, process, channel)
+        self.start_hooks = spec.hooks.start_container
         self.bundle_path = ""
         self.rootfs = ""
         """The rootfs on the host, absolute."""

@@ -79,18 +79,28 @@ def prepare(ctx: ChildContext) -> None:
     ctx.guest_view = (view_root, view)
 
 
-def enter(ctx: ChildContext) -> None:
-    """Take the view's root for ours, and stand in it where we stood. Raises ContainerError."""
+def find_cwd(ctx: ChildContext) -> None:
+    """Find in the view where we stand, while we may look into each folder. Raises ContainerError."""
     cwd = os.getcwd()
-    _stand_in(ctx.guest_view[0])
     try:
-        os.chdir(cwd)
+        found = open_beneath(ctx.guest_view[0], cwd, _ROOT, resolve=RESOLVE_NO_SYMLINKS)
     except OSError as error:
         raise ContainerError(
-            f"chdir to cwd ({cwd!r}): {describe(error)}; a module sees no process in /proc ($.process.cwd)",
+            f"chdir to cwd ({cwd!r}): {error.strerror}; a module sees no process in /proc ($.process.cwd)",
             errno=error.errno or 0,
         ) from None
-    os.close(ctx.guest_view[0])  # the namespace stays open: with its last user it would lose its mounts
+    ctx.guest_view += (found,)
+
+
+def enter(ctx: ChildContext) -> None:
+    """Take the view's root for ours, and stand in it where we stood. Needs CAP_SYS_CHROOT."""
+    root, _namespace, cwd = (
+        ctx.guest_view
+    )  # the namespace stays open: with its last user it would lose its mounts
+    _stand_in(root)
+    os.fchdir(cwd)
+    os.close(root)
+    os.close(cwd)
 
 
 def _own_mount_namespace(proc_fd: int) -> int:

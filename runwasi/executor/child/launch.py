@@ -57,13 +57,10 @@ def run_create_container_hooks(ctx: InitContext) -> None:
 
 def run_start_container_hooks(ctx: InitContext) -> None:
     """Run the hooks inside the container, as its user, right before its program."""
-    if ctx.spec.hooks.start_container:
+    if ctx.start_hooks:
         complete_env(ctx)
         # those that name no environment get the program's: they are often there to adapt what it finds
-        own = [
-            replaced(hook, env=ctx.env) if hook.env is None else hook
-            for hook in ctx.spec.hooks.start_container
-        ]
+        own = [replaced(hook, env=ctx.env) if hook.env is None else hook for hook in ctx.start_hooks]
         hooks.run_all("startContainer", own, _state(ctx, "created"))
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 from runwasi.executor.child.become_user import (
     become_user,
     limit_capabilities,
+    limit_capabilities_again,
     make_cwd,
     own_stdio,
     raise_effective,
@@ -20,6 +21,7 @@ from runwasi.executor.child.become_user import (
 from runwasi.executor.child.confine import (
     confine_wasm,
     enter_guest_view,
+    enter_guest_view_late,
     filter_before_capabilities,
     filter_last,
     forbid_new_privileges,
@@ -111,6 +113,8 @@ INIT_STEPS: tuple[
     report_ready,
     wait_for_start,
     run_start_container_hooks,
+    enter_guest_view_late,
+    limit_capabilities_again,
     lower_rlimits,
     filter_last,
     run_workload,
