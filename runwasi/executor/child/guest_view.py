@@ -45,15 +45,17 @@ _DEV_NULL = os.makedev(1, 3)
 
 def make_procfs(ctx: ChildContext) -> None:
     """Make the procfs without processes while the host's is in sight; without it, empty folders take its place."""
-    userns = [fd for kind, fd in ctx.namespaces if kind == "user"]
     try:
-        if userns and os.geteuid() != 0:
-            ctx.guest_procfs = processless_procfs_by_way_of(userns[0], _ATTRIBUTES)
-        else:
-            ctx.guest_procfs = processless_procfs(_ATTRIBUTES)
+        ctx.guest_procfs = processless_procfs(_ATTRIBUTES)
+        return
+    except OSError:  # a user's exec: only in the namespace that it joins there are privileges
+        pass
+    try:
+        for kind, fd in ctx.namespaces:
+            if kind == "user":
+                ctx.guest_procfs = processless_procfs_by_way_of(fd, _ATTRIBUTES)
     except OSError:
-        # A limit of one process, a host whose own /proc is masked: the guest sees less, and never more.
-        ctx.guest_procfs = -1
+        pass  # on a host that hides parts of its own /proc: the guest sees less, and never more
 
 
 def prepare(ctx: ChildContext) -> None:
