@@ -9,15 +9,20 @@ what is not about processes (cpuinfo, meminfo, sys ...) is there as ever, and "s
 from __future__ import annotations
 
 import os
+from _signal import (  # type: ignore[import-not-found]
+    SIG_BLOCK,
+    SIG_SETMASK,
+    pthread_sigmask,
+    valid_signals,
+)
 from _struct import pack_into
 from errno import ENOSYS
 
-from runwasi.linux.libc import SYS_FSOPEN, check
+from runwasi.linux.libc import SYS_FSOPEN, check, libc
 from runwasi.linux.mount_fds import FSOPEN_CLOEXEC, mount_from
 from runwasi.linux.namespaces import CLONE_NEWNS, CLONE_NEWPID, CLONE_NEWUSER, setns, unshare
 from runwasi.linux.processes import CLONE_FILES, CLONE_VFORK, CLONE_VM, fork_into, reap
 from runwasi.startup.thin_ctypes import (
-    CDLL,
     addressof,
     c_int,
     c_long,
@@ -27,8 +32,8 @@ from runwasi.startup.thin_ctypes import (
 )
 
 _WALL = 0x40000000  # linux/wait.h: wait for a child that ends without SIGCHLD too
-_STACK = 16 << 10
-_CONTEXT = 8 << 10  # ucontext_t takes 968 bytes on x86_64, 4560 on aarch64
+_STACK = 4 << 10
+_CONTEXT = 5 << 10  # ucontext_t takes 968 bytes on x86_64, 4560 on aarch64
 _LINK, _STACK_BASE, _STACK_SIZE = 8, 16, 32  # offsets in it: uc_link, uc_stack.ss_sp, uc_stack.ss_size
 
 
@@ -74,41 +79,55 @@ def _open_in_new_namespace() -> int:
 
     To fork an interpreter for this one system call would cost over a millisecond. So the process shares our memory
     and descriptors, as a vfork's does, and runs the C library only, on a stack of its own: setcontext(3) takes it
-    to syscall(2), and that returns to _exit(2). Nothing of Python runs in it. It takes a tenth of a millisecond.
+    to syscall(2), and that returns to _exit(2). Nothing of Python runs in it, so it must not get a signal either.
+    It takes a tenth of a millisecond.
     """
-    library = CDLL(None, use_errno=True)
+    if not _CALLS:
+        raise OSError(ENOSYS, os.strerror(ENOSYS), "setcontext")
+    before = pthread_sigmask(SIG_BLOCK, valid_signals())
     try:
-        getcontext, makecontext, clone = library.getcontext, library.makecontext, library.clone
-        entry = _address_of(library.setcontext)
-    except AttributeError:  # not the GNU C library
-        raise OSError(ENOSYS, os.strerror(ENOSYS), "setcontext") from None
-    getcontext.argtypes = (c_void_p,)
-    makecontext.argtypes = (c_void_p, c_void_p, c_int, c_long, c_void_p, c_ulong)
-    makecontext.restype = None
-    clone.argtypes = (c_void_p, c_void_p, c_int, c_void_p)
-    memory = create_string_buffer(3 * _STACK + 2 * _CONTEXT + 16)
-    name = create_string_buffer(b"proc")
-    base = addressof(memory)
-    call = (base + 15) & ~15  # stacks are aligned to 16 bytes
-    end = call + _CONTEXT
-    call_stack = end + _CONTEXT
-    for context, link, stack in ((call, end, call_stack), (end, 0, call_stack + _STACK)):
-        check(getcontext(context), "getcontext")
-        pack_into("=2Q", memory, context - base + _LINK, link, stack)
-        pack_into("=Q", memory, context - base + _STACK_SIZE, _STACK)
-    makecontext(call, _address_of(library.syscall), 3, SYS_FSOPEN, addressof(name), FSOPEN_CLOEXEC)
-    makecontext(end, _address_of(library._exit), 1, 0, None, 0)
-    opened = os.open(
-        "/", os.O_PATH | os.O_CLOEXEC
-    )  # the lowest number that is free is the one it gets: we are one thread
-    os.close(opened)
-    flags = CLONE_VM | CLONE_VFORK | CLONE_FILES | CLONE_NEWPID
-    pid = check(clone(entry, call_stack + 3 * _STACK, flags, call), "clone", "in a new pid namespace")
-    os.waitpid(pid, _WALL)
+        opened = os.open("/", os.O_PATH | os.O_CLOEXEC)  # the lowest number that is free is the one it gets
+        os.close(opened)
+        _run_beside_us(SYS_FSOPEN, addressof(_PROC), FSOPEN_CLOEXEC)
+    finally:
+        pthread_sigmask(SIG_SETMASK, before)
     return opened
 
 
-def _address_of(function: object) -> int:
-    address = c_void_p.from_address(addressof(function)).value  # type: ignore[arg-type]
-    assert address is not None
-    return address
+def _run_beside_us(call: int, argument: int, flags: int) -> None:
+    """Run a system call in a process beside us, in a new pid namespace; the caller has one thread."""
+    setcontext, syscall, end = _CALLS
+    memory = create_string_buffer(3 * _STACK + 2 * _CONTEXT + 16)
+    base = addressof(memory)
+    first = (base + 15) & ~15  # stacks are aligned to 16 bytes
+    last = first + _CONTEXT
+    stack = last + _CONTEXT
+    for context, link, own in ((first, last, stack), (last, 0, stack + _STACK)):
+        check(libc.getcontext(context), "getcontext")
+        pack_into("=2Q", memory, context - base + _LINK, link, own)
+        pack_into("=Q", memory, context - base + _STACK_SIZE, _STACK)
+    libc.makecontext(first, syscall, 3, call, argument, flags)
+    libc.makecontext(last, end, 1, 0, 0, 0)
+    new = CLONE_VM | CLONE_VFORK | CLONE_FILES | CLONE_NEWPID
+    pid = check(libc.clone(setcontext, stack + 3 * _STACK, new, first), "clone", "in a new pid namespace")
+    os.waitpid(pid, _WALL)
+
+
+def _declare() -> tuple[int, ...]:
+    """Declare what we call of the C library, and return the addresses of what the process calls.
+
+    Nothing where it is not GNU's.
+    """
+    try:
+        libc.getcontext.argtypes = (c_void_p,)
+        libc.makecontext.argtypes = (c_void_p, c_void_p, c_int, c_long, c_void_p, c_ulong)
+        libc.makecontext.restype = None
+        libc.clone.argtypes = (c_void_p, c_void_p, c_int, c_void_p)
+        called = libc.setcontext, libc.syscall, libc._exit
+    except AttributeError:
+        return ()
+    return tuple(c_void_p.from_address(addressof(function)).value or 0 for function in called)
+
+
+_CALLS = _declare()
+_PROC = create_string_buffer(b"proc")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -67,11 +68,21 @@ def test_a_refusal_is_told() -> None:
     run_in(0, refused)
 
 
-def test_another_c_library_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Other:
-        def __init__(self, *_: object, **__: object) -> None:
-            pass
+def test_signals_that_come_meanwhile_are_ours_afterwards() -> None:
+    def with_signals() -> int:
+        came: list[int] = []
+        signal.signal(signal.SIGALRM, lambda number, _: came.append(number))
+        signal.setitimer(signal.ITIMER_REAL, 0.0002, 0.0002)
+        for _ in range(200):
+            os.close(processless_procfs())
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) == set()
+        return len(came)
 
-    monkeypatch.setattr(processless, "CDLL", Other)
+    assert run_in(0, with_signals)
+
+
+def test_another_c_library_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(processless, "_CALLS", ())
     with pytest.raises(OSError, match="setcontext"):
         processless_procfs()
