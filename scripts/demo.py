@@ -15,12 +15,12 @@ import uuid
 from collections.abc import Sequence
 from pathlib import Path
 
+from devtools import leaks
+from devtools.containerd import HOSTS, RUNC, WASMTIME, Containerd, running_containerd
+from devtools.folders import remove_folder
+from devtools.oci_image import busybox_layer, files_layer, write_image
+from devtools.places import SESSION_VARIABLE, WASI_DEMO_APP
 from runwasi.cli import oci_tar_builder
-from tests.support import leaks
-from tests.support.containerd import HOSTS, RUNC, WASMTIME, Containerd, running_containerd
-from tests.support.folders import remove_folder
-from tests.support.oci_image import busybox_layer, files_layer, write_image
-from tests.support.places import SESSION_VARIABLE, WASI_DEMO_APP
 
 _WASM_IMAGE = "localhost/wasi-demo-app:latest"
 _NATIVE_IMAGE = "localhost/busybox:latest"

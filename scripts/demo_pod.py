@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tests.integration.cri.client import Cri, api
-from tests.support.containerd import HOSTS, remove_namespace_folders, running_containerd
-from tests.support.oci_image import busybox_layer, write_image
+from devtools.containerd import HOSTS, remove_namespace_folders, running_containerd
+from devtools.cri import Cri, api
+from devtools.oci_image import busybox_layer, write_image
 
 _PAUSE = "localhost/pause:latest"
 _CONFIG = f"""

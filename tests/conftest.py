@@ -7,7 +7,7 @@ import uuid
 
 import pytest
 
-from tests.support.places import SESSION_VARIABLE
+from devtools.places import SESSION_VARIABLE
 
 
 @pytest.fixture(scope="session", autouse=True)

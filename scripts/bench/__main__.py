@@ -9,9 +9,9 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from devtools.places import BUILD, ROOT
 from scripts.bench import bed, caching, compute, http, load, memory, report, starts
 from scripts.bench.measure import Result
-from tests.support.places import BUILD, ROOT
 
 Measure = Callable[[bed.Bed, int], "Result | list[Result]"]
 

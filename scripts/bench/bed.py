@@ -10,16 +10,16 @@ import uuid
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from devtools import leaks
+from devtools.bundle import make_bundle
+from devtools.components.build import component
+from devtools.containerd import HOSTS, Containerd, running_containerd
+from devtools.folders import remove_folder
+from devtools.oci_image import busybox_layer, files_layer, write_image
+from devtools.places import BIN, ROOT, SESSION_VARIABLE, WASI_DEMO_APP
+from devtools.waiting import until
 from runwasi.linux.mounts import MS_BIND, MS_PRIVATE, MS_REC, mount
 from runwasi.linux.namespaces import CLONE_NEWNS, unshare
-from tests.fixtures.components.build import component
-from tests.support import leaks
-from tests.support.bundle import make_bundle
-from tests.support.containerd import HOSTS, Containerd, running_containerd
-from tests.support.folders import remove_folder
-from tests.support.oci_image import busybox_layer, files_layer, write_image
-from tests.support.places import BIN, ROOT, SESSION_VARIABLE, WASI_DEMO_APP
-from tests.support.waiting import until
 
 NATIVE_IMAGE = "localhost/busybox:latest"
 WASM_IMAGE = "localhost/wasi-demo-app:latest"

@@ -6,10 +6,10 @@ import subprocess
 import time
 from pathlib import Path
 
+from devtools.bundle import make_bundle
+from devtools.places import BIN
 from scripts.bench.bed import Bed
 from scripts.bench.measure import Goal, Result, Samples
-from tests.support.bundle import make_bundle
-from tests.support.places import BIN
 
 _FUNCTIONS = 18_000
 _ROUNDS = 110  # of (x + 1) * 3 in each function: 5 bytes each

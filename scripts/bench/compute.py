@@ -5,10 +5,10 @@ from __future__ import annotations
 import subprocess
 from pathlib import Path
 
+from devtools.bundle import make_bundle
+from devtools.places import BIN
 from scripts.bench.bed import Bed, wasmtime_cli
 from scripts.bench.measure import Goal, Result, in_turns
-from tests.support.bundle import make_bundle
-from tests.support.places import BIN
 
 _SOURCE = Path(__file__).with_name("sieve.c")
 

@@ -11,11 +11,11 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Literal, NamedTuple
 
+from devtools.containerd import RUNC, WASMTIME
+from devtools.serving import free_port
+from devtools.waiting import until
 from scripts.bench.bed import CLI_IMAGE, HTTP_COMPONENT, HTTP_IMAGE, Bed
 from scripts.bench.measure import Goal, Result
-from tests.support.components import free_port
-from tests.support.containerd import RUNC, WASMTIME
-from tests.support.waiting import until
 
 CONNECTIONS = 50
 SECONDS = 2

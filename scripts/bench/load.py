@@ -8,11 +8,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+from devtools.containerd import RUNC, SHARED, WASMTIME
+from devtools.ttrpc import Methods
 from scripts.bench.bed import CLI_IMAGE, MODULE, NATIVE_IMAGE, WASM_IMAGE, Bed
 from scripts.bench.measure import Goal, Result, Samples
 from scripts.bench.pod import running_shim
-from tests.support.containerd import RUNC, SHARED, WASMTIME
-from tests.support.ttrpc import Methods
 
 _TASKS, _AT_ONCE = 80, 8
 _OUTPUT_MIB = 1024

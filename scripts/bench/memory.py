@@ -8,10 +8,10 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from devtools.containerd import RUNC, SHARED, WASMTIME
+from devtools.places import WASI_DEMO_APP
 from scripts.bench.bed import MODULE, NATIVE_IMAGE, WASM_IMAGE, Bed, wasmtime_cli
 from scripts.bench.measure import Goal, Result
-from tests.support.containerd import RUNC, SHARED, WASMTIME
-from tests.support.places import WASI_DEMO_APP
 
 _FEW, _MANY = 8, 100
 _IDLE_SECONDS = 20

@@ -8,8 +8,8 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
-from tests.support.places import BIN
-from tests.support.ttrpc import Methods, Peer, task_service
+from devtools.places import BIN
+from devtools.ttrpc import Methods, Peer, task_service
 
 
 @contextlib.contextmanager

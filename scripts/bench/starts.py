@@ -6,12 +6,12 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
+from devtools.containerd import RUNC, WASMTIME
+from devtools.places import BIN
+from devtools.ttrpc import Methods
 from scripts.bench.bed import CLI_IMAGE, MODULE, NATIVE_IMAGE, WASM_IMAGE, Bed
 from scripts.bench.measure import Goal, Result, in_turns
 from scripts.bench.pod import running_shim
-from tests.support.containerd import RUNC, WASMTIME
-from tests.support.places import BIN
-from tests.support.ttrpc import Methods
 
 _TRUE = "/bin/true"
 

@@ -28,12 +28,12 @@ from typing import Any, NamedTuple
 
 import grpc
 
+from devtools import leaks
+from devtools.bundle import make_bundle
+from devtools.containerd import HOSTS, WASMTIME, running_containerd
+from devtools.daemon import Daemon
+from devtools.places import SESSION_VARIABLE, WASI_DEMO_APP
 from scripts.stress.api import Api
-from tests.support import leaks
-from tests.support.bundle import make_bundle
-from tests.support.containerd import HOSTS, WASMTIME, running_containerd
-from tests.support.daemon import Daemon
-from tests.support.places import SESSION_VARIABLE, WASI_DEMO_APP
 
 _MODULE = "/wasi-demo-app.wasm"
 _GROUP = "io.containerd.runc.v2.group"

@@ -13,13 +13,13 @@ from pathlib import Path
 
 import pytest
 
+from devtools import leaks
+from devtools.bundle import Bundle, make_bundle
+from devtools.containerd import HOSTS, RUNC, WASMTIME, Containerd, running_containerd
+from devtools.folders import remove_folder
+from devtools.oci_image import busybox_layer, write_image
+from devtools.places import ROOT, WASI_DEMO_APP
 from scripts import launchers
-from tests.support import leaks
-from tests.support.bundle import Bundle, make_bundle
-from tests.support.containerd import HOSTS, RUNC, WASMTIME, Containerd, running_containerd
-from tests.support.folders import remove_folder
-from tests.support.oci_image import busybox_layer, write_image
-from tests.support.places import ROOT, WASI_DEMO_APP
 from tests.support.runtime import Runtime
 from tests.support.shim import EventSink, Shim
 

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from devtools.bundle import Bundle
+from devtools.oci_image import busybox_layer, write_image
 from tests.integration.conftest import BundleMaker
-from tests.support.bundle import Bundle
 from tests.support.container_engines import ContainerEngine, podman
 from tests.support.detached import Detached
-from tests.support.oci_image import busybox_layer, write_image
 from tests.support.runtime import Runtime
 
 SECCOMP = "io.runwasi.unsafe.seccomp"

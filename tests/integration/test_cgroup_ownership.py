@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from devtools.bundle import in_user_namespace
 from runwasi.linux.cgroups import version
 from tests.integration.conftest import BundleMaker
-from tests.support.bundle import in_user_namespace
 from tests.support.runtime import Runtime
 
 pytestmark = [

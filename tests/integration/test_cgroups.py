@@ -11,13 +11,13 @@ from collections.abc import Iterator
 
 import pytest
 
+from devtools.places import ROOT
 from runwasi.executor.limits import cgroup_limits
 from runwasi.executor.usage.cgroup_usage import UNLIMITED, read_usage
 from runwasi.linux.cgroups import cgroup_at, cgroup_from
 from runwasi.oci.decode import SpecError
 from runwasi.oci.resources import BlockIo, Cpu, DeviceRule, Memory, Pids, Rdma, Resources, ThrottleDevice
 from tests.support.cgroups import FORKS_FOR_EVER, cgroups_of, process_in, removed_after, run_in
-from tests.support.places import ROOT
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -10,6 +10,7 @@ from signal import SIGKILL
 
 import pytest
 
+from devtools.places import ROOT
 from runwasi.executor.errors import ContainerError
 from runwasi.executor.limits import cgroup_limits
 from runwasi.linux.cgroups import cgroup_at, version
@@ -19,7 +20,6 @@ from runwasi.oci.resources import Cpu, DeviceRule, Memory, Network, Resources
 from tests.integration.conftest import BundleMaker
 from tests.support.cgroups import cgroups_of, process_in, removed_after, run_in
 from tests.support.detached import Detached
-from tests.support.places import ROOT
 from tests.support.runtime import Runtime
 
 TYPE_CHECKING = False

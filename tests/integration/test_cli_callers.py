@@ -7,9 +7,9 @@ from collections.abc import Callable
 
 import pytest
 
+from devtools.containerd import RUNC, Containerd
+from devtools.places import BIN
 from tests.integration.conftest import BUSYBOX_IMAGE
-from tests.support.containerd import RUNC, Containerd
-from tests.support.places import BIN
 
 PLACE = ("--runtime", RUNC, "--runc-binary", str(BIN / "runwasi"))
 

@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
+from devtools.bundle import Bundle
 from tests.integration.conftest import BundleMaker
-from tests.support.bundle import Bundle
 from tests.support.runtime import Runtime
 
 Edit = Callable[[Bundle], None]

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
+from devtools.bundle import Bundle
 from tests.integration.conftest import BundleMaker
-from tests.support.bundle import Bundle
 from tests.support.detached import Detached, wait_for_exit
 from tests.support.runtime import Runtime
 

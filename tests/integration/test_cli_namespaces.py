@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
+from devtools.bundle import Bundle, in_user_namespace
 from tests.integration.conftest import BundleMaker
-from tests.support.bundle import Bundle, in_user_namespace
 from tests.support.detached import Detached
 from tests.support.runtime import Runtime
 

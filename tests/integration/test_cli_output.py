@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from devtools.places import BIN
 from tests.integration.conftest import BundleMaker
 from tests.support.detached import Detached
-from tests.support.places import BIN
 from tests.support.runtime import Runtime
 
 SIGPIPE = 13

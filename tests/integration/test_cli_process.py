@@ -14,11 +14,11 @@ from typing import Any
 
 import pytest
 
+from devtools.bundle import in_user_namespace
+from devtools.waiting import until
 from tests.integration.conftest import BundleMaker
-from tests.support.bundle import in_user_namespace
 from tests.support.detached import Detached
 from tests.support.runtime import Runtime
-from tests.support.waiting import until
 
 Json = Any
 Start = Callable[..., Detached]

@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from tests.support.bundle import make_bundle
+from devtools.bundle import make_bundle
+from devtools.folders import remove_folder
 from tests.support.detached import wait_for_exit
-from tests.support.folders import remove_folder
 from tests.support.prober import LAST, prober_module, reached
 from tests.support.runtime import PROGRAMS
 

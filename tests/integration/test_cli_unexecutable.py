@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from devtools.bundle import Bundle
 from tests.integration.conftest import BundleMaker
-from tests.support.bundle import Bundle
 from tests.support.detached import Detached
 from tests.support.runtime import Runtime
 

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
+from devtools.places import BIN, WASI_DEMO_APP
+from devtools.waiting import until
 from runwasi.images.reader import inspect
 from scripts.launchers import programs
 from tests.integration.conftest import BundleMaker
-from tests.support.places import BIN, WASI_DEMO_APP
 from tests.support.runtime import Runtime
-from tests.support.waiting import until
 
 TALK = "echo out; echo err >&2"
 PRINTING = {"features", "state", "list", "ps", "events"}

@@ -12,14 +12,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.fixtures.components.build import component
+from devtools.bundle import Bundle, in_user_namespace
+from devtools.components.build import component
+from devtools.containerd import WASMTIME, Containerd
+from devtools.serving import free_port
+from devtools.waiting import until
 from tests.integration.conftest import DEMO_IMAGE, BundleMaker
-from tests.support.bundle import Bundle, in_user_namespace
-from tests.support.components import free_port
-from tests.support.containerd import WASMTIME, Containerd
 from tests.support.detached import Detached
 from tests.support.runtime import Runtime
-from tests.support.waiting import until
 
 Demo = Callable[..., Bundle]
 

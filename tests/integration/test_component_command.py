@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.fixtures.components.build import component
-from tests.support.components import run
-from tests.support.engines import engine_host
+from devtools.components.build import component
+from devtools.engines import engine_host
+from devtools.serving import run
 
 
 def test_arguments_arrive_in_full() -> None:

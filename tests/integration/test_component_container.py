@@ -7,13 +7,13 @@ import signal
 import subprocess
 import sys
 
-from tests.fixtures.components.build import component
+from devtools.bundle import Bundle
+from devtools.components.build import component
+from devtools.serving import free_port, script, taking_at_most
+from devtools.waiting import until
 from tests.integration.conftest import BundleMaker
-from tests.support.bundle import Bundle
-from tests.support.components import free_port, script, taking_at_most
 from tests.support.detached import Detached
 from tests.support.runtime import Runtime
-from tests.support.waiting import until
 
 
 def _bundle(bundle: BundleMaker, name: str, *args: str) -> Bundle:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tests.support.components import run, shell
+from devtools.serving import run, shell
 
 
 def test_files_are_written_read_moved_and_removed(folder: Path) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.support.components import free_port, run, shell
+from devtools.serving import free_port, run, shell
 
 FETCH = """
 def send(method, path, body=None, fields=(), authority="127.0.0.1:{port}", options=None):

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.support.components import free_port, shell
+from devtools.serving import free_port, shell
 
 
 @pytest.fixture

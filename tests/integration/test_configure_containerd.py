@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.containerd import HOSTS
-from tests.support.places import ROOT
+from devtools.containerd import HOSTS
+from devtools.places import ROOT
 
 _SCRIPT = ROOT / "packaging/kubernetes/configure-containerd"
 

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
+from devtools.bundle import Bundle
 from tests.integration.conftest import BundleMaker
-from tests.support.bundle import Bundle
 from tests.support.runtime import Runtime
 
 pytestmark = pytest.mark.cgroup_v2

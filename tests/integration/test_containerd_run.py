@@ -9,8 +9,8 @@ from collections.abc import Callable
 
 import pytest
 
+from devtools.containerd import WASMTIME, Containerd
 from tests.integration.conftest import BUSYBOX_IMAGE, DEMO_IMAGE
-from tests.support.containerd import WASMTIME, Containerd
 
 
 @pytest.fixture

@@ -8,10 +8,10 @@ import signal
 from pathlib import Path
 from typing import Any
 
+from devtools.containerd import WASMTIME, Containerd
+from devtools.waiting import until
 from tests.integration.conftest import BUSYBOX_IMAGE, DEMO_IMAGE
-from tests.support.containerd import WASMTIME, Containerd
 from tests.support.events import watching
-from tests.support.waiting import until
 
 _FOREVER = ("sh", "-c", "trap 'exit 3' TERM; echo ready; while true; do sleep 1000 & wait; done")
 

@@ -16,6 +16,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from devtools.bundle import default_config
 from runwasi.cli.main import main
 from runwasi.executor.store import Saved
 from runwasi.linux.cgroups import cgroup_at, cgroup_from
@@ -24,7 +25,6 @@ from runwasi.linux.namespaces import CLONE_NEWNS, CLONE_NEWPID
 from runwasi.linux.processes import start_time
 from runwasi.oci.encode import dumps
 from tests.integration.conftest import BundleMaker
-from tests.support.bundle import default_config
 from tests.support.detached import Detached, wait_for_exit
 from tests.support.in_namespaces import run_in
 from tests.support.runtime import Runtime

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from devtools.waiting import until
 from tests.integration.conftest import BUSYBOX_IMAGE, DEMO_IMAGE
 from tests.support.container_engines import ContainerEngine, docker, podman
 from tests.support.memory import memory_limit
-from tests.support.waiting import until
 
 _FOREVER = ("sh", "-c", "trap 'exit 6' TERM; echo ready; while true; do sleep 1000 & wait; done")
 

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from devtools.waiting import until
 from tests.support.detached import wait_for_exit
 from tests.support.shim import RunningShim, Shim, running
-from tests.support.waiting import until
 
 if TYPE_CHECKING:
+    from devtools.bundle import Bundle
     from tests.integration.conftest import BundleMaker
-    from tests.support.bundle import Bundle
 
 MIB = 1 << 20
 

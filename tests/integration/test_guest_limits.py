@@ -13,15 +13,15 @@ from pathlib import Path
 
 import pytest
 
-from tests.fixtures.components.build import component
+from devtools.bundle import Bundle, in_user_namespace
+from devtools.components.build import component
+from devtools.serving import free_port, script
+from devtools.waiting import until
 from tests.integration.conftest import BundleMaker
 from tests.support import wasm
-from tests.support.bundle import Bundle, in_user_namespace
-from tests.support.components import free_port, script
 from tests.support.detached import Detached
 from tests.support.memory import until_told_of_limits
 from tests.support.runtime import Runtime
-from tests.support.waiting import until
 
 MIB = 1 << 20
 SHARE = 12

@@ -16,14 +16,14 @@ from typing import Any
 
 import pytest
 
-from tests.fixtures.components.build import component
+from devtools.bundle import Bundle, in_user_namespace
+from devtools.components.build import component
+from devtools.serving import free_port, script
+from devtools.waiting import until
 from tests.integration.conftest import BundleMaker
-from tests.support.bundle import Bundle, in_user_namespace
-from tests.support.components import free_port, script
 from tests.support.detached import Detached
 from tests.support.prober import LAST, SCRIPT, prober_module, reached
 from tests.support.runtime import Runtime
-from tests.support.waiting import until
 
 Json = Any
 

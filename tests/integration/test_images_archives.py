@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from devtools.containerd import Containerd
+from devtools.places import WASI_DEMO_APP
 from runwasi.cli import oci_tar_builder
-from tests.support.containerd import Containerd
-from tests.support.places import WASI_DEMO_APP
 
 NAMES = [("localhost:5000/team/sub", "app"), ("registry.example.org", "app"), ("localhost", "a.b_c")]
 FORMS = [(), ("--as-artifact",), ("--as-files",)]

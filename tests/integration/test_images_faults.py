@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from devtools.ttrpc import CallError
 from tests.integration.conftest import BundleMaker
 from tests.support.shim import Shim, running
-from tests.support.ttrpc import CallError
 
 
 class Listener:

@@ -13,14 +13,14 @@ from pathlib import Path
 
 import pytest
 
+from devtools.containerd import HOSTS, WASMTIME, running_containerd
+from devtools.containerd import Containerd as Daemon
+from devtools.waiting import until
 from runwasi.containerd.artefacts import PRECOMPILED
 from runwasi.containerd.blobs import open_blob
 from runwasi.containerd.client import Containerd
 from runwasi.oci.image import WASM_CONTENT_LAYER_TYPE
-from tests.support.containerd import HOSTS, WASMTIME, running_containerd
-from tests.support.containerd import Containerd as Daemon
 from tests.support.prober import LAST, prober_module, reached
-from tests.support.waiting import until
 from tests.support.wasm_images import (
     all_labels,
     artefact_of,

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from devtools.places import ROOT
 from scripts import launchers
 from tests.integration.conftest import BundleMaker
-from tests.support.places import ROOT
 
 _BARE = {"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8"}
 

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from devtools.bundle import Bundle, in_user_namespace
 from runwasi.linux.namespaces import CLONE_NEWNET, open_namespace, setns
 from runwasi.linux.netdevices import move
 from runwasi.linux.processes import fork_into, reap
 from tests.integration.conftest import BundleMaker
-from tests.support.bundle import Bundle, in_user_namespace
 from tests.support.in_namespaces import run_in
 from tests.support.runtime import Runtime
 

@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
+from devtools.bundle import Bundle
+from devtools.places import ROOT
+from devtools.waiting import until
 from runwasi.linux.capabilities import CAPABILITIES
 from tests.integration.conftest import BundleMaker
-from tests.support.bundle import Bundle
 from tests.support.detached import Detached
-from tests.support.places import ROOT
 from tests.support.runtime import Runtime
-from tests.support.waiting import until
 
 TIMES = 15
 USUAL = ("CAP_KILL", "CAP_NET_BIND_SERVICE")

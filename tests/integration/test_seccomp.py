@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from devtools.places import ROOT
 from runwasi.executor.errors import ContainerError
 from runwasi.executor.seccomp_profile import compiled, send_listener
 from runwasi.linux import processes, seccomp_filter
@@ -20,7 +21,6 @@ from runwasi.linux.seccomp_filter import Filter
 from runwasi.oci.decode import SpecError, parse_json
 from runwasi.oci.seccomp import Seccomp, Syscall, SyscallArg
 from runwasi.oci.state import ContainerProcessState, State
-from tests.support.places import ROOT
 from tests.support.seccomp import NEWER_THAN_ANY, call, docker_like, filtered
 
 pytestmark = pytest.mark.cgroup_v2  # another kernel, another libseccomp's view of it
@@ -135,7 +135,7 @@ def test_all_flags_load(folder: Path) -> None:
 def test_the_filter_needs_no_library_once_it_is_kept(folder: Path) -> None:
     program = f"""
 from runwasi.executor.seccomp_profile import compiled
-from tests.support.places import ROOT
+from devtools.places import ROOT
 from tests.support.seccomp import docker_like
 print(len(compiled(docker_like(), {str(folder)!r}).program), "libseccomp" in open("/proc/self/maps").read())
 """

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
+from devtools.bundle import Bundle
 from tests.integration.conftest import BundleMaker
-from tests.support.bundle import Bundle
 from tests.support.exchange import exchanging
 from tests.support.runtime import Runtime
 

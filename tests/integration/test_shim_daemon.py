@@ -16,17 +16,17 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from devtools.daemon import Daemon
+from devtools.places import BIN
+from devtools.ttrpc import Peer, task_service
+from devtools.waiting import until
 from runwasi import __version__
 from runwasi.linux import cgroups
 from runwasi.shim.client import packet
 from runwasi.shim.client.packet import Call
 from runwasi.wire.messages import task_types
 from tests.support.cgroups import removed_after
-from tests.support.daemon import Daemon
-from tests.support.places import BIN
 from tests.support.shim import EventSink, Shim, running
-from tests.support.ttrpc import Peer, task_service
-from tests.support.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -13,19 +13,19 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from devtools.ttrpc import CallError, Peer, task_service
 from runwasi.linux.processes import process_state
 from runwasi.wire.messages.options import Options
 from runwasi.wire.messages.task import DeleteResponse
 from runwasi.wire.messages.types import Mount, RuntimeInfo
 from runwasi.wire.messages.well_known import Any
 from tests.support.shim import PROGRAMS, EventSink, RunningShim, Shim, running
-from tests.support.ttrpc import CallError, Peer, task_service
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from devtools.bundle import Bundle
     from tests.integration.conftest import BundleMaker
-    from tests.support.bundle import Bundle
 
 SLEEP = ["sleep", "1000"]
 

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from devtools.ttrpc import Peer, task_service
 from tests.support.shim import Shim, running
-from tests.support.ttrpc import Peer, task_service
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -11,19 +11,19 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from devtools.daemon import Daemon
+from devtools.places import BIN
+from devtools.ttrpc import Peer, task_service
 from runwasi.wire.messages import task_types
 from runwasi.wire.messages.well_known import Any as Packed
-from tests.support.daemon import Daemon
-from tests.support.places import BIN
 from tests.support.shim import EventSink, Shim, running
-from tests.support.ttrpc import Peer, task_service
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
+    from devtools.bundle import Bundle
     from tests.integration.conftest import BundleMaker
-    from tests.support.bundle import Bundle
 
 SLEEP = ["sleep", "1000"]
 LIFE = ["create", "start", "exit", "delete"]

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from devtools.containerd import HOSTS, WASMTIME, Containerd, running_containerd
 from tests.integration.conftest import BUSYBOX_IMAGE
-from tests.support.containerd import HOSTS, WASMTIME, Containerd, running_containerd
 
 _SECONDS = 20
 _COUNT = "i=0; while [ $i -lt 50 ]; do i=$((i+1)); echo line $i; sleep 0.05; done; exit 7"

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from devtools.ttrpc import CallError, Methods
 from runwasi.shim.server import codes
 from runwasi.wire.messages import pod_sandbox
 from runwasi.wire.messages.sandbox import SANDBOX_METHODS
 from runwasi.wire.messages.well_known import Any
 from tests.support.shim import EventSink, RunningShim, Shim, running
-from tests.support.ttrpc import CallError, Methods
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

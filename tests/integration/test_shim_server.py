@@ -6,8 +6,8 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from devtools.waiting import until
 from tests.support.shim import Shim, running
-from tests.support.waiting import until
 
 if TYPE_CHECKING:
     from tests.integration.conftest import BundleMaker

@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from devtools.daemon import Daemon
+from devtools.waiting import until
 from runwasi.shim.server.ttrpc_server import REQUEST, Frames, frame
 from runwasi.wire.messages.task import PidsRequest
 from runwasi.wire.messages.ttrpc import Request
-from tests.support.daemon import Daemon
 from tests.support.shim import EventSink, Shim, running
-from tests.support.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

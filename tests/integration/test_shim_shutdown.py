@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from devtools.ttrpc import CallError, Methods, Peer, task_service
 from runwasi.shim.server import codes
 from runwasi.wire.messages.sandbox import SANDBOX_METHODS
 from tests.support.detached import wait_for_exit
 from tests.support.shim import RunningShim, Shim, running
-from tests.support.ttrpc import CallError, Methods, Peer, task_service
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

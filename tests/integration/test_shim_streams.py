@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from devtools.ttrpc import CallError
 from tests.support.shim import RunningShim, Shim, running
-from tests.support.ttrpc import CallError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -165,7 +165,7 @@ def test_a_logger_program_reads_both_streams(
 def test_a_missing_fifo_fails_create_and_leaves_nothing(
     either_shim: Shim, bundle: BundleMaker, container_id: str, folder: Path
 ) -> None:
-    from tests.support.ttrpc import CallError
+    from devtools.ttrpc import CallError
 
     with running(either_shim, container_id, bundle(sh("true"))) as task:
         with pytest.raises(CallError):

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from devtools.ttrpc import CallError, task_service
+from devtools.waiting import until
 from runwasi.shim.server import codes
 from runwasi.wire.messages import task_types
 from runwasi.wire.messages.cgroups_v1 import Metrics as MetricsV1
@@ -16,8 +18,6 @@ from runwasi.wire.messages.options import ProcessDetails
 from runwasi.wire.messages.well_known import Any as Packed
 from tests.support.detached import wait_for_exit
 from tests.support.shim import EventSink, RunningShim, Shim, running
-from tests.support.ttrpc import CallError, task_service
-from tests.support.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from devtools.ttrpc import CallError
 from runwasi.wire.messages import task_types
 from runwasi.wire.messages.options import CheckpointOptions
 from runwasi.wire.messages.well_known import Any
 from tests.support.shim import Shim, running
-from tests.support.ttrpc import CallError
 
 if TYPE_CHECKING:
     from pathlib import Path

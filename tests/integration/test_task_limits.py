@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from devtools.bundle import Bundle
 from runwasi.wire.messages.types import Mount
-from tests.support.bundle import Bundle
 from tests.support.shim import EventSink, Shim, running
 
 if TYPE_CHECKING:

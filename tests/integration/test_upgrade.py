@@ -13,22 +13,22 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import pytest
 
+from devtools.places import ROOT
+from devtools.waiting import until
 from runwasi.wire.messages import task_types
 from runwasi.wire.messages.cgroups_v1 import Metrics as MetricsV1
 from runwasi.wire.messages.cgroups_v2 import Metrics as MetricsV2
 from runwasi.wire.messages.well_known import Any as Packed
 from tests.integration.test_task_api import process, refused
 from tests.support.detached import wait_for_exit
-from tests.support.places import ROOT
 from tests.support.shim import EventSink, RunningShim, Shim, running
-from tests.support.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
+    from devtools.bundle import Bundle
     from tests.integration.conftest import BundleMaker
-    from tests.support.bundle import Bundle
 
 SLEEP = ["sleep", "1000"]
 METRICS: dict[str, type[MetricsV1 | MetricsV2]] = {

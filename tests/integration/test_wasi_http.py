@@ -13,8 +13,8 @@ from contextlib import ExitStack
 
 import pytest
 
+from devtools.serving import Serving, script, serving, taking_at_most
 from runwasi.wasi.component.instance_pool import GUESTS
-from tests.support.components import Serving, script, serving, taking_at_most
 
 
 @pytest.fixture(scope="module")

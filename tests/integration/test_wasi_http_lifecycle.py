@@ -11,7 +11,7 @@ import time
 
 import pytest
 
-from tests.support.components import Serving, run, script, serving, taking_at_most
+from devtools.serving import Serving, run, script, serving, taking_at_most
 
 SLOW = "monotonic_clock.subscribe_duration(700_000_000).block(); answer(out, b'done')"
 ENDLESS = "monotonic_clock.subscribe_duration(3600 * 10**9).block()"

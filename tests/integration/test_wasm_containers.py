@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from devtools.bundle import Bundle
 from runwasi.engines.module_cache import DEFAULT_ROOT, LARGE
 from tests.integration.conftest import BundleMaker
 from tests.support import wasm
-from tests.support.bundle import Bundle
 from tests.support.detached import Detached
 from tests.support.runtime import Runtime
 

@@ -8,8 +8,8 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
-from tests.support.containerd import HOSTS, readiness_socket, running_containerd, wait_until_ready
-from tests.support.places import CACHE
+from devtools.containerd import HOSTS, readiness_socket, running_containerd, wait_until_ready
+from devtools.places import CACHE
 from tests.support.runtime import PROGRAMS
 
 _DOCKER = CACHE / "docker/usr"

@@ -6,7 +6,7 @@ import os
 import subprocess
 from pathlib import Path
 
-from tests.support.bundle import Bundle
+from devtools.bundle import Bundle
 from tests.support.runtime import Runtime
 
 

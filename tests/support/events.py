@@ -10,7 +10,7 @@ import threading
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from tests.support.containerd import Containerd
+from devtools.containerd import Containerd
 
 _SECONDS = 20
 

@@ -6,7 +6,7 @@ import re
 import signal
 from pathlib import Path
 
-from tests.support.waiting import until
+from devtools.waiting import until
 
 
 def memory_limit(pid: int) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tests.fixtures.components.build import HERE
+from devtools.components.build import HERE
 from tests.support.wasm import compile_c
 
 LAST = "400"

@@ -8,7 +8,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from tests.support.places import BIN
+from devtools.places import BIN
 
 PROGRAMS = {"runwasi": BIN / "runwasi", "runc": Path("/usr/sbin/runc"), "crun": Path("/usr/bin/crun")}
 

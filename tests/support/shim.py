@@ -11,19 +11,19 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from devtools.places import BIN
+from devtools.ttrpc import CallError, Methods, Peer, task_service
 from runwasi.shim.server.ttrpc_server import RESPONSE, Frames, frame
 from runwasi.wire.messages import events as event_types
 from runwasi.wire.messages.bootstrap import BootstrapParams, BootstrapResult
 from runwasi.wire.messages.event_forward import ForwardRequest
 from runwasi.wire.messages.ttrpc import Request, Response
-from tests.support.places import BIN
-from tests.support.ttrpc import CallError, Methods, Peer, task_service
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import Any
 
-    from tests.support.bundle import Bundle
+    from devtools.bundle import Bundle
 
 PROGRAMS = {
     "runwasi": f"{BIN}/containerd-shim-wasmtime-v1",

@@ -28,7 +28,7 @@ def compile_c(sources: Sequence[Path], module: Path, *options: str) -> Path:
 
 
 def grower(folder: Path) -> Path:
-    """Build the guest that grows when it is told to (tests/fixtures/components/grower.c)."""
+    """Build the guest that grows when it is told to (devtools/components/grower.c)."""
     return compile_c([_COMPONENTS / "grower.c"], folder / "grower.wasm")
 
 

@@ -6,11 +6,11 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from devtools.containerd import Containerd
 from runwasi.containerd.artefacts import GC_REFERENCE, PRECOMPILED
 from runwasi.engines.module_cache import DEFAULT_ROOT
 from runwasi.images.names import parse_image_name
 from runwasi.images.tar_builder import LayerFile, build_artifact, build_wasm_image
-from tests.support.containerd import Containerd
 
 _CUSTOM_SECTION = 0
 

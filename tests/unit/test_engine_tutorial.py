@@ -7,7 +7,7 @@ import textwrap
 
 import pytest
 
-from tests.support.places import ROOT
+from devtools.places import ROOT
 
 TUTORIAL = (ROOT / "docs" / "engine-authors.md").read_text(encoding="utf-8")
 EXAMPLE = ROOT / "examples" / "runwasi-pywasm"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.places import ROOT
+from devtools.places import ROOT
 
 LAYERS = (
     {"cli", "shim"},
@@ -38,6 +38,17 @@ def test_every_package_has_its_layer() -> None:
     assert packages == set(PACKAGES)
 
 
+@pytest.mark.parametrize("folder", ["devtools", "scripts", "runwasi"])
+def test_only_tests_import_tests(folder: str) -> None:
+    wrong = [
+        f"{file.relative_to(ROOT)} imports {module}"
+        for file in sorted((ROOT / folder).rglob("*.py"))
+        for _, module in _imports(file)
+        if module.partition(".")[0] == "tests"
+    ]
+    assert not wrong, "\n".join(wrong)
+
+
 def _below(package: str) -> set[str]:
     depth = next(depth for depth, layer in enumerate(LAYERS) if package in layer)
     return {lower for layer in LAYERS[depth + 1 :] for lower in layer}
@@ -45,6 +56,14 @@ def _below(package: str) -> set[str]:
 
 def _imports_of_ours(file: Path) -> Iterator[tuple[int, str]]:
     """Line and package of every `import runwasi.X` and `from runwasi.X import ...`, wherever it stands."""
+    for line, module in _imports(file):
+        parts = module.split(".")
+        if parts[0] == "runwasi" and len(parts) > 1 and parts[1] != "__version__":
+            yield line, parts[1]
+
+
+def _imports(file: Path) -> Iterator[tuple[int, str]]:
+    """Line and module of every import, wherever it stands."""
     for node in ast.walk(ast.parse(file.read_text())):
         match node:
             case ast.Import(names=names):
@@ -55,7 +74,4 @@ def _imports_of_ours(file: Path) -> Iterator[tuple[int, str]]:
                 modules = [module]
             case _:
                 continue
-        for module in modules:
-            parts = module.split(".")
-            if parts[0] == "runwasi" and len(parts) > 1 and parts[1] != "__version__":
-                yield node.lineno, parts[1]
+        yield from ((node.lineno, module) for module in modules)

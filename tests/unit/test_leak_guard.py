@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support import leaks
+from devtools import leaks
 
 
 @pytest.fixture(autouse=True)

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from devtools.engines import Completed, EngineHost, engine_host
 from runwasi.engines.wasip1 import FUNCTIONS
-from tests.support.engines import Completed, EngineHost, engine_host
 from tests.support.wasm import compile_c
 
 HERE = Path(__file__).resolve().parent

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.cri.client import Cri
-from tests.support.containerd import HOSTS, remove_namespace_folders, running_containerd
-from tests.support.oci_image import files_layer, write_image
+from devtools.containerd import HOSTS, remove_namespace_folders, running_containerd
+from devtools.cri import Cri
+from devtools.oci_image import files_layer, write_image
 
 PAUSE_IMAGE = "localhost/pause:latest"
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import grpc
 import pytest
 
+from devtools.cri import Cri
 from tests.integration.conftest import DEMO_IMAGE
-from tests.integration.cri.client import Cri
 
 SECCOMP = "io.runwasi.unsafe.seccomp"
 

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.cri.client import Container, Cri, api
+from devtools.cri import Container, Cri, api
+from devtools.oci_image import files_layer, write_image
 from tests.support import wasm
 from tests.support.memory import until_told_of_limits
-from tests.support.oci_image import files_layer, write_image
 
 MIB = 1 << 20
 IMAGE = "localhost/grower:latest"

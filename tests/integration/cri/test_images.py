@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.cri.client import Cri
+from devtools.cri import Cri
 from tests.support.wasm_images import artefact_of, forget, unlike_any_other, wasm_artifact, wasm_image
 
 NAME = "localhost:5000/team/wasm:v1"

@@ -10,10 +10,10 @@ from pathlib import Path
 import grpc
 import pytest
 
+from devtools.cri import Container, Cri, Pod, api
+from devtools.waiting import until
 from tests.integration.conftest import BUSYBOX_IMAGE, DEMO_IMAGE
-from tests.integration.cri.client import Container, Cri, Pod, api
 from tests.support.memory import memory_limit
-from tests.support.waiting import until
 
 FOREVER = ("sh", "-c", "trap 'exit 0' TERM; echo ready; while true; do sleep 1000 & wait; done")
 STUBBORN = ("sh", "-c", "trap '' TERM; echo ready; while true; do sleep 1000 & wait; done")

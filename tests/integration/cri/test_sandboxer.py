@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from devtools.containerd import HOSTS, remove_namespace_folders, running_containerd
+from devtools.cri import Cri, api
 from tests.integration.conftest import BUSYBOX_IMAGE, DEMO_IMAGE
-from tests.integration.cri.client import Cri, api
 from tests.integration.cri.conftest import cri_config
-from tests.support.containerd import HOSTS, remove_namespace_folders, running_containerd
 
 _RUNTIME = """
     [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.sandboxed]

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support import engines, wasm
+from devtools import engines
+from tests.support import wasm
 from tests.support.prober import prober_module
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.engines import EngineHost, engine_host
+from devtools.engines import EngineHost, engine_host
 
 PROMPTLY = 2.0  # seconds; it takes milliseconds, and the machine may be busy
 

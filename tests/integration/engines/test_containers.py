@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from devtools.engines import EngineHost, engine_host
 from tests.integration.conftest import BundleMaker
-from tests.support.engines import EngineHost, engine_host
 from tests.support.prober import LAST, reached
 
 

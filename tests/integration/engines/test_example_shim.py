@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from devtools.containerd import Containerd
+from devtools.engines import engine_host
 from tests.integration.conftest import BUSYBOX_IMAGE, DEMO_IMAGE
-from tests.support.containerd import Containerd
-from tests.support.engines import engine_host
 
 _PROGRAM = """\
 #!{python}

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.engines import EngineHost, python_package
+from devtools.engines import EngineHost, python_package
 
 
 @pytest.fixture(scope="session")

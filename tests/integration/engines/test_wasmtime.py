@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.engines import EngineHost
-from tests.support.places import ROOT
+from devtools.engines import EngineHost
+from devtools.places import ROOT
 
 MIB = 1 << 20
 NO_CACHE: dict[str, str] = {}

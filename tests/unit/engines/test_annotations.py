@@ -4,10 +4,10 @@ import re
 
 import pytest
 
+from devtools.places import ROOT
 from runwasi.engines import annotation_names
 from runwasi.engines.annotation_names import is_unsafe
 from runwasi.engines.annotations import OURS, BadAnnotation, Switch, check
-from tests.support.places import ROOT
 
 PAGE = ROOT / "docs" / "annotations.md"
 

@@ -6,8 +6,8 @@ from importlib.metadata import EntryPoint, EntryPoints
 
 import pytest
 
+from devtools.places import ROOT
 from runwasi.engines import registry
-from tests.support.places import ROOT
 
 EXAMPLE = EntryPoint("mud", "tests.unit.engines.test_registry:Plugged", registry.ENTRY_POINTS)
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from devtools.places import ROOT
 from runwasi.node import configuration
 from runwasi.node.configuration import OVERRIDE, Configuration, ConfigurationError
-from tests.support.places import ROOT
 
 
 @pytest.fixture

@@ -7,8 +7,8 @@ import sys
 
 import pytest
 
+from devtools.places import ROOT
 from runwasi.shim.daemon import holes
-from tests.support.places import ROOT
 
 PAGE = 4096
 

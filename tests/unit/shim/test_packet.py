@@ -14,9 +14,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from devtools.places import ROOT
 from runwasi.shim.client import packet
 from runwasi.shim.client.packet import Call, PacketError
-from tests.support.places import ROOT
 
 _SOURCE = ROOT / "runwasi/shim/client/client.c"
 _NAME = "containerd-shim-wasmtime-v1"

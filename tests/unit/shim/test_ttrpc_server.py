@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from devtools.ttrpc import CallError, Peer
 from runwasi.linux import sockets
 from runwasi.shim.server import codes
 from runwasi.shim.server.codes import RpcError
@@ -30,7 +31,6 @@ from runwasi.wire.messages.task import (
 )
 from runwasi.wire.messages.ttrpc import Request, Response
 from runwasi.wire.messages.well_known import Empty
-from tests.support.ttrpc import CallError, Peer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

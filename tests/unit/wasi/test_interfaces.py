@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import pytest
 
+from devtools.components.build import component, dummy
 from runwasi.engines import wasmtime_capi
 from runwasi.wasi import interfaces
 from runwasi.wasi.component import wit_types
@@ -15,7 +16,6 @@ from runwasi.wasi.component.capi import OUT, lib, take_error, word
 from runwasi.wasi.component.interface import Interface
 from runwasi.wasi.component.linker import HostLinker, missing, unversioned
 from runwasi.wasi.component.wit_types import ExternItem, FunctionType, InstanceType, ResourceType, ValType
-from tests.fixtures.components.build import component, dummy
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -13,11 +13,11 @@ from typing import Any
 
 import pytest
 
-from tests.support.bundle import Bundle, make_bundle
+from devtools.bundle import Bundle, make_bundle
+from devtools.waiting import until
 from tests.support.cgroups import cgroups_of
 from tests.support.detached import Detached, wait_for_exit
 from tests.support.runtime import Runtime
-from tests.support.waiting import until
 
 MIB = 1 << 20
 COUNT = "i=0; while :; do i=$((i+1)); echo $i >>/count; sleep 0.1; done"

@@ -9,15 +9,15 @@ from pathlib import Path
 
 import pytest
 
+from devtools.bundle import make_bundle
+from devtools.containerd import HOSTS, WASMTIME, Containerd, running_containerd
+from devtools.oci_image import busybox_layer, write_image
+from devtools.ttrpc import CallError
+from devtools.waiting import until
 from runwasi.wire.messages import task_types
 from runwasi.wire.messages.options import CheckpointOptions
 from runwasi.wire.messages.well_known import Any
-from tests.support.bundle import make_bundle
-from tests.support.containerd import HOSTS, WASMTIME, Containerd, running_containerd
-from tests.support.oci_image import busybox_layer, write_image
 from tests.support.shim import EventSink, Shim, running
-from tests.support.ttrpc import CallError
-from tests.support.waiting import until
 
 IMAGE = "localhost/busybox:latest"
 SAVED = "localhost/saved:latest"

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
+from devtools.bundle import Bundle, make_bundle
 from runwasi.linux.cgroups.units import UnitManager
-from tests.support.bundle import Bundle, make_bundle
 from tests.support.cgroups import cgroups_of
 from tests.support.runtime import Runtime
 

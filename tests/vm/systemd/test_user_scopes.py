@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.places import ROOT
+from devtools.places import ROOT
 
 NOBODY = 65534
 MIB = 1 << 20

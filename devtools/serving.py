@@ -16,17 +16,17 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.fixtures.components.build import component
-from tests.support.engines import Completed, engine_host
-from tests.support.places import CACHE, ROOT
-from tests.support.waiting import until
+from devtools.components.build import component
+from devtools.engines import Completed, engine_host
+from devtools.places import CACHE, ROOT
+from devtools.waiting import until
 
 ARTEFACTS = CACHE / "artefacts"
 """A module cache of the tests' own: the components in Python take seconds to compile."""
 
 
 def run(name: str, *args: str, stdin: str = "", **job: object) -> Completed:
-    """Run a component to its end. `job` is what tests.support.engine_host takes."""
+    """Run a component to its end. `job` is what devtools.engine_host takes."""
     return engine_host("wasmtime").run(component(name), *args, stdin=stdin, cache=str(ARTEFACTS), **job)
 
 
@@ -98,7 +98,7 @@ def serving(
     if address_space is not None:
         job["address_space"] = address_space
     process = subprocess.Popen(
-        [sys.executable, "-m", "tests.support.engine_host", json.dumps(job)],
+        [sys.executable, "-m", "devtools.engine_host", json.dumps(job)],
         cwd=ROOT,
         stdin=subprocess.PIPE,  # never written to
         env={**os.environ, "PYTHONPATH": str(ROOT)},

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from tests.support.places import SESSION_VARIABLE
+from devtools.places import SESSION_VARIABLE
 
 _ALONE = bool(os.environ.get("RUNWASI_TESTS_ALONE"))
 _SETTLE_SECONDS = 5.0

@@ -10,7 +10,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from tests.support.places import BUSYBOX
+from devtools.places import BUSYBOX
 
 Json = Any
 

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from tests.support.places import BIN, CACHE
+from devtools.places import BIN, CACHE
 
 _START_SECONDS = 30
 _STOP_SECONDS = 20

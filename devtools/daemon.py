@@ -7,7 +7,7 @@ import signal
 import subprocess
 from pathlib import Path
 
-from tests.support.places import BIN
+from devtools.places import BIN
 
 _SECONDS = 20
 

@@ -12,12 +12,12 @@ from typing import Any, Self
 import grpc
 import websocket
 
-from tests.support.containerd import Containerd
-from tests.support.folders import remove_cgroup
-from tests.support.places import ROOT
-from tests.support.waiting import until
+from devtools.containerd import Containerd
+from devtools.folders import remove_cgroup
+from devtools.places import ROOT
+from devtools.waiting import until
 
-_PROTO = "tests/integration/cri/runtime.proto"
+_PROTO = "devtools/cri.proto"
 _SECONDS = 60
 
 # Generated from runtime.proto as the tests start, so their members are known only then.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent.parent
+ROOT = Path(__file__).resolve().parent.parent
 BUILD = ROOT / "build"
 # The work tree's own programs, or installed ones.
 BIN = Path(os.environ.get("RUNWASI_BIN", BUILD / "bin"))

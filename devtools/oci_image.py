@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tests.support.places import BUSYBOX
+from devtools.places import BUSYBOX
 
 Json = Any
 

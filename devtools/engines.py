@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.support.places import CACHE, ROOT
+from devtools.places import CACHE, ROOT
 
 BUILT_IN = ("wasmtime", "wasmedge", "wasmer")
 ALL = (*BUILT_IN, "pywasm")
@@ -35,7 +35,7 @@ class EngineHost:
         self._environment = {**os.environ, **python_path}
 
     def run(self, module: Path, *args: str, stdin: str = "", **job: object) -> Completed:
-        """Run a module to its end. `job` is what tests.support.engine_host takes."""
+        """Run a module to its end. `job` is what devtools.engine_host takes."""
         return subprocess.run(
             self._command(module, args, job),
             check=False,
@@ -80,7 +80,7 @@ class EngineHost:
 
     def _command(self, module: Path, args: Sequence[str], job: Mapping[str, object]) -> list[str]:
         described = {"engine": self.name, "module": str(module), "args": [str(module), *args], **job}
-        return [*self.python, "-m", "tests.support.engine_host", json.dumps(described)]
+        return [*self.python, "-m", "devtools.engine_host", json.dumps(described)]
 
 
 class PidOne:
