@@ -17,8 +17,9 @@ from runwasi.cli.bundles import (
     load_bundle,
     open_console_socket,
 )
+from runwasi.cli.command import Command
 from runwasi.cli.console_relay import Console
-from runwasi.cli.options import FLAG, LIST, NUMBER, Command, Option, UsageError
+from runwasi.cli.options import FLAG, LIST, NUMBER, Option, UsageError
 from runwasi.cli.signal_forwarding import Caught
 from runwasi.executor.container import Container
 from runwasi.executor.criu.checkpoint import CheckpointOptions, checkpoint

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from runwasi.cli import output
-from runwasi.cli.options import FLAG, LIST, Command, Option, UsageError
+from runwasi.cli.command import Command
+from runwasi.cli.options import FLAG, LIST, Option, UsageError
 from runwasi.engines import registry
 from runwasi.engines.annotations import check
 from runwasi.engines.engine import EngineError

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from runwasi.cli import output
+from runwasi.cli.command import Command
 from runwasi.cli.main import command_named, summaries
-from runwasi.cli.options import FLAG, HELP, Command, UsageError
+from runwasi.cli.options import FLAG, HELP, UsageError
 from runwasi.cli.settings import OPTIONS
 
 TYPE_CHECKING = False

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import select
 
-from runwasi.cli.attach import wait_for
 from runwasi.linux.sockets import receive_fds, socket_pair
 from runwasi.linux.terminal import set_window_size, window_size
 
@@ -119,7 +118,7 @@ class Pump:
         """Move everything that is there now."""
         while True:
             while self._buffer:
-                wait_for({self._target: select.POLLOUT})
+                _wait_until_writable(self._target)
                 self._write()
             if self._ended or not _readable(self._source):
                 return
@@ -156,3 +155,9 @@ def _own_terminal() -> int:
         if os.isatty(fd):
             return os.dup(fd)
     return os.open("/dev/tty", os.O_RDWR | os.O_CLOEXEC | os.O_NOCTTY)
+
+
+def _wait_until_writable(fd: int) -> None:
+    poll = select.poll()
+    poll.register(fd, select.POLLOUT)
+    poll.poll()

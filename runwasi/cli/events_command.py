@@ -9,17 +9,18 @@ import select
 import time
 
 from runwasi.cli import output
-from runwasi.cli.options import FLAG, Command, Option, UsageError
+from runwasi.cli.command import Command
+from runwasi.cli.options import FLAG, Option, UsageError
 from runwasi.executor.container import Container
 from runwasi.executor.errors import WrongStatus
-from runwasi.executor.usage.cgroup_usage import UNLIMITED
+from runwasi.executor.usage.usage_records import UNLIMITED
 from runwasi.oci.encode import dumps
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from runwasi.cli.options import Given
     from runwasi.cli.settings import Settings
-    from runwasi.executor.usage.cgroup_usage import (
+    from runwasi.executor.usage.usage_records import (
         CpuUsage,
         IoEntry,
         IoUsage,

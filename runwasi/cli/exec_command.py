@@ -18,7 +18,8 @@ from runwasi.cli.bundles import (
     preserved_fds,
     warn_of_capabilities,
 )
-from runwasi.cli.options import FLAG, LIST, Command, Option, UsageError
+from runwasi.cli.command import Command
+from runwasi.cli.options import FLAG, LIST, Option, UsageError
 from runwasi.cli.signal_forwarding import Caught
 from runwasi.executor.container import Container
 from runwasi.executor.errors import ContainerError

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from runwasi.cli import output
-from runwasi.cli.options import Command
+from runwasi.cli.command import Command
 from runwasi.executor.runtime_features import features
 from runwasi.oci.encode import dumps
 

@@ -11,7 +11,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from runwasi.cli.options import Command, Option
+    from runwasi.cli.command import Command
+    from runwasi.cli.options import Option
 
 _ABOUT = """\
 runwasi runs OCI bundles: native programs as any runtime does, and WebAssembly modules in an

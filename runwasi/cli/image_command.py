@@ -10,7 +10,8 @@ import shlex
 import sys
 
 from runwasi.cli import output
-from runwasi.cli.options import Command, UsageError
+from runwasi.cli.command import Command
+from runwasi.cli.options import UsageError
 from runwasi.executor.errors import ContainerError
 from runwasi.images.image_error import ImageError
 from runwasi.images.names import ImageName, image_name

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 
 from runwasi.cli import output
-from runwasi.cli.options import FLAG, Command, Option, UsageError
+from runwasi.cli.command import Command
+from runwasi.cli.options import FLAG, Option, UsageError
 from runwasi.executor.container import Container
 from runwasi.executor.errors import ContainerError, NotFound
 from runwasi.executor.store import container_ids

@@ -14,7 +14,8 @@ from runwasi.cli.bundles import (
     open_console_socket,
     preserved_fds,
 )
-from runwasi.cli.options import FLAG, Command, Option, UsageError
+from runwasi.cli.command import Command
+from runwasi.cli.options import FLAG, Option, UsageError
 from runwasi.cli.signal_forwarding import signal_number
 from runwasi.executor.container import Container, delete_forced
 from runwasi.executor.errors import HOOK, ContainerError, WrongStatus

@@ -6,8 +6,9 @@ import sys
 from errno import ENOEXEC
 
 from runwasi.cli import output
+from runwasi.cli.command import check_arguments
 from runwasi.cli.log_file import Log
-from runwasi.cli.options import UsageError, check_arguments, parse
+from runwasi.cli.options import UsageError, parse
 from runwasi.cli.settings import OPTIONS, Settings
 from runwasi.cli.signal_forwarding import Interrupted
 from runwasi.executor.errors import ContainerError, describe
@@ -18,7 +19,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from runwasi.cli.options import Command
+    from runwasi.cli.command import Command
 
 # Command -> the module that has it in its COMMANDS, and what it does in a few words. A module is imported
 # when its command is called, so that a container's start pays for none of the others.

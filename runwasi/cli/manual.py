@@ -12,7 +12,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from runwasi.cli.options import Command, Option
+    from runwasi.cli.command import Command
+    from runwasi.cli.options import Option
 
 _ABOUT = """\
 .B runwasi

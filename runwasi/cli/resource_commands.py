@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sys
 
-from runwasi.cli.options import Command, Option, UsageError
+from runwasi.cli.command import Command
+from runwasi.cli.options import Option, UsageError
 from runwasi.executor.container import Container
 from runwasi.executor.errors import Invalid
 from runwasi.oci.decode import decode, parse_json, read_document

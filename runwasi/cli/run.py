@@ -16,7 +16,8 @@ from runwasi.cli.bundles import (
     open_console_socket,
     preserved_fds,
 )
-from runwasi.cli.options import FLAG, Command, Option
+from runwasi.cli.command import Command
+from runwasi.cli.options import FLAG, Option
 from runwasi.cli.signal_forwarding import Caught
 from runwasi.executor.errors import ContainerError
 from runwasi.executor.undo import Undo

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 
-from runwasi.cli.options import FLAG, Command, Option, UsageError
+from runwasi.cli.command import Command
+from runwasi.cli.options import FLAG, Option, UsageError
 from runwasi.executor.errors import AlreadyExists
 from runwasi.linux.cgroups import version
 from runwasi.oci.encode import dumps

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from runwasi.executor.status import Status
-    from runwasi.executor.usage.cgroup_usage import Usage
+    from runwasi.executor.usage.usage_records import Usage
     from runwasi.linux.cgroups import Cgroup
     from runwasi.oci.resources import Resources
     from runwasi.oci.spec import Spec

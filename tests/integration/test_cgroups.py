@@ -13,7 +13,8 @@ import pytest
 
 from devtools.places import ROOT
 from runwasi.executor.limits import cgroup_limits
-from runwasi.executor.usage.cgroup_usage import UNLIMITED, read_usage
+from runwasi.executor.usage.cgroup_usage import read_usage
+from runwasi.executor.usage.usage_records import UNLIMITED
 from runwasi.linux.cgroups import cgroup_at, cgroup_from
 from runwasi.oci.decode import SpecError
 from runwasi.oci.resources import BlockIo, Cpu, DeviceRule, Memory, Pids, Rdma, Resources, ThrottleDevice

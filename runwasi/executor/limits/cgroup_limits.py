@@ -8,22 +8,15 @@ Source: runtime-spec config-linux.md#control-groups; values are converted as run
 from __future__ import annotations
 
 from runwasi.executor.errors import ContainerError, describe
+from runwasi.executor.limits.limit_parts import ROOT
 from runwasi.oci.decode import SpecError
 from runwasi.oci.record import replaced
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from typing import TypeAlias
-
     from runwasi.linux.cgroups import Cgroup
     from runwasi.linux.cgroups.device_rules import DeviceRule
     from runwasi.oci.resources import Resources
-
-    Setter: TypeAlias = Callable[[Cgroup, Resources], None]
-    Part: TypeAlias = tuple[str, str, Callable[[Resources], object], Setter]
-
-ROOT = "$.linux.resources"
 
 _ANY = -1
 # What a container can do without being told: make any device node, and use those that every container has.
@@ -78,20 +71,6 @@ def device_rules(resources: Resources | None) -> list[DeviceRule]:
         for rule in (resources.devices if resources is not None else ())
     ]
     return rules + [DeviceRule(True, *default) for default in _DEFAULT_DEVICES]
-
-
-def write(cgroup: Cgroup, controller: str, file: str, value: object) -> None:
-    """Write a value that is a number or text."""
-    cgroup.write(controller, file, str(value))
-
-
-def write_if_there(cgroup: Cgroup, controller: str, file: str, value: object) -> bool:
-    """Write a value unless this kernel has no such file; whether it was written."""
-    try:
-        write(cgroup, controller, file, value)
-    except FileNotFoundError:
-        return False
-    return True
 
 
 def _with_whole_bandwidth(cgroup: Cgroup, resources: Resources) -> Resources:

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from runwasi.engines.annotation_names import SYSTEMD_PROPERTY
 from runwasi.engines.annotations import path_of
-from runwasi.executor.limits.cgroup_limits import ROOT
+from runwasi.executor.limits.limit_parts import ROOT
 from runwasi.executor.limits.limits_v1 import pids_max
 from runwasi.executor.limits.limits_v2 import cpu_weight, swap_max
-from runwasi.executor.usage.cgroup_usage import number_list
+from runwasi.executor.usage.cgroup_files import number_list
 from runwasi.oci.decode import SpecError
 from runwasi.oci.record import replaced
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from errno import EBUSY, EINVAL
 
-from runwasi.executor.limits.cgroup_limits import ROOT, write, write_if_there
+from runwasi.executor.limits.limit_parts import ROOT, write, write_if_there
 from runwasi.oci.decode import SpecError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from runwasi.executor.limits.cgroup_limits import Part
+    from runwasi.executor.limits.limit_parts import Part
     from runwasi.linux.cgroups import Cgroup
     from runwasi.oci.resources import Cpu, Memory, Resources
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from errno import EINVAL, ENOENT, EPERM
 from math import ceil, log2
 
-from runwasi.executor.limits.cgroup_limits import ROOT, write, write_if_there
+from runwasi.executor.limits.limit_parts import ROOT, write, write_if_there
 from runwasi.executor.limits.limits_v1 import (
     asks_block_io,
     asks_cpuset,
@@ -22,7 +22,7 @@ from runwasi.oci.decode import SpecError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from runwasi.executor.limits.cgroup_limits import Part
+    from runwasi.executor.limits.limit_parts import Part
     from runwasi.linux.cgroups import Cgroup
     from runwasi.oci.resources import BlockIo, Cpu, Memory, Resources
 

@@ -4,7 +4,16 @@ from __future__ import annotations
 
 import os
 
-from runwasi.executor.usage.cgroup_usage import (
+from runwasi.executor.usage.cgroup_files import (
+    counters,
+    number,
+    number_list,
+    page_sizes,
+    pids_usage,
+    rdma_entries,
+    text,
+)
+from runwasi.executor.usage.usage_records import (
     CpusetUsage,
     CpuUsage,
     HugetlbUsage,
@@ -13,13 +22,6 @@ from runwasi.executor.usage.cgroup_usage import (
     MemoryEntry,
     MemoryUsage,
     Usage,
-    counters,
-    number,
-    number_list,
-    page_sizes,
-    pids_usage,
-    rdma_entries,
-    text,
 )
 
 TYPE_CHECKING = False

@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
-from runwasi.executor.usage.cgroup_usage import (
+from runwasi.executor.usage.cgroup_files import (
+    counters,
+    number,
+    number_list,
+    page_sizes,
+    pids_usage,
+    rdma_entries,
+    text,
+)
+from runwasi.executor.usage.usage_records import (
     UNLIMITED,
     CpusetUsage,
     CpuUsage,
@@ -14,13 +23,6 @@ from runwasi.executor.usage.cgroup_usage import (
     Pressure,
     Stalls,
     Usage,
-    counters,
-    number,
-    number_list,
-    page_sizes,
-    pids_usage,
-    rdma_entries,
-    text,
 )
 
 TYPE_CHECKING = False

@@ -11,7 +11,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from runwasi.executor.usage.cgroup_usage import IoUsage, MemoryEntry, Stalls, Usage
+    from runwasi.executor.usage.usage_records import IoUsage, MemoryEntry, Stalls, Usage
     from runwasi.wire.messages import cgroups_v1, cgroups_v2
     from runwasi.wire.messages.well_known import Any
 

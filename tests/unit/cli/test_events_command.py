@@ -6,7 +6,7 @@ import pytest
 
 from runwasi.cli.events_command import duration, stats
 from runwasi.cli.options import UsageError
-from runwasi.executor.usage.cgroup_usage import (
+from runwasi.executor.usage.usage_records import (
     CpuUsage,
     HugetlbUsage,
     IoEntry,

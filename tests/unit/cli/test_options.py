@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from runwasi.cli.options import FLAG, LIST, NUMBER, Command, Given, Option, UsageError, check_arguments, parse
+from runwasi.cli.command import Command, check_arguments
+from runwasi.cli.options import FLAG, LIST, NUMBER, Given, Option, UsageError, parse
 
 OPTIONS = (
     Option("bundle", "", short="b"),

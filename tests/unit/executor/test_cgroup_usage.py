@@ -5,14 +5,9 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from runwasi.executor.usage.cgroup_usage import (
-    UNLIMITED,
-    IoEntry,
-    MemoryEntry,
-    RdmaEntry,
-    number_list,
-    read_usage,
-)
+from runwasi.executor.usage.cgroup_files import number_list
+from runwasi.executor.usage.cgroup_usage import read_usage
+from runwasi.executor.usage.usage_records import UNLIMITED, IoEntry, MemoryEntry, RdmaEntry
 
 TICK = 1_000_000_000 // os.sysconf("SC_CLK_TCK")
 

@@ -9,7 +9,8 @@ import pytest
 
 from runwasi.executor.errors import ContainerError
 from runwasi.executor.limits import cgroup_limits
-from runwasi.executor.usage.cgroup_usage import UNLIMITED, read_usage
+from runwasi.executor.usage.cgroup_usage import read_usage
+from runwasi.executor.usage.usage_records import UNLIMITED
 from runwasi.linux.cgroups import cgroup_at
 from runwasi.oci.decode import SpecError
 from runwasi.oci.resources import (
