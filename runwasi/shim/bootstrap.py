@@ -49,6 +49,7 @@ class Bootstrap:
         flags.shim_cgroup = self.shim_cgroup
 
     def _read(self, data: bytes, flags: Flags) -> None:
+        from runwasi.shim.services.runtime_options import shim_cgroup  # late: few starts have options
         from runwasi.wire.codec import WireError
         from runwasi.wire.messages.bootstrap import BootstrapParams
         from runwasi.wire.messages.well_known import Any
@@ -67,17 +68,7 @@ class Bootstrap:
             self.ttrpc_address = params.containerd_ttrpc_address
             self.log_level = params.log_level
             options = [extension.value for extension in params.extensions if extension.value is not None]
-        self.shim_cgroup = next(filter(None, map(_shim_cgroup, options)), "")
-
-
-def _shim_cgroup(options: object) -> str:
-    """Return the cgroup that runc's options want the server in, if that is what the Any holds."""
-    from runwasi.wire.messages.options import Options
-    from runwasi.wire.messages.well_known import Any
-
-    if not isinstance(options, Any) or options.type_url.rpartition("/")[2] != "containerd.runc.v1.Options":
-        return ""
-    return Options.decode(options.value).shim_cgroup
+        self.shim_cgroup = next(filter(None, map(shim_cgroup, options)), "")
 
 
 def location(flags: Flags) -> str:

@@ -13,7 +13,7 @@ import pytest
 from devtools.places import ROOT
 from runwasi.executor.errors import ContainerError
 from runwasi.executor.limits import cgroup_limits
-from runwasi.linux.cgroups import cgroup_at, version
+from runwasi.linux.cgroups import cgroup_at, join_existing, version
 from runwasi.linux.cgroups.hierarchies import layout, own_paths
 from runwasi.oci.decode import SpecError
 from runwasi.oci.resources import Cpu, DeviceRule, Memory, Network, Resources
@@ -40,6 +40,17 @@ def test_every_mounted_hierarchy_is_used_named_and_unified_ones_too(cgroup: Cgro
     mounted = {name for hierarchy in layout().hierarchies for name in hierarchy.controllers}
     assert set(cgroup.paths()) == mounted
     assert mounted >= set(own_paths()) - {"perf_event", "net_cls", "net_prio", "hugetlb", "rdma", "misc"}
+
+
+def test_a_group_that_has_no_cpus_yet_is_named(container_id: str) -> None:
+    (cpuset,) = (hierarchy for hierarchy in layout().hierarchies if "cpuset" in hierarchy.controllers)
+    directory = cpuset.directory(f"/{container_id}")
+    os.mkdir(directory)
+    try:
+        with pytest.raises(OSError, match=r"its cpuset\.cpus or cpuset\.mems is empty"):
+            join_existing(container_id)
+    finally:
+        os.rmdir(directory)
 
 
 def test_a_relative_path_is_below_our_own_cgroup(container_id: str) -> None:

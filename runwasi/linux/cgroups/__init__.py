@@ -6,8 +6,9 @@
 from __future__ import annotations
 
 import os
+from errno import ENOENT, ENOSPC
 
-from runwasi.linux.cgroups.hierarchies import UNIFIED, layout
+from runwasi.linux.cgroups.hierarchies import UNIFIED, clean, layout
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from runwasi.linux.cgroups.cgroup import OomWatch as OomWatch
     from runwasi.linux.cgroups.units import Property
 
-__all__ = ["cgroup_at", "cgroup_from", "version"]
+__all__ = ["cgroup_at", "cgroup_from", "join_existing", "version"]
 
 
 def version() -> int:
@@ -47,6 +48,34 @@ def cgroup_at(
     from runwasi.linux.cgroups import v2  # late: a host has one version
 
     return v2.at(path, rootless=rootless)
+
+
+def join_existing(path: str) -> None:
+    """Move this process into a cgroup that somebody made, in every hierarchy that has it; nothing is created.
+
+    The path counts from the root of each hierarchy. An administrator who uses one version on a hybrid host makes
+    the cgroup in those hierarchies alone. Raises FileNotFoundError when none has it, or OSError naming the one that
+    refuses us.
+    """
+    name = clean(f"/{path}")
+    joined = [hierarchy for hierarchy in layout().hierarchies if _join(hierarchy.directory(name))]
+    if not joined:
+        raise FileNotFoundError(ENOENT, "no cgroup hierarchy has such a group", path)
+
+
+def _join(directory: str) -> bool:
+    """Enter the cgroup of a directory; False when there is none."""
+    from runwasi.linux.cgroups import tree  # late, as the versions of cgroups are
+
+    try:
+        tree.write_file(f"{directory}/cgroup.procs", "0")
+    except FileNotFoundError:
+        return False
+    except OSError as error:
+        if error.errno == ENOSPC:  # cgroup-v1/cpusets.rst: both are empty at first
+            raise OSError(ENOSPC, "its cpuset.cpus or cpuset.mems is empty", directory) from None
+        raise
+    return True
 
 
 def cgroup_from(paths: dict[str, str], *, systemd: bool = False, rootless: bool = False) -> Cgroup:

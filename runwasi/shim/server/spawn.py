@@ -35,7 +35,9 @@ sys.path[:] = {path!r}
 
 
 def server(flags: Flags, engine: str | Engine, listener: int) -> None:
-    """Fork the server of a pod and leave it alone; it already listens. Raises OSError when the fork fails."""
+    """Fork the server of a pod and leave it alone; it already listens. Raises OSError when it cannot be."""
+    if flags.shim_cgroup:
+        join_cgroup(flags.shim_cgroup)  # we end soon; in the fork nobody would hear why it fails
     pid = os.fork()
     if pid:
         os.close(listener)
@@ -43,8 +45,6 @@ def server(flags: Flags, engine: str | Engine, listener: int) -> None:
     try:
         os.setsid()
         arrange_descriptors(flags.bundle, listener)
-        if flags.shim_cgroup:
-            join_cgroup(flags.shim_cgroup)
         execute(command("runwasi.shim.server.pod_server", "main", engine, flags.arguments()))
     except BaseException as error:  # noqa: BLE001  nothing of the launcher may run on in its child
         os.write(2, f"cannot start the shim's server: {error!r}\n".encode(errors="replace"))
@@ -132,7 +132,7 @@ def arrange_streams(bundle: str) -> None:
 
 
 def join_cgroup(path: str) -> None:
-    """Move into the operator's cgroup for shims, in every hierarchy that has it."""
+    """Move into the operator's cgroup for shims, in every hierarchy that has it. Raises OSError when none has."""
     from runwasi.linux import cgroups  # late: only with the ShimCgroup option
 
-    cgroups.cgroup_at(path).enter(0)
+    cgroups.join_existing(path)

@@ -6,6 +6,8 @@ from runwasi.executor.criu import checkpoint as executor
 from runwasi.executor.criu.criu_service import CGROUPS_MODES
 from runwasi.executor.errors import Invalid
 from runwasi.shim.server import background
+from runwasi.shim.services.runtime_options import message_name
+from runwasi.wire.messages.older_options import CheckpointOptions as OlderOptions
 from runwasi.wire.messages.options import CheckpointOptions
 
 TYPE_CHECKING = False
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
     from runwasi.executor.errors import ContainerError
     from runwasi.shim.server.reactor import Reactor
     from runwasi.wire.messages.task import CheckpointTaskRequest
+    from runwasi.wire.messages.well_known import Any
 
 WORK = "criu-work"
 """Folder of the bundle for CRIU's logs, which are no part of the image that containerd stores."""
@@ -28,21 +31,22 @@ def checkpoint(
     done: Callable[[ContainerError | None], None],
 ) -> None:
     """Write the container to the request's path; done gets the error, if any. Raises Invalid or WireError."""
-    asked = CheckpointOptions.decode(request.options.value if request.options else b"")
-    options = _options(request.path, asked, container.bundle)
+    options = options_of(request, container.bundle)
     background.run(reactor, lambda: executor.checkpoint(container, options), done)
 
 
-def _options(path: str, asked: CheckpointOptions, bundle: str) -> executor.CheckpointOptions:
+def options_of(request: CheckpointTaskRequest, bundle: str) -> executor.CheckpointOptions:
+    """Return what a request asks of the container of a bundle. Raises Invalid or WireError."""
+    asked = _asked(request.options)
     if asked.cgroups_mode and asked.cgroups_mode not in CGROUPS_MODES:
         raise Invalid(f"checkpoint: invalid cgroups mode {asked.cgroups_mode}")
     for namespace in asked.empty_namespaces:
         if namespace != "network":
             raise Invalid(f"checkpoint: namespace {namespace} cannot be left out, only network")
     return executor.CheckpointOptions(
-        image_path=path,
+        image_path=request.path,
         work_path=asked.work_path or f"{bundle}/{WORK}",
-        parent_path=asked.parent_path,
+        parent_path=asked.parent_path if isinstance(asked, CheckpointOptions) else "",
         tcp_established=asked.open_tcp,
         ext_unix_sk=asked.external_unix_sockets,
         shell_job=asked.terminal,
@@ -50,3 +54,13 @@ def _options(path: str, asked: CheckpointOptions, bundle: str) -> executor.Check
         cgroups_mode=asked.cgroups_mode,
         leave_running=not asked.exit,
     )
+
+
+def _asked(packed: Any | None) -> CheckpointOptions | OlderOptions:
+    """Return the options in a request, of the type that clients of containerd 1.x send or of the other."""
+    if packed is None or not packed.value:
+        return CheckpointOptions()
+    for kind in (CheckpointOptions, OlderOptions):
+        if message_name(packed) == kind.NAME:
+            return kind.decode(packed.value)
+    raise Invalid(f"checkpoint: options of type {packed.type_url} are not understood")

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 import pytest
 
 from runwasi.executor.errors import Invalid
-from runwasi.shim.services.runtime_options import runtime_options
+from runwasi.shim.services.runtime_options import runtime_options, shim_cgroup
 from runwasi.wire.messages import runtime_options as generic
+from runwasi.wire.messages.older_options import CreateOptions
 from runwasi.wire.messages.options import Options
 from runwasi.wire.messages.well_known import Any
 
@@ -32,9 +34,67 @@ def test_runcs_own_message_is_read() -> None:
     assert runtime_options(packed) == sent
 
 
+def test_the_message_of_older_clients_is_read() -> None:
+    sent = CreateOptions(
+        no_pivot_root=True,
+        no_new_keyring=True,
+        shim_cgroup="/shims",
+        io_uid=7,
+        io_gid=8,
+        criu_work_path="/work",
+        criu_image_path="/image",
+    )
+    packed = Any(type_url="type.googleapis.com/containerd.linux.runc.CreateOptions", value=sent.encode())
+    assert runtime_options(packed) == Options(
+        no_pivot_root=True,
+        no_new_keyring=True,
+        shim_cgroup="/shims",
+        io_uid=7,
+        io_gid=8,
+        criu_work_path="/work",
+        criu_image_path="/image",
+    )
+
+
+@pytest.mark.parametrize(
+    "packed",
+    [
+        Any(type_url=Options.NAME, value=Options(shim_cgroup="/shims").encode()),
+        Any(type_url=CreateOptions.NAME, value=CreateOptions(shim_cgroup="/shims").encode()),
+        in_toml('shim_cgroup = "/shims"'),
+        in_toml('ShimCgroup = "/shims"'),
+    ],
+)
+def test_the_cgroup_of_shims_is_read_from_every_message(packed: Any) -> None:
+    assert shim_cgroup(packed) == "/shims"
+    assert runtime_options(packed).shim_cgroup == "/shims"
+
+
+@pytest.mark.parametrize(
+    "packed",
+    [
+        Any(type_url=Options.NAME, value=Options(io_uid=3).encode()),
+        in_toml("SystemdCgroup = true"),
+        Any(type_url="some.other.Options", value=b"/shims"),
+        Any(),
+    ],
+)
+def test_most_options_say_nothing_of_a_cgroup_of_shims(packed: Any) -> None:
+    assert shim_cgroup(packed) == ""
+
+
 def test_toml_uses_the_names_of_containerds_configuration() -> None:
     options = runtime_options(in_toml('SystemdCgroup = true\nIoUid = 3\nBinaryName = "crun"\nOther = 1\n'))
     assert options == Options(systemd_cgroup=True, io_uid=3, binary_name="crun")
+
+
+def test_a_file_of_options_that_is_a_fifo_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "fifo")
+    packed = Any(
+        type_url=generic.Options.NAME, value=generic.Options(config_path=str(tmp_path / "fifo")).encode()
+    )
+    with pytest.raises(Invalid, match="not a regular file"):
+        runtime_options(packed)
 
 
 def test_a_file_of_options_is_read(tmp_path: Path) -> None:
@@ -57,6 +117,14 @@ def test_a_file_of_options_is_read(tmp_path: Path) -> None:
                 value=generic.Options(config_path="/no/such/file").encode(),
             ),
             "/no/such/file: No such file",
+        ),
+        (
+            Any(type_url=generic.Options.NAME, value=generic.Options(config_path="/dev/zero").encode()),
+            "/dev/zero: not a regular file",
+        ),
+        (
+            Any(type_url=generic.Options.NAME, value=generic.Options(config_path="/bin/busybox").encode()),
+            "/bin/busybox: larger than 64 KiB",
         ),
     ],
 )
