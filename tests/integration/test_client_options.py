@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from devtools.containerd import WASMTIME, Containerd
+from devtools.waiting import until
 from runwasi.linux.cgroups.hierarchies import layout
 from tests.integration.conftest import BUSYBOX_IMAGE
 from tests.support.cgroups import cgroups_of
-from tests.support.containerd import WASMTIME, Containerd
-from tests.support.waiting import until
 
 MAPPED_FROM = 100_000
 

@@ -8,6 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from devtools.daemon import Daemon
+from devtools.ttrpc import Peer, task_service
+from devtools.waiting import until
 from runwasi.linux.cgroups.hierarchies import layout
 from runwasi.wire.messages import runtime_options as generic
 from runwasi.wire.messages.older_options import CreateOptions
@@ -15,10 +18,7 @@ from runwasi.wire.messages.options import Options
 from runwasi.wire.messages.well_known import Any
 from tests.integration.conftest import BundleMaker
 from tests.support.cgroups import cgroups_of
-from tests.support.daemon import Daemon
 from tests.support.shim import EventSink, Shim
-from tests.support.ttrpc import Peer, task_service
-from tests.support.waiting import until
 
 pytestmark = pytest.mark.cgroup_v2
 
