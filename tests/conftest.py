@@ -6,8 +6,13 @@ import os
 import uuid
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from devtools.places import SESSION_VARIABLE
+
+# On a busy machine an example may take any time; pytest's own timeout ends what hangs.
+settings.register_profile("any time", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any time")
 
 
 @pytest.fixture(scope="session", autouse=True)
