@@ -52,6 +52,11 @@ class Daemon:
         """Its pid."""
         return self.process.pid
 
+    def private_memory(self) -> int:
+        """KiB that it shares with nobody."""
+        lines = Path(f"/proc/{self.pid}/smaps_rollup").read_text().splitlines()
+        return next(int(line.split()[1]) for line in lines if line.startswith("Private_Dirty"))
+
     def stop(self, how: int = signal.SIGTERM) -> None:
         """End it, whatever its state; nothing happens when it has ended."""
         if self.process.poll() is None:

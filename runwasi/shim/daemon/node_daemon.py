@@ -125,6 +125,7 @@ class Daemon:
         immortal.make_immortal()
         self._holes = holes.fill()
         gc.freeze()
+        gc.enable()  # what pods leave is garbage
         processes.set_title(f"{registry.daemon_name(self._engine.name)} -address {self._flags.address}")
         if state:
             self._answers.pods.take_over(state, self._log)
