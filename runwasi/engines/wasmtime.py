@@ -29,8 +29,6 @@ if TYPE_CHECKING:
 THREADS = 4
 """The guest's, one that waits for signals, and two of the library's for files."""
 
-TRAP_PREFIX = "wasm trap: "  # libwasmtime's own, which would be said twice
-
 
 class Settings:
     """How modules are compiled, which their artefacts and this process must have in common.
@@ -96,7 +94,7 @@ class WasmtimeEngine(Engine):
             check_whole(binary)
             return engine.artefact(binary)
         except capi.WasmtimeError as error:
-            raise CannotHandle(reason(error)) from None
+            raise CannotHandle(error.reason()) from None
 
     def can_handle(self, ctx: Context) -> bool:
         """Check its interface, load its artefact or compile it here if there is none. Raises CannotHandle."""
@@ -121,7 +119,7 @@ class WasmtimeEngine(Engine):
                 (library.name, self._load_module(library.module, library.module.fd)) for library in needed
             ]
         except capi.WasmtimeError as error:
-            raise CannotHandle(reason(error)) from None
+            raise CannotHandle(error.reason()) from None
         return True
 
     def run_wasi(self, ctx: Context, stdio: Stdio) -> int:
@@ -148,8 +146,8 @@ class WasmtimeEngine(Engine):
             if codes:
                 return codes[0] & 0xFF  # proc_exit stops the guest by an error of its own
             if isinstance(error, capi.WasmTrap) or error.frames:
-                raise Trap(reason(error), error.frames) from None
-            raise EngineError(reason(error)) from None
+                raise Trap(error.reason(), error.frames) from None
+            raise EngineError(error.reason()) from None
         return 0
 
     def _libwasmtime(self) -> capi.Engine:
@@ -166,12 +164,3 @@ class WasmtimeEngine(Engine):
 def _identity() -> str:
     """Name the library and the CPU, which artefacts depend on; the container's own /proc may not show it."""
     return f"{capi.version()} {os.uname().machine} {features()}"
-
-
-def reason(error: capi.WasmtimeError) -> str:
-    """Make one line of libwasmtime's error: its causes, without the backtrace and advice before them."""
-    what, separator, causes = str(error).partition("Caused by:")
-    if not separator:
-        return what.strip().removeprefix(TRAP_PREFIX)
-    lines = [line.strip().lstrip("0123456789: ") for line in causes.splitlines()]
-    return ": ".join(line for line in lines if line).removeprefix(TRAP_PREFIX)

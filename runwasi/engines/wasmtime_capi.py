@@ -143,12 +143,23 @@ _PROTOTYPES: dict[str, tuple[Any, tuple[Any, ...]]] = {
 }
 
 
+_TRAP_PREFIX = "wasm trap: "  # libwasmtime's own, which would be said twice
+
+
 class WasmtimeError(Exception):
     """libwasmtime said no; the message is its own. `frames` is the wasm backtrace, innermost first."""
 
     def __init__(self, message: str, frames: Sequence[str] = ()) -> None:
         super().__init__(message)
         self.frames = tuple(frames)
+
+    def reason(self) -> str:
+        """Make one line of it: its causes, without the backtrace and advice before them."""
+        what, separator, causes = str(self).partition("Caused by:")
+        if not separator:
+            return what.strip().removeprefix(_TRAP_PREFIX)
+        lines = [line.strip().lstrip("0123456789: ") for line in causes.splitlines()]
+        return ": ".join(line for line in lines if line).removeprefix(_TRAP_PREFIX)
 
 
 class WasmTrap(WasmtimeError):

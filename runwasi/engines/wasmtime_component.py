@@ -83,7 +83,7 @@ class Component:
         binary = to_binary(module.read())
         error = lib.new(engine.pointer, binary, len(binary), OUT)
         if error:
-            raise CannotHandle(_reason(take_error(error)))
+            raise CannotHandle(take_error(error).reason())
         return word(OUT)
 
     def _deserialized(self, engine: Engine, fd: int) -> int:
@@ -99,7 +99,7 @@ class Component:
         artefact = os.pread(fd, os.fstat(fd).st_size, 0)
         error = lib.deserialize(engine.pointer, artefact, len(artefact), OUT)
         if error:
-            raise CannotHandle(_reason(take_error(error)))
+            raise CannotHandle(take_error(error).reason())
         return word(OUT)
 
     def _find_function(self) -> tuple[str, str]:
@@ -185,7 +185,7 @@ class Component:
         try:
             store.set_wasi(ctx.args, ctx.env, preopens_of(ctx))
         except wasmtime_capi.WasmtimeError as error:
-            raise EngineError(_reason(error)) from None
+            raise EngineError(error.reason()) from None
         lib.wasmtime_context_set_wasi_http(store.context)
         return Guest(0, store.context, self._world())
 
@@ -220,7 +220,7 @@ class Component:
             return guest.failure.code & 0xFF
         if guest.failure is not None:
             raise Trap(f"{type(guest.failure).__name__}: {guest.failure}", exception.frames)
-        raise Trap(_reason(exception), exception.frames)
+        raise Trap(exception.reason(), exception.frames)
 
     # --- servers
 
@@ -265,9 +265,3 @@ def _provider(lacking: list[str]) -> str:
     if not all(name.startswith("wasi:") for name in lacking):
         return "compose it with a component that exports it, for example with wac"
     return "no engine here provides it"
-
-
-def _reason(error: wasmtime_capi.WasmtimeError) -> str:
-    from runwasi.engines.wasmtime import reason  # late: it imports this module
-
-    return reason(error)

@@ -135,7 +135,7 @@ ASYNC_HOST_FUNCTION = ctypes.CFUNCTYPE(None, _P, _P, _P, _P, c_size_t, _P, c_siz
 
 
 class Continuation(ctypes.Structure):
-    """wasmtime_async_continuation_t: the callback is a CONTINUATION, or 0."""
+    """wasmtime_async_continuation_t: the callback is a CONTINUATION."""
 
     _fields_ = (("callback", c_size_t), ("data", c_size_t), ("finalizer", c_size_t))
 

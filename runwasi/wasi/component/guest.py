@@ -9,7 +9,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from runwasi.engines.guest_limits import Limits
     from runwasi.wasi.component.interface import Resource
-    from runwasi.wasi.component.linker import Suspension
+    from runwasi.wasi.component.suspension import Suspension
     from runwasi.wasi.component.world import World
 
 GUESTS: dict[int, Guest] = {}

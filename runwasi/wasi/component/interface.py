@@ -23,14 +23,21 @@ import itertools
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable
-    from typing import Any, ClassVar, TypeVar
+    from typing import Any, ClassVar, Protocol, TypeVar
 
-    from runwasi.wasi.io.poll import Pollable
+    class Waitable(Protocol):
+        """What a guest may wait for, as wasi:io/poll's pollables are."""
+
+        def ready(self) -> bool:
+            """Say whether waiting is over."""
+
+        def sources(self) -> tuple[int, int, float | None]:
+            """Say what to wait for now: a descriptor (-1: none) with poll(2)'s events, a monotonic deadline."""
 
     F = TypeVar("F", bound=Callable[..., Any])
     R = TypeVar("R", bound="type[Resource]")
     T = TypeVar("T")
-    Waiting = Generator[Iterable[Pollable], None, T]
+    Waiting = Generator[Iterable[Waitable], None, T]
     """A host function that may have to wait: it yields what it waits for and returns its result."""
 
 _numbers = itertools.count(1)

@@ -10,6 +10,8 @@ implementation (`Interface.lookup`). A function that may wait is a generator; th
 
 from __future__ import annotations
 
+import ctypes
+
 from runwasi.wasi.component.capi import (
     ASYNC_HOST_FUNCTION,
     CONTINUATION,
@@ -27,13 +29,14 @@ from runwasi.wasi.component.guest import GUESTS
 from runwasi.wasi.component.interface import Interface
 from runwasi.wasi.component.lifting import lifter
 from runwasi.wasi.component.lowering import lowerer
+from runwasi.wasi.component.suspension import Suspension
 from runwasi.wasi.component.values import VAL_SIZE, Err
 from runwasi.wasi.component.wit_types import FunctionType, InstanceType, ResourceType
 from runwasi.wasi.io.poll import wait_for_any
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Mapping
     from typing import Any
 
     from runwasi.wasi.component.guest import Guest
@@ -41,7 +44,6 @@ if TYPE_CHECKING:
     from runwasi.wasi.component.lifting import Lift
     from runwasi.wasi.component.lowering import Lower
     from runwasi.wasi.component.wit_types import Item
-    from runwasi.wasi.io.poll import Pollable
 
     Call = Callable[[Guest, int], Any]
     """A host function, given the address of its arguments."""
@@ -186,46 +188,6 @@ def _blocking(call: Call) -> Call:
     return wait
 
 
-class Suspension:
-    """A guest waiting in a host function: what for, and how to go on."""
-
-    __slots__ = ("guest", "lower", "pollables", "results", "steps")
-
-    def __init__(
-        self,
-        guest: Guest,
-        steps: Waiting[Any],
-        pollables: Iterable[Pollable],
-        results: int,
-        lower: Lower | None,
-    ) -> None:
-        self.guest = guest
-        self.steps = steps
-        self.pollables = pollables
-        self.results = results
-        self.lower = lower
-
-    def resume(self) -> bool:
-        """Go on if something it waits for is ready; say whether the host function is done."""
-        if not any(pollable.ready() for pollable in self.pollables):
-            return False
-        try:
-            try:
-                self.pollables = next(self.steps)
-                return False
-            except StopIteration as done:
-                value = done.value
-            except Err as error:
-                value = error
-            if self.lower is not None:
-                self.lower(self.results, value, self.guest)
-        except BaseException as failure:  # noqa: BLE001  (a continuation cannot fail: whoever polls looks here)
-            self.guest.failure = failure
-            return False
-        self.guest.suspension = None
-        return True
-
-
 def _suspending(call: Call, lower: Lower | None) -> Callable[..., None]:
     def host_function(
         _data: int,
@@ -242,18 +204,19 @@ def _suspending(call: Call, lower: Lower | None) -> Callable[..., None]:
         try:
             steps: Waiting[Any] = call(guest, args)
             try:
-                pollables = next(steps)
+                waits_for = next(steps)
             except StopIteration as done:
                 value = done.value
             except Err as error:
                 value = error
             else:
-                guest.suspension = Suspension(guest, steps, pollables, results, lower)
+                finish = _finisher(lower, results, guest)
+                guest.suspension = Suspension(steps, waits_for, finish)
                 _put_continuation(continuation, _resume_pointer, context)
                 return
             if lower is not None:
                 lower(results, value, guest)
-            _put_continuation(continuation, _done_pointer)
+            _put_continuation(continuation, _DONE, 1)
         except BaseException as failure:  # noqa: BLE001  (carried over wasm's frames to whoever runs it)
             guest.failure = failure
             Pointer.from_address(error_out).value = _ended()
@@ -261,18 +224,29 @@ def _suspending(call: Call, lower: Lower | None) -> Callable[..., None]:
     return host_function
 
 
-def _put_continuation(address: int, callback: int, data: int = 0) -> None:
+def _finisher(lower: Lower | None, results: int, guest: Guest) -> Callable[[object], None]:
+    if lower is None:
+        return lambda _value: None
+    return lambda value: lower(results, value, guest)
+
+
+def _put_continuation(address: int, callback: int, data: int) -> None:
     continuation = Continuation.from_address(address)
     continuation.callback, continuation.data, continuation.finalizer = callback, data, 0
 
 
-def _done(_data: int) -> bool:
-    return True
-
-
 def _resume(context: int) -> bool:
-    suspension = GUESTS[context].suspension
-    return suspension is not None and suspension.resume()
+    guest = GUESTS[context]
+    if guest.suspension is None:
+        return False
+    try:
+        done = guest.suspension.resume()
+    except BaseException as failure:  # noqa: BLE001  (a continuation cannot fail: whoever polls looks here)
+        guest.failure = failure
+        return False
+    if done:
+        guest.suspension = None
+    return done
 
 
 def _destroy(_data: int, context: int, rep: int) -> None:
@@ -283,9 +257,12 @@ def _destroy(_data: int, context: int, rep: int) -> None:
         guest.failure = failure
 
 
-# The three callbacks that are the same for all functions, kept for good.
-_shared = (CONTINUATION(_done), CONTINUATION(_resume), DESTRUCTOR(_destroy))
-_done_pointer, _resume_pointer, _destroy_pointer = map(function_pointer, _shared)
+# The callbacks that are the same for all functions, kept for good.
+_shared = (CONTINUATION(_resume), DESTRUCTOR(_destroy))
+_resume_pointer, _destroy_pointer = map(function_pointer, _shared)
+
+_DONE = function_pointer(ctypes.CDLL(None).labs)
+"""A continuation that is done, given 1, without a call of Python's: C's labs(1) is 1, which is true."""
 
 
 def _sized(name: str) -> tuple[bytes, int]:

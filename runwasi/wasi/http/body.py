@@ -29,14 +29,11 @@ if TYPE_CHECKING:
         def pump(self) -> None:
             """Do what input and output is possible without waiting."""
 
-        def resume_reading(self) -> None:
-            """Read on: the guest has taken what had piled up."""
-
-        def push(self, *, more: bool = False) -> None:
-            """Send what the body being sent holds, as far as the socket takes it; `more` will follow soon."""
-
         def backlog(self) -> int:
-            """Count the bytes pushed that the peer's socket has not taken."""
+            """Count the bytes taken out of the body being sent that the peer's socket has not taken."""
+
+        def lingers(self, waiting: int) -> bool:
+            """Say whether so many bytes that were flushed may stay for a moment, as more may follow them."""
 
         def body_finished(self) -> None:
             """Hear that the body being sent is complete or, if `aborted`, will never be."""
@@ -95,11 +92,13 @@ class Arriving:
         if len(chunk) > length:
             self._chunks.appendleft(chunk[length:])
             chunk = chunk[:length]
-        was_full = self.held >= HIGH_WATER
         self.held -= len(chunk)
-        if was_full and self.held < HIGH_WATER and self.transport is not None:
-            self.transport.resume_reading()
         return chunk
+
+    def discard(self) -> None:
+        """Forget what has arrived: nobody wants it."""
+        self._chunks.clear()
+        self.held = 0
 
     def readable(self) -> bool:
         """Say whether there is something to take, or nothing more to come."""
@@ -255,17 +254,21 @@ class BodyWriter(OutputStream):
         return max(0, CHUNK - self.body.waiting())
 
     def write(self, contents: bytes) -> None:
-        """Take the bytes; they go out with the next flush, when the guest waits, or when it is done."""
+        """Take the bytes; they go out when the guest flushes them, waits or is done."""
         self.body.add(contents)
 
     def flush(self) -> None:
         """Send what is there, if it is known already where to."""
         if self.body.transport is not None:
-            self.body.transport.push(more=True)
+            self.body.transport.pump()
 
     def flushed(self) -> bool:
-        """Say whether the peer's socket has everything, or there is no peer to wait for yet."""
-        return self.body.transport is None or self.body.aborted or not self.body.waiting()
+        """Say whether the peer's socket has everything or need not yet, or there is no peer to wait for."""
+        transport = self.body.transport
+        if transport is None or self.body.aborted:
+            return True
+        waiting = self.body.waiting()
+        return not waiting or transport.lingers(waiting)
 
     def subscribe(self) -> Pollable:
         """Be ready when there is room again."""
@@ -284,9 +287,6 @@ class BodyWriter(OutputStream):
         """Do the usual in one step where it fits: a call from the guest costs more than the bytes."""
         if len(contents) <= CHUNK - self.body.waiting():
             self.body.add(contents)
-            self.flush()
-            if self.flushed():
-                return
             yield from self.blocking_flush()
         else:
             yield from super().blocking_write_and_flush(contents)

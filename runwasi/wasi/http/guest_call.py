@@ -5,7 +5,6 @@ from __future__ import annotations
 import ctypes
 
 from runwasi.engines.engine import Trap
-from runwasi.engines.wasmtime import reason
 from runwasi.wasi.component.capi import Pointer, lib, take_error, word
 from runwasi.wasi.component.guest import GUESTS, Exit, new_guest
 from runwasi.wasi.component.lowering import lowerer
@@ -21,9 +20,7 @@ if TYPE_CHECKING:
     from runwasi.engines.wasmtime_capi import WasmtimeError
     from runwasi.wasi.component.guest import Guest
     from runwasi.wasi.component.world import World
-    from runwasi.wasi.http.connection import Connection
     from runwasi.wasi.http.exchange import Exchange
-    from runwasi.wasi.http.http_server import Server
 
 _lower_own = lowerer(Type("own"))
 
@@ -39,7 +36,7 @@ _spare: list[tuple[object, int]] = []
 class Handler:
     """A component that handles requests: all that is the same for each of its guests."""
 
-    __slots__ = ("component", "engine", "function", "limits", "linker", "timeout", "world")
+    __slots__ = ("_limits_now", "component", "engine", "function", "limits", "linker", "world")
 
     def __init__(
         self,
@@ -56,12 +53,12 @@ class Handler:
         self.linker = linker
         self.function = function
         self.world = world
-        self.limits = limits
-        self.timeout = limits().timeout
+        self.limits = limits()
+        self._limits_now = limits
 
     def follow_limits(self) -> None:
-        """Bind the guests there are by the limits as they are now."""
-        limits = self.limits()
+        """Bind the guests there are, and those to come, by the limits as they are now."""
+        self.limits = limits = self._limits_now()
         for guest in GUESTS.values():
             guest.limit(limits)
 
@@ -85,63 +82,36 @@ def instantiates(linker: int, component: int, guest: Guest) -> bool:
 class Call:
     """One call of wasi:http/incoming-handler's handle, in an instance made for it.
 
-    `suspended` while the guest waits in a host function; `wake` goes on.
+    suspended  the guest waits in a host function; `resume` goes on when what it waits for is `ready`
+    trouble    why the guest ended before its time, for the log
     """
 
     __slots__ = (
-        "_address",
-        "_called",
-        "_future",
-        "_handler",
-        "_memory",
-        "_server",
-        "connection",
-        "exchange",
-        "guest",
-        "suspended",
-    )
+        "_address", "_called", "_future", "_handler", "_memory", "exchange", "guest", "suspended", "trouble",
+    )  # fmt: skip
 
-    def __init__(self, server: Server, handler: Handler, connection: Connection, exchange: Exchange) -> None:
-        self._server = server
+    def __init__(self, handler: Handler, exchange: Exchange) -> None:
+        """Run the guest until it waits or is done."""
+        self.exchange = exchange
+        self.suspended = False
+        self.trouble = ""
         self._handler = handler
         self._memory, self._address = _spare.pop() if _spare else _allocate()
         self._called = False
-        self.connection = connection
-        self.exchange = exchange
-        self.suspended = False
-        self.guest = guest = new_guest(handler.engine, handler.world, handler.limits())
+        self.guest = guest = new_guest(handler.engine, handler.world, handler.limits)
         instance, error = self._address + _INSTANCE, self._address + _ERROR
         self._future: int = lib.linker_instantiate_async(
             handler.linker, guest.context, handler.component, instance, error
         )
-        self._run()
-
-    def wake(self) -> None:
-        """Go on if what the guest waits for has come about."""
-        self._server.unwatch(self)
-        if self.ready():
-            self._run()
-        else:  # what it waits for may have come closer: a name is known, now a connection has to be made
-            self._server.suspend(self, self.guest.suspension)
+        self.resume()
 
     def ready(self) -> bool:
         """Say whether what the guest waits for has come about."""
         suspension = self.guest.suspension
-        return suspension is None or any(pollable.ready() for pollable in suspension.pollables)
+        return suspension is None or suspension.ready()
 
-    def cancel(self) -> None:
-        """End the guest where it stands; nobody waits for it."""
-        if self._future:
-            self._server.unwatch(self)
-            self._end()
-
-    def time_out(self) -> None:
-        """End the guest because its time is over; it is noticed while it waits."""
-        self._server.report(self.exchange, "the time that a request may take has passed")
-        self.exchange.fail(504)
-        self.cancel()
-
-    def _run(self) -> None:
+    def resume(self) -> None:
+        """Run the guest until it waits or is done."""
         if not self._poll():
             return
         if not self._called:
@@ -150,8 +120,17 @@ class Call:
             if not self._poll():
                 return
         if not self.exchange.status:
-            self._server.report(self.exchange, "the guest returned without a response")
-            self.exchange.fail(500)
+            self._fail("the guest returned without a response")
+        self._end()
+
+    def cancel(self) -> None:
+        """End the guest where it stands; nobody waits for it."""
+        if self._future:
+            self._end()
+
+    def time_out(self) -> None:
+        """End the guest because its time is over; it is noticed while it waits."""
+        self._fail("the time that a request may take has passed", 504)
         self._end()
 
     def _start(self) -> None:
@@ -169,21 +148,20 @@ class Call:
         guest = self.guest
         error = word(self._address + _ERROR)
         if guest.failure is not None or error:
-            self._fail(error)
+            self._fail(describe(guest.failure, take_error(error) if error else None))
+            self._end()
             return False
         if not done:
             self.suspended = True
-            self._server.suspend(self, guest.suspension)
             return False
         self.suspended = False
         lib.wasmtime_call_future_delete(self._future)
         self._future = 0
         return True
 
-    def _fail(self, error: int) -> None:
-        self._server.report(self.exchange, describe(self.guest.failure, take_error(error) if error else None))
-        self.exchange.fail(500)
-        self._end()
+    def _fail(self, trouble: str, status: int = 500) -> None:
+        self.trouble = trouble
+        self.exchange.fail(status)
 
     def _end(self) -> None:
         self.suspended = False
@@ -197,7 +175,6 @@ class Call:
         Pointer.from_address(self._address + _ERROR).value = 0
         self.guest.close()
         _spare.append((self._memory, self._address))
-        self._server.ended(self)
 
 
 def describe(failure: BaseException | None, error: WasmtimeError | None) -> str:
@@ -207,7 +184,7 @@ def describe(failure: BaseException | None, error: WasmtimeError | None) -> str:
     if failure is not None:
         return f"a host function failed: {failure!r}"
     assert error is not None
-    return Trap(reason(error), error.frames).report().rstrip("\n")
+    return Trap(error.reason(), error.frames).report().rstrip("\n")
 
 
 def _allocate() -> tuple[object, int]:

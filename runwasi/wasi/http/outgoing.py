@@ -153,17 +153,14 @@ class ClientExchange:
         except OSError as error:
             self._fail(_CONNECT_ERRORS.get(socket_error_code(error), "connection-terminated"))
 
-    def resume_reading(self) -> None:
-        """Nothing: the next `pump` reads on."""
-
-    def push(self, *, more: bool = False) -> None:
-        """Send what there is of the request; `more` is for the kernel, which sends at once here."""
-        del more
-        self.pump()
-
     def backlog(self) -> int:
         """Count the bytes the socket has not taken."""
         return len(self._out)
+
+    def lingers(self, waiting: int) -> bool:
+        """Nothing stays: the kernel puts small pieces together as well as we could."""
+        del waiting
+        return False
 
     def body_finished(self) -> None:
         """Hear that the request's body is complete, or that there is no more point in sending it."""

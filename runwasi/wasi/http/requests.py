@@ -19,19 +19,51 @@ if TYPE_CHECKING:
     """WIT's variants method and scheme."""
 
     class Request(Protocol):
-        """A request that arrived, as its connection knows it."""
+        """A request that arrived, as its server knows it."""
 
-        method: Case
-        target: str
-        authority: str | None
-        fields: list[tuple[str, bytes]]
+        head: RequestHead
         body: Arriving
+
+        def fields(self) -> list[tuple[str, bytes]]:
+            """Give the fields that the guest may see."""
 
         def wants_body(self) -> None:
             """Hear that the guest will read the body: a client may be waiting for that."""
 
         def respond(self, response: OutgoingResponse | ErrorCode) -> None:
             """Take the guest's answer, or why there is none."""
+
+
+class RequestHead:
+    """A request's first line and fields, checked.
+
+    target     without scheme and authority
+    version    "1.0" or "1.1"
+    fields     those that are not the connection's own, as (lower-case name, value)
+    keep_alive whether the client lets the connection be used again
+    expects    whether it sends the body only after an interim response
+    """
+
+    __slots__ = ("authority", "expects", "fields", "keep_alive", "method", "target", "version")
+
+    def __init__(
+        self,
+        method: Case = ("get", None),
+        target: str = "/",
+        version: str = "1.1",
+        authority: str | None = None,
+        fields: Sequence[tuple[str, bytes]] = (),
+        *,
+        keep_alive: bool = True,
+        expects: bool = False,
+    ) -> None:
+        self.method = method
+        self.target = target
+        self.version = version
+        self.authority = authority
+        self.fields = fields
+        self.keep_alive = keep_alive
+        self.expects = expects
 
 
 @types.resource("incoming-request")
@@ -44,11 +76,11 @@ class IncomingRequest(Resource):
 
     def method(self) -> Case:
         """Give the method."""
-        return self.request.method
+        return self.request.head.method
 
     def path_with_query(self) -> str | None:
         """Give the target without scheme and authority."""
-        return self.request.target
+        return self.request.head.target
 
     def scheme(self) -> Case:
         """Give the scheme; TLS ends before us."""
@@ -56,11 +88,11 @@ class IncomingRequest(Resource):
 
     def authority(self) -> str | None:
         """Give the host the client asked for."""
-        return self.request.authority
+        return self.request.head.authority
 
     def headers(self) -> Fields:
         """Give the fields, which cannot be changed."""
-        return Fields(self.request.fields, immutable=True)
+        return Fields(self.request.fields(), immutable=True)
 
     def consume(self) -> IncomingBody:
         """Give the body, once."""

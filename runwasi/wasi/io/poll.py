@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from runwasi.wasi.component.guest import Guest
-    from runwasi.wasi.component.interface import Waiting
+    from runwasi.wasi.component.interface import Waitable, Waiting
 
 poll = Interface("wasi:io/poll")
 
@@ -60,7 +60,7 @@ LONGEST_WAIT = 86400.0
 """Seconds; a guest may sleep for centuries, poll(2) counts milliseconds in an int."""
 
 
-def wait_for_any(pollables: Iterable[Pollable]) -> None:
+def wait_for_any(pollables: Iterable[Waitable]) -> None:
     """Block this thread until one of them may be ready."""
     events: dict[int, int] = {}
     deadline = time.monotonic() + LONGEST_WAIT

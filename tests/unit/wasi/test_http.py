@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import cast
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -12,116 +9,111 @@ from hypothesis import strategies as st
 from runwasi.engines.engine import CannotHandle, Context, Module
 from runwasi.wasi.component.values import Err
 from runwasi.wasi.http.body import OutgoingBody
-from runwasi.wasi.http.connection import Connection
 from runwasi.wasi.http.exchange import Exchange
 from runwasi.wasi.http.fields import Fields
+from runwasi.wasi.http.framing import Framing
 from runwasi.wasi.http.http_settings import HttpSettings
-from runwasi.wasi.http.requests import OutgoingRequest, OutgoingResponse
+from runwasi.wasi.http.requests import OutgoingRequest, OutgoingResponse, RequestHead
 
 
-class _Wire:
-    """A connection that takes everything."""
+class _Response:
+    """A response on its way: what a guest says, and what is sent of it."""
 
-    def __init__(self) -> None:
+    def __init__(self, method: str = "get", version: str = "1.1") -> None:
+        self.exchange = Exchange(RequestHead((method, None), version=version))
         self.sent = b""
-        self.backlog = 0
+        self._framing = Framing()
 
-    def write(self, chunks: Sequence[bytes], **_flags: bool) -> None:
-        self.sent += b"".join(chunks)
+    def respond(self, *pieces: bytes, status: int = 200, **fields: bytes) -> OutgoingBody:
+        entries = [(name.replace("_", "-"), value) for name, value in fields.items()]
+        response = OutgoingResponse(Fields.from_list(entries))
+        response.set_status_code(status)
+        body = response.body()
+        self.exchange.respond(response)
+        for piece in pieces:
+            body.add(piece)
+        return body
 
-
-def _exchange(method: str = "get", version: str = "1.1") -> tuple[Exchange, _Wire]:
-    wire = _Wire()
-    return Exchange(cast("Connection", wire), (method, None), "/", version), wire
-
-
-def _respond(exchange: Exchange, *pieces: bytes, status: int = 200, **fields: bytes) -> OutgoingBody:
-    entries = [(name.replace("_", "-"), value) for name, value in fields.items()]
-    response = OutgoingResponse(Fields.from_list(entries))
-    response.set_status_code(status)
-    body = response.body()
-    exchange.respond(response)
-    for piece in pieces:
-        body.add(piece)
-    return body
+    def send(self) -> None:
+        self.sent += b"".join(self._framing.take(self.exchange))
 
 
 def test_a_body_that_is_there_at_once_has_its_length() -> None:
-    exchange, wire = _exchange()
-    OutgoingBody.finish(_respond(exchange, b"abc", b"de"), None)
-    exchange.push()
-    assert wire.sent.startswith(b"HTTP/1.1 200 OK\r\n")
-    assert wire.sent.endswith(b"content-length: 5\r\n\r\nabcde")
+    response = _Response()
+    OutgoingBody.finish(response.respond(b"abc", b"de"), None)
+    response.send()
+    assert response.sent.startswith(b"HTTP/1.1 200 OK\r\n")
+    assert response.sent.endswith(b"content-length: 5\r\n\r\nabcde")
 
 
 def test_a_body_that_comes_in_pieces_is_chunked() -> None:
-    exchange, wire = _exchange()
-    body = _respond(exchange, b"abc")
-    exchange.push()
+    response = _Response()
+    body = response.respond(b"abc")
+    response.send()
     body.add(b"")
     body.add(b"de")
     OutgoingBody.finish(body, Fields([("sum", b"6")]))
-    exchange.push()
-    exchange.push()
-    assert wire.sent.endswith(b"transfer-encoding: chunked\r\n\r\n3\r\nabc\r\n2\r\nde\r\n0\r\nsum: 6\r\n\r\n")
+    response.send()
+    response.send()
+    chunks = b"3\r\nabc\r\n2\r\nde\r\n0\r\nsum: 6\r\n\r\n"
+    assert response.sent.endswith(b"transfer-encoding: chunked\r\n\r\n" + chunks)
 
 
 def test_a_client_of_1_0_gets_no_chunks() -> None:
-    exchange, wire = _exchange(version="1.0")
-    _respond(exchange, b"abc")
-    exchange.push()
-    assert wire.sent.endswith(b"connection: close\r\n\r\nabc")
-    assert exchange.closes()
+    response = _Response(version="1.0")
+    response.respond(b"abc")
+    response.send()
+    assert response.sent.endswith(b"connection: close\r\n\r\nabc")
+    assert response.exchange.last
 
 
 @pytest.mark.parametrize(("method", "status"), [("head", 200), ("get", 204), ("get", 304)])
 def test_some_responses_have_no_body(method: str, status: int) -> None:
-    exchange, wire = _exchange(method)
-    OutgoingBody.finish(_respond(exchange, b"abc", status=status), None)
-    exchange.push()
-    assert wire.sent.endswith(b"\r\n\r\n")
-    assert b"abc" not in wire.sent
+    response = _Response(method)
+    OutgoingBody.finish(response.respond(b"abc", status=status), None)
+    response.send()
+    assert response.sent.endswith(b"\r\n\r\n")
+    assert b"abc" not in response.sent
 
 
 def test_a_declared_length_is_kept_to() -> None:
-    exchange, _ = _exchange()
-    body = _respond(exchange, content_length=b"5")
+    body = _Response().respond(content_length=b"5")
     body.add(b"1234")
     with pytest.raises(Err) as too_long:
         body.add(b"56")
     assert too_long.value.value[0] == "last-operation-failed"  # type: ignore[index]
     with pytest.raises(Err) as short:
-        OutgoingBody.finish(_respond(_exchange()[0], b"1", content_length=b"5"), None)
+        OutgoingBody.finish(_Response().respond(b"1", content_length=b"5"), None)
     assert short.value.value == ("HTTP-response-body-size", 1)
 
 
 def test_a_response_begun_and_given_up_ends_the_connection() -> None:
-    exchange, wire = _exchange()
-    body = _respond(exchange, b"abc")
-    exchange.push()
+    response = _Response()
+    body = response.respond(b"abc")
+    response.send()
     body.drop()
-    exchange.push()
-    assert exchange.closes()
-    assert not wire.sent.endswith(b"0\r\n\r\n")
+    response.send()
+    assert response.exchange.aborted
+    assert not response.sent.endswith(b"0\r\n\r\n")
 
 
 def test_a_response_given_up_before_it_began_is_a_500() -> None:
-    exchange, wire = _exchange()
-    _respond(exchange).drop()
-    exchange.push()
-    assert wire.sent.startswith(b"HTTP/1.1 500 ")
+    response = _Response()
+    response.respond().drop()
+    response.send()
+    assert response.sent.startswith(b"HTTP/1.1 500 ")
 
 
 @given(st.text(max_size=20), st.binary(max_size=20))
 def test_no_field_can_add_a_line(name: str, value: bytes) -> None:
-    exchange, wire = _exchange()
+    response = _Response()
     try:
-        response = OutgoingResponse(Fields.from_list([(name, value)]))
+        answer = OutgoingResponse(Fields.from_list([(name, value)]))
     except Err:
         return
-    exchange.respond(response)
-    exchange.push()
-    head = wire.sent.partition(b"\r\n\r\n")[0]
+    response.exchange.respond(answer)
+    response.send()
+    head = response.sent.partition(b"\r\n\r\n")[0]
     assert len(head.split(b"\r\n")) == 4  # status, the field, date, content-length
     assert b"\n" not in head.replace(b"\r\n", b"")
 

@@ -1,0 +1,103 @@
+"""Puts a response into HTTP/1.1: its head, and how the end of its body is found. Source: RFC 9112."""
+
+from __future__ import annotations
+
+import time
+from http import HTTPStatus
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from runwasi.wasi.http.exchange import Exchange
+
+CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+
+_STATUS_LINES = {
+    status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus
+}
+_BODILESS = (204, 304)  # RFC 9110, 6.4.1; those below 200 a guest cannot set
+
+
+class Framing:
+    """One response on its way out."""
+
+    __slots__ = ("_chunked", "_ended", "_silent")
+
+    def __init__(self) -> None:
+        self._chunked = False
+        self._silent = False  # a body is not sent
+        self._ended = False
+
+    def take(self, exchange: Exchange) -> list[bytes]:
+        """Give what is to be sent of the response by now; nothing of it is given twice."""
+        out: list[bytes] = []
+        if exchange.continued:
+            exchange.continued = False
+            out.append(CONTINUE)
+        if not exchange.status:
+            return out
+        chunks = exchange.take()
+        if not exchange.begun:
+            exchange.begun = True
+            out += self._head(exchange, sum(map(len, chunks)))
+        if self._silent:
+            return out
+        out += _chunked(chunks) if self._chunked else chunks
+        if self._chunked and exchange.done and not exchange.aborted and not self._ended:
+            self._ended = True
+            out += (b"0\r\n", *_lines(exchange.trailers()), b"\r\n")
+        return out
+
+    def _head(self, exchange: Exchange, size: int) -> list[bytes]:
+        """Decide how the end of the body is found. Source: RFC 9112, 6.3 and 9.3."""
+        status, head = exchange.status, exchange.head
+        out = [_STATUS_LINES.get(status) or b"HTTP/1.1 %d \r\n" % status, exchange.lines]
+        if not exchange.dated:
+            out.append(date.line())
+        self._silent = head.method[0] == "head" or status in _BODILESS
+        length = exchange.declared
+        if length is None and not self._silent:
+            if exchange.done and not exchange.trailers():
+                length = size
+            elif head.version == "1.0":
+                exchange.last = True  # nothing else tells the body's end
+            else:
+                self._chunked = True
+                out.append(b"transfer-encoding: chunked\r\n")
+        if length is not None and status != 204:
+            out.append(b"content-length: %d\r\n" % length)
+        if exchange.last:
+            out.append(b"connection: close\r\n")
+        elif head.version == "1.0":
+            out.append(b"connection: keep-alive\r\n")
+        out.append(b"\r\n")
+        return out
+
+
+def _chunked(chunks: Iterable[bytes]) -> list[bytes]:
+    """Frame chunks; an empty one would be taken for the last. Source: RFC 9112, 7.1."""
+    return [b"%x\r\n%s\r\n" % (len(chunk), chunk) for chunk in chunks if chunk]
+
+
+def _lines(fields: Iterable[tuple[str, bytes]]) -> list[bytes]:
+    return [b"%s: %s\r\n" % (name.encode(), value) for name, value in fields]
+
+
+class _Date:
+    """The Date field, made once a second."""
+
+    def __init__(self) -> None:
+        self._second = 0
+        self._line = b""
+
+    def line(self) -> bytes:
+        """Give the line of this second."""
+        now = int(time.time())
+        if now != self._second:
+            self._second = now
+            self._line = time.strftime("date: %a, %d %b %Y %H:%M:%S GMT\r\n", time.gmtime(now)).encode()
+        return self._line
+
+
+date = _Date()
