@@ -357,6 +357,25 @@ def test_a_guest_sends_requests_of_its_own(python: Serving) -> None:
     assert _run(python, code) == (200, b"outer around inner")
 
 
+def test_a_guest_may_work_on_after_its_response() -> None:
+    """The client gets it, and the next on its connection, at once; the server ends when the guest has."""
+    code = """
+        answer(out, b'said')
+        monotonic_clock.subscribe_duration(700_000_000).block()
+        print("worked on", file=sys.stderr, flush=True)
+    """
+    with serving("server", stderr=subprocess.PIPE) as server:
+        client = server.client()
+        client.request("GET", "/", headers=script(code))
+        assert client.getresponse().read() == b"said"
+        client.request("GET", "/", headers=script("answer(out, b'next')"))
+        assert client.getresponse().read() == b"next"
+        client.close()
+        assert server.end() == 0
+        assert server.process.stderr
+        assert "worked on" in server.process.stderr.read()
+
+
 def test_two_guests_may_wait_for_one_descriptor(python: Serving) -> None:
     code = """
         poll.poll([stdin.get_stdin().subscribe(), monotonic_clock.subscribe_duration(300_000_000)])

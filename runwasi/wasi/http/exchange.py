@@ -11,7 +11,7 @@ import os
 import time
 
 from runwasi.wasi.http.body import Arriving
-from runwasi.wasi.http.fields import content_length
+from runwasi.wasi.http.fields import content_length, lines
 from runwasi.wasi.io.streams import CHUNK
 
 TYPE_CHECKING = False
@@ -97,9 +97,7 @@ class Exchange:
         pairs = response.fields.pairs
         self.dated = any(name == "date" for name, _ in pairs)
         # framing is ours: a wrong content-length would split the response
-        self.lines = b"".join(
-            [b"%s: %s\r\n" % (name.encode(), value) for name, value in pairs if name != "content-length"]
-        )
+        self.lines = lines([pair for pair in pairs if pair[0] != "content-length"])
         self.outgoing = body = response.content
         if body is None:
             self.done = True

@@ -128,6 +128,11 @@ def _refuse(header_error: str) -> NoReturn:
     raise Err((header_error, None))
 
 
+def lines(fields: Iterable[tuple[str, bytes]]) -> bytes:
+    """Put fields into HTTP/1.1, each with the line's end."""
+    return b"".join([b"%s: %s\r\n" % (name.encode(), value) for name, value in fields])
+
+
 def content_length(fields: Fields) -> int | None:
     """Give the declared length of a body, None if it is not declared or no number."""
     values = fields.get("content-length")

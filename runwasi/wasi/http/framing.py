@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from http import HTTPStatus
 
+from runwasi.wasi.http.fields import lines
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -46,7 +48,7 @@ class Framing:
         out += _chunked(chunks) if self._chunked else chunks
         if self._chunked and exchange.done and not exchange.aborted and not self._ended:
             self._ended = True
-            out += (b"0\r\n", *_lines(exchange.trailers()), b"\r\n")
+            out += (b"0\r\n", lines(exchange.trailers()), b"\r\n")
         return out
 
     def _head(self, exchange: Exchange, size: int) -> list[bytes]:
@@ -78,10 +80,6 @@ class Framing:
 def _chunked(chunks: Iterable[bytes]) -> list[bytes]:
     """Frame chunks; an empty one would be taken for the last. Source: RFC 9112, 7.1."""
     return [b"%x\r\n%s\r\n" % (len(chunk), chunk) for chunk in chunks if chunk]
-
-
-def _lines(fields: Iterable[tuple[str, bytes]]) -> list[bytes]:
-    return [b"%s: %s\r\n" % (name.encode(), value) for name, value in fields]
 
 
 class _Date:

@@ -17,7 +17,7 @@ import httptools
 from runwasi.wasi.component.interface import Interface, Resource
 from runwasi.wasi.component.values import Err, Ok
 from runwasi.wasi.http.body import HIGH_WATER, Arriving, Event
-from runwasi.wasi.http.fields import HOP_BY_HOP, HttpError, types
+from runwasi.wasi.http.fields import HOP_BY_HOP, HttpError, lines, types
 from runwasi.wasi.http.requests import IncomingResponse, OutgoingRequest, RequestOptions
 from runwasi.wasi.io.streams import CHUNK
 from runwasi.wasi.sockets.addresses import error_code as socket_error_code
@@ -25,7 +25,7 @@ from runwasi.wasi.sockets.name_lookup import Lookup
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
 
     from runwasi.wasi.component.guest import Guest
     from runwasi.wasi.io.poll import Pollable
@@ -315,7 +315,7 @@ class ClientExchange:
             self._last_sent = True
             if self._chunked:
                 trailers = content.trailers if content is not None else []
-                self._out += b"0\r\n" + _lines(trailers) + b"\r\n"
+                self._out += b"0\r\n" + lines(trailers) + b"\r\n"
 
     def _head(self, size: int, *, finished: bool) -> bytes:
         request = self._request
@@ -334,7 +334,7 @@ class ClientExchange:
             framing = b"content-length: %d\r\n" % length
         host = (request.host or "").rpartition("@")[2].encode()
         first = b"%s %s HTTP/1.1\r\nhost: %s\r\n" % (method, target, host)
-        return first + _lines(fields) + framing + b"connection: close\r\n\r\n"
+        return first + lines(fields) + framing + b"connection: close\r\n\r\n"
 
     def _send(self) -> bool:
         assert self._socket is not None
@@ -402,7 +402,3 @@ def _is_ready(fd: int, events: int) -> bool:
     one = select.poll()
     one.register(fd, events)
     return bool(one.poll(0))
-
-
-def _lines(fields: Iterable[tuple[str, bytes]]) -> bytes:
-    return b"".join(b"%s: %s\r\n" % (name.encode(), value) for name, value in fields)
