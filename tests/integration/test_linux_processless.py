@@ -11,8 +11,13 @@ import pytest
 from runwasi.linux import processless
 from runwasi.linux.filesystems import PROC_SUPER_MAGIC, filesystem_type
 from runwasi.linux.idmap import IdMap, user_namespace_for
+from runwasi.linux.mount_fds import open_tree
 from runwasi.linux.namespaces import CLONE_NEWNS, CLONE_NEWUSER
-from runwasi.linux.processless import processless_procfs, processless_procfs_by_way_of
+from runwasi.linux.processless import (
+    processless_procfs,
+    processless_procfs_by_way_of,
+    procfs_to_copy,
+)
 from tests.support.in_namespaces import run_in
 
 
@@ -55,6 +60,15 @@ def test_by_way_of_a_user_namespace_one_needs_no_privileges() -> None:
         assert "cpuinfo" in names(processless_procfs_by_way_of(userns))
     finally:
         os.close(userns)
+
+
+def test_one_that_is_kept_serves_a_user_namespace_too() -> None:
+    kept = procfs_to_copy()
+    if kept < 0:  # before Linux 6.15
+        assert tuple(int(part) for part in os.uname().release.split(".")[:2]) < (6, 15)
+        return
+    copied = run_in(CLONE_NEWUSER | CLONE_NEWNS, lambda: names(open_tree("", kept)))
+    assert names(kept) == copied
 
 
 def test_a_refusal_is_told() -> None:

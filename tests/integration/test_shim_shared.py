@@ -16,11 +16,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from devtools.bundle import in_user_namespace
 from devtools.daemon import Daemon
 from devtools.waiting import until
 from runwasi.shim.server.ttrpc_server import REQUEST, Frames, frame
 from runwasi.wire.messages.task import PidsRequest
 from runwasi.wire.messages.ttrpc import Request
+from tests.support.prober import LAST, prober_module, reached
 from tests.support.shim import EventSink, Shim, running
 
 if TYPE_CHECKING:
@@ -59,6 +61,23 @@ def test_pods_are_served_by_the_daemon_itself(
         assert sink.topics(4) == ["create", "start", "exit", "delete"]
         task.call("Shutdown")
         assert task.ended()
+
+
+@pytest.mark.parametrize("users", ["host", "mapped"])
+def test_a_module_finds_no_process_in_proc(
+    daemon: Daemon, shim: Shim, bundle: BundleMaker, container_id: str, folder: Path, users: str
+) -> None:
+    prober = prober_module(folder).read_bytes()
+    made = bundle(["/app.wasm", LAST, "/proc", "/dev"], files={"/app.wasm": prober})
+    if users == "mapped":
+        in_user_namespace(made)
+    output = folder / "output"
+    with running(shim, container_id, made) as task:
+        task.create(stdout=f"file://{output}")
+        task.call("Start")
+        assert task.call("Wait").exit_status == 0
+        task.call("Delete")
+    assert reached(output.read_text()) == []
 
 
 def test_each_pod_writes_to_its_own_log(

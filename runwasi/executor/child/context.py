@@ -62,7 +62,7 @@ class ChildContext:
         self.proc_fd = -1
         """The host's /proc, checked to be one: writes through it cannot be redirected by the rootfs."""
         self.guest_procfs = -1
-        """A detached mount of a procfs without processes, for the view of a guest; -1 where none could be made."""
+        """A mount of a procfs without processes for a guest's view, -1 without; at first one to be copied."""
         self.guest_view: tuple[int, ...] = ()
         """Descriptors of the root of the mounts as a guest sees them, and of their namespace, which keeps them."""
         self.start_hooks: tuple[Hook, ...] = ()

@@ -30,7 +30,7 @@ from runwasi.linux.processless import processless_procfs, processless_procfs_by_
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from runwasi.executor.child.context import ChildContext
     from runwasi.linux.mounts import Mounted
@@ -44,18 +44,23 @@ _DEV_NULL = os.makedev(1, 3)
 
 
 def make_procfs(ctx: ChildContext) -> None:
-    """Make the procfs without processes while the host's is in sight; without it, empty folders take its place."""
-    try:
-        ctx.guest_procfs = processless_procfs(_ATTRIBUTES)
-        return
-    except OSError:  # a user's exec: only in the namespace that it joins there are privileges
-        pass
-    try:
-        for kind, fd in ctx.namespaces:
-            if kind == "user":
-                ctx.guest_procfs = processless_procfs_by_way_of(fd, _ATTRIBUTES)
-    except OSError:
-        pass  # on a host that hides parts of its own /proc: the guest sees less, and never more
+    """Copy the procfs without processes that the parent keeps, or make one while the host's is in sight.
+
+    Without any, empty folders take the place of each procfs: the guest sees less, and never more.
+    """
+    kept, ctx.guest_procfs = ctx.guest_procfs, -1
+    userns = dict(ctx.namespaces).get("user", -1)
+    ways: tuple[Callable[[], int], ...] = (
+        lambda: open_tree("", kept),
+        processless_procfs,
+        lambda: processless_procfs_by_way_of(userns),  # a user's exec has privileges only where it enters
+    )
+    for make in ways:
+        try:
+            ctx.guest_procfs = make()
+            return
+        except OSError:
+            continue
 
 
 def prepare(ctx: ChildContext) -> None:

@@ -161,6 +161,7 @@ class Creation:
         context.preserve_fds = options.preserve_fds
         context.no_new_keyring = options.no_new_keyring
         context.no_pivot = options.no_pivot
+        context.guest_procfs = options.guest_procfs
         context.bundle_path = self._bundle.path
         context.rootfs = self._bundle.rootfs
         context.namespaces = plan.entered_by_child()

@@ -188,6 +188,7 @@ def _prepare(context: ChildContext, container: Container, plan: Plan, options: E
     context.console_socket = options.console_socket
     context.preserve_fds = options.preserve_fds
     context.no_new_keyring = options.no_new_keyring
+    context.guest_procfs = options.guest_procfs
     context.cgroup_paths = container.cgroup.paths()
     context.namespaces = plan.entered_by_child()
     context.userns = plan.joins("user")

@@ -44,6 +44,7 @@ class CreateOptions:
     preserve_fds    how many descriptors from 3 on the container inherits
     engine          name of the engine for wasm, or the engine itself
     images          who can be asked for the wasm layers of the container's image, None for nobody
+    guest_procfs    a mount of a procfs without processes to copy for a module, -1 to make one
     warn            told in one sentence what went wrong but stops nothing, such as a failing poststop hook
     cache_root      where compiled modules and filters are kept
     """
@@ -52,6 +53,7 @@ class CreateOptions:
         "cache_root",
         "console_socket",
         "engine",
+        "guest_procfs",
         "images",
         "no_cgroup",
         "no_new_keyring",
@@ -78,6 +80,7 @@ class CreateOptions:
         preserve_fds: int = 0,
         engine: str | Engine = "wasmtime",
         images: ImageSource | None = None,
+        guest_procfs: int = -1,
         warn: Callable[[str], None] | None = None,
         cache_root: str = "/var/cache/runwasi",
     ) -> None:
@@ -92,5 +95,6 @@ class CreateOptions:
         self.preserve_fds = preserve_fds
         self.engine = engine
         self.images = images
+        self.guest_procfs = guest_procfs
         self.warn = warn
         self.cache_root = cache_root

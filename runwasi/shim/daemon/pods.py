@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 
 from runwasi.linux import processes
+from runwasi.linux.processless import procfs_to_copy
 from runwasi.linux.rlimits import OpenFiles
 from runwasi.shim import bootstrap, pod_socket
 from runwasi.shim.bootstrap import Bootstrap
@@ -42,6 +43,7 @@ class Pods:
         self._reactor = reactor
         self._engine = engine
         self._images = Images(reactor, engine)
+        self._guest_procfs = procfs_to_copy()
         self._own = own
         self._pods: dict[str, PodServer] = {}
         self._known: dict[str, tuple[Flags, Mapping[str, str]]] = {}
@@ -124,7 +126,15 @@ class Pods:
 
         self._known[flags.socket] = flags, environment
         self._pods[flags.socket] = PodServer(
-            self._reactor, flags, self._engine, self._images, listener, log, environment, ended
+            self._reactor,
+            flags,
+            self._engine,
+            self._images,
+            listener,
+            log,
+            environment,
+            ended,
+            self._guest_procfs,
         )
 
     def _shared(self, environment: Mapping[str, str]) -> Mapping[str, str]:

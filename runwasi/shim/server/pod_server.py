@@ -61,7 +61,7 @@ def serve(flags: Flags, engine: str | Engine, listener: int, log_fd: int) -> Non
     Orphans(reactor, {_signal.SIGTERM: pod.terminate, _signal.SIGINT: pod.terminate})
     gc.freeze()  # children share these pages until somebody writes to them; a collection would
     gc.enable()
-    reactor.call_later(_REST_DELAY, lambda: _come_to_rest(_title(pod.engine_name, flags)))
+    reactor.call_later(_REST_DELAY, lambda: _come_to_rest(pod, _title(pod.engine_name, flags)))
     log.debug("serving", address=flags.socket)
     reactor.run()
     installation.leave(comes_delete=True)
@@ -80,6 +80,7 @@ class PodServer:
         log: Log,
         environment: Mapping[str, str],
         ended: Callable[[], None],
+        guest_procfs: int = -1,
     ) -> None:
         self.engine_name = engine if isinstance(engine, str) else engine.name
         self._reactor = reactor
@@ -95,10 +96,19 @@ class PodServer:
             name = f"containerd-shim-{flags.id}"
             self._server.tracer = Tracer(reactor, log, name, flags.group, environment)
         pod = Pod(reactor, log, engine, self.engine_name, flags.namespace, flags.address, environment, images)
+        pod.guest_procfs = guest_procfs
+        self._pod = pod
         self._tasks = TaskService(pod, self._publisher, log, self.shut_down)
         for service in task_service.NAMES:
             self._server.register(service, TASK_METHODS, self._tasks.handlers())
         self._server.register_late(SANDBOX, self._sandbox)
+
+    def expect_modules(self) -> None:
+        """Make what is shared by the modules of a pod, where their code is in memory already."""
+        if not isinstance(self._pod.engine, str):
+            from runwasi.linux.processless import procfs_to_copy  # late: it is there, or is not needed
+
+            self._pod.guest_procfs = procfs_to_copy()
 
     def hold_back(self, held: bool) -> None:
         """Begin nothing new, or go on; what comes to its end does so."""
@@ -181,9 +191,10 @@ def _tracing_is_wanted(environ: Mapping[str, str]) -> bool:
     )
 
 
-def _come_to_rest(title: str) -> None:
+def _come_to_rest(pod: PodServer, title: str) -> None:
     """Do what the first container should not wait for."""
     processes.set_title(title)
+    pod.expect_modules()
     packs.forget()
 
 

@@ -47,6 +47,7 @@ class Pod:
         "engine",
         "engine_name",
         "environment",
+        "guest_procfs",
         "images",
         "log",
         "namespace",
@@ -64,6 +65,8 @@ class Pod:
         environment: Mapping[str, str],
         images: Images,
     ) -> None:
+        self.guest_procfs = -1
+        """A procfs without processes, once there is time to make one, for the views of guests."""
         self.environment = environment
         self.images = images
         self.reactor = reactor
@@ -133,6 +136,7 @@ class Creating:
             no_pivot=options.no_pivot_root,
             no_new_keyring=options.no_new_keyring,
             engine=pod.engine,
+            guest_procfs=pod.guest_procfs,
             images=images if pod.containerd else None,
             warn=pod.log.warning,
         )

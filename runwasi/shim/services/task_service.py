@@ -293,6 +293,7 @@ class TaskService:
             stdio=process.streams.stdio,
             console_socket=process.streams.console_socket,
             engine=self._pod.engine,
+            guest_procfs=self._pod.guest_procfs,
         )
         child = execute(task.container, process.spec, options)
         process.streams.handed_over()
