@@ -15,13 +15,16 @@ import pytest
 
 from devtools.bundle import Bundle, in_user_namespace
 from devtools.components.build import component
+from devtools.daemon import Daemon
 from devtools.serving import free_port, script
 from devtools.waiting import until
+from runwasi.wire.messages.well_known import Any as Packed
 from tests.integration.conftest import BundleMaker
 from tests.support import wasm
 from tests.support.detached import Detached
 from tests.support.memory import until_told_of_limits
 from tests.support.runtime import Runtime
+from tests.support.shim import EventSink, Shim, running
 
 MIB = 1 << 20
 SHARE = 12
@@ -342,3 +345,49 @@ def test_a_component_on_our_own_wasi_follows(
     until(guest.lines, lambda lines: lines == ["ready"])
     guest.update(256)
     assert 128 < guest.fill() < 256
+
+
+@pytest.fixture(params=["a cold server", "a server of the daemon's", "the daemon itself"])
+def any_shim(
+    request: pytest.FixtureRequest,
+    session_name: str,
+    sink: EventSink,
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Iterator[Shim]:
+    """Whatever may serve a pod in turn: its own process, cold or forked by the node daemon, or that daemon."""
+    daemon = None
+    if request.param != "a cold server":
+        daemon = Daemon(folder)
+        monkeypatch.setenv("RUNWASI_MANAGER", str(daemon.path))
+        monkeypatch.setenv("RUNWASI_DAEMON", "managed")
+    shim = Shim("shared" if request.param == "the daemon itself" else "runwasi", session_name, sink)
+    yield shim
+    shim.clean()
+    if daemon is not None:
+        daemon.stop()
+
+
+def test_the_shims_update_reaches_the_guest(
+    any_shim: Shim, bundle: BundleMaker, grower: bytes, container_id: str, folder: Path
+) -> None:
+    made = bundle(["/app.wasm", "follow"], files={"/app.wasm": grower})
+    made.linux.setdefault("resources", {})["memory"] = {"limit": 64 * MIB}
+    os.mkfifo(folder / "out")
+    reader = os.open(folder / "out", os.O_RDONLY | os.O_NONBLOCK)
+    os.set_blocking(reader, True)
+    with open(reader) as said, running(any_shim, container_id, made.write()) as task:
+        pid = task.run(stdout=str(folder / "out"))
+        assert next(said) == "ready\n"
+        for limit in (64, 256, 300):
+            resources = json.dumps({"memory": {"limit": limit * MIB}}).encode()
+            task.call("Update", resources=Packed(type_url=_RESOURCES, value=resources))
+            until_told_of_limits(pid)
+            Path(f"/proc/{pid}/root/fill").touch()
+            assert next(said) == f"full at {limit - SHARE - 1} MiB\n"
+        task.call("Kill", signal=9)
+        assert task.call("Wait").exit_status == 137
+        task.call("Delete")
+
+
+_RESOURCES = "types.containerd.io/opencontainers/runtime-spec/1/LinuxResources"

@@ -6,7 +6,9 @@ import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
-_COMPONENTS = Path(__file__).resolve().parents[1] / "fixtures" / "components"
+from devtools.places import ROOT
+
+_COMPONENTS = ROOT / "devtools" / "components"
 SOURCES = Path(__file__).resolve().parent / "guests"
 
 

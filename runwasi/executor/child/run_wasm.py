@@ -119,6 +119,7 @@ def run(ctx: ChildContext, wasm: Wasm) -> NoReturn:
     ctx.verdict.close()  # its end says that the workload runs
     assert ctx.parent is not None  # it brought the module
     ctx.parent.limits.receive()
+    gc.freeze()  # what is there now stays, and may be shared with the server
     gc.enable()  # a short command does without, but a guest may call host functions in Python for years
     try:
         code = wasm.engine.run_wasi(wasm.context, Stdio(0, 1, 2))

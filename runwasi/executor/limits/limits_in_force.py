@@ -44,6 +44,7 @@ class LimitsInForce:
         self._memory = _positive(memory.limit if memory else None)
         self.tasks = _read_tasks(paths, _positive(pids.limit if pids else None))
         self._folder = self._file = -1
+        self._text = b""
         for hierarchy, name in _FILES:
             if hierarchy in paths:
                 self._open(paths[hierarchy], name)
@@ -53,9 +54,11 @@ class LimitsInForce:
         """Return how many bytes of memory the container may have now; None without a limit."""
         if self._file >= 0:
             try:
-                self._memory = _number(os.pread(self._file, 64, 0))
+                text = os.pread(self._file, 64, 0)
             except OSError:  # the cgroup is being removed, and this process with it
-                pass
+                return self._memory
+            if text != self._text:  # an HTTP server asks for each request
+                self._text, self._memory = text, _number(text)
         return self._memory
 
     def signal_changes(self, number: int) -> None:

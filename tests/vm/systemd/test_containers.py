@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,7 +13,9 @@ import pytest
 
 from devtools.bundle import Bundle, make_bundle
 from runwasi.linux.cgroups.units import UnitManager
+from tests.support import wasm
 from tests.support.cgroups import cgroups_of
+from tests.support.memory import until_told_of_limits
 from tests.support.runtime import Runtime
 
 MIB = 1 << 20
@@ -81,6 +84,31 @@ def test_updates_reach_systemd_and_the_files(
     assert property_of(f"pod-{container_id}.scope", "MemoryMax") == 32 * MIB
     told = json.loads(runtime("events", "--stats", container_id, options=options).stdout)["data"]
     assert (told["memory"]["usage"]["limit"], told["pids"]["limit"]) == (32 * MIB, 5)
+
+
+@pytest.mark.parametrize("runtime", ["runwasi"], indirect=True)
+def test_a_guests_bound_follows_what_we_and_what_systemd_writes(
+    runtime: Runtime, tmp_path: Path, container_id: str
+) -> None:
+    made = make_bundle(tmp_path / "made", ["/app.wasm", "follow"])
+    wasm.grower(tmp_path).rename(made.rootfs / "app.wasm")
+    made.linux["cgroupsPath"] = f"tests.slice:pod:{container_id}"
+    made.linux["resources"]["memory"] = {"limit": 64 * MIB}
+    command = ("run", "--detach", "--bundle", made.write().path, container_id)
+    ours, theirs = os.pipe()
+    started = runtime.command(*command, options=("--systemd-cgroup",))
+    subprocess.run(started, check=True, stdin=subprocess.DEVNULL, stdout=theirs)
+    os.close(theirs)
+    pid = runtime.state(container_id)["pid"]
+    update = runtime.command("update", "--memory", "128M", container_id, options=("--systemd-cgroup",))
+    told = ["systemctl", "set-property", "--runtime", f"pod-{container_id}.scope", "MemoryMax=192M"]
+    with open(ours) as said:
+        assert next(said) == "ready\n"
+        for change, bound in ((["true"], 51), (update, 115), (told, 179)):
+            subprocess.run(change, check=True)
+            until_told_of_limits(pid)
+            Path(f"/proc/{pid}/root/fill").touch()
+            assert next(said) == f"full at {bound} MiB\n"
 
 
 def test_exec_pause_and_resume_work_in_a_scope(
