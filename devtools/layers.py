@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -54,15 +53,15 @@ def package_imports(package: str) -> Iterator[tuple[Path, int, str]]:
                 yield file, line, parts[1]
 
 
-def uses() -> Counter[tuple[str, str]]:
-    """Count the imports from one package into another."""
-    return Counter(
+def uses() -> set[tuple[str, str]]:
+    """Return each pair of packages of which the first imports from the second."""
+    return {
         (package, imported)
         for row in LAYERS
         for package in row
         for _, _, imported in package_imports(package)
         if imported != package
-    )
+    }
 
 
 def modules() -> dict[str, Path]:

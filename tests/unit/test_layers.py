@@ -6,6 +6,7 @@ import pytest
 
 from devtools.layers import LAYERS, allowed, imports, package_imports
 from devtools.places import ROOT
+from scripts.draw_layers import PICTURE, drawn
 
 PACKAGES = sorted(package for row in LAYERS for package in row)
 
@@ -34,3 +35,7 @@ def test_only_tests_import_tests(folder: str) -> None:
         if module.partition(".")[0] == "tests"
     ]
     assert not wrong, "\n".join(wrong)
+
+
+def test_the_picture_shows_the_layers_as_they_are() -> None:
+    assert PICTURE.read_text() == drawn(), "run python -m scripts.draw_layers"
