@@ -51,7 +51,7 @@ class Trap(EngineError):
 
 
 class Stdio:
-    """The three descriptors a container talks through."""
+    """Descriptors of a process's stdin, stdout and stderr; they stay open, and whoever opened them closes them."""
 
     __slots__ = ("stderr", "stdin", "stdout")
 
@@ -60,9 +60,13 @@ class Stdio:
         self.stdout = stdout
         self.stderr = stderr
 
+    def fds(self) -> tuple[int, int, int]:
+        """Return them in the order of their numbers in the container."""
+        return self.stdin, self.stdout, self.stderr
+
     def install(self) -> None:
         """Make them this process's 0, 1 and 2, which is what engines hand on to their guest."""
-        wanted = (self.stdin, self.stdout, self.stderr)
+        wanted = self.fds()
         if wanted != (0, 1, 2):
             copies = [os.dup(fd) for fd in wanted]  # first, as one may sit on another's number
             for number, copy in enumerate(copies):

@@ -17,11 +17,7 @@ from _blake2 import blake2b  # hashlib would bring OpenSSL: 2 ms
 from fcntl import LOCK_EX, flock
 
 from runwasi.engines.engine import EngineError
-
-try:
-    from _sha2 import sha256  # type: ignore[import-not-found, unused-ignore]
-except ImportError:  # before CPython 3.12; one of the two is unknown to whichever version checks the types
-    from _sha256 import sha256  # type: ignore[import-not-found, unused-ignore, no-redef]
+from runwasi.startup.hashing import sha256
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

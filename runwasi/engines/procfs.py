@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from ctypes import CDLL, c_long, create_string_buffer
+
+from runwasi.linux.filesystems import open_procfs
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -11,9 +12,6 @@ if TYPE_CHECKING:
     from typing import TypeVar
 
     T = TypeVar("T")
-
-PROC_SUPER_MAGIC = 0x9FA0
-STATFS_SIZE = 120  # struct statfs of the 64-bit kernels; f_type is its first word
 
 
 class NoProcfs(OSError):
@@ -28,23 +26,14 @@ def with_path(fd: int, action: Callable[[str], T]) -> T:
     Raises NoProcfs, OSError. Source: man 2 statfs.
     """
     try:
-        proc = os.open("/proc", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        proc = open_procfs()
     except OSError as error:
         raise NoProcfs(error.errno, error.strerror, "/proc") from error
     here = os.open(".", os.O_PATH | os.O_CLOEXEC)
     try:
-        if _file_system_type(proc) != PROC_SUPER_MAGIC:
-            raise NoProcfs("/proc is no procfs")
         os.fchdir(proc)
         return action(f"self/fd/{fd}")
     finally:
         os.fchdir(here)
         os.close(here)
         os.close(proc)
-
-
-def _file_system_type(fd: int) -> int:
-    status = create_string_buffer(STATFS_SIZE)
-    if CDLL(None).fstatfs(fd, status) != 0:
-        return 0
-    return c_long.from_buffer(status).value

@@ -16,11 +16,7 @@ from runwasi.linux import seccomp_filter as kernel
 from runwasi.linux import sockets
 from runwasi.linux.seccomp_filter import Filter
 from runwasi.oci.decode import SpecError
-
-try:
-    from _sha2 import sha256  # type: ignore[import-not-found, unused-ignore]
-except ImportError:  # before CPython 3.12
-    from _sha256 import sha256  # type: ignore[import-not-found, unused-ignore, no-redef]
+from runwasi.startup.hashing import sha256
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -30,10 +30,15 @@ def open_beneath(root_fd: int, path: str, flags: int, mode: int = 0, resolve: in
 
     The descriptor is close-on-exec. Raises OSError that names path.
     """
-    how = _OpenHow(flags | os.O_CLOEXEC, mode, RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS | resolve)
+    return openat2(root_fd, path, flags, mode, RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS | resolve)
+
+
+def openat2(folder: int, path: str, flags: int, mode: int, resolve: int) -> int:
+    """Open path from a folder under the RESOLVE_* of resolve, close-on-exec. Raises OSError that names path."""
+    how = _OpenHow(flags | os.O_CLOEXEC, mode, resolve)
     name = os.fsencode(path)
     while True:
-        fd = syscall(SYS_OPENAT2, root_fd, name, how, 24)
+        fd = syscall(SYS_OPENAT2, folder, name, how, 24)
         if fd >= 0:
             return fd
         try:

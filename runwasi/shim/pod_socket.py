@@ -10,6 +10,8 @@ import _socket
 import fcntl
 import os
 
+from runwasi.startup.hashing import sha256
+
 TYPE_CHECKING = False
 
 DEFAULT_DIRECTORY = "/run/containerd/s"
@@ -41,7 +43,7 @@ def group_of(bundle: str, container_id: str) -> str:
 
 def socket_path(containerd: str, namespace: str, group: str, directory: str = "") -> str:
     """Return where the server of a pod listens, for the containerd at this address."""
-    digest = _sha256(os.path.join(containerd, namespace, group).encode())
+    digest = sha256(os.path.join(containerd, namespace, group).encode()).hexdigest()
     return f"{directory or DEFAULT_DIRECTORY}/{digest}"
 
 
@@ -94,13 +96,3 @@ def answers(path: str, kind: int = _socket.SOCK_STREAM) -> bool:
     finally:
         sock.close()
     return True
-
-
-def _sha256(data: bytes) -> str:
-    """Hash without hashlib, which loads OpenSSL: 2 ms, and 0.1 MiB per pod."""
-    try:
-        from _sha256 import sha256  # type: ignore[import-not-found]
-    except ImportError:
-        from _sha2 import sha256  # type: ignore[import-not-found]  # its name since CPython 3.12
-    digest: str = sha256(data).hexdigest()
-    return digest

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from runwasi.engines.engine import Stdio
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -18,21 +20,6 @@ if TYPE_CHECKING:
 
 ROOT_SOURCE = -1
 """Key of the rootfs itself among the sources of mounts; the others are indices of $.mounts."""
-
-
-class Stdio:
-    """Descriptors for a container process's 0, 1 and 2; they are not closed by whoever is given them."""
-
-    __slots__ = ("stderr", "stdin", "stdout")
-
-    def __init__(self, stdin: int = 0, stdout: int = 1, stderr: int = 2) -> None:
-        self.stdin = stdin
-        self.stdout = stdout
-        self.stderr = stderr
-
-    def fds(self) -> tuple[int, int, int]:
-        """Return them in the order of their numbers in the container."""
-        return self.stdin, self.stdout, self.stderr
 
 
 class ChildContext:

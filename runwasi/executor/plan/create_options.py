@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from runwasi.executor.child.context import Stdio
+from runwasi.engines.engine import Stdio
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

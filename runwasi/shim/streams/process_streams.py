@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from runwasi.executor.child.context import Stdio
+from runwasi.engines.engine import Stdio
 from runwasi.executor.errors import ContainerError, describe
 from runwasi.linux import sockets
 from runwasi.shim.streams.outputs import FifoOutput, Input, open_output, taken_over

@@ -2,28 +2,14 @@
 
 from __future__ import annotations
 
-import ctypes
 import errno
 import os
+
+from runwasi.linux.beneath import RESOLVE_BENEATH, RESOLVE_IN_ROOT, RESOLVE_NO_MAGICLINKS, openat2
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Self
-
-SYS_OPENAT2 = 437  # on every architecture
-RESOLVE_NO_MAGICLINKS = 0x02
-RESOLVE_BENEATH = 0x08
-RESOLVE_IN_ROOT = 0x10
-
-
-class _OpenHow(ctypes.Structure):
-    """struct open_how."""
-
-    _fields_ = (("flags", ctypes.c_uint64), ("mode", ctypes.c_uint64), ("resolve", ctypes.c_uint64))
-
-
-_syscall = ctypes.CDLL(None, use_errno=True).syscall
-_syscall.restype = ctypes.c_long
 
 
 def open_beneath(folder: int, path: str, flags: int, mode: int = 0, *, is_root: bool = False) -> int:
@@ -32,24 +18,17 @@ def open_beneath(folder: int, path: str, flags: int, mode: int = 0, *, is_root: 
     With `is_root` the folder is the container's own root, in which absolute links mean what they say.
     Raises OSError, EPERM for what leads out.
     """
-    confined = RESOLVE_IN_ROOT if is_root else RESOLVE_BENEATH
-    how = _OpenHow(flags | os.O_CLOEXEC, mode, confined | RESOLVE_NO_MAGICLINKS)
     if path.startswith("/"):
         raise PermissionError(errno.EPERM, os.strerror(errno.EPERM), path)
     if "\0" in path:
         raise OSError(errno.EINVAL, os.strerror(errno.EINVAL), path)
-    fd: int = _syscall(
-        ctypes.c_long(SYS_OPENAT2),
-        ctypes.c_long(folder),
-        ctypes.c_char_p(os.fsencode(path)),
-        ctypes.byref(how),
-        ctypes.c_size_t(ctypes.sizeof(how)),
-    )
-    if fd < 0:
-        number = ctypes.get_errno()
-        number = errno.EPERM if number == errno.EXDEV else number
-        raise OSError(number, os.strerror(number), path)
-    return fd
+    confined = RESOLVE_IN_ROOT if is_root else RESOLVE_BENEATH
+    try:
+        return openat2(folder, path, flags, mode, confined | RESOLVE_NO_MAGICLINKS)
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+        raise PermissionError(errno.EPERM, os.strerror(errno.EPERM), path) from None
 
 
 class Parent:
