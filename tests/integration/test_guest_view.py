@@ -255,6 +255,7 @@ def _effective(pid: int) -> int:
     return next(int(line.split()[1], 16) for line in lines if line.startswith("CapEff"))
 
 
+@pytest.mark.cgroup_v2
 @pytest.mark.parametrize("first", ["native", "wasm"])
 @pytest.mark.parametrize("users", ["host", "mapped"])
 def test_a_module_that_is_executed_finds_none(
@@ -307,6 +308,7 @@ def test_a_program_is_executed_where_there_is_no_mount_namespace(
     assert "\nPid:\t1\n" in seen
 
 
+@pytest.mark.cgroup_v2  # another kernel: before Linux 6.15 only what is mounted can be copied
 def test_what_is_not_about_processes_is_there(
     runwasi: Runtime, bundle: BundleMaker, wasi_guest: bytes, new_id: Callable[[], str], folder: Path
 ) -> None:
