@@ -32,16 +32,18 @@ class ConfigurationError(Exception):
 class Configuration:
     """What the file says, or what holds without it.
 
+    leave_daemon        whether a shim that found no node daemon leaves one behind
     unsafe_annotations  names of unsafe annotations that containers of this node may have
     """
 
-    __slots__ = ("unsafe_annotations",)
+    __slots__ = ("leave_daemon", "unsafe_annotations")
 
     def __init__(self, document: Mapping[str, object]) -> None:
         """Raises ValueError, which names the key at fault."""
         unknown = sorted(document.keys() - set(self.__slots__))
         if unknown:
             raise ValueError(f"{unknown[0]}: is no key; there are {', '.join(self.__slots__)}")
+        self.leave_daemon = _switch(document, "leave_daemon", default=True)
         self.unsafe_annotations = frozenset(_strings(document, "unsafe_annotations"))
 
 
@@ -90,6 +92,13 @@ def _trusted_owners() -> set[int]:
     with open("/proc/self/uid_map", "rb", 0) as file:
         whole = file.read().split() == [b"0", b"0", b"4294967295"]
     return {0} if whole else {0, _OVERFLOW_UID}
+
+
+def _switch(document: Mapping[str, object], key: str, *, default: bool) -> bool:
+    value = document.get(key, default)
+    if not isinstance(value, bool):
+        raise ValueError(f"{key}: must be true or false")
+    return value
 
 
 def _strings(document: Mapping[str, object], key: str) -> tuple[str, ...]:

@@ -427,7 +427,7 @@ def test_the_first_launcher_leaves_a_daemon_behind(
             os.close(pidfd)
 
 
-@pytest.mark.parametrize("wish", ["off", "managed"])
+@pytest.mark.parametrize("wish", ["off", "managed", "configured", "broken"])
 def test_no_daemon_is_left_where_none_is_wanted(
     folder: Path,
     shim: Shim,
@@ -439,5 +439,9 @@ def test_no_daemon_is_left_where_none_is_wanted(
     path = folder / "manager" / "manager.sock"
     monkeypatch.setenv("RUNWASI_MANAGER", str(path))
     monkeypatch.setenv("RUNWASI_DAEMON", wish)
+    if wish in ("configured", "broken"):
+        configuration = folder / "config.toml"
+        configuration.write_text("leave_daemon = false" if wish == "configured" else "leave_daemon = 1")
+        monkeypatch.setenv("RUNWASI_CONFIG", str(configuration))
     with running(shim, container_id, bundle(SLEEP)):
         assert not path.parent.exists()

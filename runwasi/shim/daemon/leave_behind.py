@@ -10,6 +10,7 @@ import _socket
 import fcntl
 import os
 
+from runwasi.node import configuration
 from runwasi.shim import pod_socket
 from runwasi.shim.client import packet
 from runwasi.shim.server import spawn
@@ -30,11 +31,19 @@ def leave_behind(engine: str | Engine) -> None:
     path = os.environ.get("RUNWASI_MANAGER") or packet.manager_path(name)
     if os.path.lexists(packet.note_path(path)) or pod_socket.answers(path, _socket.SOCK_SEQPACKET):
         return
-    if os.fork() == 0:
+    if _may_leave() and os.fork() == 0:
         try:
             _become_daemon(engine, name, path)
         finally:
             os._exit(1)
+
+
+def _may_leave() -> bool:
+    """Ask the node's configuration; one that cannot be read allows nothing."""
+    try:
+        return configuration.load().leave_daemon
+    except configuration.ConfigurationError:
+        return False
 
 
 def _become_daemon(engine: str | Engine, name: str, path: str) -> None:

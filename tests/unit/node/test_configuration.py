@@ -38,8 +38,12 @@ def test_annotations_are_allowed_by_name(file: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "why"),
     [
-        ("unsafe_annotation = []", "unsafe_annotation: is no key; there are unsafe_annotations"),
+        (
+            "unsafe_annotation = []",
+            "unsafe_annotation: is no key; there are leave_daemon, unsafe_annotations",
+        ),
         ("[unsafe]\nannotations = []", "unsafe: is no key"),
+        ("leave_daemon = 1", "leave_daemon: must be true or false"),
         ('unsafe_annotations = "io.runwasi.unsafe.seccomp"', "unsafe_annotations: must be a list of strings"),
         ("unsafe_annotations = [1]", "unsafe_annotations: must be a list of strings"),
         ("unsafe_annotations = [", "at end of document"),
