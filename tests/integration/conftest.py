@@ -16,12 +16,15 @@ import pytest
 from devtools import leaks
 from devtools.bundle import Bundle, make_bundle
 from devtools.containerd import HOSTS, RUNC, WASMTIME, Containerd, running_containerd
+from devtools.daemon import Daemon
 from devtools.folders import remove_folder
 from devtools.oci_image import busybox_layer, write_image
 from devtools.places import ROOT, WASI_DEMO_APP
 from scripts import launchers
 from tests.support.runtime import Runtime
 from tests.support.shim import EventSink, Shim
+
+MODE = os.environ.get("RUNWASI_TESTS_SHIM", "cold")
 
 BUSYBOX_IMAGE = "localhost/busybox:latest"
 DEMO_IMAGE = "localhost/wasi-demo-app:latest"
@@ -35,8 +38,9 @@ def _nothing_left_in_the_end(session_name: str) -> Iterator[None]:
 @pytest.fixture(autouse=True)
 def _nothing_left_by_the_test(session_name: str) -> Iterator[None]:
     # A containerd that the test restarted is a new process, and Podman's storage mounts itself when it
-    # pleases; both go with their own fixtures.
-    yield from _guarded(session_name, but=("/containerd --config", "/root/overlay (ext4"))
+    # pleases; both go with their own fixtures. What the session's node daemon keeps for a while is its own.
+    kept = ("/containerd --config", "/root/overlay (ext4", "/daemon/manager/manager.sock")
+    yield from _guarded(session_name, but=kept)
 
 
 def _guarded(session: str, *, but: tuple[str, ...] = ()) -> Iterator[None]:
@@ -184,17 +188,49 @@ def python_clients(session_folder: Path) -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def _session_daemon(session_folder: Path) -> Iterator[Daemon | None]:
+    """The node daemon that all tests of the session use, in the modes that have one."""
+    if MODE == "cold":
+        yield None
+        return
+    daemon = Daemon(session_folder / "daemon")
+    yield daemon
+    daemon.stop()
+
+
 @pytest.fixture
-def our_shim(session_name: str, sink: EventSink) -> Iterator[Shim]:
-    """Our shim, driven without containerd."""
-    shim = Shim("runwasi", session_name, sink)
+def our_shim(
+    session_name: str,
+    sink: EventSink,
+    _session_daemon: Daemon | None,
+    python_clients: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Iterator[Shim]:
+    """Our shim, driven without containerd; in which way says RUNWASI_TESTS_SHIM.
+
+    cold     the native client finds no daemon, and the launcher starts a server
+    normal   the Python client asks a node daemon, which forks a server
+    shared   the native client asks a node daemon, which serves the pod itself
+    """
+    if _session_daemon is not None:
+        assert _session_daemon.process.poll() is None, "a test killed it: such are marked own_server"
+        monkeypatch.setenv("RUNWASI_MANAGER", str(_session_daemon.path))
+        monkeypatch.setenv("RUNWASI_DAEMON", "managed")
+    kind = "shared" if MODE == "shared" else "runwasi"
+    shim = Shim(kind, session_name, sink, python_clients if MODE == "normal" else None)
     yield shim
     shim.clean()
 
 
-@pytest.fixture(params=["runwasi", "runc"])
-def either_shim(request: pytest.FixtureRequest, session_name: str, sink: EventSink) -> Iterator[Shim]:
+@pytest.fixture(params=["runwasi", "runc"] if MODE == "cold" else ["runwasi"])
+def either_shim(
+    request: pytest.FixtureRequest, session_name: str, sink: EventSink, our_shim: Shim
+) -> Iterator[Shim]:
     """Our shim and runc's in turn, driven without containerd: what both must do alike."""
+    if request.param == "runwasi":
+        yield our_shim
+        return
     shim = Shim(request.param, session_name, sink)
     yield shim
     shim.clean()

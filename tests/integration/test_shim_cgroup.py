@@ -123,6 +123,7 @@ def test_shared_mode_gives_such_a_pod_a_server_of_its_own(
     assert joined(server_of(address), path) == wanted
 
 
+@pytest.mark.own_server
 @pytest.mark.parametrize("warm", [False, True])
 def test_a_cgroup_that_is_nowhere_fails_the_start(
     path: str,

@@ -57,6 +57,7 @@ def until_stopped(task: RunningShim) -> None:
     task.call("Wait")
 
 
+@pytest.mark.own_server
 @pytest.mark.parametrize("reach", [until_created, until_started, until_paused, until_stopped])
 def test_delete_cleans_up_after_a_killed_shim(
     our_shim: Shim, bundle: BundleMaker, container_id: str, reach: Callable[[RunningShim], None]
@@ -158,6 +159,7 @@ def test_concurrent_starts_in_a_pod_come_to_one_server(
     assert len(set(addresses)) == 1
 
 
+@pytest.mark.own_server
 def test_the_socket_of_a_killed_server_is_taken_over(
     our_shim: Shim, bundle: BundleMaker, container_id: str
 ) -> None:
@@ -170,6 +172,7 @@ def test_the_socket_of_a_killed_server_is_taken_over(
         assert again.pid != task.pid
 
 
+@pytest.mark.own_server
 def test_the_server_is_as_containerd_expects(our_shim: Shim, bundle: BundleMaker, container_id: str) -> None:
     made = bundle(SLEEP)
     with running(our_shim, container_id, made) as task:
@@ -257,6 +260,7 @@ def test_version_and_info_are_printed() -> None:
     assert b"ociVersionMax" in decoded.features.value
 
 
+@pytest.mark.own_server
 def test_delete_cleans_up_after_a_shim_killed_in_the_middle_of_create(
     our_shim: Shim, bundle: BundleMaker, container_id: str, folder: Path
 ) -> None:
@@ -278,6 +282,7 @@ def test_delete_cleans_up_after_a_shim_killed_in_the_middle_of_create(
     assert not state.exists()
 
 
+@pytest.mark.own_server
 def test_delete_cleans_up_an_exec_after_a_killed_shim(
     our_shim: Shim, bundle: BundleMaker, container_id: str
 ) -> None:

@@ -6,6 +6,8 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pytest
+
 from devtools.waiting import until
 from tests.support.shim import Shim, running
 
@@ -34,6 +36,7 @@ def test_a_pod_with_nothing_to_do_does_not_wake_up(
         assert switches(task.pid) == before
 
 
+@pytest.mark.own_server
 def test_ps_shows_the_server_by_its_programs_name(
     our_shim: Shim, bundle: BundleMaker, container_id: str
 ) -> None:
@@ -45,6 +48,7 @@ def test_ps_shows_the_server_by_its_programs_name(
         assert container_id.encode() in shown()
 
 
+@pytest.mark.own_server
 def test_orphans_of_a_container_are_reaped(our_shim: Shim, bundle: BundleMaker, container_id: str) -> None:
     made = bundle(["sh", "-c", "(sleep 0.3 & sleep 0.3 &); exec sleep 1000"])
     made.linux["namespaces"] = [entry for entry in made.linux["namespaces"] if entry["type"] != "pid"]

@@ -43,6 +43,7 @@ def shut_down_task(task: RunningShim) -> None:
     task.call("Shutdown")
 
 
+@pytest.mark.own_server
 @pytest.mark.parametrize("shut_down", [shut_down_task, shut_down_sandbox])
 def test_a_shim_that_shuts_down_lets_its_client_close_first(task: RunningShim, shut_down: object) -> None:
     # containerd's client may take a connection that ends together with the answer for a call without one.
@@ -61,6 +62,7 @@ def test_a_client_that_does_not_close_keeps_no_shim(task: RunningShim) -> None:
     assert time.monotonic() - began > 1
 
 
+@pytest.mark.own_server
 def test_a_shim_that_is_told_to_end_waits_for_no_client(task: RunningShim) -> None:
     began = time.monotonic()
     os.kill(task.pid, signal.SIGTERM)
@@ -75,6 +77,7 @@ def test_a_shim_that_shuts_down_creates_nothing_more(task: RunningShim) -> None:
     assert refused.value.code == codes.UNAVAILABLE
 
 
+@pytest.mark.own_server
 def test_a_pod_can_be_started_anew_while_its_old_shim_ends(task: RunningShim) -> None:
     task.call("Shutdown")
     address = task.shim.start(task.id, task.bundle)
@@ -88,6 +91,7 @@ def test_a_pod_can_be_started_anew_while_its_old_shim_ends(task: RunningShim) ->
         new.call("Shutdown", id=task.id)
 
 
+@pytest.mark.own_server
 def test_a_slow_reader_gets_its_answer_from_a_shim_that_ends(task: RunningShim) -> None:
     slow = socket.socket(socket.AF_UNIX)
     slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)

@@ -160,6 +160,7 @@ def test_connect_and_shutdown_need_no_container(task: RunningShim) -> None:
     assert (connected.shim_pid, connected.task_pid) == (task.pid, 0)
 
 
+@pytest.mark.own_server
 def test_shutdown_waits_for_the_last_container(task: RunningShim) -> None:
     pid = task.run()
     task.call("Shutdown")
