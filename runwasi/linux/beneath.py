@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import os
 from stat import S_ISLNK
+from struct import Struct
 
-from runwasi.linux.libc import SYS_OPENAT2, check, syscall
-from runwasi.startup.thin_ctypes import c_uint64
+from runwasi.linux.libc import SYS_OPENAT2, failure
+from runwasi.startup.thin_ctypes import CDLL, c_char_p, c_long, get_errno
 
 # linux/openat2.h
 RESOLVE_NO_MAGICLINKS = 0x02
@@ -19,10 +20,16 @@ RESOLVE_NO_SYMLINKS = 0x04
 RESOLVE_BENEATH = 0x08
 RESOLVE_IN_ROOT = 0x10
 
-_OpenHow = c_uint64 * 3  # struct open_how: flags, mode, resolve
-_ELOOP = 40
+_open_how = Struct("<QQQ").pack  # struct open_how: flags, mode, resolve
+_EAGAIN, _ELOOP = 11, 40
 _PATH = os.O_PATH | os.O_CLOEXEC
 _MAX_LINKS = 40  # what the kernel itself follows
+_MAX_ATTEMPTS = 1000
+
+# A prototype of its own without spare arguments: guests open many files, and each that is converted takes 50 ns.
+_openat2 = CDLL(None, use_errno=True).syscall
+_openat2.argtypes = (c_long, c_long, c_char_p, c_char_p, c_long)
+_openat2.restype = c_long
 
 
 def open_beneath(root_fd: int, path: str, flags: int, mode: int = 0, resolve: int = 0) -> int:
@@ -33,19 +40,22 @@ def open_beneath(root_fd: int, path: str, flags: int, mode: int = 0, resolve: in
     return openat2(root_fd, path, flags, mode, RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS | resolve)
 
 
-def openat2(folder: int, path: str, flags: int, mode: int, resolve: int) -> int:
-    """Open path from a folder under the RESOLVE_* of resolve, close-on-exec. Raises OSError that names path."""
-    how = _OpenHow(flags | os.O_CLOEXEC, mode, resolve)
-    name = os.fsencode(path)
-    while True:
-        fd = syscall(SYS_OPENAT2, folder, name, how, 24)
-        if fd >= 0:
-            return fd
-        try:
-            check(fd, "open", path)
-        except BlockingIOError:
-            # EAGAIN: somewhere a rename or mount ran beside ".."; the kernel cannot vouch and asks again.
-            continue
+def openat2(folder: int, path: str | bytes, flags: int, mode: int, resolve: int) -> int:
+    """Open path, which a NUL would end, from a folder under the RESOLVE_* of resolve, close-on-exec.
+
+    Raises OSError that names path.
+    """
+    name = path if isinstance(path, bytes) else os.fsencode(path)
+    how = _open_how(flags | os.O_CLOEXEC, mode, resolve)
+    fd: int = _openat2(SYS_OPENAT2, folder, name, how, len(how))
+    attempts = 0
+    # EAGAIN: somewhere a rename or mount ran beside ".."; the kernel cannot vouch and asks again.
+    while fd < 0 and get_errno() == _EAGAIN and attempts < _MAX_ATTEMPTS:
+        fd = _openat2(SYS_OPENAT2, folder, name, how, len(how))
+        attempts += 1
+    if fd < 0:
+        raise failure(get_errno(), "open", os.fsdecode(path))
+    return fd
 
 
 def open_in_root(root_fd: int, path: str, flags: int, mode: int = 0) -> int:

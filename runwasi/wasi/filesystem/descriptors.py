@@ -10,7 +10,8 @@ import time
 from runwasi.wasi.clocks import NANO
 from runwasi.wasi.component.interface import Interface, Resource
 from runwasi.wasi.component.values import Err
-from runwasi.wasi.filesystem.paths import Parent, open_beneath
+from runwasi.wasi.filesystem.confinement import BENEATH, confinements, inherited
+from runwasi.wasi.filesystem.paths import Parent, open_path
 from runwasi.wasi.io.fd_streams import FileInput, FileOutput
 from runwasi.wasi.io.streams import CHUNK, IoError
 
@@ -84,12 +85,12 @@ def _fails(method: F) -> F:
 
 @types.resource("descriptor")
 class Descriptor(Resource):
-    """An open file or folder. `is_root` marks the container's root, where absolute links lead somewhere."""
+    """An open file or folder; `confined` says where paths may lead from there."""
 
-    def __init__(self, fd: int, flags: AbstractSet[str], *, is_root: bool = False) -> None:
+    def __init__(self, fd: int, flags: AbstractSet[str], confined: int) -> None:
         self.fd = fd
         self.flags = flags
-        self.is_root = is_root
+        self.confined = confined
 
     def drop(self) -> None:
         """Close it."""
@@ -222,7 +223,8 @@ class Descriptor(Resource):
         if "symlink-follow" not in path_flags:
             access |= os.O_NOFOLLOW
         mode = 0o666 if "create" in open_flags else 0
-        return Descriptor(open_beneath(self.fd, path, access, mode, is_root=self.is_root), flags)
+        fd = open_path(self.fd, path, access, mode, self.confined)
+        return Descriptor(fd, flags, inherited(self.confined))
 
     @_fails
     def read_directory(self) -> DirectoryStream:
@@ -245,18 +247,18 @@ class Descriptor(Resource):
 
     @_fails
     def symlink_at(self, target: str, path: str) -> None:
-        """Make a symbolic link, not to an absolute path."""
-        if target.startswith("/"):
+        """Make a symbolic link. In a folder that was given alone an absolute one would lead nowhere."""
+        if target.startswith("/") and self.confined == BENEATH:
             raise OSError(errno.EPERM, "absolute links are not made")
         with self._parent(path) as parent:
             os.symlink(target, parent.name, dir_fd=parent.fd)
 
     @_fails
     def readlink_at(self, path: str) -> str:
-        """Give what a symbolic link holds; not if that is an absolute path."""
+        """Give what a symbolic link holds; not if that is an absolute path out of a folder that was given alone."""
         with self._parent(path) as parent:
             target = os.readlink(parent.name, dir_fd=parent.fd)
-        if target.startswith("/"):
+        if target.startswith("/") and self.confined == BENEATH:
             raise OSError(errno.EPERM, "absolute links are not read")
         return target
 
@@ -279,10 +281,10 @@ class Descriptor(Resource):
             os.rename(old.name, new.name, src_dir_fd=old.fd, dst_dir_fd=new.fd)
 
     def _open(self, path: str, flags: int) -> int:
-        return open_beneath(self.fd, path, flags, is_root=self.is_root)
+        return open_path(self.fd, path, flags, 0, self.confined)
 
     def _parent(self, path: str) -> Parent:
-        return Parent(self.fd, path, is_root=self.is_root)
+        return Parent(self.fd, path, self.confined)
 
     def _status_at(self, path_flags: AbstractSet[str], path: str) -> os.stat_result:
         nofollow = 0 if "symlink-follow" in path_flags else os.O_NOFOLLOW
@@ -354,8 +356,8 @@ def filesystem_error_code(_guest: Guest, error: IoError) -> str | None:
 def get_directories(guest: Guest) -> list[tuple[Descriptor, str]]:
     """Give the folders the guest may use."""
     folders = []
-    for path, name in guest.world.preopens:
+    for path, name, confined in confinements(guest.world.preopens):
         fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         flags = {"read", "write", "mutate-directory"}
-        folders.append((Descriptor(fd, flags, is_root=path == "/"), name))
+        folders.append((Descriptor(fd, flags, confined), name))
     return folders
