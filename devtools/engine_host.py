@@ -2,7 +2,7 @@
 
 Called with one argument, a JSON object: engine, module (path), args, and optionally env, cwd, function,
 annotations, memory_limit, address_space (bytes), root (a folder to chroot into), cache (a module cache's root,
-so that an artefact is used).
+so that an artefact is used), layers (paths of modules to link with).
 """
 
 from __future__ import annotations
@@ -55,6 +55,7 @@ def _run(job: dict[str, Any]) -> int:
         env=job.get("env", ()),
         cwd=job.get("cwd", "/"),
         function=job.get("function", "_start"),
+        layers=[Module(os.path.basename(path), os.open(path, os.O_RDONLY)) for path in job.get("layers", ())],
         annotations=annotations,
         memory_limit=job.get("memory_limit"),
     )

@@ -61,9 +61,9 @@ class EngineHost:
         )
 
     @contextmanager
-    def running_as_pid_1(self, module: Path, *args: str) -> Iterator[PidOne]:
+    def running_as_pid_1(self, module: Path, *args: str, **job: object) -> Iterator[PidOne]:
         """Run a module as the first process of a pid namespace; it has said "ready" when the block begins."""
-        command = ["unshare", "--pid", "--fork", "--kill-child", *self._command(module, args, {})]
+        command = ["unshare", "--pid", "--fork", "--kill-child", *self._command(module, args, job)]
         process = subprocess.Popen(
             command, env=self._environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )

@@ -26,9 +26,12 @@ FUNCTIONS = frozenset((
 # fmt: on
 """Source: WASI/legacy/preview1/docs.md, plus sock_accept of its last revision."""
 
+UNSTABLE = frozenset(f"wasi_unstable.{name}" for name in FUNCTIONS - {"sock_accept"})
+"""What WASI had before preview 1, by module and name: for engines that provide it too."""
+
 _PROVIDERS = (
     # prefix of the imported module's name, who would provide it
-    ("wasi_unstable", "WASI before preview 1: build it with a wasi-sdk of 2020 or later"),
+    ("wasi_unstable", "WASI before preview 1: the wasmtime engine provides it"),
     ("wasix_", "WASIX: the wasmer engine provides it"),
     ("wasi_ephemeral_nn", "wasi-nn: the wasmedge engine with its wasi_nn plugin provides it"),
     ("wasi_nn", "wasi-nn: the wasmedge engine with its wasi_nn plugin provides it"),

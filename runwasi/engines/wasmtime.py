@@ -1,4 +1,4 @@
-"""The wasmtime engine: core modules with WASI preview 1 here, components in wasmtime_component."""
+"""The wasmtime engine: core modules are run by wasmtime_core, components by wasmtime_component."""
 
 from __future__ import annotations
 
@@ -7,13 +7,10 @@ import os
 from runwasi.engines import wasmtime_capi as capi
 from runwasi.engines.annotations import FUEL
 from runwasi.engines.cpu import features
-from runwasi.engines.engine import CannotHandle, Engine, EngineError, Module, Trap
+from runwasi.engines.engine import CannotHandle, Engine
 from runwasi.engines.guest_limits import check_tasks, limits_of, preopens_of
-from runwasi.engines.signals import end_on_signals
-from runwasi.engines.wasip1 import check_imports, check_interface
-from runwasi.engines.wasm.linking import libraries
 from runwasi.engines.wasm.sniff import sniff
-from runwasi.engines.wasm.wasm_binary import check_whole, read_interface
+from runwasi.engines.wasm.wasm_binary import check_whole
 from runwasi.engines.wasm.wat import binary_fd, to_binary
 
 TYPE_CHECKING = False
@@ -21,13 +18,16 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from runwasi.engines.engine import Context, Stdio
-    from runwasi.engines.guest_limits import Limits
     from runwasi.engines.wasm.sniff import Kind
     from runwasi.engines.wasmtime_component import Component
+    from runwasi.engines.wasmtime_core import Core
 
 
-THREADS = 4
-"""The guest's, one that waits for signals, and two of the library's for files."""
+THREADS = 2
+"""The guest's, and one that waits for signals."""
+
+THREADS_OF_COMPONENTS = THREADS + 2
+"""On the library's WASI there are two for files."""
 
 
 class Settings:
@@ -61,8 +61,7 @@ class WasmtimeEngine(Engine):
         self._settings = Settings()
         self._version = ""
         self._engine: capi.Engine | None = None
-        self._module = 0
-        self._libraries: list[tuple[str, int]] = []
+        self._core: Core | None = None
         self._component: Component | None = None
 
     def configure(self, annotations: Mapping[str, str], address_space: int | None = None) -> None:
@@ -75,6 +74,11 @@ class WasmtimeEngine(Engine):
         """Load libwasmtime (5 ms); for a component also what runs it. Raises EngineMissing."""
         capi.library()
         self._version = self._version or _identity()
+        if kind != "component":
+            from runwasi.engines import wasmtime_core  # late: 1 ms, of no use to components
+
+            if kind is None:
+                wasmtime_core.HOST.prepare()  # a server that forks is glad of it
         if kind != "core":
             from runwasi.engines import wasmtime_component  # late: 40 ms, and most modules are none
 
@@ -100,65 +104,32 @@ class WasmtimeEngine(Engine):
         """Check its interface, load its artefact or compile it here if there is none. Raises CannotHandle."""
         limits_of(ctx)
         preopens_of(ctx)
-        check_tasks(ctx, THREADS)
         fd = binary_fd(ctx.module)
         if sniff(os.pread(fd, 8, 0)) == "component":
             from runwasi.engines import wasmtime_component  # late: 40 ms, and most modules are none
 
+            check_tasks(ctx, THREADS_OF_COMPONENTS)
             self._component = wasmtime_component.Component(ctx, self._libwasmtime())
             return True
-        interface = read_interface(fd)
-        needed = libraries(interface, ctx.layers)
-        names = {library.name for library in needed}
-        check_interface(interface, ctx.function, also_provided=names)
-        for library in needed:
-            check_imports(library.interface, names)
-        try:
-            self._module = self._load_module(ctx.module, fd)
-            self._libraries = [
-                (library.name, self._load_module(library.module, library.module.fd)) for library in needed
-            ]
-        except capi.WasmtimeError as error:
-            raise CannotHandle(error.reason()) from None
+        from runwasi.engines import wasmtime_core  # late: 1 ms, and load brought it
+
+        check_tasks(ctx, THREADS)
+        self._core = wasmtime_core.Core(ctx, self._libwasmtime(), fd)
         return True
 
     def run_wasi(self, ctx: Context, stdio: Stdio) -> int:
         """Run it; a trap's backtrace names functions as far as it has names. Raises Trap, EngineError."""
+        del ctx  # it is the one that can_handle accepted
         stdio.install()
         if self._component is not None:
             return self._component.run()
-        limits = limits_of(ctx)
-        store = capi.Store(self._libwasmtime())
-        end_on_signals(limits.timeout, lambda: store.limit(limits_of(ctx)))
-        return self._run_core(ctx, store, limits)
-
-    def _run_core(self, ctx: Context, store: capi.Store, limits: Limits) -> int:
-        codes: list[int] = []
-        try:
-            if limits.fuel is not None:
-                store.set_fuel(limits.fuel)
-            store.set_wasi(ctx.args, ctx.env, preopens_of(ctx))
-            store.instantiate(self._module, codes.append, self._libraries)
-            if ctx.function != "_start" and store.exports("_initialize"):
-                store.call("_initialize")  # a reactor's constructors. Source: WASI application-abi.md
-            store.call(ctx.function)
-        except capi.WasmtimeError as error:
-            if codes:
-                return codes[0] & 0xFF  # proc_exit stops the guest by an error of its own
-            if isinstance(error, capi.WasmTrap) or error.frames:
-                raise Trap(error.reason(), error.frames) from None
-            raise EngineError(error.reason()) from None
-        return 0
+        assert self._core is not None
+        return self._core.run()
 
     def _libwasmtime(self) -> capi.Engine:
         if self._engine is None:
             self._engine = self._settings.engine()
         return self._engine
-
-    def _load_module(self, module: Module, binary_fd: int) -> int:
-        if module.precompiled_fd is not None:
-            return self._libwasmtime().load(module.precompiled_fd)
-        return self._libwasmtime().compile(Module(module.name, binary_fd).read())
 
 
 def _identity() -> str:

@@ -17,13 +17,17 @@ from ctypes import (
     byref,
     c_bool,
     c_char_p,
+    c_int,
     c_int32,
     c_int64,
     c_size_t,
+    c_ssize_t,
     c_uint8,
     c_uint32,
     c_uint64,
     c_void_p,
+    py_object,
+    pythonapi,
     sizeof,
     string_at,
 )
@@ -40,7 +44,8 @@ if TYPE_CHECKING:
     from runwasi.engines.guest_limits import Limits
 
 WASMTIME_EXTERN_FUNC = 0
-WASM_I32 = 0
+WASMTIME_EXTERN_MEMORY = 3
+WASM_I32, WASM_I64 = 0, 1
 
 
 class ByteVec(Structure):
@@ -66,7 +71,7 @@ class Func(Structure):
 
 
 class Extern(Structure):
-    """wasmtime_extern_t; of its union only the function is used, and none of the others is larger."""
+    """wasmtime_extern_t. Of its union the function is shown; a memory lies in its place, and none is larger."""
 
     _fields_ = (("kind", c_uint8), ("func", Func), ("rest", c_uint64))
 
@@ -85,8 +90,11 @@ class Value(Structure):
 
 assert sizeof(Extern) == sizeof(Value) == 32
 
-Callback = CFUNCTYPE(c_void_p, c_void_p, c_void_p, POINTER(Value), c_size_t, c_void_p, c_size_t)
-"""wasmtime_func_callback_t: (env, caller, arguments, how many, results, how many) -> trap or NULL."""
+HostFunction = CFUNCTYPE(c_void_p, c_void_p, c_void_p, c_void_p)
+"""wasmtime_func_unchecked_callback_t: (env, caller, slots) -> trap or NULL.
+
+The slots hold the arguments and then the result, 16 bytes each; their number comes last and is not looked at.
+"""
 
 _P = c_void_p
 _PROTOTYPES: dict[str, tuple[Any, tuple[Any, ...]]] = {
@@ -119,12 +127,16 @@ _PROTOTYPES: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "wasi_config_inherit_stderr": (None, (_P,)),
     "wasi_config_preopen_dir": (c_bool, (_P, c_char_p, c_char_p, c_bool)),
     "wasmtime_linker_new": (_P, (_P,)),
-    "wasmtime_linker_define_wasi": (_P, (_P,)),
-    "wasmtime_linker_allow_shadowing": (None, (_P, c_bool)),
-    "wasmtime_linker_define_func": (_P, (_P, c_char_p, c_size_t, c_char_p, c_size_t, _P, Callback, _P, _P)),
+    "wasmtime_linker_define_func_unchecked": (
+        _P,
+        (_P, c_char_p, c_size_t, c_char_p, c_size_t, _P, HostFunction, _P, _P),
+    ),
     "wasmtime_linker_module": (_P, (_P, _P, c_char_p, c_size_t, _P)),
     "wasmtime_linker_instantiate": (_P, (_P, _P, _P, POINTER(Instance), POINTER(_P))),
     "wasmtime_instance_export_get": (c_bool, (_P, POINTER(Instance), c_char_p, c_size_t, POINTER(Extern))),
+    "wasmtime_caller_export_get": (c_bool, (_P, c_char_p, c_size_t, POINTER(Extern))),
+    "wasmtime_memory_data": (_P, (_P, _P)),
+    "wasmtime_memory_data_size": (c_size_t, (_P, _P)),
     "wasmtime_func_call": (_P, (_P, POINTER(Func), _P, c_size_t, _P, c_size_t, POINTER(_P))),
     "wasmtime_func_type": (_P, (_P, POINTER(Func))),
     "wasm_functype_new": (_P, (POINTER(PointerVec), POINTER(PointerVec))),
@@ -141,6 +153,23 @@ _PROTOTYPES: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "wasm_frame_func_index": (c_uint32, (_P,)),
     "wasm_frame_module_offset": (c_size_t, (_P,)),
 }
+
+
+_PYBUF_READ, _PYBUF_WRITE = 0x100, 0x200
+_view = pythonapi.PyMemoryView_FromMemory
+_view.restype, _view.argtypes = py_object, (c_void_p, c_ssize_t, c_int)
+
+
+def bytes_at(address: int, size: int) -> memoryview:
+    """Give `size` bytes of C's memory to read."""
+    view: memoryview = _view(address, size, _PYBUF_READ)
+    return view
+
+
+def room_at(address: int, size: int) -> memoryview:
+    """Give `size` bytes of C's memory to write to."""
+    view: memoryview = _view(address, size, _PYBUF_WRITE)
+    return view
 
 
 _TRAP_PREFIX = "wasm trap: "  # libwasmtime's own, which would be said twice
@@ -204,7 +233,7 @@ def version() -> str:
 def wat_to_wasm(text: bytes) -> bytes:
     """Turn the text format into the binary one. Raises WasmtimeError, which points at the line."""
     binary = ByteVec()
-    _check(library().wasmtime_wat2wasm(text, len(text), byref(binary)))
+    check(library().wasmtime_wat2wasm(text, len(text), byref(binary)))
     return binary.take()
 
 
@@ -239,6 +268,11 @@ class Engine:
             library().wasmtime_config_memory_guard_size_set(config, 64 << 10)
         self.pointer: int = library().wasm_engine_new_with_config(config)
 
+    @property
+    def memories_stay(self) -> bool:
+        """Say that a memory with addresses of 32 bits stays where it is when it grows."""
+        return self.memory_reservation is None
+
     def with_allocator(self, allocator: Callable[[int], None]) -> Engine:
         """Make an engine that runs the same artefacts, with instances from elsewhere."""
         return Engine(
@@ -248,20 +282,20 @@ class Engine:
     def compile(self, binary: bytes) -> int:
         """Compile a core module in this process and return its wasmtime_module_t. Raises WasmtimeError."""
         module = c_void_p()
-        _check(library().wasmtime_module_new(self.pointer, binary, len(binary), byref(module)))
+        check(library().wasmtime_module_new(self.pointer, binary, len(binary), byref(module)))
         return module.value or 0
 
     def artefact(self, binary: bytes) -> bytes:
         """Compile a core module to what `load` takes. Raises WasmtimeError."""
         serialized = ByteVec()
-        _check(library().wasmtime_module_serialize(self.compile(binary), byref(serialized)))
+        check(library().wasmtime_module_serialize(self.compile(binary), byref(serialized)))
         return serialized.take()
 
     def component_artefact(self, binary: bytes) -> bytes:
         """Compile a component to what wasmtime_component_deserialize takes. Raises WasmtimeError."""
         component, serialized = c_void_p(), ByteVec()
-        _check(library().wasmtime_component_new(self.pointer, binary, len(binary), byref(component)))
-        _check(library().wasmtime_component_serialize(component, byref(serialized)))
+        check(library().wasmtime_component_new(self.pointer, binary, len(binary), byref(component)))
+        check(library().wasmtime_component_serialize(component, byref(serialized)))
         return serialized.take()
 
     def load(self, fd: int) -> int:
@@ -275,13 +309,11 @@ class Engine:
             with_path(fd, lambda path: self._load_file(path, module))
         except (OSError, WasmtimeError):
             artefact = os.pread(fd, os.fstat(fd).st_size, 0)
-            _check(
-                library().wasmtime_module_deserialize(self.pointer, artefact, len(artefact), byref(module))
-            )
+            check(library().wasmtime_module_deserialize(self.pointer, artefact, len(artefact), byref(module)))
         return module.value or 0
 
     def _load_file(self, path: str, module: c_void_p) -> None:
-        _check(library().wasmtime_module_deserialize_file(self.pointer, path.encode(), byref(module)))
+        check(library().wasmtime_module_deserialize_file(self.pointer, path.encode(), byref(module)))
 
 
 def limit_store(store: int, limits: Limits) -> None:
@@ -300,116 +332,8 @@ def limit_store(store: int, limits: Limits) -> None:
 _NO_BOUND = (1 << 63) - 1
 
 
-class Store:
-    """wasmtime_store_t with its WASI: one guest, its limits and what it may see of the world."""
-
-    def __init__(self, engine: Engine) -> None:
-        os.environ["TOKIO_WORKER_THREADS"] = "1"  # WASI's; else a thread for each of the node's CPUs
-        self._engine = engine
-        self._store = library().wasmtime_store_new(engine.pointer, None, None)
-        self._context: int = library().wasmtime_store_context(self._store)
-        self._callbacks: list[object] = []  # kept alive for as long as wasm may call them
-        self._instance = Instance()
-
-    @property
-    def context(self) -> int:
-        """wasmtime_context_t, by which the component API knows a store."""
-        return self._context
-
-    def limit(self, limits: Limits) -> None:
-        """Bound memories and tables, also those of a guest that runs; see `limit_store`."""
-        limit_store(self._store, limits)
-
-    def set_fuel(self, fuel: int) -> None:
-        """Let the guest execute this many instructions, roughly. Raises WasmtimeError."""
-        _check(library().wasmtime_context_set_fuel(self._context, fuel))
-
-    def set_wasi(self, args: Sequence[str], env: Sequence[str], preopens: Sequence[tuple[str, str]]) -> None:
-        """Give the guest this process's 0, 1 and 2, its argv and env, and (host, guest) folders, writable.
-
-        Raises WasmtimeError when a folder cannot be opened.
-        """
-        config = library().wasi_config_new()
-        library().wasi_config_set_argv(config, len(args), _strings(args))
-        names, values = [], []
-        for variable in env:
-            name, _, value = variable.partition("=")
-            names.append(name)
-            values.append(value)
-        library().wasi_config_set_env(config, len(names), _strings(names), _strings(values))
-        library().wasi_config_inherit_stdin(config)
-        library().wasi_config_inherit_stdout(config)
-        library().wasi_config_inherit_stderr(config)
-        for host, guest in preopens:
-            if not library().wasi_config_preopen_dir(config, os.fsencode(host), os.fsencode(guest), True):
-                raise WasmtimeError(f"cannot open the folder {host} for the guest")
-        _check(library().wasmtime_context_set_wasi(self._context, config))
-
-    def instantiate(
-        self, module: int, on_exit: Callable[[int], None], libraries: Sequence[tuple[str, int]] = ()
-    ) -> None:
-        """Link the module with WASI and libraries, by their names in order; `on_exit` hears of proc_exit's code.
-
-        proc_exit is ours because the library's own makes an error of any code above 125. After `on_exit` the
-        guest is stopped, which `call` reports as WasmTrap. Raises WasmtimeError, WasmTrap.
-        """
-        linker = library().wasmtime_linker_new(self._engine.pointer)
-        _check(library().wasmtime_linker_define_wasi(linker))
-        library().wasmtime_linker_allow_shadowing(linker, True)
-
-        def proc_exit(_env: object, _caller: object, arguments: Any, *_rest: object) -> int:
-            on_exit(arguments[0].i32 & 0xFFFFFFFF)
-            return int(library().wasmtime_trap_new(b"exit", 4))
-
-        callback = Callback(proc_exit)
-        self._callbacks.append(callback)
-        parameters, results = PointerVec(), PointerVec()
-        i32 = c_void_p(library().wasm_valtype_new(WASM_I32))
-        library().wasm_valtype_vec_new(byref(parameters), 1, byref(i32))  # the library will free it
-        signature = library().wasm_functype_new(byref(parameters), byref(results))
-        module_name, name = b"wasi_snapshot_preview1", b"proc_exit"
-        _check(
-            library().wasmtime_linker_define_func(
-                linker, module_name, len(module_name), name, len(name), signature, callback, None, None
-            )
-        )
-        for library_name, library_module in libraries:
-            encoded = library_name.encode()
-            _check(
-                library().wasmtime_linker_module(linker, self._context, encoded, len(encoded), library_module)
-            )
-        trap = c_void_p()
-        error = library().wasmtime_linker_instantiate(
-            linker, self._context, module, byref(self._instance), byref(trap)
-        )
-        _check(error, trap)
-
-    def exports(self, function: str) -> bool:
-        """Say whether the instance exports a function of this name."""
-        return self._export(function) is not None
-
-    def call(self, function: str) -> None:
-        """Call an exported function without arguments; drop its results. Raises WasmTrap, WasmtimeError."""
-        found = self._export(function)
-        if found is None:
-            raise WasmtimeError(f"the module exports no function {function}")
-        signature = library().wasmtime_func_type(self._context, byref(found.func))
-        count = library().wasm_functype_results(signature).contents.size
-        results, trap = (Value * count)(), c_void_p()
-        error = library().wasmtime_func_call(
-            self._context, byref(found.func), None, 0, results, count, byref(trap)
-        )
-        _check(error, trap)
-
-    def _export(self, function: str) -> Extern | None:
-        found, name = Extern(), function.encode()
-        exists = library().wasmtime_instance_export_get(
-            self._context, byref(self._instance), name, len(name), byref(found)
-        )
-        return found if exists and found.kind == WASMTIME_EXTERN_FUNC else None
-
-
-def _check(error: int | None, trap: c_void_p | None = None) -> None:
+def check(error: int | None, trap: c_void_p | None = None) -> None:
+    """Raise what a function of the library returned, a trap first. Raises WasmTrap, WasmtimeError."""
     if trap:
         message, frames = ByteVec(), PointerVec()
         library().wasm_trap_message(trap, byref(message))
@@ -444,7 +368,3 @@ def _backtrace(frames: PointerVec) -> tuple[str, ...]:
         where = f" in {module.contents.take().decode(errors='replace')}" if module else ""
         lines.append(f"{name}{where} at offset {library().wasm_frame_module_offset(frame):#x}")
     return tuple(lines)
-
-
-def _strings(values: Sequence[str]) -> Any:
-    return (c_char_p * len(values))(*(os.fsencode(value) for value in values))

@@ -17,6 +17,7 @@ from runwasi.engines.guest_limits import LimitsNow, limits_of, preopens_of
 from runwasi.engines.procfs import with_path
 from runwasi.engines.signals import end_on_signals
 from runwasi.engines.wasm.wat import to_binary
+from runwasi.engines.wasmtime_store import Store
 from runwasi.wasi import interfaces
 from runwasi.wasi.component import wit_types
 from runwasi.wasi.component.capi import OUT, lib, take_error, word
@@ -178,7 +179,7 @@ class Component:
 
     def _native_guest(self) -> Guest:
         limits, ctx = limits_of(self._ctx), self._ctx
-        store = wasmtime_capi.Store(self._engine)
+        store = Store(self._engine)
         end_on_signals(limits.timeout, lambda: store.limit(limits_of(ctx)))
         if limits.fuel is not None:
             store.set_fuel(limits.fuel)

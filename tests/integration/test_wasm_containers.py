@@ -160,19 +160,43 @@ def test_fuel_runs_out_also_of_a_module_that_is_new(
 def test_a_pids_limit_that_leaves_enough_threads_is_kept(
     runwasi: Runtime, bundle: BundleMaker, guest: bytes, container_id: str
 ) -> None:
-    made = bundle(["/app.wasm", "cat", "/in"], files={"/app.wasm": guest, "/in": b"read by a thread"})
-    made.linux.setdefault("resources", {})["pids"] = {"limit": 4}
-    assert runwasi("run", "--bundle", made.write().path, container_id).stdout == "read by a thread"
+    made = bundle(["/app.wasm", "cat", "/in"], files={"/app.wasm": guest, "/in": b"read"})
+    made.linux.setdefault("resources", {})["pids"] = {"limit": 2}
+    assert runwasi("run", "--bundle", made.write().path, container_id).stdout == "read"
 
 
 def test_a_pids_limit_that_leaves_too_few_is_refused(
     runwasi: Runtime, bundle: BundleMaker, guest: bytes, container_id: str
 ) -> None:
     made = containing(bundle, guest, "hello")
-    made.linux.setdefault("resources", {})["pids"] = {"limit": 3}
+    made.linux.setdefault("resources", {})["pids"] = {"limit": 1}
     done = runwasi("create", "--bundle", made.write().path, container_id, check=False)
     assert done.returncode != 0
-    assert "may have 3 processes (pids limit), and its engine needs 4 threads" in done.stderr
+    assert "may have 1 processes (pids limit), and its engine needs 2 threads" in done.stderr
+
+
+def test_a_read_only_root_is_told_as_one(
+    runwasi: Runtime, bundle: BundleMaker, guest: bytes, container_id: str
+) -> None:
+    made = containing(bundle, guest, "write", "/out", "text")
+    made.config["root"]["readonly"] = True
+    done = runwasi("run", "--bundle", made.write().path, container_id, check=False)
+    assert (done.returncode, done.stderr) == (1, "/out: Read-only file system\n")
+
+
+@pytest.mark.parametrize("cwd", ["/", "/usr"])
+def test_links_lead_where_a_native_program_of_the_container_would_go(
+    runwasi: Runtime, bundle: BundleMaker, guest: bytes, container_id: str, cwd: str
+) -> None:
+    made = bundle(["/app.wasm", "cat", "/usr/link"], files={"/app.wasm": guest, "/etc/motd": b"welcome"})
+    rootfs = made.path / "rootfs"
+    (rootfs / "usr").mkdir(exist_ok=True)
+    (rootfs / "usr/link").symlink_to("/usr/up")
+    (rootfs / "usr/up").symlink_to("../../../etc/motd")
+    made.process["cwd"] = cwd
+    assert runwasi("run", "--bundle", made.write().path, container_id).stdout == "welcome"
+    made.process["args"] = ["/app.wasm", "cat", "/usr/../../etc/motd"]
+    assert runwasi("run", "--bundle", made.write().path, container_id).stdout == "welcome"
 
 
 def test_a_user_without_processes_left_is_told_so(

@@ -18,10 +18,13 @@ WAYS = '''
     self thread-self 1 self/task/1 thread-self/task/1 sys/../self ./self fs/../1 self/root/proc/self
 '''.split()
 reached, tries = [], 0
+def read_link(path):
+    if os.readlink(path) == "/proc/self/fd":
+        raise ValueError("what /dev/fd holds in every container: where it leads is tried")
 def look(path):
     global tries
     tries += 1
-    for how in (os.stat, os.readlink, os.listdir, lambda path: open(path, "rb"), lambda path: open(path, "r+b")):
+    for how in (os.stat, read_link, os.listdir, lambda path: open(path, "rb"), lambda path: open(path, "r+b")):
         try:
             how(path)
         except (OSError, ValueError):

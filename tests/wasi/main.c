@@ -1,7 +1,9 @@
 /* Runs the test of the WASI call that the first argument names and says "passed". */
 #include "wasi_test.h"
 
-static const struct call *const groups[] = {process_calls, descriptor_calls, path_calls, poll_calls};
+static const struct call *const groups[] = {
+    process_calls, descriptor_calls, path_calls, poll_calls, memory_calls, unstable_calls,
+};
 
 int main(int argc, char **argv)
 {

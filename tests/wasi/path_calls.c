@@ -52,6 +52,38 @@ static void no_way_out(void)
     OK(__wasi_path_open(FOLDER, 0, "in/../file", __WASI_OFLAGS_CREAT, __WASI_RIGHTS_FD_WRITE, 0, 0, &fd));
 }
 
+static void links_in_the_root(void)
+{
+    /* the folder is the container's root, and the test put the links there */
+    static const char *const paths[] = {
+        "file", "absolute", "deep/absolute", "deep/up", "../file", "../../deep/../../file", "away/file", "deep/away/file",
+    };
+    static const __wasi_rights_t rights = __WASI_RIGHTS_FD_READ;
+    uint8_t target[16] = {0};
+    __wasi_size_t size;
+    __wasi_filestat_t stat;
+    __wasi_fd_t fd, deep;
+    for (size_t i = 0; i < sizeof paths / sizeof *paths; i++) {
+        OK(__wasi_path_open(FOLDER, __WASI_LOOKUPFLAGS_SYMLINK_FOLLOW, paths[i], 0, rights, 0, 0, &fd));
+        EXPECT(!strcmp(read_text(fd), "inside"));
+        OK(__wasi_path_filestat_get(FOLDER, __WASI_LOOKUPFLAGS_SYMLINK_FOLLOW, paths[i], &stat));
+        EXPECT(stat.size == strlen("inside"));
+    }
+    deep = open_at("deep", __WASI_OFLAGS_DIRECTORY, 0);
+    for (size_t i = 0; i < 3; i++) {
+        static const char *const from_there[] = {"absolute", "up", "../../file"};
+        OK(__wasi_path_open(deep, __WASI_LOOKUPFLAGS_SYMLINK_FOLLOW, from_there[i], 0, rights, 0, 0, &fd));
+        EXPECT(!strcmp(read_text(fd), "inside"));
+    }
+    EXPECT_ERRNO(__wasi_path_open(FOLDER, 1, "secret", 0, rights, 0, 0, &fd), NOENT);
+    OK(__wasi_path_symlink("/file", deep, "../new"));
+    OK(__wasi_path_readlink(FOLDER, "new", target, sizeof target, &size));
+    EXPECT(!strcmp((char *)target, "/file"));
+    OK(__wasi_path_create_directory(FOLDER, "away/made"));
+    OK(__wasi_path_remove_directory(FOLDER, "made"));
+    EXPECT_ERRNO(__wasi_path_open(FOLDER, 0, "/file", 0, rights, 0, 0, &fd), PERM);
+}
+
 static void path_filestat_get(void)
 {
     __wasi_filestat_t stat;
@@ -146,6 +178,7 @@ const struct call path_calls[] = {
     {"path_create_directory", path_create_directory},
     {"path_open", path_open},
     {"no_way_out", no_way_out},
+    {"links_in_the_root", links_in_the_root},
     {"path_filestat_get", path_filestat_get},
     {"path_filestat_set_times", path_filestat_set_times},
     {"path_link", path_link},

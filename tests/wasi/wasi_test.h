@@ -32,7 +32,7 @@ struct call {
     void (*test)(void);
 };
 
-extern const struct call process_calls[], descriptor_calls[], path_calls[], poll_calls[];
+extern const struct call process_calls[], descriptor_calls[], path_calls[], poll_calls[], memory_calls[], unstable_calls[];
 
 /* Open a path of the folder with all rights. */
 __wasi_fd_t open_at(const char *path, __wasi_oflags_t how, __wasi_fdflags_t flags);

@@ -133,8 +133,11 @@ class _Reader:
         return self.data[self.at - 1]
 
     def number(self) -> int:
-        """Read an unsigned LEB128 number of at most 64 bits."""
-        value = shift = 0
+        """Read an unsigned LEB128 number of at most 64 bits; most have one byte."""
+        byte = self.byte()
+        if byte < 0x80:
+            return byte
+        value, shift = byte & 0x7F, 7
         while True:
             byte = self.byte()
             value |= (byte & 0x7F) << shift

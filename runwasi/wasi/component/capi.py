@@ -146,10 +146,6 @@ CONTINUATION = ctypes.CFUNCTYPE(c_bool, _P)
 DESTRUCTOR = ctypes.CFUNCTYPE(_P, _P, _P, c_uint32)
 """data, store context, rep -> error or NULL."""
 
-_PYBUF_READ, _PYBUF_WRITE = 0x100, 0x200
-_view = ctypes.pythonapi.PyMemoryView_FromMemory
-_view.restype, _view.argtypes = ctypes.py_object, (c_void_p, ctypes.c_ssize_t, ctypes.c_int)
-
 
 class Pointer(ctypes.Structure):
     """void * or size_t where it lies: `Pointer.from_address(address).value`.
@@ -166,18 +162,6 @@ def word(address: int) -> int:
     """Read the pointer or size_t at an address."""
     value: int = Pointer.from_address(address).value
     return value
-
-
-def bytes_at(address: int, size: int) -> memoryview:
-    """Give `size` bytes of C's memory to read."""
-    view: memoryview = _view(address, size, _PYBUF_READ)
-    return view
-
-
-def room_at(address: int, size: int) -> memoryview:
-    """Give `size` bytes of C's memory to write to."""
-    view: memoryview = _view(address, size, _PYBUF_WRITE)
-    return view
 
 
 def take_error(error: int) -> WasmtimeError:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import ctypes
 
-from runwasi.wasi.component.capi import OUT, lib, room_at
+from runwasi.engines.wasmtime_capi import room_at
+from runwasi.wasi.component.capi import OUT, lib
 from runwasi.wasi.component.handles import new_handle
 from runwasi.wasi.component.values import (
     CHAR,

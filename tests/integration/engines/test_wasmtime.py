@@ -12,9 +12,15 @@ import pytest
 
 from devtools.engines import EngineHost
 from devtools.places import ROOT
+from runwasi.engines.wasmtime_capi import wat_to_wasm
 
 MIB = 1 << 20
 NO_CACHE: dict[str, str] = {}
+
+
+def binary(path: Path, text: str) -> Path:
+    path.write_bytes(wat_to_wasm(f"(module {text})".encode()))
+    return path
 
 
 def artefacts(cache: Path) -> list[Path]:
@@ -80,7 +86,8 @@ import threading
 
 from runwasi.engines.guest_limits import Limits
 from runwasi.engines.wasmtime import Settings
-from runwasi.engines.wasmtime_capi import Store, wat_to_wasm
+from runwasi.engines.wasmtime_capi import wat_to_wasm
+from runwasi.engines.wasmtime_store import Linker, Store
 
 MODULE = b'''
     (module
@@ -95,7 +102,7 @@ engine = Settings().engine()
 store = Store(engine)
 bounds = [Limits(memory=16 << 16), Limits(memory=17 << 16)]
 store.limit(bounds[0])
-store.instantiate(engine.compile(wat_to_wasm(MODULE)), print)
+store.instantiate(engine.compile(wat_to_wasm(MODULE)), Linker(engine, store))
 grown = threading.Event()
 
 
@@ -180,6 +187,25 @@ def test_a_reactor_is_initialized_before_its_function_is_called(wasmtime: Engine
           (func (export "run") (call $exit (global.get $ready))))
         """)
     assert wasmtime.run(module, function="run").returncode == 9
+
+
+def test_a_library_calls_with_its_own_memory(wasmtime: EngineHost, folder: Path) -> None:
+    """Each has another text at the same address."""
+    write = """
+        (import "wasi_snapshot_preview1" "fd_write" (func $write (param i32 i32 i32 i32) (result i32)))
+        (memory (export "memory") 1)
+        (data (i32.const 0) "\\08\\00\\00\\00\\05\\00\\00\\00{text}\\n")
+        (func $say (drop (call $write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 32))))
+        """
+    library = binary(folder / "lib.wasm", write.format(text="libr") + '(export "say" (func $say))')
+    program = binary(
+        folder / "app.wasm",
+        '(import "lib" "say" (func $lib))'
+        + write.format(text="prog")
+        + '(func (export "_start") (call $say) (call $lib) (call $say))',
+    )
+    done = wasmtime.run(program, layers=[str(library)])
+    assert (done.returncode, done.stdout) == (0, "prog\nlibr\nprog\n")
 
 
 def test_a_trap_while_instantiating_is_a_trap(wasmtime: EngineHost, folder: Path) -> None:

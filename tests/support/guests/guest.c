@@ -66,8 +66,10 @@ int main(int argc, char **argv)
         return show(argv[2]);
     else if (!strcmp(what, "write")) {
         FILE *file = fopen(argv[2], "w");
-        if (!file)
+        if (!file) {
+            perror(argv[2]);
             return 1;
+        }
         fputs(argv[3], file);
         return fclose(file) ? 1 : 0;
     } else if (!strcmp(what, "exit"))

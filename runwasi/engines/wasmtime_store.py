@@ -1,0 +1,161 @@
+"""A store of libwasmtime, and what a core module in it is linked with.
+
+Nothing made here is freed: a process runs one module and ends.
+"""
+
+from __future__ import annotations
+
+import os
+from ctypes import byref, c_char_p, c_void_p
+
+from runwasi.engines.wasmtime_capi import (
+    WASM_I32,
+    WASM_I64,
+    WASMTIME_EXTERN_FUNC,
+    Extern,
+    Instance,
+    PointerVec,
+    Value,
+    WasmtimeError,
+    check,
+    library,
+    limit_store,
+)
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any
+
+    from runwasi.engines.guest_limits import Limits
+    from runwasi.engines.wasmtime_capi import Engine
+
+
+class Store:
+    """wasmtime_store_t with its WASI: one guest, its limits and what it may see of the world."""
+
+    def __init__(self, engine: Engine) -> None:
+        os.environ["TOKIO_WORKER_THREADS"] = "1"  # WASI's; else a thread for each of the node's CPUs
+        self._store = library().wasmtime_store_new(engine.pointer, None, None)
+        self._context: int = library().wasmtime_store_context(self._store)
+        self._instance = Instance()
+        self._linker: Linker | None = None
+
+    @property
+    def context(self) -> int:
+        """wasmtime_context_t, by which the component API knows a store."""
+        return self._context
+
+    def limit(self, limits: Limits) -> None:
+        """Bound memories and tables, also those of a guest that runs; see `limit_store`."""
+        limit_store(self._store, limits)
+
+    def set_fuel(self, fuel: int) -> None:
+        """Let the guest execute this many instructions, roughly. Raises WasmtimeError."""
+        check(library().wasmtime_context_set_fuel(self._context, fuel))
+
+    def set_wasi(self, args: Sequence[str], env: Sequence[str], preopens: Sequence[tuple[str, str]]) -> None:
+        """Give the guest this process's 0, 1 and 2, its argv and env, and (host, guest) folders, writable.
+
+        Raises WasmtimeError when a folder cannot be opened.
+        """
+        config = library().wasi_config_new()
+        library().wasi_config_set_argv(config, len(args), _strings(args))
+        names, values = [], []
+        for variable in env:
+            name, _, value = variable.partition("=")
+            names.append(name)
+            values.append(value)
+        library().wasi_config_set_env(config, len(names), _strings(names), _strings(values))
+        library().wasi_config_inherit_stdin(config)
+        library().wasi_config_inherit_stdout(config)
+        library().wasi_config_inherit_stderr(config)
+        for host, guest in preopens:
+            if not library().wasi_config_preopen_dir(config, os.fsencode(host), os.fsencode(guest), True):
+                raise WasmtimeError(f"cannot open the folder {host} for the guest")
+        check(library().wasmtime_context_set_wasi(self._context, config))
+
+    def instantiate(self, module: int, linker: Linker) -> None:
+        """Make the instance that `call` calls. Raises WasmtimeError, WasmTrap."""
+        self._linker = linker  # it keeps the callbacks for as long as wasm may call them
+        trap = c_void_p()
+        error = library().wasmtime_linker_instantiate(
+            linker.pointer, self._context, module, byref(self._instance), byref(trap)
+        )
+        check(error, trap)
+
+    def exports(self, function: str) -> bool:
+        """Say whether the instance exports a function of this name."""
+        return self._export(function) is not None
+
+    def call(self, function: str) -> None:
+        """Call an exported function without arguments; drop its results. Raises WasmTrap, WasmtimeError."""
+        found = self._export(function)
+        if found is None:
+            raise WasmtimeError(f"the module exports no function {function}")
+        signature = library().wasmtime_func_type(self._context, byref(found.func))
+        count = library().wasm_functype_results(signature).contents.size
+        results, trap = (Value * count)(), c_void_p()
+        error = library().wasmtime_func_call(
+            self._context, byref(found.func), None, 0, results, count, byref(trap)
+        )
+        check(error, trap)
+
+    def _export(self, function: str) -> Extern | None:
+        found, name = Extern(), function.encode()
+        exists = library().wasmtime_instance_export_get(
+            self._context, byref(self._instance), name, len(name), byref(found)
+        )
+        return found if exists and found.kind == WASMTIME_EXTERN_FUNC else None
+
+
+class Linker:
+    """wasmtime_linker_t: what the modules of one store import, by module and name."""
+
+    def __init__(self, engine: Engine, store: Store) -> None:
+        self.pointer: int = library().wasmtime_linker_new(engine.pointer)
+        self._context = store.context
+        self._callbacks: list[object] = []
+
+    def define(self, module: str, name: str, params: str, results: str, callback: Any) -> None:
+        """Define a host function of a type that `function_type` makes. Raises WasmtimeError."""
+        self._callbacks.append(callback)
+        ty = function_type(params, results)
+        check(
+            library().wasmtime_linker_define_func_unchecked(
+                self.pointer, *_sized(module), *_sized(name), ty, callback, None, None
+            )
+        )
+
+    def add_library(self, name: str, module: int) -> None:
+        """Instantiate a module with what is defined so far, and offer its exports. Raises WasmtimeError."""
+        check(library().wasmtime_linker_module(self.pointer, self._context, *_sized(name), module))
+
+
+_Pointers = c_void_p * 16  # of which the first are used; each length would be a class to make
+_types: dict[str, int] = {}
+
+
+def function_type(params: str, results: str) -> int:
+    """Return the wasm_functype_t of params and results that are "i" for an i32 and another letter for an i64."""
+    key = f"{params}:{results}"
+    if key not in _types:
+        _types[key] = library().wasm_functype_new(_value_types(params), _value_types(results))
+    return _types[key]
+
+
+def _value_types(letters: str) -> Any:
+    """Make a vector of wasm_valtype_t, which wasm_functype_new takes over."""
+    types = [library().wasm_valtype_new(WASM_I32 if letter == "i" else WASM_I64) for letter in letters]
+    vector = PointerVec()
+    library().wasm_valtype_vec_new(byref(vector), len(types), _Pointers(*types))
+    return byref(vector)
+
+
+def _sized(name: str) -> tuple[bytes, int]:
+    encoded = name.encode()
+    return encoded, len(encoded)
+
+
+def _strings(values: Sequence[str]) -> Any:
+    return (c_char_p * len(values))(*(os.fsencode(value) for value in values))
