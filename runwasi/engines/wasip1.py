@@ -48,19 +48,26 @@ _PROVIDERS = (
 _SOCKET_EXTENSIONS = "WasmEdge's socket extension: the wasmedge engine provides it"
 
 
-def check_interface(interface: Interface, function: str, *, also_provided: Container[str] = ()) -> None:
+def check_interface(
+    interface: Interface, function: str, *, also_provided: Container[str] = ()
+) -> tuple[str, ...]:
     """Refuse a core module that wants what nobody provides, or lacks the function to call.
 
     `also_provided` holds what an engine has beyond this: functions of wasi_snapshot_preview1, whole modules, and
-    single imports as "module.name". Raises CannotHandle.
+    single imports as "module.name". Returns the functions to call, in order: a reactor's initialiser comes first,
+    and where a reactor is all there is, it is enough. Raises CannotHandle.
     """
     check_imports(interface, also_provided)
+    initialize = ("_initialize",) if interface.exports.get("_initialize") == "function" else ()
+    if initialize and function == "_start" and "_start" not in interface.exports:
+        function = "_initialize"
     if interface.exports.get(function) != "function":
         raise CannotHandle(f"it exports no function {function} ({_functions(interface)})")
     if parameters := _parameters(interface, function):
         raise CannotHandle(
             f"its function {function} takes {parameters} arguments; one without any can be called"
         )
+    return initialize if function == "_initialize" else (*initialize, function)
 
 
 def check_imports(interface: Interface, also_provided: Container[str] = ()) -> None:
@@ -102,4 +109,5 @@ def _functions(interface: Interface) -> str:
 
 def _parameters(interface: Interface, function: str) -> int:
     """Count them, unless the function is `_start`: that would mean reading two sections at every start."""
-    return 0 if function == "_start" else interface.parameters(function) or 0
+    signature = None if function == "_start" else interface.signature(function)
+    return signature.parameters if signature else 0

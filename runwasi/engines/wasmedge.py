@@ -94,7 +94,7 @@ class WasmedgeEngine(Engine):
     def __init__(self) -> None:
         self._library: CDLL | None = None
         self._fuel = False
-        self._initialize = False
+        self._calls: tuple[str, ...] = ()
         self._vm = 0
         self._wasi = 0
 
@@ -135,9 +135,7 @@ class WasmedgeEngine(Engine):
         preopens_of(ctx)
         check_tasks(ctx, THREADS)
         _refuse_component(os.pread(fd, 8, 0))
-        interface = read_interface(fd)
-        check_interface(interface, ctx.function, also_provided=SOCKET_EXTENSION)
-        self._initialize = ctx.function != "_start" and interface.exports.get("_initialize") == "function"
+        self._calls = check_interface(read_interface(fd), ctx.function, also_provided=SOCKET_EXTENSION)
         self._vm = self._api().WasmEdge_VMCreate(self._configuration(limits), None)
         self._wasi = self._api().WasmEdge_VMGetImportModuleContext(self._vm, HOST_WASI)
         binary = ctx.module.read_precompiled() or to_binary(ctx.module.read())
@@ -160,8 +158,7 @@ class WasmedgeEngine(Engine):
         result = api.WasmEdge_VMInstantiate(self._vm)
         if not api.WasmEdge_ResultOK(result):
             raise EngineError(self._message(result))
-        functions = ("_initialize", ctx.function) if self._initialize else (ctx.function,)
-        for function in functions:
+        for function in self._calls:
             name = String(len(function.encode()), function.encode())
             result = api.WasmEdge_VMExecute(self._vm, name, None, 0, None, 0)
             if api.WasmEdge_ResultGetCode(result) == TERMINATED:

@@ -16,7 +16,8 @@ from runwasi.engines.engine import CannotHandle, Engine, EngineMissing
 from runwasi.engines.signals import end_on_signals
 from runwasi.engines.wasip1 import check_interface
 from runwasi.engines.wasm.sniff import sniff
-from runwasi.engines.wasm.wasm_binary import read_interface, with_start
+from runwasi.engines.wasm.start_function import with_start
+from runwasi.engines.wasm.wasm_binary import read_interface
 from runwasi.engines.wasm.wat import binary_fd, to_binary
 
 TYPE_CHECKING = False
@@ -68,9 +69,9 @@ class WasmerEngine(Engine):
         fd = binary_fd(ctx.module)
         if sniff(os.pread(fd, 8, 0)) == "component":
             raise CannotHandle("it is a component; wasmer takes core modules, the wasmtime engine takes both")
-        check_interface(read_interface(fd), ctx.function, also_provided=WASIX)
+        functions = check_interface(read_interface(fd), ctx.function, also_provided=WASIX)
         binary = to_binary(ctx.module.read())
-        self._binary = binary if ctx.function == "_start" else with_start(binary, ctx.function)
+        self._binary = binary if functions == ("_start",) else with_start(binary, functions)
         return True
 
     def run_wasi(self, ctx: Context, stdio: Stdio) -> int:

@@ -37,13 +37,12 @@ class Core:
         interface = read_interface(binary_fd)
         needed = libraries(interface, ctx.layers)
         provided = {*UNSTABLE, *(library.name for library in needed)}
-        check_interface(interface, ctx.function, also_provided=provided)
+        self._calls = check_interface(interface, ctx.function, also_provided=provided)
         for library in needed:
             check_imports(library.interface, provided)
         self._imports = [
             item for module in (interface, *(one.interface for one in needed)) for item in module.imports
         ]
-        self._initialize = ctx.function != "_start" and interface.exports.get("_initialize") == "function"
         try:
             self._module = self._loaded(ctx.module, binary_fd)
             self._libraries = [(one.name, self._loaded(one.module, one.module.fd)) for one in needed]
@@ -60,9 +59,8 @@ class Core:
             if limits.fuel is not None:
                 store.set_fuel(limits.fuel)
             self._instantiate(store)
-            if self._initialize:
-                store.call("_initialize")  # a reactor's constructors. Source: WASI application-abi.md
-            store.call(self._ctx.function)
+            for function in self._calls:
+                store.call(function)
         except WasmtimeError as error:
             if HOST.exit_code is not None:
                 return HOST.exit_code & 0xFF  # proc_exit stops the guest by an error of its own

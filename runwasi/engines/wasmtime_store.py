@@ -84,10 +84,6 @@ class Store:
         )
         check(error, trap)
 
-    def exports(self, function: str) -> bool:
-        """Say whether the instance exports a function of this name."""
-        return self._export(function) is not None
-
     def call(self, function: str) -> None:
         """Call an exported function without arguments; drop its results. Raises WasmTrap, WasmtimeError."""
         found = self._export(function)

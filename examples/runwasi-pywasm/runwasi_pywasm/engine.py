@@ -34,7 +34,7 @@ class PywasmEngine(Engine):
         """Refuse components, and modules whose imports or function are not there. Raises CannotHandle."""
         if sniff(to_binary(ctx.module.read())) == "component":
             raise CannotHandle("it is a component; pywasm takes core modules")
-        check_interface(read_interface(binary_fd(ctx.module)), ctx.function)
+        self._functions = check_interface(read_interface(binary_fd(ctx.module)), ctx.function)
         return True
 
     def run_wasi(self, ctx: Context, stdio: Stdio) -> int:
@@ -52,9 +52,10 @@ class PywasmEngine(Engine):
         description = pywasm.core.ModuleDesc.from_reader(io.BytesIO(to_binary(ctx.module.read())))
         try:
             instance = runtime.instance(description)
-            if ctx.function == "_start":
-                return int(wasi.main(runtime, instance)) & 0xFF
-            runtime.invocate(instance, ctx.function, [])
+            for function in self._functions:
+                if function == "_start":
+                    return int(wasi.main(runtime, instance)) & 0xFF
+                runtime.invocate(instance, function, [])
         except (AssertionError, RecursionError) as error:  # how pywasm says "trap"
             raise Trap(f"pywasm stopped the module ({type(error).__name__})") from None
         return 0

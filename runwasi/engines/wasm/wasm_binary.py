@@ -36,12 +36,24 @@ class Import:
         self.kind = kind
 
 
+class Signature:
+    """An exported function: its index and its type's, and how much it takes and returns."""
+
+    __slots__ = ("index", "parameters", "results", "type_index")
+
+    def __init__(self, index: int, type_index: int, parameters: int, results: int) -> None:
+        self.index = index
+        self.type_index = type_index
+        self.parameters = parameters
+        self.results = results
+
+
 class Interface:
     """A module's imports in order, its exports' kinds by name, and what its exported functions take."""
 
     __slots__ = ("_function_indices", "_imported_types", "_sections", "exports", "imports")
 
-    def __init__(self, sections: dict[int, _Reader]) -> None:
+    def __init__(self, sections: dict[int, Reader]) -> None:
         self._sections = sections
         self.imports, self._imported_types = _imports(sections.get(IMPORT_SECTION))
         self.exports: dict[str, str] = {}
@@ -53,18 +65,36 @@ class Interface:
                 if kind == 0:
                     self._function_indices[name] = index
 
-    def parameters(self, function: str) -> int | None:
-        """Count an exported function's parameters; None if its type is of a proposal not followed here."""
+    def count_functions(self) -> int:
+        """Count its functions, the imported ones too."""
+        return len(self._function_types())
+
+    def signature(self, function: str) -> Signature | None:
+        """Describe an exported function; None if its type is of a proposal not followed here."""
         index = self._function_indices[function]
-        types = [*self._imported_types, *_vector(self._sections.get(FUNCTION_SECTION))]
-        counts = _parameter_counts(self._sections.get(TYPE_SECTION))
-        known = index < len(types) and types[index] < len(counts)
-        return counts[types[index]] if known else None
+        types = self._function_types()
+        reader = self._sections.get(TYPE_SECTION)
+        known = _signatures(Reader(reader.data) if reader else None)
+        if index >= len(types) or types[index] >= len(known):
+            return None
+        return Signature(index, types[index], *known[types[index]])
+
+    def _function_types(self) -> list[int]:
+        reader = self._sections.get(FUNCTION_SECTION)
+        if reader is None:
+            return self._imported_types
+        reader.at = 0
+        return [*self._imported_types, *(reader.number() for _ in range(reader.number()))]
 
 
 def read_interface(fd: int) -> Interface:
     """Read a core module's interface from an open file. Raises CannotHandle if it is no whole module."""
     return Interface(_sections(lambda size, at: os.pread(fd, size, at), os.fstat(fd).st_size))
+
+
+def interface_of(module: bytes) -> Interface:
+    """Read the interface of a core module in memory. Raises CannotHandle if it is no whole module."""
+    return Interface(_sections(lambda size, at: module[at : at + size], len(module)))
 
 
 def check_whole(module: bytes) -> None:
@@ -75,49 +105,7 @@ def check_whole(module: bytes) -> None:
     _sections(lambda size, at: module[at : at + size], len(module))
 
 
-def with_start(module: bytes, function: str) -> bytes:
-    """Return the valid core module with `function` exported as `_start`, and the old `_start` not at all.
-
-    For engines that call nothing else.
-    """
-    at, parts = 8, [module[:8]]
-    while at < len(module):
-        reader = _Reader(module[at : at + 11])
-        number, length = reader.byte(), reader.number()
-        content = at + reader.at
-        if number == EXPORT_SECTION:
-            exports = _exports_with_start(_Reader(module[content : content + length]), function)
-            parts.append(bytes((EXPORT_SECTION,)) + _leb128(len(exports)) + exports)
-        else:
-            parts.append(module[at : content + length])
-        at = content + length
-    return b"".join(parts)
-
-
-def _exports_with_start(reader: _Reader, function: str) -> bytes:
-    entries = []
-    for _ in range(reader.number()):
-        start, name = reader.at, reader.name()
-        kind_and_index = reader.at
-        reader.byte()
-        reader.number()
-        if name == function:
-            entries.append(b"\x06_start" + reader.data[kind_and_index : reader.at])
-        elif name != "_start":
-            entries.append(reader.data[start : reader.at])
-    return _leb128(len(entries)) + b"".join(entries)
-
-
-def _leb128(number: int) -> bytes:
-    encoded = bytearray()
-    while number > 0x7F:
-        encoded.append(number & 0x7F | 0x80)
-        number >>= 7
-    encoded.append(number)
-    return bytes(encoded)
-
-
-class _Reader:
+class Reader:
     """Walks over bytes and calls it a truncated module when they end too early."""
 
     __slots__ = ("at", "data")
@@ -127,6 +115,7 @@ class _Reader:
         self.at = 0
 
     def byte(self) -> int:
+        """Read a byte."""
         if self.at >= len(self.data):
             raise CannotHandle("the module is malformed: a section ends too early")
         self.at += 1
@@ -148,6 +137,7 @@ class _Reader:
                 raise CannotHandle("the module is malformed: a number is longer than ten bytes")
 
     def name(self) -> str:
+        """Read a name, whatever its bytes."""
         size = self.number()
         if size > len(self.data) - self.at:
             raise CannotHandle("the module is malformed: a name is longer than its section")
@@ -155,10 +145,12 @@ class _Reader:
         return self.data[self.at - size : self.at].decode(errors="replace")
 
     def value_type(self) -> None:
+        """Skip a value type."""
         if self.byte() in (0x63, 0x64):  # (ref null? heap type), a signed LEB128
             self.number()
 
     def limits(self) -> None:
+        """Skip the limits of a table or memory."""
         flags = self.byte()
         self.number()
         if flags & 1:
@@ -167,7 +159,7 @@ class _Reader:
             self.number()
 
 
-def _sections(read: Callable[[int, int], bytes], size: int) -> dict[int, _Reader]:
+def _sections(read: Callable[[int, int], bytes], size: int) -> dict[int, Reader]:
     """Find the sections we care for, having checked that the whole file is made of sections.
 
     `read` gives that many bytes from an offset on, or fewer at the end.
@@ -180,10 +172,10 @@ def _sections(read: Callable[[int, int], bytes], size: int) -> dict[int, _Reader
     if header[4:] != CORE:
         version = int.from_bytes(header[4:8], "little")
         raise CannotHandle(f"the module has version {version:#x}; version 1 is the only one there is")
-    found: dict[int, _Reader] = {}
+    found: dict[int, Reader] = {}
     at = 8
     while at < size:
-        reader = _Reader(read(11, at))
+        reader = Reader(read(11, at))
         number, length = reader.byte(), reader.number()
         at += reader.at
         if number > LAST_SECTION:
@@ -195,12 +187,12 @@ def _sections(read: Callable[[int, int], bytes], size: int) -> dict[int, _Reader
             number in (TYPE_SECTION, IMPORT_SECTION, FUNCTION_SECTION, EXPORT_SECTION)
             and length <= MAX_SECTION
         ):
-            found[number] = _Reader(read(length, at))
+            found[number] = Reader(read(length, at))
         at += length
     return found
 
 
-def _imports(reader: _Reader | None) -> tuple[tuple[Import, ...], list[int]]:
+def _imports(reader: Reader | None) -> tuple[tuple[Import, ...], list[int]]:
     """Give the imports, and the type indices of the imported functions."""
     imports: list[Import] = []
     function_types: list[int] = []
@@ -224,9 +216,9 @@ def _imports(reader: _Reader | None) -> tuple[tuple[Import, ...], list[int]]:
     return tuple(imports), function_types
 
 
-def _parameter_counts(reader: _Reader | None) -> list[int]:
-    """Count the parameters of each function type, up to the first type that is no plain function."""
-    counts: list[int] = []
+def _signatures(reader: Reader | None) -> list[tuple[int, int]]:
+    """Count the parameters and results of each function type, up to the first type that is no plain function."""
+    counts: list[tuple[int, int]] = []
     for _ in range(reader.number() if reader else 0):
         assert reader
         if reader.byte() != FUNCTION_FORM:
@@ -234,14 +226,11 @@ def _parameter_counts(reader: _Reader | None) -> list[int]:
         parameters = reader.number()
         for _ in range(parameters):
             reader.value_type()
-        for _ in range(reader.number()):
+        results = reader.number()
+        for _ in range(results):
             reader.value_type()
-        counts.append(parameters)
+        counts.append((parameters, results))
     return counts
-
-
-def _vector(reader: _Reader | None) -> list[int]:
-    return [reader.number() for _ in range(reader.number())] if reader else []
 
 
 def _kind(number: int) -> str:

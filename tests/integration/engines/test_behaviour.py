@@ -120,6 +120,31 @@ def test_a_function_with_parameters_is_refused(engine: EngineHost, guest: Path) 
     assert "its function add takes 2 arguments" in engine.run(guest, function="add").stderr
 
 
+REACTOR = """
+    (module
+      (import "wasi_snapshot_preview1" "fd_write" (func $write (param i32 i32 i32 i32) (result i32)))
+      (memory (export "memory") 1)
+      (data (i32.const 0) "\\10\\00\\00\\00\\05\\00\\00\\00\\15\\00\\00\\00\\04\\00\\00\\00init\\nrun\\n")
+      (func $say (param i32) (drop (call $write (i32.const 1) (local.get 0) (i32.const 1) (i32.const 64))))
+      (func (export "_initialize") (call $say (i32.const 0)))
+      (func (export "run") (result i32) (call $say (i32.const 8)) (i32.const 7)))
+    """
+
+
+def test_a_reactor_is_initialized_and_that_is_all(engine: EngineHost, folder: Path) -> None:
+    module = folder / "reactor.wat"
+    module.write_text(REACTOR)
+    done = engine.run(module)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "init\n", "")
+
+
+def test_a_reactor_is_initialized_before_its_function_is_called(engine: EngineHost, folder: Path) -> None:
+    module = folder / "reactor.wat"
+    module.write_text(REACTOR)
+    done = engine.run(module, function="run")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "init\nrun\n", "")
+
+
 def test_text_modules_run(engine: EngineHost, folder: Path) -> None:
     module = folder / "exit.wat"
     module.write_text("""\

@@ -177,18 +177,6 @@ def test_a_fake_proc_in_the_image_is_not_asked_for_the_artefact(
     assert wasmtime.run(guest, "hello", cache=str(cache), root=str(folder / "root")).stdout == "hello\n"
 
 
-def test_a_reactor_is_initialized_before_its_function_is_called(wasmtime: EngineHost, folder: Path) -> None:
-    module = folder / "reactor.wat"
-    module.write_text("""
-        (module
-          (import "wasi_snapshot_preview1" "proc_exit" (func $exit (param i32)))
-          (global $ready (mut i32) (i32.const 1))
-          (func (export "_initialize") (global.set $ready (i32.const 9)))
-          (func (export "run") (call $exit (global.get $ready))))
-        """)
-    assert wasmtime.run(module, function="run").returncode == 9
-
-
 def test_a_library_calls_with_its_own_memory(wasmtime: EngineHost, folder: Path) -> None:
     """Each has another text at the same address."""
     write = """

@@ -78,3 +78,27 @@ def test_a_long_list_of_exports_is_cut() -> None:
     functions = "".join(f'(func (export "f{number:02}"))' for number in range(30))
     with pytest.raises(CannotHandle, match=r"f00, f01, .* and 10 more"):
         check_interface(interface_of(f"(module {functions})"), "run")
+
+
+@pytest.mark.parametrize(
+    ("exports", "function", "calls"),
+    [
+        (("_start",), "_start", ("_start",)),
+        (("_start", "run"), "run", ("run",)),
+        (("_initialize",), "_start", ("_initialize",)),
+        (("_initialize", "run"), "_start", ("_initialize",)),
+        (("_initialize", "run"), "run", ("_initialize", "run")),
+        (("_initialize", "run"), "_initialize", ("_initialize",)),
+        (("_initialize", "_start"), "_start", ("_initialize", "_start")),
+    ],
+)
+def test_a_reactors_initialiser_is_called_first(
+    exports: tuple[str, ...], function: str, calls: tuple[str, ...]
+) -> None:
+    functions = "".join(f'(func (export "{name}"))' for name in exports)
+    assert check_interface(interface_of(f"(module {functions})"), function) == calls
+
+
+def test_a_reactor_without_the_function_is_refused() -> None:
+    with pytest.raises(CannotHandle, match="exports no function run"):
+        check_interface(interface_of('(module (func (export "_initialize")))'), "run")

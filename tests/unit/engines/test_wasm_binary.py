@@ -7,7 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runwasi.engines.engine import CannotHandle
-from runwasi.engines.wasm.wasm_binary import Interface, check_whole, read_interface, with_start
+from runwasi.engines.wasm.start_function import with_start
+from runwasi.engines.wasm.wasm_binary import Interface, check_whole, read_interface
+from runwasi.engines.wasmtime import Settings
 from runwasi.engines.wasmtime_capi import wat_to_wasm
 
 MODULE = wat_to_wasm(b"""
@@ -57,15 +59,18 @@ def test_exports_are_read_with_their_kinds() -> None:
 
 
 @pytest.mark.parametrize(
-    ("function", "parameters"), [("_start", 0), ("two", 2), ("result", 0), ("imported", 1)]
+    ("function", "parameters", "results"),
+    [("_start", 0, 0), ("two", 2, 0), ("result", 0, 1), ("imported", 1, 0)],
 )
-def test_parameters_are_counted_for_own_and_imported_functions(function: str, parameters: int) -> None:
-    assert interface_of(MODULE).parameters(function) == parameters
+def test_own_and_imported_functions_are_described(function: str, parameters: int, results: int) -> None:
+    signature = interface_of(MODULE).signature(function)
+    assert signature is not None
+    assert (signature.parameters, signature.results) == (parameters, results)
 
 
 def test_types_of_newer_proposals_leave_parameters_unknown() -> None:
     module = wat_to_wasm(b'(module (type (struct)) (type $f (func)) (func (export "f") (type $f)))')
-    assert interface_of(module).parameters("f") is None
+    assert interface_of(module).signature("f") is None
 
 
 @pytest.mark.parametrize("size", range(8))
@@ -107,20 +112,38 @@ def test_any_changed_byte_is_read_or_refused(at: int, byte: int) -> None:
         interface = interface_of(MODULE[:at] + bytes((byte,)) + MODULE[at + 1 :])
         for name, kind in interface.exports.items():
             if kind == "function":
-                interface.parameters(name)
+                interface.signature(name)
     except CannotHandle:
         pass
 
 
 def test_another_function_becomes_the_start() -> None:
-    changed = interface_of(with_start(MODULE, "two"))
+    changed = interface_of(with_start(MODULE, ("two",)))
     assert changed.exports == {
         "memory": "memory",
         "_start": "function",
         "result": "function",
         "imported": "function",
     }
-    assert changed.parameters("_start") == 2
+    signature = changed.signature("_start")
+    assert signature is not None
+    assert signature.parameters == 2
     assert [wanted.name for wanted in changed.imports] == [
         wanted.name for wanted in interface_of(MODULE).imports
     ]
+
+
+def test_several_functions_become_one_start() -> None:
+    module = wat_to_wasm(b"""
+        (module
+          (import "env" "call" (func (param i32)))
+          (func (export "_initialize") (call 0 (i32.const 1)))
+          (func (export "run") (result i64 f32) (call 0 (i32.const 2)) (i64.const 3) (f32.const 4))
+          (func (export "_start") unreachable))
+    """)
+    changed = with_start(module, ("_initialize", "run"))
+    Settings().engine().compile(changed)  # it is valid
+    assert interface_of(changed).exports == {"_start": "function", "run": "function"}
+    signature = interface_of(changed).signature("_start")
+    assert signature is not None
+    assert (signature.index, signature.parameters, signature.results) == (4, 0, 0)

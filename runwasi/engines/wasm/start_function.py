@@ -1,0 +1,97 @@
+"""Rewrites core modules for engines that call `_start` and nothing else."""
+
+from __future__ import annotations
+
+from runwasi.engines.engine import CannotHandle
+from runwasi.engines.wasm.wasm_binary import EXPORT_SECTION, FUNCTION_SECTION, Reader, interface_of
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from runwasi.engines.wasm.wasm_binary import Interface
+
+CODE_SECTION = 10
+_CALL, _DROP, _END = b"\x10", b"\x1a", b"\x0b"
+_REPLACED = ("_start", "_initialize")
+
+
+def with_start(module: bytes, functions: Sequence[str]) -> bytes:
+    """Return the valid core module with a `_start` that calls these exported functions, which take nothing, in order.
+
+    The old `_start` and `_initialize` are not exported any more. Raises CannotHandle.
+    """
+    if len(functions) == 1:
+        return _rewritten(module, {EXPORT_SECTION: lambda old: _exports(old, renamed=functions[0])})
+    interface = interface_of(module)
+    body = b"\0" + b"".join(_call(interface, function) for function in functions) + _END
+    new_type = _leb128(_plain_type(interface, functions[0]))
+    new = b"\x06_start\0" + _leb128(interface.count_functions())
+    return _rewritten(
+        module,
+        {
+            FUNCTION_SECTION: lambda old: _extended(old, new_type),
+            EXPORT_SECTION: lambda old: _exports(old, added=new),
+            CODE_SECTION: lambda old: _extended(old, _leb128(len(body)) + body),
+        },
+    )
+
+
+def _call(interface: Interface, function: str) -> bytes:
+    signature = interface.signature(function)
+    if signature is None:
+        raise CannotHandle(f"the type of its function {function} is of a proposal that is not followed here")
+    return _CALL + _leb128(signature.index) + _DROP * signature.results
+
+
+def _plain_type(interface: Interface, function: str) -> int:
+    """Return the number of the type of an initialiser, which takes and returns nothing."""
+    signature = interface.signature(function)
+    if signature is None or signature.parameters or signature.results:
+        raise CannotHandle(f"its function {function} takes or returns something")
+    return signature.type_index
+
+
+def _rewritten(module: bytes, changes: Mapping[int, Callable[[bytes], bytes]]) -> bytes:
+    at, parts = 8, [module[:8]]
+    while at < len(module):
+        reader = Reader(module[at : at + 11])
+        number, length = reader.byte(), reader.number()
+        content = at + reader.at
+        if number in changes:
+            section = changes[number](module[content : content + length])
+            parts.append(bytes((number,)) + _leb128(len(section)) + section)
+        else:
+            parts.append(module[at : content + length])
+        at = content + length
+    return b"".join(parts)
+
+
+def _exports(section: bytes, renamed: str = "", added: bytes = b"") -> bytes:
+    """Return an export section with one entry renamed to `_start`, or with one more."""
+    reader, entries = Reader(section), [added] if added else []
+    for _ in range(reader.number()):
+        start, name = reader.at, reader.name()
+        kind_and_index = reader.at
+        reader.byte()
+        reader.number()
+        if name == renamed:
+            entries.append(b"\x06_start" + section[kind_and_index : reader.at])
+        elif name not in _REPLACED:
+            entries.append(section[start : reader.at])
+    return _leb128(len(entries)) + b"".join(entries)
+
+
+def _extended(section: bytes, entry: bytes) -> bytes:
+    """Return a section, which is a vector, with one more entry."""
+    reader = Reader(section)
+    return _leb128(reader.number() + 1) + section[reader.at :] + entry
+
+
+def _leb128(number: int) -> bytes:
+    encoded = bytearray()
+    while number > 0x7F:
+        encoded.append(number & 0x7F | 0x80)
+        number >>= 7
+    encoded.append(number)
+    return bytes(encoded)
