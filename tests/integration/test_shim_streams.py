@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from devtools.ttrpc import CallError
+from devtools.waiting import until
 from tests.support.shim import RunningShim, Shim, running
 
 if TYPE_CHECKING:
@@ -128,7 +129,20 @@ def test_a_file_collects_both_streams(
     either_shim: Shim, bundle: BundleMaker, container_id: str, folder: Path
 ) -> None:
     log = folder / "deep" / "log"
-    with running(either_shim, container_id, bundle(sh("echo one; echo two >&2"))) as task:
+    with running(either_shim, container_id, bundle(sh("echo one; echo two >&2; exec sleep 1000"))) as task:
+        task.run(stdout=f"file://{log}", stderr=f"file://{log}")
+        until(log.read_text, lambda text: sorted(text.split()) == ["one", "two"])
+        task.call("Kill", signal=9)
+        task.call("Wait")
+        task.call("Delete")
+
+
+def test_a_file_has_all_that_was_written_before_the_end(
+    our_shim: Shim, bundle: BundleMaker, container_id: str, folder: Path
+) -> None:
+    # runc's shim of 1.6 closes the file of both when stdout ends, and what stderr still holds is lost
+    log = folder / "log"
+    with running(our_shim, container_id, bundle(sh("echo one; echo two >&2"))) as task:
         task.run(stdout=f"file://{log}", stderr=f"file://{log}")
         task.call("Wait")
         task.call("Delete")
