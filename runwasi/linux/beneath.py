@@ -20,7 +20,8 @@ RESOLVE_NO_SYMLINKS = 0x04
 RESOLVE_BENEATH = 0x08
 RESOLVE_IN_ROOT = 0x10
 
-_open_how = Struct("<QQQ").pack  # struct open_how: flags, mode, resolve
+OPEN_HOW = Struct("=QQQ")  # struct open_how: flags, mode, resolve
+_open_how = OPEN_HOW.pack
 _EAGAIN, _ELOOP = 11, 40
 _PATH = os.O_PATH | os.O_CLOEXEC
 _MAX_LINKS = 40  # what the kernel itself follows

@@ -52,7 +52,7 @@ _CLOEXEC = os.O_CLOEXEC
 FSCONFIG_VALUE_MAX = 255
 """Bytes that the value of a filesystem's option may have in fsconfig; mount(2) takes a page of them all."""
 
-_MountAttr = c_uint64 * 4  # struct mount_attr: attr_set, attr_clr, propagation, userns_fd
+MountAttr = c_uint64 * 4  # struct mount_attr: attr_set, attr_clr, propagation, userns_fd
 
 
 def open_tree(path: str, dir_fd: int = -100, *, recursive: bool = False) -> int:
@@ -165,7 +165,7 @@ def mount_setattr(
     """
     if attr_set & MOUNT_ATTR__ATIME:
         attr_clr |= MOUNT_ATTR__ATIME  # an enumeration, not flags: it is replaced as a whole
-    attributes = _MountAttr(attr_set, attr_clr, propagation, max(userns_fd, 0))
+    attributes = MountAttr(attr_set, attr_clr, propagation, max(userns_fd, 0))
     flags = _AT_EMPTY_PATH | (_AT_RECURSIVE if recursive else 0)
     result = syscall(SYS_MOUNT_SETATTR, fd, b"", flags, attributes, sizeof(attributes))
     check(result, "mount_setattr", f"set {attr_set:#x} clear {attr_clr:#x}")

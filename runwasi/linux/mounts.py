@@ -40,6 +40,8 @@ UMOUNT_NOFOLLOW = 8
 
 _AT_EMPTY_PATH = 0x1000  # linux/fcntl.h
 _STATX_MNT_ID = 0x1000  # linux/stat.h, since Linux 5.8
+Statx = c_uint64 * 32  # struct statx
+MNT_ID = 18  # the word that is stx_mnt_id
 
 
 def mount(
@@ -166,9 +168,9 @@ def mount_id(pid: int | str, fd: int) -> int:
 
 def mount_id_of(fd: int) -> int:
     """Return the id of the mount that a descriptor of ours is on, as in the mount table. Source: man 2 statx."""
-    status = (c_uint64 * 32)()  # struct statx; the 19th word is stx_mnt_id
+    status = Statx()
     check(syscall(SYS_STATX, fd, b"", _AT_EMPTY_PATH, _STATX_MNT_ID, status), "statx", fd)
-    return int(status[18])
+    return int(status[MNT_ID])
 
 
 def _unescape(field: bytes) -> bytes:

@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import _socket
-from _struct import pack, unpack_from
+from _struct import Struct, unpack_from
 from fcntl import ioctl
 
 _SIOCGIFFLAGS, _SIOCSIFFLAGS = 0x8913, 0x8914  # linux/sockios.h
 _IFF_UP = 1
-_IFREQ = "16sh22x"  # struct ifreq: the name, the flags, the rest of the union
+IFREQ = Struct("16sh22x")  # struct ifreq: the name, the flags, the rest of the union
 
 
 def loopback_up() -> None:
     """Bring the loopback interface of this network namespace up; needs CAP_NET_ADMIN in it."""
     sock = _socket.socket(_socket.AF_INET, _socket.SOCK_DGRAM | _socket.SOCK_CLOEXEC)
     try:
-        reply = ioctl(sock.fileno(), _SIOCGIFFLAGS, pack(_IFREQ, b"lo", 0))
+        reply = ioctl(sock.fileno(), _SIOCGIFFLAGS, IFREQ.pack(b"lo", 0))
         (flags,) = unpack_from("h", reply, 16)
         if not flags & _IFF_UP:
-            ioctl(sock.fileno(), _SIOCSIFFLAGS, pack(_IFREQ, b"lo", flags | _IFF_UP))
+            ioctl(sock.fileno(), _SIOCSIFFLAGS, IFREQ.pack(b"lo", flags | _IFF_UP))
     except OSError as error:
         raise OSError(error.errno, error.strerror, "bring up lo") from None
     finally:

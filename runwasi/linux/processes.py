@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from _struct import pack, pack_into, unpack_from
+from _struct import Struct, pack_into, unpack_from
 
 from runwasi.linux.libc import (
     SYS_BRK,
@@ -58,6 +58,9 @@ _SIGCHLD = 17
 _CLOSE_RANGE_CLOEXEC = 4
 _LAST_FD = 0xFFFFFFFF
 
+CLONE_ARGS = Struct("=11Q")  # struct clone_args
+MM_MAP = Struct("=12Q2I")  # struct prctl_mm_map
+
 
 # PyDLL keeps the interpreter lock over the call, as os.fork() does: nobody in the child could give it back.
 _clone3 = PyDLL(None, use_errno=True).syscall
@@ -105,10 +108,9 @@ def fork_into(flags: int = 0, cgroup_fd: int = -1) -> Child | None:
         asked |= CLONE_INTO_CGROUP
     # a sibling ends as we do; the kernel wants no other word on it
     exit_signal = 0 if flags & CLONE_PARENT else _SIGCHLD
-    # struct clone_args: flags, pidfd, child_tid, parent_tid, exit_signal, then stack, stack_size, tls, set_tid,
-    # set_tid_size, cgroup
-    args = pack("=5Q", asked, addressof(pidfd), tid_address, 0, exit_signal)
-    args += pack("=6Q", 0, 0, 0, 0, 0, max(cgroup_fd, 0))
+    # flags, pidfd, child_tid, parent_tid, exit_signal, then stack, stack_size, tls, set_tid, set_tid_size, cgroup
+    places = (addressof(pidfd), tid_address, 0)
+    args = CLONE_ARGS.pack(asked, *places, exit_signal, 0, 0, 0, 0, 0, max(cgroup_fd, 0))
     pythonapi.PyOS_BeforeFork()
     pid = _clone3(SYS_CLONE3, args, len(args))
     if pid == 0:
@@ -220,10 +222,10 @@ class CommandLine:
         start = c_void_p.from_address(addressof(self._text)).value or 0
         end = start + length
         code, end_code, stack, data, end_data, heap, *_ = _own_memory(proc_fd)
-        # struct prctl_mm_map: start_code, end_code, start_data, end_data, start_brk, brk, start_stack, arg_start,
-        # arg_end, env_start, env_end, auxv, auxv_size and exe_fd, of which the last three stay as they are
+        # start_code, end_code, start_data, end_data, start_brk, brk, start_stack, arg_start, arg_end, env_start,
+        # env_end, auxv, auxv_size and exe_fd, of which the last three stay as they are
         places = (code, end_code, data, end_data, heap, 0, stack, start, end, end, end)
-        self._layout = bytearray(pack("=12Q2I", *places, 0, 0, _LAST_FD))
+        self._layout = bytearray(MM_MAP.pack(*places, 0, 0, _LAST_FD))
 
     def show(self) -> None:
         """Show it of this process, and no environment.

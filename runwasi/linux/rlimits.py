@@ -26,6 +26,7 @@ RLIMITS = {
 """Every resource of asm-generic/resource.h by its name; x86 and ARM number them so."""
 
 RLIM_INFINITY = 2**64 - 1
+Rlimit64 = c_uint64 * 2  # struct rlimit64: soft, hard
 
 
 def set_rlimit(name: str, soft: int, hard: int, pid: int = 0) -> None:
@@ -34,13 +35,13 @@ def set_rlimit(name: str, soft: int, hard: int, pid: int = 0) -> None:
     soft and hard run from 0 to RLIM_INFINITY. Raises OSError: EPERM when hard would rise without
     CAP_SYS_RESOURCE, EINVAL when soft is above hard. Source: man 2 prlimit.
     """
-    limits = (c_uint64 * 2)(soft, hard)
+    limits = Rlimit64(soft, hard)
     check(libc.prlimit64(pid, RLIMITS[name], limits, None), "prlimit", name)
 
 
 def get_rlimit(name: str, pid: int = 0) -> tuple[int, int]:
     """Return the soft and hard limit of resource name (a key of RLIMITS) of process pid, or our own."""
-    limits = (c_uint64 * 2)()
+    limits = Rlimit64()
     check(libc.prlimit64(pid, RLIMITS[name], None, limits), "prlimit", name)
     return limits[0], limits[1]
 

@@ -58,7 +58,7 @@ MEMORY_POLICY_FLAGS = {
 PERSONALITIES = {"LINUX": 0x0000, "LINUX32": 0x0008}
 
 # struct sched_attr: size, policy, flags, nice, priority, runtime, deadline, period, util_min, util_max
-_SCHED_ATTR = Struct("=IIQiIQQQII")
+SCHED_ATTR = Struct("=IIQiIQQQII")
 _IOPRIO_WHO_PROCESS, _IOPRIO_CLASS_SHIFT = 1, 13
 _HIGHEST = 1 << 16
 
@@ -80,8 +80,8 @@ def set_scheduler(
     SCHED_DEADLINE cannot be promised. Source: man 2 sched_setattr.
     """
     mask = _mask(POLICY_FLAGS, flags)
-    attributes = _SCHED_ATTR.pack(
-        _SCHED_ATTR.size, POLICIES[policy], mask, nice, priority, runtime, deadline, period, 0, 0
+    attributes = SCHED_ATTR.pack(
+        SCHED_ATTR.size, POLICIES[policy], mask, nice, priority, runtime, deadline, period, 0, 0
     )
     check(syscall(SYS_SCHED_SETATTR, pid, attributes, 0), "sched_setattr", policy)
 

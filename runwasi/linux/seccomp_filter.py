@@ -7,7 +7,7 @@ seccomp(2). Source: man 2 seccomp; seccomp.h of libseccomp.
 from __future__ import annotations
 
 import os
-from _struct import pack
+from _struct import Struct, pack
 from errno import EINVAL, ENOENT, ENOSYS
 
 from runwasi.linux.libc import SYS_SECCOMP, check, failure, syscall
@@ -51,7 +51,8 @@ FLAG_WAIT_KILLABLE_RECV = 32
 NE, LT, LE, EQ, GE, GT, MASKED_EQ = range(1, 8)
 
 _SET_MODE_FILTER = 1
-_INSTRUCTION_SIZE = 8  # struct sock_filter
+SOCK_FILTER = Struct("HBBI")  # struct sock_filter
+SOCK_FPROG = Struct("HP")  # struct sock_fprog: an unsigned short, then an aligned pointer
 _ATTR_CTL_OPTIMIZE = 8  # SCMP_FLTATR_CTL_OPTIMIZE
 _BINARY_TREE = 2
 _WORTH_A_TREE = 32  # libseccomp up to 2.5.4 builds wrong trees for empty filters; a short list is as fast
@@ -91,8 +92,7 @@ def load_filter(program: bytes, flags: int = 0) -> int:
     Without no_new_privs it takes CAP_SYS_ADMIN. Raises OSError.
     """
     code = create_string_buffer(program, len(program))
-    # struct sock_fprog: unsigned short len, then an aligned pointer.
-    prog = pack("HP", len(program) // _INSTRUCTION_SIZE, addressof(code))
+    prog = SOCK_FPROG.pack(len(program) // SOCK_FILTER.size, addressof(code))
     result = check(syscall(SYS_SECCOMP, _SET_MODE_FILTER, flags, prog), "seccomp", "SECCOMP_SET_MODE_FILTER")
     if flags & FLAG_NEW_LISTENER:
         return result
@@ -229,7 +229,7 @@ def newer_is_unknown(highest: dict[int, int]) -> bytes:
             section += _refuse_above(number)
         code += [(0x15, 0, len(section), token), *section]  # jeq: else to the next architecture
     return b"".join(
-        pack("HBBI", op, jt, jf, len(code) - index - 1 if (op, jt, jf, k) == _TO_THE_END else k)
+        SOCK_FILTER.pack(op, jt, jf, len(code) - index - 1 if (op, jt, jf, k) == _TO_THE_END else k)
         for index, (op, jt, jf, k) in enumerate(code)
     )
 

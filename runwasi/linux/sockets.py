@@ -15,7 +15,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-_UCRED = Struct("3i")  # struct ucred: pid, uid, gid
+UCRED = Struct("3i")  # struct ucred: pid, uid, gid
 _SUN_PATH_MAX = 107  # man 7 unix: 108 bytes with the final zero
 _MAX_FDS = 253  # SCM_MAX_FD
 _MSG_CMSG_CLOEXEC = 0x40000000
@@ -82,7 +82,7 @@ def close_all(fds: Iterable[int]) -> None:
 def peer_credentials(socket: int) -> tuple[int, int, int]:
     """Return pid, uid and gid that the process at the other end had when it connected or listened."""
     with _Borrowed(socket) as sock:
-        pid, uid, gid = _UCRED.unpack(sock.getsockopt(_socket.SOL_SOCKET, _socket.SO_PEERCRED, _UCRED.size))
+        pid, uid, gid = UCRED.unpack(sock.getsockopt(_socket.SOL_SOCKET, _socket.SO_PEERCRED, UCRED.size))
     return pid, uid, gid
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from _struct import pack, unpack
+from _struct import Struct, pack, unpack
 from fcntl import ioctl
 from stat import S_ISCHR
 
@@ -20,6 +20,7 @@ _TIOCGWINSZ, _TIOCSWINSZ = 0x5413, 0x5414
 _TIOCGPTN, _TIOCSPTLCK, _TIOCGPTPEER = 0x80045430, 0x40045431, 0x5441
 
 _PTMX = os.makedev(5, 2)
+WINSIZE = Struct("4H")  # struct winsize: rows, columns, and two that nobody uses
 _ENODEV = 19
 
 
@@ -70,13 +71,13 @@ def make_controlling(fd: int) -> None:
 
 def window_size(fd: int) -> tuple[int, int]:
     """Return the rows and columns of terminal fd. Raises OSError, ENOTTY when it is none."""
-    rows, columns, _, _ = unpack("4H", ioctl(fd, _TIOCGWINSZ, bytes(8)))
+    rows, columns, _, _ = WINSIZE.unpack(ioctl(fd, _TIOCGWINSZ, bytes(WINSIZE.size)))
     return rows, columns
 
 
 def set_window_size(fd: int, rows: int, columns: int) -> None:
     """Set the rows and columns of terminal fd, which sends SIGWINCH to its foreground processes."""
-    ioctl(fd, _TIOCSWINSZ, pack("4H", rows, columns, 0, 0))
+    ioctl(fd, _TIOCSWINSZ, WINSIZE.pack(rows, columns, 0, 0))
 
 
 class raw_mode:  # noqa: N801 - reads as a statement: with raw_mode(0)

@@ -6,7 +6,7 @@ Source: Documentation/admin-guide/cgroup-v1/devices.rst; struct bpf_cgroup_dev_c
 
 from __future__ import annotations
 
-from _struct import pack
+from _struct import Struct
 from errno import EINVAL
 
 TYPE_CHECKING = False
@@ -20,6 +20,7 @@ ANY = -1
 """Every major or minor number."""
 
 _MKNOD, _READ, _WRITE = 1, 2, 4  # BPF_DEVCG_ACC_*
+BPF_INSN = Struct("=BBhi")  # struct bpf_insn
 _ACCESS = {"m": _MKNOD, "r": _READ, "w": _WRITE}
 _KINDS = {"b": 1, "c": 2}  # BPF_DEVCG_DEV_*
 _ALL = _MKNOD | _READ | _WRITE
@@ -161,7 +162,7 @@ def _verdict(allow: bool) -> list[bytes]:
 
 
 def _insn(code: int, destination: int, source: int, offset: int, immediate: int) -> bytes:
-    return pack("=BBhi", code, destination | source << 4, offset, immediate)
+    return BPF_INSN.pack(code, destination | source << 4, offset, immediate)
 
 
 def _parse(listing: str) -> Exceptions:
