@@ -1,4 +1,4 @@
-"""The program `runwasi`: global options, the table of commands, and the only place that prints errors."""
+"""The program `runwasi`: global options, the table of commands, and how a command's errors are told."""
 
 from __future__ import annotations
 

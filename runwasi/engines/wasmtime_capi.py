@@ -1,7 +1,7 @@
 """The part of libwasmtime's C API that running a core module takes, by ctypes.
 
 The wasmtime package brings the library; its Python half costs 30 ms and 8 MiB to import, which would be most
-of a container's start, so it comes in for components only. Nothing made here is freed: a process runs one
+of a container's start, so nothing imports it. Nothing made here is freed: a process runs one
 module and ends.
 Source: wasmtime/*.h of the C API; checked against wasmtime 50.
 """

@@ -1,7 +1,7 @@
 """Steps: the container's root, from a copy of the rootfs's mount to the one root that is left.
 
 The root is mounted onto the rootfs's own path, where createContainer hooks look for it, everything else is
-mounted into it (mounts.py), and then it becomes "/".
+mounted into it (executor/mounts), and then it becomes "/".
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """One mount of $.mounts on its way: its destination, opened beneath the root, and its attributes.
 
-What mounts.py and cgroup_mounts.py do alike, whatever the mount is of.
+What apply_mounts.py and cgroup_mounts.py do alike, whatever the mount is of.
 """
 
 from __future__ import annotations

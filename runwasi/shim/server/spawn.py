@@ -2,7 +2,7 @@
 
 The server runs a private, read-only copy of the interpreter's mount. Whatever is forked from it has that
 copy as /proc/PID/exe, and a container that gets hold of the link cannot write to the host's interpreter
-through it (CVE-2019-5736). It costs a second start of Python, which containerd's own work hides.
+through it (CVE-2019-5736). It costs a second start of Python.
 """
 
 from __future__ import annotations

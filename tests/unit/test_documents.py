@@ -1,0 +1,86 @@
+"""Documents name files, folders and decisions that are there."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from devtools.places import ROOT
+
+DOCUMENTS = sorted(
+    path
+    for path in (*ROOT.glob("*.md"), *ROOT.glob("[a-z]*/**/*.md"))
+    if not {"build", "dist", "node_modules", ".venv"} & set(path.relative_to(ROOT).parts)
+)
+# Paths in documents are below the repository, the package, or the tests.
+FOLDERS = [ROOT / name for name in (".", "runwasi", "tests", "tests/integration", "docs")]
+OTHERS = {"site.py"}  # Python's own
+LINK = re.compile(r"\]\(([^)#\s]*)(?:#([^)\s]*))?\)")
+FILE = re.compile(r"`([\w./-]+\.(?:py|c|proto|md|yaml|service))`")
+MEMBER = re.compile(r"`((?:\w+/)+\w+)\.(\w+)`")
+TARGET = re.compile(r"^\s*(?:sudo )?make ([a-z/-]+)|`make ([a-z/-]+)`", re.MULTILINE)
+
+
+def named(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=named)
+def test_links_lead_somewhere(document: Path) -> None:
+    broken = []
+    for target, anchor in LINK.findall(document.read_text()):
+        if "://" in target or target.startswith("mailto:"):
+            continue
+        path = (document.parent / target) if target else document
+        if not path.exists() or (anchor and anchor not in anchors(path)):
+            broken.append(f"{target}#{anchor}")
+    assert broken == []
+
+
+def anchors(document: Path) -> set[str]:
+    """The anchors of a document's headings, as GitHub makes them."""
+    headings = re.findall(r"^#+ (.*)$", document.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=named)
+def test_files_that_are_named_exist(document: Path) -> None:
+    missing = [
+        name
+        for name in FILE.findall(document.read_text())
+        if name not in OTHERS and found(name, document) is None
+    ]
+    assert missing == []
+
+
+def found(name: str, document: Path) -> Path | None:
+    return next((folder / name for folder in (*FOLDERS, document.parent) if (folder / name).exists()), None)
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=named)
+def test_functions_that_are_named_exist(document: Path) -> None:
+    missing = []
+    for module, member in MEMBER.findall(document.read_text()):
+        path = found(f"{module}.py", document)
+        if found(f"{module}.{member}", document) is None and (
+            path is None
+            or not re.search(rf"^(?:def|class) {member}\b|^{member} = ", path.read_text(), re.MULTILINE)
+        ):
+            missing.append(f"{module}.{member}")
+    assert missing == []
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=named)
+def test_what_make_is_asked_for_it_knows(document: Path) -> None:
+    known = set(re.findall(r"^([a-z/-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    asked = {one or other for one, other in TARGET.findall(document.read_text())}
+    assert asked - known == set()
+
+
+def test_decisions_have_numbers_of_their_own() -> None:
+    numbers = [path.name[:4] for path in sorted((ROOT / "docs/decisions").glob("*.md"))]
+    assert len(set(numbers)) == len(numbers)
+    for path in (ROOT / "docs/decisions").glob("*.md"):
+        assert path.read_text().startswith(f"# {path.name[:4]}. "), path.name
