@@ -63,7 +63,7 @@ test-vm: packages-test build/bin build/wasi-demo-app.wasm ## The cgroup v2, criu
 
 bench: packages-test build/bin build/wasi-demo-app.wasm ## Measure against the peers and write docs/benchmarks.md
 	scripts/install add $(CURDIR)/build/bench
-	RUNWASI_BIN=$(CURDIR)/build/bench/bin $(VENV)/python -m scripts.bench --write
+	RUNWASI_BIN=$(CURDIR)/build/bench/bin $(VENV)/python -m scripts.bench --write $(BENCH)
 
 lock: ## Pin the newest development tools in constraints-dev.txt
 	rm -rf build/lock && $(PYTHON) -m venv build/lock

@@ -9,17 +9,22 @@ import tempfile
 import uuid
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from threading import Thread
 
 from devtools import leaks
 from devtools.bundle import make_bundle
 from devtools.components.build import component
 from devtools.containerd import HOSTS, Containerd, running_containerd
+from devtools.daemon import Daemon
 from devtools.folders import remove_folder
 from devtools.oci_image import busybox_layer, files_layer, write_image
-from devtools.places import BIN, ROOT, SESSION_VARIABLE, WASI_DEMO_APP
-from devtools.waiting import until
+from devtools.places import SESSION_VARIABLE, WASI_DEMO_APP
 from runwasi.linux.mounts import MS_BIND, MS_PRIVATE, MS_REC, mount
 from runwasi.linux.namespaces import CLONE_NEWNS, unshare
+from scripts.bench.goals import goals
+from scripts.bench.machine import measured_python
+from scripts.bench.measure import Goal, Samples
+from scripts.bench.scale import Scale
 
 NATIVE_IMAGE = "localhost/busybox:latest"
 WASM_IMAGE = "localhost/wasi-demo-app:latest"
@@ -28,23 +33,42 @@ MODULE = "/wasi-demo-app.wasm"
 HTTP_IMAGE = "localhost/hello-http:latest"
 HTTP_COMPONENT = "/hello.wasm"
 
+_LAST_WORDS_SECONDS = 5
+
 
 class Bed:
     """One containerd with the images, and a folder for whatever a measure needs."""
 
     def __init__(
-        self, folder: Path, session: str, containerd: Containerd, peers: Mapping[str, str] | None = None
+        self,
+        folder: Path,
+        session: str,
+        containerd: Containerd,
+        daemon: int,
+        peers: Mapping[str, str],
+        scale: Scale,
     ) -> None:
-        """`peers` are other shims, the runtime by the name it has in the tables."""
+        """`daemon` is the node daemon's pid, `peers` other shims: the runtime by the name it has in the tables."""
         self.folder = folder
         self.session = session
         self.containerd = containerd
-        self.peers = dict(peers or {})
+        self.daemon = daemon
+        self.peers = dict(peers)
+        self.scale = scale
+        self.python = measured_python()
 
-    def bundle(self, name: str, *command: str) -> Path:
-        """An OCI bundle of busybox that runs the command."""
+    def goals(self, key: str, samples: Samples) -> tuple[Goal, ...]:
+        """Return the goals of a measure between those that took part."""
+        return goals(key, samples, self.peers, self.python)
+
+    def bundle(self, name: str, *command: str, files: Mapping[str, bytes] | None = None) -> Path:
+        """An OCI bundle of busybox and the files that runs the command."""
         path = self.folder / "bundles" / name
-        return path if path.is_dir() else make_bundle(path, command).path
+        return path if path.is_dir() else make_bundle(path, command, files=files).path
+
+    def cli_files(self) -> dict[str, bytes]:
+        """What a root needs to run wasmtime's command line on the module, and on the module compiled ahead."""
+        return _wasmtime_files(self.folder, WASI_DEMO_APP.read_bytes())
 
     def id(self) -> str:
         """A container id not used before."""
@@ -61,21 +85,24 @@ def wasmtime_cli() -> Path:
 
 
 @contextlib.contextmanager
-def _node_daemon(folder: Path) -> Iterator[None]:
-    """The daemon of shared mode, where its client shims look for it: they inherit the variable from containerd."""
-    address = folder / "manager.sock"
-    os.environ |= {"RUNWASI_MANAGER": str(address), "RUNWASI_DAEMON": "managed"}
-    daemon = subprocess.Popen([BIN / "containerd-wasmtimed", "-address", address], stdin=subprocess.DEVNULL)
+def _node_daemon(folder: Path) -> Iterator[Daemon]:
+    """Run the node daemon where the shims look for it: they inherit the variable from containerd."""
+    daemon = Daemon(folder)
+    os.environ |= {"RUNWASI_MANAGER": str(daemon.path), "RUNWASI_DAEMON": "managed"}
+    assert daemon.process.stderr is not None
+    log = Thread(target=daemon.process.stderr.read, daemon=True)  # a full pipe would stop the daemon
+    log.start()
     try:
-        until(address.exists, bool)
-        yield
+        yield daemon
     finally:
-        daemon.terminate()
-        daemon.wait()
+        daemon.process.terminate()
+        daemon.process.wait()
+        log.join(_LAST_WORDS_SECONDS)
+        daemon.stop()
 
 
 @contextlib.contextmanager
-def prepared(peers: Mapping[str, str] | None = None) -> Iterator[Bed]:
+def prepared(peers: Mapping[str, str], scale: Scale) -> Iterator[Bed]:
     """Everything up; everything down again in the end, or an error that says what is left."""
     session = f"bench{uuid.uuid4().hex[:6]}"
     os.environ[SESSION_VARIABLE] = session
@@ -85,10 +112,10 @@ def prepared(peers: Mapping[str, str] | None = None) -> Iterator[Bed]:
     try:
         images = _images(folder)
         with (
-            _node_daemon(folder),
+            _node_daemon(folder) as daemon,
             running_containerd(folder, HOSTS["1.6"], namespace=session, images=images) as containerd,
         ):
-            yield Bed(folder, session, containerd, peers)
+            yield Bed(folder, session, containerd, daemon.pid, peers, scale)
     finally:
         remove_folder(folder)
     left = leaks.since(before, session)
@@ -134,23 +161,3 @@ def _let_crun_run() -> None:
         unshare(CLONE_NEWNS)
         mount(None, "/", None, MS_REC | MS_PRIVATE)
         mount("/dev/null", controllers, None, MS_BIND)
-
-
-def machine() -> str:
-    """One line about where this was measured."""
-    with open("/proc/cpuinfo", encoding="utf-8") as file:
-        model = next(
-            (line.split(":", 1)[1].strip() for line in file if line.startswith("model name")), "unknown CPU"
-        )
-    kernel = os.uname().release
-    versions = [
-        subprocess.run(command, capture_output=True, text=True, check=True).stdout.split("\n")[0].strip()
-        for command in (["containerd", "--version"], ["runc", "--version"], ["crun", "--version"])
-    ]
-    return f"{os.cpu_count()} cores of {model}, Linux {kernel}; {'; '.join(versions)}"
-
-
-def commit() -> str:
-    """The commit that is measured."""
-    command = ["git", "-C", str(ROOT), "describe", "--always", "--dirty"]
-    return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip() or "unknown"

@@ -3,31 +3,34 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import re
 import subprocess
 import urllib.request
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
-from devtools.containerd import RUNC, WASMTIME
+from devtools.containerd import RUNC, SHARED, WASMTIME
 from devtools.serving import free_port
 from devtools.waiting import until
 from scripts.bench.bed import CLI_IMAGE, HTTP_COMPONENT, HTTP_IMAGE, Bed
-from scripts.bench.measure import Goal, Result
+from scripts.bench.goals import OURS
+from scripts.bench.goals import SHARED as SHARED_MODE
+from scripts.bench.machine import busy_cpus
+from scripts.bench.measure import Goal, Relation, Result
 
-CONNECTIONS = 50
-SECONDS = 2
-
-_OURS = "runwasi, {} worker{}"
-_PEER = "wasmtime serve, {} thread{}"
+_CONNECTIONS = 50
 _WORKERS = (1, 2)
 
 
 class Contender(NamedTuple):
-    """A container that serves the component on a port of this machine."""
+    """A container that serves the component on a port of this machine.
 
+    threads is how many it serves with, 0 for as many as it likes.
+    """
+
+    threads: int
+    ours: bool
     runtime: str
     image: str
     command: tuple[str, ...]
@@ -43,7 +46,7 @@ class Answer(NamedTuple):
     cpu: float
 
 
-_MEASURES: tuple[tuple[str, str, str, Literal["<=", ">="], str], ...] = (
+_MEASURES: tuple[tuple[str, str, str, Relation, str], ...] = (
     # a member of Answer, what it is, its unit, which way a goal goes, a note
     (
         "rate", "requests a second", "requests/s", ">=",
@@ -57,44 +60,46 @@ _MEASURES: tuple[tuple[str, str, str, Literal["<=", ">="], str], ...] = (
 )  # fmt: skip
 
 
-def requests(bed: Bed, runs: int) -> list[Result]:
+def requests(bed: Bed) -> list[Result]:
     """B14: the smallest component there can be, served by each contender, asked in turns."""
     contenders = _contenders(bed)
     with contextlib.ExitStack() as stack:
         pids = {name: stack.enter_context(_running(bed, each)) for name, each in contenders.items()}
-        quiet = _in_turns(contenders, pids, runs)
-        with _busy_cpus():
-            busy = _in_turns(contenders, pids, runs)
-    peers = [name for name in contenders if not name.startswith("runwasi")]
+        quiet = _in_turns(contenders, pids, bed)
+        with busy_cpus():
+            busy = _in_turns(contenders, pids, bed)
     return [
-        *_results("", "", quiet, peers),
-        *_results("-busy", ", every CPU taken by others", busy, peers),
+        *_results("", "", quiet, contenders),
+        *_results("-busy", ", every CPU taken by others", busy, contenders),
     ]
 
 
 def _contenders(bed: Bed) -> dict[str, Contender]:
-    """Ours and `wasmtime serve` with one worker and with two, and the shims that were named, as they come."""
+    """Return ours and `wasmtime serve` with one worker and with two, and the shims that were named."""
     found: dict[str, Contender] = {}
     for count in _WORKERS:
         plural = "s" if count > 1 else ""
         workers = ("--annotation", f"io.runwasi.http.workers={count}")
-        found[_OURS.format(count, plural)] = _shim(WASMTIME, *workers)
+        found[f"{OURS}, {count} worker{plural}"] = _shim(count, WASMTIME, *workers)
+        found[f"{SHARED_MODE}, {count} worker{plural}"] = _shim(count, SHARED, *workers)
     for name, runtime in bed.peers.items():
-        found[name] = _shim(runtime)
+        found[name] = _shim(0, runtime)
     for count in _WORKERS:
         plural = "s" if count > 1 else ""
         port = free_port()
         command = ("/bin/wasmtime", "serve", "--addr", f"127.0.0.1:{port}", HTTP_COMPONENT)
         threads = ("--env", f"TOKIO_WORKER_THREADS={count}")
-        found[_PEER.format(count, plural)] = Contender(RUNC, CLI_IMAGE, command, threads, port)
+        name = f"wasmtime serve, {count} thread{plural}"
+        found[name] = Contender(count, False, RUNC, CLI_IMAGE, command, threads, port)
     return found
 
 
-def _shim(runtime: str, *options: str) -> Contender:
-    """A container of a shim that serves components itself."""
+def _shim(threads: int, runtime: str, *options: str) -> Contender:
+    """Return a container of a shim that serves components itself."""
     port = free_port()
     address = ("--env", f"WASMTIME_HTTP_PROXY_SOCKET_ADDR=127.0.0.1:{port}")
-    return Contender(runtime, HTTP_IMAGE, (HTTP_COMPONENT,), (*address, *options), port)
+    command = (HTTP_COMPONENT,)
+    return Contender(threads, threads > 0, runtime, HTTP_IMAGE, command, (*address, *options), port)
 
 
 @contextlib.contextmanager
@@ -116,53 +121,41 @@ def _answers(port: int) -> bool:
         return False
 
 
-@contextlib.contextmanager
-def _busy_cpus() -> Iterator[None]:
-    """As many programs that compute as there are CPUs."""
-    programs = [subprocess.Popen(["sh", "-c", "while :; do :; done"]) for _ in os.sched_getaffinity(0)]
-    try:
-        yield
-    finally:
-        for program in programs:
-            program.kill()
-            program.wait()
-
-
 def _in_turns(
-    contenders: Mapping[str, Contender], pids: Mapping[str, int], runs: int
+    contenders: Mapping[str, Contender], pids: Mapping[str, int], bed: Bed
 ) -> dict[str, list[Answer]]:
     answers: dict[str, list[Answer]] = {name: [] for name in contenders}
-    for turn in range(runs + 1):
+    for turn in range(bed.scale.http_runs + 1):
         for name, contender in contenders.items():
-            answer = _ask(contender.port, pids[name])
+            answer = _ask(contender.port, pids[name], bed.scale.http_seconds)
             if turn:  # the first warms up
                 answers[name].append(answer)
     return answers
 
 
-def _results(suffix: str, how: str, answers: Mapping[str, list[Answer]], peers: list[str]) -> list[Result]:
-    """Rates, CPU times and latencies, as a result each."""
-    ours = [name for name in answers if name not in peers]
-    pairs = [(one, peer) for one in ours for peer in peers if _comparable(one, peer)]
+def _results(
+    suffix: str, how: str, answers: Mapping[str, list[Answer]], contenders: Mapping[str, Contender]
+) -> list[Result]:
+    """Return rates, CPU times and latencies, as a result each."""
+    pairs = [
+        (one, peer)
+        for one, ours in contenders.items()
+        for peer, theirs in contenders.items()
+        if ours.ours and not theirs.ours and ours.threads == (theirs.threads or max(_WORKERS))
+    ]
     results = []
     for key, what, unit, relation, note in _MEASURES:
         samples = {name: [getattr(answer, key) for answer in taken] for name, taken in answers.items()}
         goals = tuple(Goal(one, peer, relation, 1.0) for one, peer in pairs)
-        title = f"{what} of a component in 8 KB, {CONNECTIONS} connections{how}"
+        title = f"{what} of a component in 8 KB, {_CONNECTIONS} connections{how}"
         results.append(Result(f"B14-{key}{suffix}", title, unit, samples, goals, note))
     return results
 
 
-def _comparable(ours: str, peer: str) -> bool:
-    """One worker is compared with one thread; a shim that has what it likes, with two workers."""
-    count = ours.split()[1]
-    return f" {count} thread" in peer if " thread" in peer else count == "2"
-
-
-def _ask(port: int, pid: int) -> Answer:
+def _ask(port: int, pid: int, seconds: int) -> Answer:
     """Let wrk ask for a while."""
     before = _cpu_us(pid)
-    command = ["wrk", "--threads", "1", "--connections", str(CONNECTIONS), "--duration", f"{SECONDS}s"]
+    command = ["wrk", "--threads", "1", "--connections", str(_CONNECTIONS), "--duration", f"{seconds}s"]
     output = subprocess.run(
         [*command, "--latency", f"http://127.0.0.1:{port}/"], check=True, capture_output=True, text=True
     ).stdout

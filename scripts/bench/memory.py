@@ -1,113 +1,153 @@
-"""B6 to B8 and B12: what an idle pod, and an idle wasm container in it, cost while nothing happens."""
+"""B6 to B8 and B16: the memory of an idle pod, of a wasm container in it, and of the node daemon.
+
+What processes have for themselves is counted: their private pages, clean and dirty. A pod of shared mode has no
+process of its own, so the growth of the daemon is divided by the pods; pages that it shares with its guests count
+once, by each one's share (Pss; man 5 proc_pid_smaps).
+"""
 
 from __future__ import annotations
 
 import contextlib
-import subprocess
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from devtools.containerd import RUNC, SHARED, WASMTIME
-from devtools.places import WASI_DEMO_APP
-from scripts.bench.bed import MODULE, NATIVE_IMAGE, WASM_IMAGE, Bed, wasmtime_cli
-from scripts.bench.measure import Goal, Result
+import devtools.containerd as runtimes
+from devtools.containerd import Containerd
+from devtools.daemon import Daemon
+from scripts.bench.bed import CLI_IMAGE, MODULE, NATIVE_IMAGE, WASM_IMAGE, Bed
+from scripts.bench.goals import CLI, DAEMON, OURS, RUNC, SHARED
+from scripts.bench.measure import Result, Samples
 
-_FEW, _MANY = 8, 100
-_IDLE_SECONDS = 20
-_SLEEP = ("sleep", "1000")
+SLEEP = ("sleep", "1000")
+_PRIVATE = ("Private_Clean", "Private_Dirty")
+_SHARE = ("Pss",)
+_DAEMONS = 5
+_LOOKS, _LOOK_SECONDS = 20, 0.2
 
 
-def idle_pods(bed: Bed, _runs: int) -> Result:
-    """B6: the shim of an idle pod."""
+def idle_pods(bed: Bed) -> list[Result]:
+    """B6: the shim of an idle native pod, in normal mode."""
     samples = {}
-    for name, runtime in (("runwasi's shim", WASMTIME), ("runc's shim", RUNC)):
-        with _pods(bed, runtime, NATIVE_IMAGE, _SLEEP, _FEW) as pids:
-            samples[name] = [_private_mib(_parent(pid)) for pid in pids]
-    goal = Goal("runwasi's shim", "runc's shim", "<=", 1.5)
-    note = f"Private memory, clean and dirty, of the shim of each of {_FEW} pods that sleep."
-    return Result("B6", "memory of an idle pod", "MiB", samples, (goal,), note)
+    for name, runtime in {OURS: runtimes.WASMTIME, **bed.peers, RUNC: runtimes.RUNC}.items():
+        with pods(bed, runtime, NATIVE_IMAGE, SLEEP, bed.scale.few) as pids:
+            samples[name] = [_mib(_PRIVATE, parent(pid)) for pid in pids]
+    note = f"Private memory of the shim of each of {bed.scale.few} pods that sleep."
+    title = "memory of an idle native pod"
+    return [Result("B6", title, "MiB", samples, bed.goals("B6", samples), note)]
 
 
-def shared_pods(bed: Bed, _runs: int) -> Result:
-    """B7: the same with the node daemon, at a hundred pods."""
-    samples = {}
-    with _pods(bed, SHARED, NATIVE_IMAGE, _SLEEP, _MANY) as pids:
-        samples["runwasi's shim, shared mode"] = [_private_mib(_parent(pid)) for pid in pids]
-    with _pods(bed, RUNC, NATIVE_IMAGE, _SLEEP, _FEW) as pids:
-        samples["runc's shim"] = [_private_mib(_parent(pid)) for pid in pids]
-    goal = Goal("runwasi's shim, shared mode", "runc's shim", "<=", 0.5)
-    note = f"Servers forked from the node daemon share its pages; measured with {_MANY} pods running."
-    return Result("B7", "memory of an idle pod in shared mode", "MiB", samples, (goal,), note)
+def shared_pods(bed: Bed) -> list[Result]:
+    """B7: the same in shared mode, where the node daemon is the shim of many pods."""
+    samples = {SHARED: [_growth(bed, NATIVE_IMAGE, SLEEP, bed.scale.many, with_guests=False)]}
+    for name, runtime in {**bed.peers, RUNC: runtimes.RUNC}.items():
+        with pods(bed, runtime, NATIVE_IMAGE, SLEEP, bed.scale.few) as pids:
+            samples[name] = [_mib(_PRIVATE, parent(pid)) for pid in pids]
+    note = f"The growth of the node daemon that serves {bed.scale.many} pods, for each; the peers as in B6."
+    title = "memory of an idle native pod in shared mode"
+    return [Result("B7", title, "MiB", samples, bed.goals("B7", samples), note)]
 
 
-def idle_wasm(bed: Bed, _runs: int) -> Result:
-    """B8: the process of an idle wasm container, beside the wasmtime command line on the same module."""
-    samples = {}
-    for name, runtime in (("runwasi, shared mode", SHARED), ("runwasi", WASMTIME)):
-        with _pods(bed, runtime, WASM_IMAGE, (MODULE, *_SLEEP), _FEW) as pids:
-            time.sleep(1)  # until each is asleep
-            samples[name] = [_private_mib(pid) for pid in pids]
-    command: list[str | Path] = [wasmtime_cli(), "run", WASI_DEMO_APP, *_SLEEP]
-    peers = [subprocess.Popen(command, stdout=subprocess.DEVNULL) for _ in range(_FEW)]
-    time.sleep(1)
-    samples["wasmtime run"] = [_private_mib(peer.pid) for peer in peers]
-    for peer in peers:
-        peer.kill()
-        peer.wait()
-    goal = Goal("runwasi, shared mode", "wasmtime run", "<=", 0.5)
-    return Result("B8", "memory of an idle wasm container, without its pod", "MiB", samples, (goal,))
-
-
-def idle_wakeups(bed: Bed, _runs: int) -> Result:
-    """B12: how often an idle pod's shim wakes up."""
-    samples, cpu = {}, []
-    for name, runtime in (("runwasi's shim", WASMTIME), ("runc's shim", RUNC)):
-        with _pods(bed, runtime, NATIVE_IMAGE, _SLEEP, _FEW) as pids:
-            shims = [_parent(pid) for pid in pids]
-            time.sleep(1)
-            before = [_switches(shim) for shim in shims]
-            used = sum(map(_cpu_ms, shims))
-            time.sleep(_IDLE_SECONDS)
-            cpu.append(f"{name} {(sum(map(_cpu_ms, shims)) - used) / _FEW:.2f} ms")
-            samples[name] = [float(_switches(shim) - was) for shim, was in zip(shims, before, strict=True)]
+def idle_wasm(bed: Bed) -> list[Result]:
+    """B8: an idle wasm pod: its shim and its guest."""
+    program = (MODULE, *SLEEP)
+    samples: Samples = {SHARED: [_growth(bed, WASM_IMAGE, program, bed.scale.few, with_guests=True)]}
+    for name, runtime in {OURS: runtimes.WASMTIME, **bed.peers}.items():
+        with pods(bed, runtime, WASM_IMAGE, program, bed.scale.few) as pids:
+            samples[name] = [_with_parent(pid) for pid in pids]
+    with pods(bed, runtimes.RUNC, CLI_IMAGE, ("/bin/wasmtime", "run", *program), bed.scale.few) as pids:
+        samples[CLI] = [_with_parent(pid) for pid in pids]
     note = (
-        f"Voluntary context switches of all its threads in {_IDLE_SECONDS} seconds. Ours is meant to be 0. "
-        f"CPU time of each meanwhile: {', '.join(cpu)}."
+        "Private memory of shim and guest together; in shared mode the growth of daemon and guests, for each."
     )
-    return Result("B12", "wake-ups of an idle shim", "times", samples, (), note)
+    return [Result("B8", "memory of an idle wasm pod", "MiB", samples, bed.goals("B8", samples), note)]
+
+
+def daemon_alone(bed: Bed) -> list[Result]:
+    """B16: a node daemon that serves no pod yet."""
+    private, resident = [], []
+    for number in range(_DAEMONS):
+        folder = bed.folder / f"daemon-{number}"
+        folder.mkdir()
+        daemon = Daemon(folder)
+        try:
+            private.append(_mib(_PRIVATE, daemon.pid))
+            resident.append(_mib(("Rss",), daemon.pid))
+        finally:
+            daemon.stop()
+    samples = {DAEMON: private, f"{DAEMON}, with what it shares": resident}
+    note = "Private memory right after its start; the second line is what is resident, libraries of others included."
+    return [
+        Result(
+            "B16", "memory of the node daemon without pods", "MiB", samples, bed.goals("B16", samples), note
+        )
+    ]
+
+
+def _growth(bed: Bed, image: str, command: Sequence[str], count: int, *, with_guests: bool) -> float:
+    """Return MiB by which the daemon grows with each of so many pods of shared mode."""
+    with pods(bed, runtimes.SHARED, image, command, 1):
+        pass  # what only the first pod needs stays
+    before = _mib(_SHARE, bed.daemon)
+    with pods(bed, runtimes.SHARED, image, command, count) as pids:
+        guests = sum(_mib(_SHARE, pid) for pid in pids) if with_guests else 0.0
+        return (_mib(_SHARE, bed.daemon) + guests - before) / count
+
+
+def _with_parent(pid: int) -> float:
+    return _mib(_PRIVATE, pid) + _mib(_PRIVATE, parent(pid))
 
 
 @contextlib.contextmanager
-def _pods(bed: Bed, runtime: str, image: str, command: Sequence[str], count: int) -> Iterator[list[int]]:
-    """So many containers that run, each in a pod of its own, by the pids of their first processes."""
+def pods(bed: Bed, runtime: str, image: str, command: Sequence[str], count: int) -> Iterator[list[int]]:
+    """Run so many containers, each in a pod of its own; yields the pids of their first processes, at rest."""
     with contextlib.ExitStack() as stack:
-        yield [
-            stack.enter_context(bed.containerd.task(runtime, image, bed.id(), *command)) for _ in range(count)
-        ]
+        pids = [_entered(stack, bed.containerd, runtime, image, bed.id(), command) for _ in range(count)]
+        settle(pids)
+        yield pids
 
 
-def _parent(pid: int) -> int:
+def _entered(
+    stack: contextlib.ExitStack,
+    containerd: Containerd,
+    runtime: str,
+    image: str,
+    container: str,
+    command: Sequence[str],
+) -> int:
+    return stack.enter_context(containerd.task(runtime, image, container, *command))
+
+
+def settle(pids: Sequence[int]) -> None:
+    """Return when the processes and their shims have come to rest: nobody used any CPU while we looked."""
+    everybody = sorted({*pids, *map(parent, pids)})
+    seen = [cpu_ns(pid) for pid in everybody]
+    for _ in range(_LOOKS):  # a shim that polls never rests
+        time.sleep(_LOOK_SECONDS)
+        now = [cpu_ns(pid) for pid in everybody]
+        if now == seen:
+            return
+        seen = now
+
+
+def parent(pid: int) -> int:
+    """Return the pid of a process's parent, which is the shim of a container's first process."""
     stat = Path(f"/proc/{pid}/stat").read_text()
     return int(stat.rpartition(")")[2].split()[1])
 
 
-def _private_mib(pid: int) -> float:
-    """Private_Clean and Private_Dirty of a process, without what is shared with others."""
-    lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
-    kib = sum(int(line.split()[1]) for line in lines if line.startswith(("Private_Clean", "Private_Dirty")))
-    return kib / 1024
+def _mib(members: tuple[str, ...], pid: int) -> float:
+    """Return the sum of some members of a process's smaps_rollup."""
+    return rollup_kib(Path(f"/proc/{pid}/smaps_rollup").read_text(), members) / 1024
 
 
-def _switches(pid: int) -> int:
-    count = 0
-    for status in Path(f"/proc/{pid}/task").glob("*/status"):
-        lines = status.read_text().splitlines()
-        count += next(int(line.split()[1]) for line in lines if line.startswith("voluntary_ctxt_switches"))
-    return count
+def rollup_kib(text: str, members: tuple[str, ...]) -> int:
+    """Return the sum of some members of a text in the form of /proc/PID/smaps_rollup."""
+    fields = [line.split() for line in text.splitlines()[1:]]
+    return sum(int(words[1]) for words in fields if words[0].removesuffix(":") in members)
 
 
-def _cpu_ms(pid: int) -> float:
-    """CPU time of all threads that run, from the scheduler's own count in ns (proc(5), schedstat)."""
+def cpu_ns(pid: int) -> int:
+    """Return CPU time of all threads that run, from the scheduler's own count in ns (proc(5), schedstat)."""
     tasks = Path(f"/proc/{pid}/task").glob("*/schedstat")
-    return sum(int(task.read_text().split()[0]) for task in tasks) / 1e6
+    return sum(int(task.read_text().split()[0]) for task in tasks)

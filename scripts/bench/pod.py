@@ -3,36 +3,87 @@
 from __future__ import annotations
 
 import contextlib
-import os
+import json
+import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
-from devtools.places import BIN
-from devtools.ttrpc import Methods, Peer, task_service
+from devtools.ttrpc import CallError, Methods, Peer, task_service
+from scripts.bench.bed import Bed
+
+_START_SECONDS = 30
+_UNIMPLEMENTED = 12
+
+
+class Shim:
+    """A started shim of one pod: where it listens, and which version of the task service it has."""
+
+    def __init__(self, address: str, version: str, seconds: float) -> None:
+        self._address = address
+        self._version = version
+        self._seconds = seconds
+
+    @contextlib.contextmanager
+    def connected(self) -> Iterator[Methods]:
+        """Open a connection of its own."""
+        with Peer(self._address, timeout=self._seconds) as peer:
+            yield task_service(peer, self._version)
 
 
 @contextlib.contextmanager
-def running_shim(
-    bundle: Path, container: str, *, namespace: str, address: Path, seconds: float = 20
-) -> Iterator[Methods]:
-    """Start a shim for a pod of this bundle and id, without creating its task; shut down in the end."""
-    command = [f"{BIN}/containerd-shim-wasmtime-v1", "-namespace", namespace, "-address", str(address)]
-    started = subprocess.run(
-        [*command, "-publish-binary", "/bin/true", "-id", container, "start"],
+def running_shim(bed: Bed, runtime: str, bundle: Path, *, seconds: float = 20) -> Iterator[Shim]:
+    """Start a shim for a pod of this bundle, without creating its task; shut it down in the end."""
+    pod = bed.id()
+    address = _start(bed, runtime, bundle, pod)
+    shim = Shim(address, _version(address, pod), seconds)
+    try:
+        yield shim
+    finally:
+        # It may be gone before its answer is.
+        with contextlib.suppress(EOFError, ConnectionResetError), shim.connected() as service:
+            service.call("Shutdown", id=pod)
+
+
+def _start(bed: Bed, runtime: str, bundle: Path, pod: str) -> str:
+    _, _, name, version = runtime.split(".")
+    environment = bed.containerd.environment()
+    program = shutil.which(f"containerd-shim-{name}-{version}", path=environment["PATH"])
+    if program is None:
+        raise FileNotFoundError(f"there is no program in PATH of runtime {runtime}")
+    address = str(bed.containerd.address)
+    flags = ["-namespace", bed.session, "-address", address, "-publish-binary", "/bin/true", "-id", pod]
+    done = subprocess.run(
+        [program, *flags, "start"],
         cwd=bundle,
-        env=dict(os.environ, TTRPC_ADDRESS=f"{address}.ttrpc"),
+        env=environment | {"TTRPC_ADDRESS": f"{address}.ttrpc"},
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=_START_SECONDS,
         check=True,
-    )
-    with Peer(started.stdout.strip(), timeout=seconds) as peer:
-        service = task_service(peer)
+    )  # fmt: skip
+    answer = done.stdout.strip()
+    # A newer shim answers with its parameters in JSON (containerd's core/runtime/v2/README.md).
+    return str(json.loads(answer)["address"]) if answer.startswith("{") else answer
+
+
+def _version(address: str, pod: str) -> str:
+    """Return the newest version of the task service that the shim has and that we know."""
+    with Peer(address) as peer:
         try:
-            yield service
-        finally:
-            # It may be gone before its answer is.
-            with contextlib.suppress(EOFError, ConnectionResetError):
-                service.call("Shutdown", id=container)
+            task_service(peer, "v2").call("Connect", id=pod)
+        except CallError as error:
+            if error.code == _UNIMPLEMENTED:
+                return "v3"
+    return "v2"
+
+
+def run_task(service: Methods, container: str, bundle: Path) -> None:
+    """Create, start, wait for and delete a container."""
+    service.call("Create", id=container, bundle=str(bundle))
+    service.call("Start", id=container)
+    status = service.call("Wait", id=container).exit_status
+    service.call("Delete", id=container)
+    if status != 0:
+        raise RuntimeError(f"{container} exited with {status}")

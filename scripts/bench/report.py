@@ -4,31 +4,45 @@ from __future__ import annotations
 
 import json
 import statistics
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from html import escape
 from pathlib import Path
+from typing import Any
 
 from scripts.bench.measure import Goal, Result
 
 
 def table(results: Sequence[Result]) -> str:
-    """A table of medians, with each goal under the measure it is about."""
+    """Return a table of medians, with each goal under the measure it is about."""
     return "\n".join(line for result in results for line in _lines(result))
 
 
-def as_json(results: Sequence[Result]) -> str:
-    """Every sample, for those who want to compute something else."""
-    return json.dumps([result._asdict() for result in results], indent=1)
+def as_json(header: Mapping[str, Any], results: Sequence[Result]) -> str:
+    """Return every sample with its circumstances, for those who want to compute something else."""
+    found = []
+    for result in results:
+        goals = [
+            goal._asdict() | {"found": result.ratio(goal), "met": result.met(goal)} for goal in result.goals
+        ]
+        medians = {name: result.median(name) for name in result.samples}
+        found.append(result._asdict() | {"goals": goals, "medians": medians})
+    return json.dumps({**header, "results": found}, indent=1) + "\n"
 
 
 def from_json(text: str) -> list[Result]:
-    """What as_json wrote."""
-    results = [Result(**members) for members in json.loads(text)]
-    return [one._replace(goals=tuple(Goal(*goal) for goal in one.goals)) for one in results]
+    """Return the results that as_json wrote."""
+    results = [
+        Result(**{name: members[name] for name in Result._fields}) for members in json.loads(text)["results"]
+    ]
+    return [one._replace(goals=tuple(_goal(members) for members in one.goals)) for one in results]
+
+
+def _goal(members: Any) -> Goal:
+    return Goal(**{name: members[name] for name in Goal._fields})
 
 
 def markdown(result: Result) -> str:
-    """A measure as a section of docs/benchmarks.md."""
+    """Return a measure as a section of docs/benchmarks.md."""
     rows = [f"## {result.key}: {result.title}", ""]
     if result.note:
         rows += [result.note, ""]
@@ -39,15 +53,15 @@ def markdown(result: Result) -> str:
         rows.append(f"| {name} | {median} | {low} to {high} | {best} | {len(samples)} |")
     rows.append("")
     for goal in result.goals:
+        verdict = "met" if result.met(goal) else "**not met**"
         rows.append(
-            f"{goal.ours} / {goal.peer}: **{result.ratio(goal):.2f}**, wanted {goal.relation} {goal.ratio}: "
-            f"{'met' if result.met(goal) else '**not met**'}.  "
+            f"{_named(goal)}: **{result.ratio(goal):.2f}**, wanted {goal.relation} {goal.ratio}: {verdict}.  "
         )
     return "\n".join(rows)
 
 
 def write_plot(result: Result, target: Path) -> None:
-    """A bar for each contender's median with a whisker over its middle half, as SVG."""
+    """Draw a bar for each contender's median with a whisker over its middle half, as SVG."""
     names = list(result.samples)
     top = max(max(_middle_half(samples)) for samples in result.samples.values()) or 1.0
     bar, left, width = 26, 300, 760
@@ -65,7 +79,7 @@ def write_plot(result: Result, target: Path) -> None:
         y = 32 + row * bar
         median = result.median(name)
         low, high = _middle_half(result.samples[name])
-        colour = "#654ff0" if name in ours else "#9aa5b1"
+        colour = "#654ff0" if name in ours or name.startswith("runwasi") else "#9aa5b1"
         parts += [
             f'<text x="{left - 8}" y="{y + 15}" text-anchor="end">{escape(name)}</text>',
             f'<rect x="{left}" y="{y}" width="{median * scale:.1f}" height="{bar - 6}" fill="{colour}"/>',
@@ -84,8 +98,11 @@ def _lines(result: Result) -> Iterator[str]:
         yield f"    {name:44} {shown[0]:>9}   {shown[1]} to {shown[2]}   best {shown[3]}"
     for goal in result.goals:
         verdict = "met" if result.met(goal) else "NOT met"
-        ratio = f"{goal.ours} / {goal.peer}: {result.ratio(goal):.2f}"
-        yield f"    {ratio}, wanted {goal.relation} {goal.ratio}: {verdict}"
+        yield f"    {_named(goal)}: {result.ratio(goal):.2f}, wanted {goal.relation} {goal.ratio}: {verdict}"
+
+
+def _named(goal: Goal) -> str:
+    return f"{goal.ours} / {goal.peer}" if goal.peer else goal.ours
 
 
 def _middle_half(samples: Sequence[float]) -> tuple[float, float]:
