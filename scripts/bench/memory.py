@@ -1,8 +1,8 @@
 """B6 to B8 and B16: the memory of an idle pod, of a wasm container in it, and of the node daemon.
 
 What processes have for themselves is counted: their private pages, clean and dirty. A pod of shared mode has no
-process of its own, so the growth of the daemon is divided by the pods; pages that it shares with its guests count
-once, by each one's share (Pss; man 5 proc_pid_smaps).
+process of its own, so the growth of the daemon is divided by the pods. What it shares with its guests counts once
+there, by each one's share (Pss_Anon; man 5 proc_pid_smaps); pages of files belong to the node.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from scripts.bench.measure import Result, Samples
 
 SLEEP = ("sleep", "1000")
 _PRIVATE = ("Private_Clean", "Private_Dirty")
-_SHARE = ("Pss",)
+_SHARE = ("Pss_Anon",)
 _DAEMONS = 5
 _LOOKS, _LOOK_SECONDS = 20, 0.2
 
@@ -90,6 +90,8 @@ def _growth(bed: Bed, image: str, command: Sequence[str], count: int, *, with_gu
         pass  # what only the first pod needs stays
     before = _mib(_SHARE, bed.daemon)
     with pods(bed, runtimes.SHARED, image, command, count) as pids:
+        if any(parent(pid) != bed.daemon for pid in pids):
+            raise RuntimeError("a pod of shared mode has a server of its own")
         guests = sum(_mib(_SHARE, pid) for pid in pids) if with_guests else 0.0
         return (_mib(_SHARE, bed.daemon) + guests - before) / count
 

@@ -37,7 +37,7 @@ FULL = Scale(
 
 QUICK = Scale(
     runs=4,
-    tasks=16,
+    tasks=8,
     few=3,
     many=20,
     idle_seconds=10,

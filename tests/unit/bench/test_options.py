@@ -91,6 +91,7 @@ def test_results_stand_in_the_order_of_the_measures() -> None:
 def test_memory_is_the_sum_of_the_members_asked_for() -> None:
     assert rollup_kib(ROLLUP, ("Private_Clean", "Private_Dirty")) == 1536
     assert rollup_kib(ROLLUP, ("Pss",)) == 4096
+    assert rollup_kib(ROLLUP, ("Pss_Anon",)) == 1024
 
 
 def test_named_shim_cannot_be_mistaken_for_the_placeholder() -> None:
