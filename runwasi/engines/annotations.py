@@ -184,11 +184,11 @@ class Release(Annotation):
 
 _BYTES = "bytes, or with `Ki`, `Mi`, `Gi`"
 
-FUEL = Number("io.runwasi.fuel", "a whole number", "no end")
-TIMEOUT = Seconds("io.runwasi.timeout", "seconds", "no end")
+FUEL = Number("io.runwasi.fuel", "a whole number", "unlimited")
+TIMEOUT = Seconds("io.runwasi.timeout", "seconds", "unlimited")
 MEMORY_MAX = Number("io.runwasi.memory.max", _BYTES, "what the memory limit leaves")
 MEMORY_TRAP = Switch("io.runwasi.memory.trap", default=True)
-TABLE_MAX = Number("io.runwasi.table.elements.max", "a whole number", "no bound")
+TABLE_MAX = Number("io.runwasi.table.elements.max", "a whole number", "unlimited")
 TABLES_MAX = Number("io.runwasi.tables.max", "a whole number", "10000")
 PREOPENS = Folders("io.runwasi.preopens", "`GUEST=/FOLDER,…`", "`/=/`")
 NETWORK = Switch("io.runwasi.network", default=True)
