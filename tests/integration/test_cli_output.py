@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 from pathlib import Path
 
 import pytest
 
+from devtools.daemon import Daemon
 from devtools.places import BIN
 from tests.integration.conftest import BundleMaker
 from tests.support.detached import Detached
@@ -78,8 +80,25 @@ def test_the_builder_of_images_says_that_its_output_is_lost(folder: Path) -> Non
     "program", ["containerd-shim-wasmtime-v1", "containerd-shim-wasmtimed-v1", "containerd-wasmtimed"]
 )
 @pytest.mark.parametrize("flag", ["-v", "-h"])
-def test_programs_of_containerd_say_so_too(program: str, flag: str) -> None:
-    with open("/dev/full", "wb") as full:
-        done = subprocess.run([BIN / program, flag], stdout=full, stderr=subprocess.PIPE, check=False)
+@pytest.mark.parametrize("client", ["native", "python"])
+@pytest.mark.parametrize("warm", [False, True])
+def test_programs_of_containerd_say_so_too(
+    program: str,
+    flag: str,
+    client: str,
+    warm: bool,
+    folder: Path,
+    python_clients: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    programs = BIN if client == "native" else python_clients
+    with contextlib.ExitStack() as stack:
+        if warm:
+            daemon = Daemon(folder)
+            stack.callback(daemon.stop)
+            monkeypatch.setenv("RUNWASI_MANAGER", str(daemon.path))
+            monkeypatch.setenv("RUNWASI_DAEMON", "managed")
+        full = stack.enter_context(open("/dev/full", "wb"))
+        done = subprocess.run([programs / program, flag], stdout=full, stderr=subprocess.PIPE, check=False)
     assert done.returncode == 1
     assert done.stderr == f"{program}: No space left on device\n".encode()

@@ -103,9 +103,11 @@ def test_a_guest_gets_dev_null_too(
 
 
 @pytest.mark.parametrize("program", programs())
-def test_every_program_answers(program: str, folder: Path) -> None:
+@pytest.mark.parametrize("client", ["native", "python"])
+def test_every_program_answers(program: str, client: str, folder: Path, python_clients: Path) -> None:
+    path = (BIN if client == "native" else python_clients) / program
     words = ["--help"] if program in ("runwasi", "oci-tar-builder") else ["-v"]
-    assert called((0, 1, 2), [str(BIN / program), *words], folder)[0] == 0
+    assert called((0, 1, 2), [str(path), *words], folder)[0] == 0
 
 
 def test_what_is_printed_does_not_get_into_a_file_that_is_written(folder: Path) -> None:

@@ -232,10 +232,11 @@ static _Noreturn void give_up(int fd, const struct sockaddr_un *address)
     go_the_cold_way();
 }
 
-static void write_all(int fd, const char *data, ssize_t size)
+static int write_all(int fd, const char *data, ssize_t size)
 {
     for (ssize_t written; size > 0 && (written = write(fd, data, (size_t)size)) > 0; data += written)
         size -= written;
+    return size <= 0;
 }
 
 int main(int argc, char **argv)
@@ -262,7 +263,9 @@ int main(int argc, char **argv)
     size = receive(fd, ANSWER_MS);
     if (size < 0 || reply.kind != ANSWER || reply.output > (size_t)size)
         go_the_cold_way();
-    write_all(1, reply.body, reply.output);
-    write_all(2, reply.body + reply.output, size - reply.output);
+    if (!write_all(1, reply.body, reply.output) || !write_all(2, reply.body + reply.output, size - reply.output)) {
+        dprintf(2, "%s: %s\n", name, strerror(errno));
+        return 1;
+    }
     return reply.status;
 }

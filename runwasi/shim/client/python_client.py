@@ -38,9 +38,13 @@ def main(engine: str | Engine, *, shared: bool = False) -> NoReturn:
         status, output, errors = _ask(path)
     except (OSError, PacketError, _NoDaemon):
         cold.main(engine, shared=shared)
-    for fd, text in ((1, output), (2, errors)):
-        while text:
-            text = text[os.write(fd, text) :]
+    try:
+        for fd, text in ((1, output), (2, errors)):
+            while text:
+                text = text[os.write(fd, text) :]
+    except OSError as error:
+        cold.complain(os.path.basename(sys.argv[0]), error)
+        status = 1
     installation.leave()
     os._exit(status)
 
