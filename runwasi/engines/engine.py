@@ -174,7 +174,8 @@ class Engine(ABC):
     configure         wherever one of the following will be called, before it
     precompile        a confined helper of its own, which has no network and no rights
     load              the container's process (or a warm server before it forks), host's files in sight
-    can_handle        the container's process, inside the container's root; refusal fails its creation
+    check             the container's process, inside the container's root; refusal fails its creation
+    can_handle        the same, when the module has been compiled
     run_wasi          the same process, as the container's user, under its seccomp filter
     ================  =========================================================================
     """
@@ -195,6 +196,12 @@ class Engine(ABC):
         `kind` is what the module seems to be, None when anything may come. Must start no thread and keep no
         descriptor open: servers fork after it. May be called again. Raises EngineMissing when the engine's
         library is not installed.
+        """
+
+    def check(self, ctx: Context) -> None:  # noqa: B027
+        """Refuse what imports and exports show will not run, before anything is compiled. Raises CannotHandle.
+
+        The modules of `ctx` are without artefacts. What is not found here, `can_handle` refuses.
         """
 
     @abstractmethod

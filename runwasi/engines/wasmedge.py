@@ -126,17 +126,20 @@ class WasmedgeEngine(Engine):
         with open(path, "rb") as file:
             return file.read()
 
-    def can_handle(self, ctx: Context) -> bool:
-        """Check its interface, load, validate and (so that memory is known to suffice) configure it.
-
-        Raises CannotHandle.
-        """
-        limits, fd = limits_of(ctx), binary_fd(ctx.module)
+    def check(self, ctx: Context) -> None:
+        """Look at annotations, imports and exports. Raises CannotHandle."""
+        limits_of(ctx)
         preopens_of(ctx)
         check_tasks(ctx, THREADS)
+        fd = binary_fd(ctx.module)
         _refuse_component(os.pread(fd, 8, 0))
         self._calls = check_interface(read_interface(fd), ctx.function, also_provided=SOCKET_EXTENSION)
-        self._vm = self._api().WasmEdge_VMCreate(self._configuration(limits), None)
+
+    def can_handle(self, ctx: Context) -> bool:
+        """Load, validate and (so that memory is known to suffice) configure it. Raises CannotHandle."""
+        if not self._calls:
+            self.check(ctx)
+        self._vm = self._api().WasmEdge_VMCreate(self._configuration(limits_of(ctx)), None)
         self._wasi = self._api().WasmEdge_VMGetImportModuleContext(self._vm, HOST_WASI)
         binary = ctx.module.read_precompiled() or to_binary(ctx.module.read())
         self._accept(self._api().WasmEdge_VMLoadWasmFromBuffer(self._vm, binary, len(binary)))

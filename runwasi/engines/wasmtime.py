@@ -61,6 +61,7 @@ class WasmtimeEngine(Engine):
         self._settings = Settings()
         self._version = ""
         self._engine: capi.Engine | None = None
+        self._checked = False
         self._core: Core | None = None
         self._component: Component | None = None
 
@@ -100,8 +101,8 @@ class WasmtimeEngine(Engine):
         except capi.WasmtimeError as error:
             raise CannotHandle(error.reason()) from None
 
-    def can_handle(self, ctx: Context) -> bool:
-        """Check its interface, load its artefact or compile it here if there is none. Raises CannotHandle."""
+    def check(self, ctx: Context) -> None:
+        """Look at annotations, imports and exports. Raises CannotHandle."""
         limits_of(ctx)
         preopens_of(ctx)
         fd = binary_fd(ctx.module)
@@ -109,12 +110,24 @@ class WasmtimeEngine(Engine):
             from runwasi.engines import wasmtime_component  # late: 40 ms, and most modules are none
 
             check_tasks(ctx, THREADS_OF_COMPONENTS)
-            self._component = wasmtime_component.Component(ctx, self._libwasmtime())
-            return True
-        from runwasi.engines import wasmtime_core  # late: 1 ms, and load brought it
+            wasmtime_component.check(fd, ctx.function)
+        else:
+            from runwasi.engines import wasmtime_core  # late: 1 ms, and load brought it
 
-        check_tasks(ctx, THREADS)
-        self._core = wasmtime_core.Core(ctx, self._libwasmtime(), fd)
+            check_tasks(ctx, THREADS)
+            self._core = wasmtime_core.Core(ctx, fd)
+        self._checked = True
+
+    def can_handle(self, ctx: Context) -> bool:
+        """Load its artefact, or compile it here if there is none. Raises CannotHandle."""
+        if not self._checked:
+            self.check(ctx)
+        if self._core is not None:
+            self._core.load(ctx, self._libwasmtime())
+        else:
+            from runwasi.engines import wasmtime_component  # late: check brought it
+
+            self._component = wasmtime_component.Component(ctx, self._libwasmtime())
         return True
 
     def run_wasi(self, ctx: Context, stdio: Stdio) -> int:

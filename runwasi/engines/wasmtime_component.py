@@ -16,6 +16,7 @@ from runwasi.engines.engine import CannotHandle, EngineError, Trap
 from runwasi.engines.guest_limits import LimitsNow, limits_of, preopens_of
 from runwasi.engines.procfs import with_path
 from runwasi.engines.signals import end_on_signals
+from runwasi.engines.wasm.component_binary import read_names
 from runwasi.engines.wasm.wat import to_binary
 from runwasi.engines.wasmtime_store import Store
 from runwasi.wasi import interfaces
@@ -24,7 +25,7 @@ from runwasi.wasi.component.capi import OUT, lib, take_error, word
 from runwasi.wasi.component.guest import Exit, Guest, new_guest
 from runwasi.wasi.component.instance_pool import pooling
 from runwasi.wasi.component.lifting import lifter
-from runwasi.wasi.component.linker import HostLinker, missing, unversioned
+from runwasi.wasi.component.linker import HostLinker, is_provided, is_version_0_2, missing, unversioned
 from runwasi.wasi.component.values import VAL_SIZE, Err
 from runwasi.wasi.component.wit_types import FunctionType, InstanceType
 from runwasi.wasi.component.world import World
@@ -39,6 +40,8 @@ if TYPE_CHECKING:
 RUN = "wasi:cli/run"
 HANDLER = "wasi:http/incoming-handler"
 
+_NEITHER = f"it exports neither {RUN} nor {HANDLER}; name one of its functions after a #"
+
 _OURS_ALONE = ("wasi:sockets/tcp", "wasi:sockets/udp", "wasi:sockets/ip-name-lookup")
 """Imports that need our WASI; with those of the engine they would be refused at run time."""
 
@@ -46,6 +49,28 @@ _OURS_ALONE = ("wasi:sockets/tcp", "wasi:sockets/udp", "wasi:sockets/ip-name-loo
 def load() -> None:
     """Import what follows, while the host's files are in sight: importing this module has done it."""
     interfaces.load()
+
+
+def check(fd: int, function: str) -> None:
+    """Refuse a component whose imports nobody provides or that has nothing to call, by names. Raises CannotHandle."""
+    names = read_names(fd)
+    _refuse_lacking([name for name in names.imports if not is_provided(name)])
+    if function == "_start" and names.whole:
+        _refuse_worlds(names.exports)
+
+
+def _refuse_worlds(exports: list[str]) -> None:
+    """Refuse a component that is neither a command nor a server, or one of another WASI."""
+    entries = [name for name in exports if unversioned(name) in (RUN, HANDLER)]
+    if entries and not any(is_version_0_2(name) for name in entries):
+        raise CannotHandle(f"it exports {entries[0]}; build it for WASI 0.2")
+    if not entries:
+        raise CannotHandle(f"{_NEITHER}: it exports {', '.join(exports) or 'nothing'}")
+
+
+def _refuse_lacking(lacking: list[str]) -> None:
+    if lacking:
+        raise CannotHandle(f"it imports {', '.join(lacking)}, which is not provided ({_provider(lacking)})")
 
 
 class Component:
@@ -61,10 +86,7 @@ class Component:
             self._exports = wit_types.exports(engine.pointer, self._pointer)
         except ValueError as error:
             raise CannotHandle(f"it uses {error}; only WASI 0.2 is provided") from None
-        if lacking := missing(self._imports):
-            raise CannotHandle(
-                f"it imports {', '.join(lacking)}, which is not provided ({_provider(lacking)})"
-            )
+        _refuse_lacking(missing(self._imports))
         self._function = self._find_function()
         serves_http = unversioned(self._function[0]) == HANDLER
         self._http = HttpSettings(ctx) if serves_http else None
@@ -112,9 +134,7 @@ class Component:
             for name, ty in self._exports.items():
                 if unversioned(name) == interface and isinstance(ty, InstanceType):
                     return name, function
-        raise CannotHandle(
-            f"it exports neither {RUN} nor {HANDLER}; name one of its functions after a #: {self._choices()}"
-        )
+        raise CannotHandle(f"{_NEITHER}: {self._choices()}")
 
     def _find_named(self, wanted: str) -> tuple[str, str]:
         instance, _, function = wanted.rpartition("#")
@@ -261,7 +281,7 @@ class Component:
 
 
 def _provider(lacking: list[str]) -> str:
-    if any("@0.3" in name for name in lacking):
+    if any(name.startswith("wasi:") and not is_version_0_2(name) for name in lacking):
         return "WASI 0.3 is not; build it for WASI 0.2"
     if not all(name.startswith("wasi:") for name in lacking):
         return "compose it with a component that exports it, for example with wac"

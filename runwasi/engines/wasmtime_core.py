@@ -12,7 +12,7 @@ from runwasi.engines.engine import CannotHandle, EngineError, Module, Trap
 from runwasi.engines.guest_limits import limits_of, preopens_of
 from runwasi.engines.signals import end_on_signals
 from runwasi.engines.wasip1 import UNSTABLE, check_imports, check_interface
-from runwasi.engines.wasm.linking import libraries
+from runwasi.engines.wasm.linking import import_name, libraries
 from runwasi.engines.wasm.wasm_binary import read_interface
 from runwasi.engines.wasmtime_capi import WasmtimeError, WasmTrap
 from runwasi.engines.wasmtime_store import Linker, Store
@@ -28,12 +28,11 @@ HOST = Host()
 
 
 class Core:
-    """A core module that can be run: compiled, its imports provided, its function found."""
+    """A core module that can be run: its imports provided, its function found, and after `load` compiled."""
 
-    def __init__(self, ctx: Context, engine: Engine, binary_fd: int) -> None:
+    def __init__(self, ctx: Context, binary_fd: int) -> None:
         """`binary_fd` has the module in binary. Raises CannotHandle."""
-        self._ctx = ctx
-        self._engine = engine
+        self._binary_fd = binary_fd
         interface = read_interface(binary_fd)
         needed = libraries(interface, ctx.layers)
         provided = {*UNSTABLE, *(library.name for library in needed)}
@@ -43,9 +42,17 @@ class Core:
         self._imports = [
             item for module in (interface, *(one.interface for one in needed)) for item in module.imports
         ]
+        self._has_long_memory = interface.has_long_memory()
+        self._needed = [one.name for one in needed]
+
+    def load(self, ctx: Context, engine: Engine) -> None:
+        """Load the artefacts, or compile where there is none. Raises CannotHandle."""
+        self._ctx = ctx
+        self._engine = engine
+        layers = {import_name(layer.name): layer for layer in ctx.layers}
         try:
-            self._module = self._loaded(ctx.module, binary_fd)
-            self._libraries = [(one.name, self._loaded(one.module, one.module.fd)) for one in needed]
+            self._module = self._loaded(ctx.module, self._binary_fd)
+            self._libraries = [(name, self._loaded(layers[name], layers[name].fd)) for name in self._needed]
         except WasmtimeError as error:
             raise CannotHandle(error.reason()) from None
 
@@ -71,7 +78,7 @@ class Core:
 
     def _instantiate(self, store: Store) -> None:
         linker = Linker(self._engine, store)
-        stays = not self._libraries and self._engine.memories_stay
+        stays = self._engine.memories_stay and not (self._libraries or self._has_long_memory)
         HOST.provide(store, linker, self._imports, memory_stays=stays)
         for name, module in self._libraries:
             linker.add_library(name, module)

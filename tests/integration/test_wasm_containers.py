@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 
 from devtools.bundle import Bundle
-from runwasi.engines.module_cache import DEFAULT_ROOT, LARGE
+from runwasi.engines.module_cache import DEFAULT_ROOT, LARGE, ModuleCache, cache_key
+from runwasi.engines.wasmtime import WasmtimeEngine
+from runwasi.engines.wasmtime_capi import wat_to_wasm
 from tests.integration.conftest import BundleMaker
 from tests.support import wasm
 from tests.support.detached import Detached
@@ -241,6 +243,46 @@ def test_a_refusal_fails_create_with_its_reason(
     assert done.returncode != 0
     assert (why or "xec format error") in done.stderr
     assert runwasi("list", "--quiet").stdout == ""
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        (
+            '(module (import "wbg" "run" (func)) (func (export "_start")))',
+            "it imports the function wbg.run, which is not provided (wasm-bindgen",
+        ),
+        (
+            '(component (import "wasi:cli/stdin@0.3.0" (instance)))',
+            "it imports wasi:cli/stdin@0.3.0, which is not provided (WASI 0.3 is not",
+        ),
+        (
+            '(component (import "acme:own/world" (instance)) (export "acme:own/api" (instance 0)))',
+            "it imports acme:own/world, which is not provided",
+        ),
+    ],
+    ids=["module", "WASI 0.3", "another world"],
+)
+def test_what_nobody_provides_is_refused_before_it_is_compiled(
+    runwasi: Runtime, bundle: BundleMaker, container_id: str, text: str, why: str
+) -> None:
+    module = new_to_the_node(wat_to_wasm(text.encode()))
+    done = runwasi("create", "--bundle", containing(bundle, module).path, container_id, check=False)
+    assert done.returncode != 0
+    assert why in done.stderr
+    assert not _was_compiled(module)
+
+
+def test_what_is_run_has_been_compiled(
+    runwasi: Runtime, bundle: BundleMaker, guest: bytes, container_id: str
+) -> None:
+    module = new_to_the_node(guest)
+    runwasi("run", "--bundle", containing(bundle, module, "hello").path, container_id)
+    assert _was_compiled(module)
+
+
+def _was_compiled(module: bytes) -> bool:
+    return ModuleCache().holds(cache_key(module, WasmtimeEngine().compatibility_key()))
 
 
 def test_an_artefact_in_an_image_is_never_run(

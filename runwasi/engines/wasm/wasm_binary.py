@@ -16,10 +16,11 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-TYPE_SECTION, IMPORT_SECTION, FUNCTION_SECTION, EXPORT_SECTION = 1, 2, 3, 7
+TYPE_SECTION, IMPORT_SECTION, FUNCTION_SECTION, MEMORY_SECTION, EXPORT_SECTION = 1, 2, 3, 5, 7
 LAST_SECTION = 13  # tags; custom sections are 0
 KINDS = ("function", "table", "memory", "global", "tag")
 FUNCTION_FORM = 0x60
+ADDRESSES_OF_64_BITS = 4  # in the flags of limits
 
 MAX_SECTION = 64 << 20
 """Bytes of a type, import or export section that are still read; the largest real ones are a few MiB."""
@@ -64,6 +65,12 @@ class Interface:
                 self.exports[name] = _kind(kind)
                 if kind == 0:
                     self._function_indices[name] = index
+
+    def has_long_memory(self) -> bool:
+        """Say whether a memory of its own has addresses of 64 bits."""
+        section = self._sections.get(MEMORY_SECTION)
+        reader = Reader(section.data if section else b"\0")
+        return any(reader.limits() & ADDRESSES_OF_64_BITS for _ in range(reader.number()))
 
     def count_functions(self) -> int:
         """Count its functions, the imported ones too."""
@@ -149,14 +156,15 @@ class Reader:
         if self.byte() in (0x63, 0x64):  # (ref null? heap type), a signed LEB128
             self.number()
 
-    def limits(self) -> None:
-        """Skip the limits of a table or memory."""
+    def limits(self) -> int:
+        """Skip the limits of a table or memory, and return their flags."""
         flags = self.byte()
         self.number()
         if flags & 1:
             self.number()
         if flags & 8:  # custom page size
             self.number()
+        return flags
 
 
 def _sections(read: Callable[[int, int], bytes], size: int) -> dict[int, Reader]:
@@ -184,7 +192,7 @@ def _sections(read: Callable[[int, int], bytes], size: int) -> dict[int, Reader]
             missing = length - (size - at)
             raise CannotHandle(f"the module is truncated: {missing} bytes are missing at its end ({size})")
         if (
-            number in (TYPE_SECTION, IMPORT_SECTION, FUNCTION_SECTION, EXPORT_SECTION)
+            number in (TYPE_SECTION, IMPORT_SECTION, FUNCTION_SECTION, MEMORY_SECTION, EXPORT_SECTION)
             and length <= MAX_SECTION
         ):
             found[number] = Reader(read(length, at))

@@ -38,8 +38,9 @@ def from_file(request: Request, parent: Parent, path: str, fd: int, function: st
     """Have the engine accept the module in an open file. Raises ContainerError with the engine's refusal."""
 
     def accept() -> Wasm:
-        engine = parent.engine()
-        return _accepted(engine, _context(request, parent, parent.compiled(Module(path, fd)), function))
+        engine, module = parent.engine(), Module(path, fd)
+        engine.check(_context(request, parent, module, function))
+        return _accepted(engine, _context(request, parent, parent.compiled(module), function))
 
     return _translated(request, accept)
 
@@ -50,8 +51,11 @@ def from_layers(request: Request, parent: Parent, layers: tuple[Layer, ...]) -> 
     def accept() -> Wasm:
         engine = parent.engine()
         choice = image_layers.choose(layers, request.args[0], request.annotations)
-        module = parent.compiled(Module(choice.program.name, choice.program.fd), choice.program)
-        others = _libraries(choice, parent)
+        program = Module(choice.program.name, choice.program.fd)
+        others = [Module(layer.name, layer.fd) for layer in choice.others]
+        engine.check(_context(request, parent, program, choice.function, others))
+        module = parent.compiled(program, choice.program)
+        others = _libraries(choice, others, parent)
         return _accepted(engine, _context(request, parent, module, choice.function, others))
 
     return _translated(request, accept)
@@ -64,10 +68,9 @@ def _translated(request: Request, accept: Callable[[], Wasm]) -> Wasm:
         raise ContainerError(f"cannot execute {request.args[0]}: {refusal}", errno=errno.ENOEXEC) from None
 
 
-def _libraries(choice: Choice, parent: Parent) -> list[Module]:
+def _libraries(choice: Choice, modules: list[Module], parent: Parent) -> list[Module]:
     """Return the image's other layers, compiled where the program is going to be linked with them."""
     layers = {layer.name: layer for layer in choice.others}
-    modules = [Module(layer.name, layer.fd) for layer in choice.others]
     if sniff(os.pread(choice.program.fd, SNIFF_SIZE, 0)) != "core":
         return modules
     needed = {library.module.name for library in libraries(read_interface(choice.program.fd), modules)}

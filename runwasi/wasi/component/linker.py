@@ -112,6 +112,17 @@ def unversioned(name: str) -> str:
     return name.partition("@")[0]
 
 
+def is_version_0_2(name: str) -> bool:
+    """Say whether an interface's name has no version, or one of WASI 0.2."""
+    _, separator, version = name.partition("@")
+    return not separator or version.startswith("0.2.")
+
+
+def is_provided(name: str) -> bool:
+    """Say whether this package has the interface of this name, whatever is imported from it."""
+    return unversioned(name) in Interface.by_name and is_version_0_2(name)
+
+
 def missing(imports: Mapping[str, Item]) -> list[str]:
     """Name what is imported and this package does not provide, functions as "interface#name"."""
     lacking = []
