@@ -1,4 +1,4 @@
-"""What a service manager hands to the runtime for the container: listening sockets; and what it is sent back.
+"""Pass a service manager's listening sockets on to the container, and send pidfds back.
 
 Sources: man 3 sd_listen_fds, man 3 sd_notify.
 """

@@ -1,4 +1,4 @@
-"""A process in the foreground: signals are passed on to it until it ends."""
+"""Stay with a process in the foreground, and pass signals on to it until it ends."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def follow(
 
 
 def wait_for(wanted: dict[int, int]) -> dict[int, int]:
-    """Wait until some descriptor is ready for what is wanted of it; returns those that are, with their events."""
+    """Wait until some descriptor has an event it is waited for; return those that have, with their events."""
     poll = select.poll()
     for fd, events in wanted.items():
         poll.register(fd, events)

@@ -1,4 +1,4 @@
-"""What create and run have in common: their options, and the container that comes of them."""
+"""What create and run share: their options, and how to create a container from them."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ PID_FILE = Option("pid-file", "file to write the process id to", value="FILE")
 CONSOLE_SOCKET = Option(
     "console-socket", "unix socket that is sent the master end of the container's terminal", value="SOCKET"
 )
-PIDFD_SOCKET = Option("pidfd-socket", "unix socket that is sent a pidfd of the process", value="SOCKET")
+PIDFD_SOCKET = Option("pidfd-socket", "send a pidfd of the process to this unix socket", value="SOCKET")
 PRESERVE_FDS = Option(
     "preserve-fds",
     "pass N more descriptors to the container (its streams, then $LISTEN_FDS, then N)",
@@ -59,12 +59,12 @@ CREATE_OPTIONS = (
 )
 
 CREATE_DESCRIPTION = """\
-The bundle is a folder with a config.json and usually a root filesystem; its
-program is process.args of config.json. Whether that is native or WebAssembly is
-found out by looking at it.
+The bundle is a folder with a config.json and usually a root filesystem. Its
+program is process.args of config.json; runwasi looks at the file to see whether
+it is native or WebAssembly.
 
-ID is the name of the container on this host: letters, digits and _+-. of your
-choice, and not the name of another container."""
+ID is the name of the container on this host. Choose letters, digits and _+-.,
+and not the name of another container."""
 
 
 def load_bundle(given: Given) -> Bundle:

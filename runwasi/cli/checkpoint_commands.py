@@ -40,10 +40,10 @@ _IMAGE_OPTIONS = (
     Option("work-path", "folder for CRIU's log and temporary files (default: the image's)", value="FOLDER"),
     Option("tcp-established", "allow open TCP connections", kind=FLAG),
     Option("ext-unix-sk", "allow external unix sockets", kind=FLAG),
-    Option("shell-job", "allow a terminal that others use", kind=FLAG),
+    Option("shell-job", "allow a terminal that others also use", kind=FLAG),
     Option("file-locks", "handle file locks", kind=FLAG),
     Option("auto-dedup", "remove memory pages from an image once a later one has them", kind=FLAG),
-    Option("lazy-pages", "leave memory pages to be fetched when they are touched", kind=FLAG),
+    Option("lazy-pages", "let memory pages be fetched when they are touched", kind=FLAG),
     Option(
         "manage-cgroups-mode",
         "cgroups below the container's: soft (default), full, strict or ignore",
@@ -51,7 +51,7 @@ _IMAGE_OPTIONS = (
     ),
     Option(
         "empty-ns",
-        "save nothing of this namespace: network, whose devices are never saved",
+        "do not save this namespace; only network, whose devices are never saved",
         kind=LIST,
         value="network",
     ),
@@ -191,19 +191,18 @@ def _create_options(given: Given, settings: Settings, console_socket: int) -> Cr
 
 
 _CHECKPOINT_DESCRIPTION = """\
-The container stops and is deleted, unless it is left running; a checkpoint that
-fails changes nothing. What its mounts of the host's files, its joined network and
-its network devices hold is not saved. WebAssembly cannot be saved."""
+The container stops and is deleted, unless --leave-running is given. A failed
+checkpoint changes nothing. Not saved: what its mounts of the host's files, its
+joined network and its network devices hold. WebAssembly cannot be saved."""
 
 _RESTORE_DESCRIPTION = """\
-The bundle must be that of the container that was saved: its root filesystem is
-used as it is, and mounts of the host's files, limits and joined namespaces are
-what its config.json says now. prestart and createRuntime hooks run once the
-namespaces are there.
+The bundle must be the saved container's. Its root filesystem is used as it is;
+mounts of the host's files, limits and joined namespaces are what its config.json
+says now. prestart and createRuntime hooks run once the namespaces exist.
 
 Without --detach the exit status is the program's, or 128 + n when signal n
-ended it; signals are passed on to it; and with process.terminal our terminal
-becomes the container's."""
+ended it; runwasi forwards signals to it; and with process.terminal your
+terminal becomes the container's."""
 
 COMMANDS = {
     "checkpoint": Command(
@@ -217,14 +216,14 @@ COMMANDS = {
         options=(
             *_IMAGE_OPTIONS,
             Option("parent-path", "folder of an earlier --pre-dump, relative to the image's", value="FOLDER"),
-            Option("leave-running", "let the container go on", kind=FLAG),
-            Option("link-remap", "link deleted files that are open back while they are saved", kind=FLAG),
-            Option("tcp-skip-in-flight", "skip TCP connections that are being made", kind=FLAG),
+            Option("leave-running", "leave the container running", kind=FLAG),
+            Option("link-remap", "link open files that were deleted back while they are saved", kind=FLAG),
+            Option("tcp-skip-in-flight", "skip TCP connections that are still being made", kind=FLAG),
             Option(
                 "page-server", "send memory pages there; with --lazy-pages serve them", value="ADDRESS:PORT"
             ),
-            Option("status-fd", "descriptor that is told when lazy pages are ready", kind=NUMBER, default=-1),
-            Option("pre-dump", "save only memory, and let the container go on", kind=FLAG),
+            Option("status-fd", "descriptor to report on when lazy pages are ready", kind=NUMBER, default=-1),
+            Option("pre-dump", "save only memory, and leave the container running", kind=FLAG),
         ),
     ),
     "restore": Command(
@@ -243,8 +242,10 @@ COMMANDS = {
             PID_FILE,
             Option("lsm-profile", "label of the restored processes, TYPE:NAME", value="PROFILE"),
             Option("lsm-mount-context", "SELinux context of the restored mounts", value="LABEL"),
-            Option("no-subreaper", "leave the container's orphans to our own parent", kind=FLAG),
-            Option("no-pivot", "accepted as runc has it: CRIU makes the root", kind=FLAG, hidden=True),
+            Option("no-subreaper", "leave the container's orphans to runwasi's parent", kind=FLAG),
+            Option(
+                "no-pivot", "accepted because runc accepts it; CRIU makes the root", kind=FLAG, hidden=True
+            ),
         ),
     ),
 }

@@ -1,4 +1,4 @@
-"""What a command of the command line is: its name, its words for help and manual, and the function that does it."""
+"""Define what a command is: a name, texts for help and manual, and the function that runs it."""
 
 from __future__ import annotations
 

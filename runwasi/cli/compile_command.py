@@ -1,4 +1,4 @@
-"""compile: modules are compiled for this node before anything needs them."""
+"""compile: compile modules for this node before a container needs them."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def _annotations(given: Given) -> dict[str, str]:
     for text in given.list("annotation"):
         name, separator, value = text.partition("=")
         if not separator:
-            raise UsageError(f"annotation {text}: NAME=VALUE is wanted")
+            raise UsageError(f"annotation {text}: expected NAME=VALUE")
         pairs[name] = value
     return pairs
 

@@ -1,4 +1,4 @@
-"""completion: scripts that let a shell complete commands, options and container ids."""
+"""completion: print a script that makes a shell complete commands, options and container ids."""
 
 from __future__ import annotations
 

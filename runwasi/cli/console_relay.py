@@ -1,4 +1,4 @@
-"""Our terminal joined with that of a process in the foreground."""
+"""Join our terminal to that of a process in the foreground."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _CHUNK = 4096  # what a pipe that polls as writable takes without blocking: man 
 
 
 class Console:
-    """Our terminal, in raw mode, joined with the process's.
+    """Our terminal, in raw mode, joined to the process's.
 
     `socket` is where the process's side sends its terminal's master. Raises OSError when we have no terminal.
     """
@@ -79,7 +79,7 @@ class Console:
         return wanted
 
     def turn(self, ready: dict[int, int]) -> None:
-        """Move what can be moved."""
+        """Move the bytes that can move without waiting."""
         for pump in self._pumps:
             pump.turn(ready)
 

@@ -1,4 +1,4 @@
-"""events: what a container uses, once or regularly, and when the kernel kills in it for want of memory.
+"""events: print what a container uses, once or at intervals, and every out-of-memory kill in it.
 
 The documents are those of runc's events, which monitoring reads by their names.
 """
@@ -93,7 +93,7 @@ def duration(text: str) -> float:
 
 
 def stats(usage: Usage) -> Json:
-    """Return usage as the data of a stats event; numbers that are 0 for want of a counter are left out."""
+    """Return usage as the data of a stats event; leave out numbers that are 0 because there is no counter."""
     return {
         "cpu": _cpu(usage.cpu),
         "cpuset": {

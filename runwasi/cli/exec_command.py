@@ -1,4 +1,4 @@
-"""exec: another program in a running container, described by options or by a file."""
+"""exec: run another program in a running container, described by options or by a file."""
 
 from __future__ import annotations
 
@@ -193,9 +193,9 @@ COMMANDS = {
         _exec,
         arguments="ID PROGRAM [ARGUMENT...]  or  exec --process FILE ID",
         description="""\
-The program gets what the container's own process has, except what options
-change; with --process the file says everything and other options are ignored.
-The program may be native or WebAssembly.""",
+The program runs as the container's own process does, except where options say
+otherwise. With --process, the file says everything and other options are
+ignored. The program may be native or WebAssembly.""",
         options=(
             CONSOLE_SOCKET,
             PIDFD_SOCKET,
@@ -209,7 +209,7 @@ The program may be native or WebAssembly.""",
             PID_FILE,
             Option("process-label", "SELinux label of the process", value="LABEL"),
             Option("apparmor", "AppArmor profile of the process", value="PROFILE"),
-            Option("no-new-privs", "let the process gain no privileges", kind=FLAG),
+            Option("no-new-privs", "keep the process from gaining privileges", kind=FLAG),
             Option("cap", "add a capability", kind=LIST, short="c", value="NAME"),
             PRESERVE_FDS,
             Option(
@@ -218,7 +218,9 @@ The program may be native or WebAssembly.""",
                 kind=LIST,
                 value="[CONTROLLER:]PATH",
             ),
-            Option("ignore-paused", "exec in a paused container, to run once it is resumed", kind=FLAG),
+            Option(
+                "ignore-paused", "exec in a paused container; the program runs once it is resumed", kind=FLAG
+            ),
         ),
         least=1,
         most=None,

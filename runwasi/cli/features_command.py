@@ -1,4 +1,4 @@
-"""features: what this runtime and the libraries and kernel under it can do."""
+"""features: print what this runtime, its libraries and the kernel can do."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Help texts, made from the tables that the parser uses."""
+"""Make the help texts from the tables that the parser uses."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def program_help(options: Sequence[Option], commands: Mapping[str, str]) -> str:
             _ABOUT,
             f"COMMANDS:\n{listed}",
             f"GLOBAL OPTIONS:\n{_listed((*options, HELP))}",
-            "Say `runwasi COMMAND --help` for more about a command.\n",
+            "Run `runwasi COMMAND --help` for more about a command.\n",
         )
     )
 

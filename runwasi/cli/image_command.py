@@ -1,4 +1,4 @@
-"""image: build OCI archives, and look into them."""
+"""image: build and inspect OCI archives."""
 
 from __future__ import annotations
 
@@ -35,11 +35,11 @@ if TYPE_CHECKING:
     from runwasi.images.reader import ImageSummary
 
 _BIG = 16 << 20
-"""Bytes from which on a person should see that something is happening."""
+"""Bytes from which we show a progress bar."""
 
 
 class _Parser(argparse.ArgumentParser):
-    """Has a mistake told where those of all commands are."""
+    """Reports a mistake as every command does."""
 
     def error(self, message: str) -> NoReturn:
         """Raise UsageError."""
@@ -47,7 +47,7 @@ class _Parser(argparse.ArgumentParser):
 
 
 def _image(given: Given, _settings: Settings) -> int:
-    parser = _Parser(prog="runwasi image", description="Build and look into OCI archives.")
+    parser = _Parser(prog="runwasi image", description="Build and inspect OCI archives.")
     _add_arguments(parser)
     try:
         arguments = parser.parse_args(given.arguments)
@@ -60,7 +60,7 @@ def _image(given: Given, _settings: Settings) -> int:
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
     commands = parser.add_subparsers(dest="image_command", required=True, metavar="COMMAND")
-    builder = commands.add_parser("build", help="build an image of WebAssembly or of a root file system")
+    builder = commands.add_parser("build", help="build an image from WebAssembly or from a root filesystem")
     add_build_arguments(builder)
     inspector = commands.add_parser("inspect", help="show an archive's images and check their digests")
     inspector.add_argument("archive", help="an OCI archive")
@@ -72,7 +72,7 @@ def add_build_arguments(parser: argparse.ArgumentParser) -> None:
     named = parser.add_argument_group("name")
     named.add_argument("-n", "--name", required=True, help="last part of the image's name")
     named.add_argument("-t", "--tag", required=True, help="tag")
-    named.add_argument("-r", "--repo", required=True, help="what precedes the name, such as host:5000/team")
+    named.add_argument("-r", "--repo", required=True, help="the part before the name, such as host:5000/team")
     content = parser.add_argument_group("content")
     content.add_argument(
         "-m",
@@ -91,22 +91,20 @@ def add_build_arguments(parser: argparse.ArgumentParser) -> None:
         help="a file as a layer of this media type; repeatable",
     )
     content.add_argument("-c", "--components", metavar="DIR", help="every .wasm file of a folder")
-    content.add_argument(
-        "--rootfs", metavar="DIR", help="a folder as root file system, for an ordinary image"
-    )
+    content.add_argument("--rootfs", metavar="DIR", help="a folder as root filesystem, for an ordinary image")
     form = parser.add_mutually_exclusive_group()
     form.add_argument("-a", "--as-artifact", action="store_true", help="a wasm OCI artifact, not an image")
     form.add_argument(
         "--as-files",
         action="store_true",
-        help="an ordinary image with the modules as files, for tools that know no wasm layers",
+        help="an ordinary image with the modules as files, for tools that do not know wasm layers",
     )
     parser.add_argument("-o", "--out-path", metavar="FILE", help="default: NAME.tar; a folder takes NAME.tar")
     defaults = parser.add_argument_group("what containers of the image run; not for artifacts")
     defaults.add_argument("--entrypoint", metavar="WORDS", default="", help="default: the only module")
     defaults.add_argument("--cmd", metavar="WORDS", default="", help="arguments after the entrypoint")
     defaults.add_argument("--env", action="append", default=[], metavar="NAME=VALUE", help="repeatable")
-    defaults.add_argument("--user", default="", help="user or uid, perhaps with :group")
+    defaults.add_argument("--user", default="", help="user or uid, with an optional :group")
     defaults.add_argument("--workdir", default="", help="working directory")
 
 
@@ -138,7 +136,7 @@ def _build(arguments: argparse.Namespace, target: str, name: ImageName, settings
     if arguments.rootfs:
         if sources or arguments.as_artifact or arguments.as_files:
             raise ImageError(
-                "--rootfs makes an ordinary image: it goes with no module, layer, -a or --as-files"
+                "--rootfs makes an ordinary image: it excludes modules, layers, -a and --as-files"
             )
         with _progress("Packing", _size_of_tree(arguments.rootfs)) as progress:
             return build_rootfs_image(target, name, arguments.rootfs, settings, progress)
@@ -175,7 +173,7 @@ def _components(folder: str) -> list[str]:
         if name.endswith(".wasm"):
             found.append(os.path.join(folder, name))
         else:
-            output.write_error(f"{folder}: {name} is left out, its name does not end in .wasm")
+            output.write_error(f"{folder}: {name} is left out: its name does not end in .wasm")
     if not found:
         raise ImageError(f"{folder}: holds no .wasm file")
     return found
@@ -252,11 +250,11 @@ def _as_text(image: ImageSummary) -> str:
 COMMANDS = {
     "image": Command(
         "image",
-        "build and look into images of WebAssembly and of root file systems",
+        "build and inspect images of WebAssembly and of root filesystems",
         _image,
         arguments="build|inspect ...",
         description="""\
-An image is written as an OCI archive, which `ctr image import`, skopeo and podman read.
+Images are written as OCI archives, which `ctr image import`, skopeo and podman read.
 
     runwasi image build --repo localhost --name hello --tag v1 --module hello.wasm
     runwasi image inspect hello.tar""",

@@ -1,4 +1,4 @@
-"""create, start, kill and delete: a container's life in the hands of another program."""
+"""create, start, kill and delete: a container's life, step by step, for another program to drive."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ COMMANDS = {
             "run the program of a created container",
             _start,
             arguments="ID",
-            description="Returns once the program runs, or fails with the reason why it cannot.",
+            description="Returns once the program runs, or fails and says why it cannot.",
             least=1,
             most=1,
         ),
@@ -126,14 +126,18 @@ COMMANDS = {
         ),
         Command(
             "delete",
-            "remove a container and all that was made for it",
+            "remove a container and everything made for it",
             _delete,
             arguments="ID",
-            description="A container that runs is only removed with --force.",
+            description="A running container is removed only with --force.",
             options=(
-                Option("force", "kill it first; an ID that does not exist is fine too", kind=FLAG, short="f"),
                 Option(
-                    "regex", "ID is a regular expression: remove every container it is found in", kind=FLAG
+                    "force", "kill it first; succeed also if there is no such container", kind=FLAG, short="f"
+                ),
+                Option(
+                    "regex",
+                    "take ID as a regular expression, and remove every container whose name has a match",
+                    kind=FLAG,
                 ),
             ),
             least=1,

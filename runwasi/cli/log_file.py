@@ -41,7 +41,7 @@ class Log:
             _tell(message)
 
     def warning(self, message: str) -> None:
-        """Record something that did not keep the command from its work."""
+        """Record something that did not stop the command."""
         self._write("warning", message)
 
     def debug(self, message: str) -> None:

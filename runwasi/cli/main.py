@@ -1,4 +1,4 @@
-"""The program `runwasi`: global options, the table of commands, and how a command's errors are told."""
+"""The program `runwasi`: global options, the table of commands, and the reporting of errors."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ class _Call:
         self.failure_status = 1
 
     def carry_out(self, words: Sequence[str]) -> int:
-        """Do what the words say. Returns the exit status; raises what goes wrong."""
+        """Run the command that the words name. Returns the exit status; raises any error."""
         given = parse(OPTIONS, words, stop_at_first=True)
         settings = Settings(given)
         self.log = settings.log

@@ -1,4 +1,4 @@
-"""The man page, made from the tables that the parser uses: `python -m runwasi.cli.manual` prints it."""
+"""Make the man page from the tables that the parser uses: `python -m runwasi.cli.manual` prints it."""
 
 from __future__ import annotations
 
@@ -20,19 +20,21 @@ _ABOUT = """\
 runs OCI bundles: native programs as any runtime does, and WebAssembly modules and
 components in an engine inside the container. It takes the commands and options of
 .BR runc (8),
-so that whatever calls that can call it.
+so every caller of runc can call it.
 .PP
 A bundle is a folder with a
 .I config.json
-and usually a root filesystem; what its
-.I process.args
-names is looked at to find out whether it is native or WebAssembly.
-.PP
-A standard stream that the caller closed is
-.I /dev/null
-to
+and usually a root filesystem.
 .B runwasi
-and to the container."""
+looks at the program that
+.I process.args
+names to see whether it is native or WebAssembly.
+.PP
+If the caller closed a standard stream,
+.B runwasi
+and the container get
+.I /dev/null
+instead."""
 
 _FILES = """\
 .TP
@@ -46,20 +48,20 @@ State of the containers of another user.
 Compiled modules and system call filters.
 .TP
 .I /etc/runwasi/config.toml
-The node's configuration: root's, and writable to nobody else. Its key
+The node's configuration. It must belong to root, and nobody else may write to it. Its key
 .B unsafe_annotations
-is a list of the unsafe annotations that containers may have, such as "io.runwasi.unsafe.seccomp"; without
-it there are none. A key that there is not is an error. The environment variable
+lists the unsafe annotations that containers may have, such as "io.runwasi.unsafe.seccomp"; the default is
+none. An unknown key is an error. The environment variable
 .B RUNWASI_CONFIG
 names another file."""
 
 _STATUS = """\
-0 when the command did its work; 1 when it did not, 255 for
+0 on success; 1 on failure, or 255 from
 .BR exec .
 .BR run " and " exec
-in the foreground return the program's own status, or 128 + n when signal n ended it; 134 says that a
-module trapped. A program that the kernel does not execute, such as a script without its interpreter,
-has the status 1. 141 says that nobody read what was printed."""
+in the foreground return the program's own status, or 128 + n when signal n ended it; 134 means that a
+module trapped. If the kernel refuses to execute the program, such as a script without its interpreter,
+the status is 1. 141 means that nobody read the output."""
 
 
 def manual() -> str:

@@ -1,4 +1,4 @@
-"""The service manager's readiness protocol, carried into a container and out again.
+"""Forward readiness messages from a container to the service manager.
 
 When $NOTIFY_SOCKET is set, a socket of ours is mounted into the container and named in its environment; once
 the program says READY=1 there, the service manager is told, with MAINPID. The socket's folder is beside the

@@ -1,4 +1,4 @@
-"""Command lines in the form of runc's: a table of options for each command, and one small parser.
+"""Parse command lines in runc's form: one table of options per command, one small parser.
 
 Options may be written `--name value`, `--name=value` or with one dash, before or between arguments; `--` ends
 them. argparse would do the same for the 5 ms that its import of `re` costs every container start.
@@ -16,7 +16,7 @@ FLAG, TEXT, NUMBER, LIST = "flag", "text", "number", "list"
 
 
 class UsageError(Exception):
-    """A command line that asks for nothing we can do; str() says why."""
+    """A command line that we cannot carry out; str() says why."""
 
 
 class Option:
@@ -74,7 +74,7 @@ class Given:
         self.present.add(option.name)
 
     def flag(self, name: str) -> bool:
-        """Tell whether a FLAG was given."""
+        """Return whether a FLAG was given."""
         return self._values[name] is True
 
     def text(self, name: str) -> str:

@@ -1,4 +1,4 @@
-"""What a command prints: every command writes here, so that a full disk or a reader that left is told one way."""
+"""Print what a command prints, so that every command treats a full disk or a vanished reader alike."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def write(text: str) -> None:
 
 
 def flush() -> None:
-    """Hand over what was printed.
+    """Flush what was printed.
 
     Raises OSError that names standard output, or Interrupted by SIGPIPE when nobody reads: Python ignores that
     signal, which would end a program in C or Go without a word.
@@ -50,7 +50,7 @@ def write_error(line: str) -> None:
 
 
 def not_executed(error: ContainerError) -> int:
-    """Tell that the kernel refused a program in the last step; any other error is raised again.
+    """Print that the kernel refused a program in the last step; raise any other error again.
 
     A script without its interpreter and too many arguments are found out only there. The words then stand for the
     program's own, and so does the status that is returned: nothing of ours went wrong.

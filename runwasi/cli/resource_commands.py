@@ -1,4 +1,4 @@
-"""pause, resume and update: a running container's means."""
+"""pause, resume and update: suspend a container, resume it, and change its limits."""
 
 from __future__ import annotations
 
@@ -124,7 +124,7 @@ COMMANDS = {
             "change a running container's limits",
             _update,
             arguments="ID",
-            description="What is not given stays as it is. With --resources the other options are ignored; "
+            description="A limit that is not given stays as it is. With --resources, the other options are ignored; "
             "the file is the\nlinux.resources part of a config.json. A new memory limit also binds the memory of "
             "modules that run,\nless what their engine needs.",
             options=(
@@ -138,15 +138,17 @@ COMMANDS = {
                 Option("cpu-share", "CPU shares (relative weight)", value="N"),
                 Option("cpu-rt-period", "length of a realtime period in microseconds", value="N"),
                 Option("cpu-rt-runtime", "realtime CPU time in each period in microseconds", value="N"),
-                Option("cpu-idle", "1 makes the container run only on idle CPUs", value="N"),
+                Option("cpu-idle", "1 to run the container only on idle CPUs", value="N"),
                 Option("cpuset-cpus", "CPUs to use, such as 0-3,7", value="LIST"),
                 Option("cpuset-mems", "memory nodes to use", value="LIST"),
-                Option("memory", "memory limit in bytes, or such as 64M; -1 for none", value="SIZE"),
-                Option("memory-reservation", "memory that is spared when memory is short", value="SIZE"),
+                Option("memory", "memory limit, such as 64M, or in bytes; -1 for none", value="SIZE"),
+                Option(
+                    "memory-reservation", "memory that the container keeps when memory is short", value="SIZE"
+                ),
                 Option("memory-swap", "limit of memory and swap together; -1 for none", value="SIZE"),
                 Option("kernel-memory", "ignored by kernels since 5.12", value="SIZE", hidden=True),
                 Option("kernel-memory-tcp", "ignored by kernels since 5.12", value="SIZE", hidden=True),
-                Option("pids-limit", "how many tasks there may be; -1 for no limit", value="N"),
+                Option("pids-limit", "maximum number of tasks; -1 for no limit", value="N"),
                 Option("l3-cache-schema", "cache allocation, as resctrl takes it", value="LINE"),
                 Option("mem-bw-schema", "memory bandwidth, as resctrl takes it", value="LINE"),
             ),

@@ -1,4 +1,4 @@
-"""run: create, start, wait and delete in one."""
+"""run: create a container, start it, wait for it and delete it."""
 
 from __future__ import annotations
 
@@ -114,13 +114,13 @@ COMMANDS = {
         + """
 
 Without --detach the exit status is the program's, or 128 + n when signal n
-ended it; signals are passed on to it; and with process.terminal our terminal
-becomes the container's.""",
+ended it; runwasi forwards signals to it; and with process.terminal your
+terminal becomes the container's.""",
         options=(
             *CREATE_OPTIONS,
             DETACH,
             Option("keep", "do not delete the container when its program ends", kind=FLAG),
-            Option("no-subreaper", "leave the container's orphans to our own parent", kind=FLAG),
+            Option("no-subreaper", "leave the container's orphans to runwasi's parent", kind=FLAG),
         ),
         least=1,
         most=1,

@@ -1,4 +1,4 @@
-"""What the options before the command say: where state is, how to log, which cgroup driver."""
+"""Read the global options: where state is, how to log, which cgroup driver to use."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ DEFAULT_ROOT = "/run/runwasi"
 OPTIONS = (
     Option("debug", "enable debug logging", kind=FLAG),
     Option("log", "write the log to this file (default: standard error)", value="FILE"),
-    Option("log-format", "form of the log: text or json", default="text", value="FORM"),
-    Option("root", f"folder of the containers' state (default: {DEFAULT_ROOT})", value="FOLDER"),
+    Option("log-format", "log format: text or json", default="text", value="FORM"),
+    Option("root", f"folder for the containers' state (default: {DEFAULT_ROOT})", value="FOLDER"),
     Option(
         "systemd-cgroup", 'let systemd make the cgroup; cgroupsPath is then "slice:prefix:name"', kind=FLAG
     ),
@@ -27,14 +27,19 @@ OPTIONS = (
         default="cgroupfs",
         value="NAME",
     ),
-    Option("rootless", "do without forbidden cgroups: true, false or auto", default="auto", value="WHEN"),
+    Option(
+        "rootless",
+        "do without cgroups that we may not use: true, false or auto",
+        default="auto",
+        value="WHEN",
+    ),
     Option("criu", "accepted for old callers; criu is found in PATH", value="PATH", hidden=True),
     Option("version", "print the version", kind=FLAG, short="v"),
 )
 
 
 class Settings:
-    """The options that hold for every command."""
+    """The options that every command obeys."""
 
     __slots__ = ("log", "no_cgroup", "root", "root_given", "rootless", "systemd_cgroup")
 
@@ -61,7 +66,7 @@ def default_root() -> str:
 
 
 def in_user_namespace() -> bool:
-    """Tell whether ids are mapped: we are root only in a user namespace."""
+    """Return whether ids are mapped: we are root only in a user namespace."""
     with open("/proc/self/uid_map", "rb", 0) as file:
         return file.read().split() != [b"0", b"0", b"4294967295"]
 

@@ -1,4 +1,4 @@
-"""Signals by name or number, and those that a runtime in the foreground passes on."""
+"""Read signals by name or number, and forward those that a foreground runtime receives."""
 
 from __future__ import annotations
 

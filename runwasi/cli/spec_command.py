@@ -1,4 +1,4 @@
-"""spec: a config.json to start from, for a native program or a WebAssembly module, as root or not."""
+"""spec: write a first config.json, for a native program or a WebAssembly module, rootless or not."""
 
 from __future__ import annotations
 

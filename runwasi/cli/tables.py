@@ -1,4 +1,4 @@
-"""Tables for people at a terminal."""
+"""Print tables for a person at a terminal."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The text of `runwasi --version`, in the lines that callers of runc's look for."""
+"""Make the text of `runwasi --version`, in the lines that callers of runc look for."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""What runwasi asks of containerd itself: containers, images, content and leases, over its gRPC socket."""
+"""Ask containerd for containers, images, content and leases, over its gRPC socket."""

@@ -1,4 +1,4 @@
-"""Compiled modules beside their layers in the content store, so that removing an image removes them too.
+"""Keep compiled modules beside their layers in the content store, so that they go when the image goes.
 
 The layer's content gets two labels: `runwasi.io/precompiled/ENGINE/KEY` says which artefact it is for us, and
 `containerd.io/gc.ref.content.precompile.KEY` keeps it from the garbage collector for as long as the layer

@@ -1,4 +1,4 @@
-"""The bytes of a layer as a descriptor that a container may hold: read-only whatever its user is.
+"""Open a layer as a descriptor that a container may hold: read-only for every user.
 
 The content store of this node is a folder, and its plugin says which: a blob opened there costs nothing but
 the hashing, and all containers of an image share its pages. The descriptor goes into a container, where root

@@ -1,4 +1,4 @@
-"""containerd's services as calls: containers, images, content and leases of one namespace.
+"""Call containerd's services: containers, images, content and leases of one namespace.
 
 grpcio carries the calls; the messages are our own. Importing this file imports grpcio, which takes 40 ms and leaves
 threads behind once a channel is open, so only the process of image_helper does.

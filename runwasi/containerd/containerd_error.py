@@ -1,4 +1,4 @@
-"""Why containerd did not do what it was asked."""
+"""The error for a call that containerd refused or did not answer."""
 
 from __future__ import annotations
 

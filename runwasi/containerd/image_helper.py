@@ -1,4 +1,4 @@
-"""The process that asks containerd for a server: started when first needed, warm while it is used, then gone.
+"""Run the process that asks containerd on a server's behalf: it starts when first needed and ends when idle.
 
     server ── forks ──> helper                    one seqpacket socket between them
     errand ── request, and a socket to answer on ──> helper ── gRPC ──> containerd
@@ -45,7 +45,7 @@ class ImageHelper:
         self._socket: int | None = None
 
     def start(self) -> Child | None:
-        """Have a helper run. Return it when it was started just now: its end is the caller's to wait for and note."""
+        """Ensure that a helper runs. Return it if this call started it: the caller waits for its end and notes it."""
         if self._socket is not None:
             return None
         ours, theirs = sockets.socket_pair()

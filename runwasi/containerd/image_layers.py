@@ -1,4 +1,4 @@
-"""The wasm layers of a container's image, ready to run: what a helper process fetches during create."""
+"""Fetch the wasm layers of a container's image, ready to run; a helper process does it during create."""
 
 from __future__ import annotations
 

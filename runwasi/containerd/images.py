@@ -1,4 +1,4 @@
-"""From a container to the wasm layers of its image, as its manifest lists them."""
+"""Find the wasm layers of a container's image, as its manifest lists them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Zstandard by the system's libzstd, which Debian's dpkg and thus every Debian has (zstd.h)."""
+"""Decompress Zstandard with the system's libzstd, which every Debian has because dpkg needs it (zstd.h)."""
 
 from __future__ import annotations
 

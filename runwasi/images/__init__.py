@@ -1,1 +1,1 @@
-"""Container images made and read here, without a registry or a daemon."""
+"""Build and read container images, without a registry or a daemon."""

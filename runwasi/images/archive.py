@@ -1,4 +1,4 @@
-"""OCI image layouts as one tar: what `ctr image import`, skopeo, podman and docker all read.
+"""Write an OCI image layout as one tar, which `ctr image import`, skopeo, podman and docker all read.
 
 The same input gives the same bytes: entries are in a fixed order, owned by nobody, and as old as the epoch
 (or SOURCE_DATE_EPOCH). Sources: image-spec image-layout.md; the manifest.json beside it is Docker's.

@@ -1,4 +1,4 @@
-"""The names that a component imports and exports, which an artifact's config lists.
+"""Read the names that a component imports and exports, for an artifact's config.
 
 Source: component-model, Binary.md, import and export definitions.
 """

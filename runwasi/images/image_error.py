@@ -1,4 +1,4 @@
-"""What can be wrong with what an image is made of."""
+"""The error for an image that cannot be built or read."""
 
 
 class ImageError(Exception):

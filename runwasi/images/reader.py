@@ -1,4 +1,4 @@
-"""Look into an OCI archive: its images, their layers, and whether every byte is what its digest says."""
+"""Inspect an OCI archive: list its images and layers, and check every digest."""
 
 from __future__ import annotations
 

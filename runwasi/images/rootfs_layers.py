@@ -1,4 +1,4 @@
-"""A folder as a layer: one gzip-compressed tar, the same bytes for the same tree."""
+"""Pack a folder as a layer: one gzip-compressed tar, with the same bytes for the same tree."""
 
 from __future__ import annotations
 

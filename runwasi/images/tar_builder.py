@@ -1,4 +1,4 @@
-"""Build images: wasm modules as layers, as an artifact, or a folder as a root file system."""
+"""Build images: wasm modules as layers, as an artifact, or a folder as a root filesystem."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Is a file really WebAssembly, and which kind: the outer structure of modules and components.
+"""Check that a file is WebAssembly, and of which kind, by the outer structure of modules and components.
 
 A look at every section's frame finds what goes wrong when images are built, a text file or half a download;
 whether the code inside is valid is the engine's to say. Sources: core specification, binary format, modules;
@@ -26,7 +26,7 @@ _LAST_SECTION = {"core": 13, "component": 12}
 
 
 def wasm_kind(path: str) -> WasmKind:
-    """Say whether a file is a core module or a component. Raises ImageError, OSError."""
+    """Return whether a file is a core module or a component. Raises ImageError, OSError."""
     with open(path, "rb") as file:
         if not os.fstat(file.fileno()).st_size:
             raise ImageError(f"{path}: not WebAssembly: the file is empty")

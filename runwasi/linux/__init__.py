@@ -1,1 +1,1 @@
-"""The kernel's facilities, one file each: thin functions that raise OSError and know no container words."""
+"""The kernel's facilities, one file each: thin functions that raise OSError and know nothing of containers."""

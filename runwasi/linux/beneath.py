@@ -65,7 +65,7 @@ def open_in_root(root_fd: int, path: str, flags: int, mode: int = 0) -> int:
 
 
 def is_there(root_fd: int, path: str) -> bool:
-    """Tell whether a path beneath the root leads to something."""
+    """Return whether a path beneath the root leads to something."""
     try:
         os.close(open_in_root(root_fd, path, os.O_PATH))
     except OSError:

@@ -1,4 +1,4 @@
-"""Capabilities: their numbers, and setting all five sets of a thread to exactly what is wanted."""
+"""Number capabilities, and set all five sets of a thread exactly."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def last_cap() -> int:
 
 
 def _in_bounding_set_known(number: int) -> bool:
-    """Tell whether the kernel knows capability number; asking needs no /proc."""
+    """Return whether the kernel knows capability number; asking needs no /proc."""
     return bool(libc.prctl(_PR_CAPBSET_READ, number, None, None, None) != -1)
 
 

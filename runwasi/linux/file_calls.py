@@ -1,4 +1,4 @@
-"""Calls on files that `os` has not, or not whole: listing a folder from any place, setting one time of two."""
+"""Make file calls that `os` lacks in whole or part: list a folder from any position, set one of two times."""
 
 from __future__ import annotations
 

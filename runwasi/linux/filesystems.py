@@ -1,4 +1,4 @@
-"""Which filesystem a descriptor is on: what procfs and devpts are verified by before they are trusted."""
+"""Tell which filesystem a descriptor is on, to verify procfs and devpts before we trust them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Signals for what happens to the files of a folder (dnotify).
+"""Get a signal when a file in a folder changes (dnotify).
 
 Unlike inotify it takes no instance, of which a user has 128 for all processes: on a node every wasm container may
 watch. Unlike anything that is polled it needs no thread of its own. Source: man 2 fcntl.

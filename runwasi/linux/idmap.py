@@ -1,4 +1,4 @@
-"""Id mappings of user namespaces: writing them, and namespaces made only to map a mount."""
+"""Write id mappings of user namespaces, and make namespaces only to map a mount."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Word from the kernel about files: inotify. Source: man 7 inotify."""
+"""Get events about files from the kernel: inotify. Source: man 7 inotify."""
 
 from __future__ import annotations
 

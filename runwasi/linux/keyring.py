@@ -1,4 +1,4 @@
-"""Session keyrings: a process takes a new one so that it cannot read the keys of who started it."""
+"""Take a new session keyring, so that a process cannot read the keys of whoever started it."""
 
 from __future__ import annotations
 

@@ -69,7 +69,7 @@ def set_selinux_keycreate(proc_fd: int, context: str) -> None:
 
 
 def selinux_enabled(proc_fd: int) -> bool:
-    """Tell whether SELinux is on: only then does the kernel have its filesystem."""
+    """Return whether SELinux is on: only then does the kernel have its filesystem."""
     fd = os.open("filesystems", os.O_RDONLY | os.O_CLOEXEC, dir_fd=proc_fd)
     try:
         return b"\tselinuxfs\n" in os.read(fd, 1 << 16)
@@ -104,7 +104,7 @@ def _write(proc_fd: int, attribute: str, text: str, what: str) -> None:
 
 
 def _is_answered(fd: int) -> bool:
-    """Tell whether some security module implements the attribute: reading it fails with EINVAL otherwise."""
+    """Return whether some security module implements the attribute: reading it fails with EINVAL otherwise."""
     try:
         os.pread(fd, 4096, 0)
     except OSError as error:

@@ -1,4 +1,4 @@
-"""Mounts by descriptor: made detached, given attributes, then put in place; no path to race for.
+"""Mount by descriptor: make a mount detached, set its attributes, attach it; there is no path to race for.
 
 A detached mount is visible nowhere, so it never shows up writable, setuid or unmapped before its attributes
 are set. The calls are of Linux 5.2 (open_tree, fsopen, move_mount) and 5.12 (mount_setattr).

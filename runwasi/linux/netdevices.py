@@ -1,4 +1,4 @@
-"""Network devices of the host that move into another network namespace, and back, and keep what they are.
+"""Move network devices of the host into another network namespace and back, with their settings.
 
 Built on pyroute2, whose import takes 100 ms and more: import this file only when there is a device to move.
 """

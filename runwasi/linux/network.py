@@ -1,4 +1,4 @@
-"""The network namespace we are in: its loopback interface."""
+"""Bring up the loopback interface of the network namespace we are in."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The processes of a pid namespace, for want of a cgroup that lists them."""
+"""List the processes of a pid namespace, where no cgroup lists them."""
 
 from __future__ import annotations
 

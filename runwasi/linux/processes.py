@@ -72,7 +72,7 @@ _in_children: Callable[[], None] | None = None
 
 
 def call_in_children(callback: Callable[[], None]) -> None:
-    """Have every child of fork_into call this first."""
+    """Register a call that every child of fork_into makes first."""
     global _in_children  # noqa: PLW0603  a property of the process, as what it is for
     _in_children = callback
 
@@ -255,7 +255,7 @@ _memory: tuple[int, ...] | None = None
 
 
 def _own_memory(proc_fd: int) -> tuple[int, ...]:
-    """Tell where our code, stack, data, heap, arguments and environment are. Source: man 5 proc, /proc/[pid]/stat."""
+    """Return where our code, stack, data, heap, arguments and environment are. Source: man 5 proc, [pid]/stat."""
     global _memory  # noqa: PLW0603 - it is the same for all that is forked from us
     if _memory is None:
         fd = os.open("self/stat", os.O_RDONLY | os.O_CLOEXEC, dir_fd=proc_fd)

@@ -1,9 +1,9 @@
-"""A procfs that shows no process at all.
+"""Make a procfs that shows no process.
 
 A process may always open its own memory in a procfs, be it dumpable or not, whatever its user and capabilities
 (same_thread_group in fs/proc and kernel/ptrace.c), and by the number of any of its threads. Only a procfs of a pid
 namespace that it is not in does not show it. So we take that of a namespace whose only process opens it and ends:
-what is not about processes (cpuinfo, meminfo, sys ...) is there as ever, and "self" leads nowhere.
+everything else (cpuinfo, meminfo, sys ...) is there as usual, and "self" leads nowhere.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def processless_procfs() -> int:
 
 
 def procfs_to_copy() -> int:
-    """Make one that is kept to be copied, which takes a tenth of the time; -1 where there cannot be one.
+    """Make one to keep and copy, which takes a tenth of the time; return -1 where we cannot.
 
     Before Linux 6.15 only what is mounted can be copied.
     """
@@ -72,7 +72,7 @@ def procfs_to_copy() -> int:
 
 
 def processless_procfs_by_way_of(userns: int) -> int:
-    """Do the same without privileges: in the user namespace behind userns, where we may have them.
+    """Do as processless_procfs does in the user namespace behind userns, where we may have the privileges.
 
     Raises OSError.
     """

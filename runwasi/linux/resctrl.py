@@ -48,7 +48,7 @@ def join(group: str, pid: int, schemata: Sequence[str] = (), monitor: str = "", 
 
 
 def reshare(group: str, schemata: Sequence[str], *, root: str = ROOT) -> None:
-    """Give a group that exists other shares. Raises OSError: ENOTSUP when the filesystem is not mounted."""
+    """Change the shares of an existing group. Raises OSError: ENOTSUP when the filesystem is not mounted."""
     _require_mounted(root)
     _write(f"{_directory(root, group)}/schemata", "\n".join(schemata) + "\n")
 

@@ -1,4 +1,4 @@
-"""Resource limits by their names, with values of the full 64 bits."""
+"""Set resource limits by name, with full 64-bit values."""
 
 from __future__ import annotations
 

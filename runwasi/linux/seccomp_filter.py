@@ -137,7 +137,7 @@ class Library:
         self._lib = lib
 
     def compile(self, default_action: int, architectures: list[str], rules: Sequence[Rule]) -> bytes:
-        """Do what compile_filter says."""
+        """Compile the filter; see compile_filter."""
         context = self._lib.seccomp_init(default_action)
         if not context:
             raise OSError(EINVAL, "libseccomp refuses the default action", f"{default_action:#x}")

@@ -1,4 +1,4 @@
-"""The service manager's protocol: sockets it passes to what it starts, and what it is told in return.
+"""The service manager's protocol: take the sockets that it passes, and report back to it.
 
 Sources: man 3 sd_listen_fds, man 3 sd_notify, man 3 sd_watchdog_enabled.
 """
@@ -21,13 +21,13 @@ def listen_fds() -> int:
 
 
 class ServiceManager:
-    """Whoever started us, if it is one: what it passed, and the way to tell it how we are."""
+    """The service manager that started us, if one did: what it passed, and how to report to it."""
 
     def __init__(self) -> None:
         """Read the environment, and keep what stands there from what we start ourselves."""
         self.sockets = listen_fds()
         self.watchdog = 0.0
-        """Seconds of silence after which we are taken for hung; 0 when nobody looks."""
+        """Seconds of silence after which it takes us for hung; 0 when nobody watches."""
         if os.environ.get("WATCHDOG_PID", str(os.getpid())) == str(os.getpid()):
             self.watchdog = _number("WATCHDOG_USEC") / 1e6
         self._path = os.environ.get("NOTIFY_SOCKET", "")
@@ -35,7 +35,7 @@ class ServiceManager:
         """What the environment had about it, for a program that takes our place."""
 
     def notify(self, state: str) -> None:
-        """Tell it "READY=1", for example. It need not be there, and need not hear it."""
+        """Send it a message such as "READY=1". It may be absent or not listen."""
         if not self._path:
             return
         path = f"\0{self._path[1:]}" if self._path.startswith("@") else self._path

@@ -1,4 +1,4 @@
-"""Descriptors 0, 1 and 2, as our caller left them."""
+"""Open /dev/null in place of standard streams that our caller closed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The names of the uts namespace we are in."""
+"""Set the names of the uts namespace we are in."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""What the Open Container Initiative's specifications say, as typed records; no I/O but reading a file."""
+"""The Open Container Initiative's documents as typed records. The only I/O is reading a file."""

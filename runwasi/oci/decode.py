@@ -1,4 +1,4 @@
-"""JSON documents to records: strict types, and an error that names the JSON path of what is wrong.
+"""Decode JSON documents into records, strictly; an error names the JSON path of the fault.
 
 The C scanner of the standard library is used without its `json` package, which imports `re` (5 ms, more than
 a container's kernel work). A record type's annotations are turned into converters once, when it is first met.
@@ -100,7 +100,7 @@ def parse_json(data: bytes) -> Any:
 
 
 def _position(text: str, index: int) -> str:
-    """Say where in a text an index is, for people; the end when the text stops too early."""
+    """Describe where in a text an index is, for people; the end if the text stops too early."""
     if index >= len(text.rstrip(_WHITESPACE)):
         return "the end of the text"
     return f"line {text.count(chr(10), 0, index) + 1} column {index - text.rfind(chr(10), 0, index)}"

@@ -1,4 +1,4 @@
-"""Records and plain values to JSON, without the `json` package (decode.py says why)."""
+"""Encode records and plain values as JSON, without the `json` package (decode.py says why)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The document `runwasi features` prints: what the runtime can do, whatever the host is.
+"""The document that `runwasi features` prints: what the runtime can do, on any host.
 
 Source: runtime-spec features.md and features-linux.md. None and an absent list mean "unknown", not "no".
 """

@@ -206,7 +206,7 @@ def uncompressed_type(media_type: str) -> str:
 
 
 def is_rootfs_layer(media_type: str) -> bool:
-    """Say whether a layer is part of a root file system, which is unpacked and has a diff_id."""
+    """Return whether a layer is part of a root filesystem, which is unpacked and has a diff_id."""
     return media_type.startswith(("application/vnd.oci.image.layer.", "application/vnd.docker.image.rootfs."))
 
 

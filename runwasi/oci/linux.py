@@ -178,7 +178,7 @@ class Linux(Record):
     time_offsets: TimeOffsets | None = None
 
     def has(self, kind: NamespaceType) -> bool:
-        """Tell whether the container has a namespace of this kind of its own, new or joined."""
+        """Return whether the container has its own namespace of this kind, new or joined."""
         return any(namespace.type == kind for namespace in self.namespaces)
 
     def check(self) -> None:

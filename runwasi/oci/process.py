@@ -1,4 +1,4 @@
-"""The `process` part of config.json, which is also the whole of the document `exec --process` takes.
+"""The `process` part of config.json, which is also the document that `exec --process` takes.
 
 Source: runtime-spec config.md#process.
 """

@@ -1,4 +1,4 @@
-"""The `linux.resources` part of config.json, which `update --resources` takes as a whole document too.
+"""The `linux.resources` part of config.json, which is also the document that `update --resources` takes.
 
 Source: runtime-spec config-linux.md#control-groups.
 """

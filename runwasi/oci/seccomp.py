@@ -56,7 +56,7 @@ class Syscall(Record):
             raise SpecError(".errnoRet", f"cannot be used with {self.action}")
 
     def notifies(self) -> bool:
-        """Tell whether the kernel would ask an agent about a call."""
+        """Return whether the kernel would ask an agent about a call."""
         return self.action == "SCMP_ACT_NOTIFY" and bool(self.names)
 
 

@@ -1,4 +1,4 @@
-"""config.json: the whole of it, loaded and checked before anything of a container is made.
+"""Load and check a whole config.json, before anything of a container is made.
 
 Source: runtime-spec config.md, version 1.3.
 """

@@ -1,4 +1,4 @@
-"""What a runtime says of a container, to callers and on the standard input of hooks.
+"""The state document of a container, for callers and for the standard input of hooks.
 
 Source: runtime-spec runtime.md#state, and config-linux.md#containerprocessstate for seccomp listeners.
 """

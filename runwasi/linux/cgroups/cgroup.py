@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from runwasi.linux.cgroups.units import Property
 
     class OomWatch(Protocol):
-        """A descriptor that becomes readable when the kernel kills for want of memory."""
+        """A descriptor that becomes readable when the kernel kills because memory ran out."""
 
         def fileno(self) -> int:
             """Return the descriptor to wait on for reading."""
@@ -96,7 +96,7 @@ if TYPE_CHECKING:
             """Replace the device rules: all is refused but what the rules, in their order, allow."""
 
         def set_properties(self, properties: Iterable[Property]) -> None:
-            """Tell systemd of limits that files hold, where it would reset them otherwise."""
+            """Pass limits that files hold on to systemd, where it would otherwise reset them."""
 
         def pids(self) -> list[int]:
             """Return the processes in this cgroup and below."""

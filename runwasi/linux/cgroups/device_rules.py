@@ -1,4 +1,4 @@
-"""Rules for device access: what v1's devices.allow and .deny are told, and the program that v2 runs instead.
+"""Rules for device access: the lines for v1's devices.allow and .deny, and the program that v2 runs instead.
 
 Both start from "nothing is allowed" and apply the rules in their order, a later one overriding an earlier.
 Source: Documentation/admin-guide/cgroup-v1/devices.rst; struct bpf_cgroup_dev_ctx in linux/bpf.h.

@@ -1,4 +1,4 @@
-"""Loading a device filter into the kernel and attaching it to a v2 cgroup.
+"""Load a device filter into the kernel and attach it to a v2 cgroup.
 
 Source: man 2 bpf; linux/uapi/linux/bpf.h (union bpf_attr, of which only the leading fields are passed).
 """

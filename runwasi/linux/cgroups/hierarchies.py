@@ -1,4 +1,4 @@
-"""Where this machine's cgroup hierarchies are mounted, and where in them this process is.
+"""Find where this machine mounts its cgroup hierarchies, and where in them this process is.
 
 Three layouts exist: v1 (one hierarchy per controller or group of controllers), v2 (one for all), and hybrid
 (v1 for the controllers, with a controller-less v2 beside it). Hybrid counts as v1 whose unified hierarchy

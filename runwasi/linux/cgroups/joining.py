@@ -1,4 +1,4 @@
-"""Following another process into its cgroups, in every hierarchy."""
+"""Follow another process into its cgroups, in every hierarchy."""
 
 from __future__ import annotations
 

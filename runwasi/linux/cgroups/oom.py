@@ -1,4 +1,4 @@
-"""Word from the kernel that a cgroup ran out of memory: an eventfd on v1, inotify on v2."""
+"""Learn from the kernel that a cgroup ran out of memory: an eventfd on v1, inotify on v2."""
 
 # ruff: noqa: D102  the methods are described once, in protocol.py
 

@@ -1,4 +1,4 @@
-"""Cgroups that systemd makes: a transient scope for each, asked for over D-Bus.
+"""Have systemd make cgroups: a transient scope for each, requested over D-Bus.
 
 systemd owns the tree on the hosts it runs; what it is not told of, it may undo. So the scope and its limits are
 made known to it, and the files below are then used as those of a plain cgroup: they say more than systemd's
@@ -86,7 +86,7 @@ class SystemdCgroup:
         self._files.set_devices(rules)
 
     def set_properties(self, properties: Iterable[Property]) -> None:
-        """Tell systemd of limits, so that it does not reset them when it rewrites the tree."""
+        """Pass limits on to systemd, so that it does not reset them when it rewrites the tree."""
         wanted = list(properties)
         if wanted:
             with self._manager() as manager:

@@ -1,4 +1,4 @@
-"""systemd's manager over D-Bus: transient scopes, their properties, their end.
+"""Ask systemd over D-Bus to start transient scopes, change their properties and stop them.
 
 Each use opens a connection of its own: a server that lives for weeks would otherwise have to follow every
 restart of the bus, and operations on scopes are rare. Source: man 5 org.freedesktop.systemd1.

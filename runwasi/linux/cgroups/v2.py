@@ -211,7 +211,7 @@ class CgroupV2:
         return f"{self._directory}/{file}"
 
     def _explained(self, error: OSError) -> OSError:
-        """Say why the kernel refuses a process; its numbers alone mislead here."""
+        """Explain why the kernel refuses a process; its error numbers alone mislead here."""
         if error.errno == EBUSY:
             why = "cgroup can hold no process: controllers are enabled for its children"
         elif error.errno == EOPNOTSUPP:
