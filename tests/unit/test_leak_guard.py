@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import threading
 from pathlib import Path
 
 import pytest
@@ -43,7 +44,15 @@ def test_another_sessions_process_is_not_ours(session_name: str) -> None:
 
 def test_what_goes_in_time_is_no_leak(session_name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(leaks, "_SETTLE_SECONDS", 10.0)
+    reader, writer = os.pipe()
     before = leaks.take(session_name)
-    orphan = subprocess.run(["sh", "-c", "sleep 0.3 >/dev/null & echo $!"], capture_output=True, check=True)
+    orphan = subprocess.run(
+        ["sh", "-c", "exec 3<&0; cat <&3 >/dev/null & echo $!"],
+        stdin=reader,
+        stdout=subprocess.PIPE,
+        check=True,
+    )
+    os.close(reader)
     assert Path(f"/proc/{int(orphan.stdout)}").exists()
+    threading.Timer(0.3, os.close, (writer,)).start()  # its end
     assert leaks.since(before, session_name) == []
