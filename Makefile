@@ -8,11 +8,11 @@ CTR ?= ctr
 SITE_PACKAGES = $(shell $(VENV)/python -c 'import sysconfig; print(sysconfig.get_path("platlib"))')
 
 .DELETE_ON_ERROR:
-.PHONY: help demo test lint test-unit test-integration test-vm bench lock install uninstall clean \
-    test-image test-image/oci load load/oci packages-build packages-demo packages-test peers
+.PHONY: help demo test lint test-unit test-integration test-vm test-debian13 bench lock install uninstall clean \
+    test-image test-image/oci load load/oci packages-build packages-demo packages-unit packages-test peers
 
 help: ## Print this list
-	@grep -hE '^[a-z/-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z0-9/-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
 
 # --- what a user asks for -------------------------------------------------------------------------------------
 
@@ -44,7 +44,7 @@ lint: .venv/ready ## Format, lint and types
 	$(VENV)/ruff check .
 	$(VENV)/mypy
 
-test-unit: packages-test .venv/ready build/wasi-demo-app.wasm ## Unit tests, and every call of WASI preview 1
+test-unit: packages-unit .venv/ready build/wasi-demo-app.wasm ## Unit tests, and every call of WASI preview 1
 	$(VENV)/python -m pytest tests/unit tests/wasi
 
 test-integration: packages-test build/bin build/wasi-demo-app.wasm peers ## Tests on the real kernel and containerd, as root
@@ -60,6 +60,10 @@ SHIM_TESTS = $(addprefix tests/integration/test_, $(addsuffix .py, floods shim_c
 
 test-vm: packages-test build/bin build/wasi-demo-app.wasm ## The cgroup v2, criu and systemd tests, in virtual machines
 	scripts/vm test
+
+test-debian13: ## `make demo` and the unit tests in a root of Debian 13
+	scripts/packages root
+	scripts/debian-root trixie sh -c 'make demo && make test-unit'
 
 bench: packages-test build/bin build/wasi-demo-app.wasm ## Measure against the peers and write docs/benchmarks.md
 	scripts/install add $(CURDIR)/build/bench
@@ -82,8 +86,11 @@ packages-build:
 packages-demo:
 	@scripts/packages build wasm host
 
+packages-unit:
+	@scripts/packages build wasm host unit
+
 packages-test:
-	@scripts/packages build wasm host test
+	@scripts/packages build wasm host unit test
 
 .venv/ready: pyproject.toml constraints-dev.txt | packages-build
 	test -x $(VENV)/python || $(PYTHON) -m venv .venv

@@ -20,7 +20,7 @@ OTHERS = {"site.py"}  # Python's own
 LINK = re.compile(r"\]\(([^)#\s]*)(?:#([^)\s]*))?\)")
 FILE = re.compile(r"`([\w./-]+\.(?:py|c|proto|md|yaml|service))`")
 MEMBER = re.compile(r"`((?:\w+/)+\w+)\.(\w+)`")
-TARGET = re.compile(r"^\s*(?:sudo )?make ([a-z/-]+)|`make ([a-z/-]+)`", re.MULTILINE)
+TARGET = re.compile(r"^\s*(?:sudo )?make ([a-z0-9/-]+)|`make ([a-z0-9/-]+)`", re.MULTILINE)
 
 
 def named(path: Path) -> str:
@@ -74,7 +74,7 @@ def test_functions_that_are_named_exist(document: Path) -> None:
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=named)
 def test_what_make_is_asked_for_it_knows(document: Path) -> None:
-    known = set(re.findall(r"^([a-z/-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    known = set(re.findall(r"^([a-z0-9/-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     asked = {one or other for one, other in TARGET.findall(document.read_text())}
     assert asked - known == set()
 
