@@ -25,9 +25,9 @@ KINDS = ("bounding", "effective", "inheritable", "permitted", "ambient")
 
 PID_FILE = Option("pid-file", "file to write the process id to", value="FILE")
 CONSOLE_SOCKET = Option(
-    "console-socket", "unix socket that is sent the master end of the container's terminal", value="SOCKET"
+    "console-socket", "unix socket that receives the master end of the container's terminal", value="SOCKET"
 )
-PIDFD_SOCKET = Option("pidfd-socket", "send a pidfd of the process to this unix socket", value="SOCKET")
+PIDFD_SOCKET = Option("pidfd-socket", "unix socket that receives a pidfd of the process", value="SOCKET")
 PRESERVE_FDS = Option(
     "preserve-fds",
     "pass N more descriptors to the container (its streams, then $LISTEN_FDS, then N)",
@@ -76,7 +76,7 @@ def load_bundle(given: Given) -> Bundle:
 def create_container(
     given: Given, settings: Settings, bundle: Bundle, preserved: int, *, console_socket: int = -1
 ) -> Container:
-    """Create the container a command line describes, with descriptors passed on as preserved_fds said."""
+    """Create the container a command line describes, and pass on the descriptors that preserved_fds counted."""
     warn_of_capabilities(settings, bundle.process.capabilities)
     container = create(
         settings.root,
@@ -115,7 +115,7 @@ def _tell_details(settings: Settings, bundle: Bundle, container: Container) -> N
 
 
 def warn_of_capabilities(settings: Settings, wanted: Capabilities | None) -> None:
-    """Log what cannot be granted, which is a warning and no error: runtime-spec config.md#linux-process.
+    """Warn of capabilities that cannot be granted; that is not an error: runtime-spec config.md#linux-process.
 
     Ambient capabilities that lack the inheritable ones stand in what `runc spec` of many releases writes, so they
     are a detail.
@@ -153,7 +153,7 @@ def preserved_fds(given: Given, *, listened: int) -> int:
 
 
 def check_terminal(given: Given, *, terminal: bool, detached: bool) -> None:
-    """Refuse a terminal that nobody would get, and a socket that would get none."""
+    """Refuse a terminal that nobody would receive, and a console socket that would receive none."""
     socket = given.text("console-socket")
     if terminal and detached and not socket:
         raise UsageError("cannot allocate tty if runwasi will detach without setting console socket")

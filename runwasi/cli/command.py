@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class Command:
-    """One command: what it is called with, how it is explained, and the function that does it.
+    """One command: its name and arguments, its help, and the function that runs it.
 
     least and most bound the number of arguments (most None: any number). With stop_at_first nothing after the
     first argument is an option of ours: it belongs to another program. failure_status is the exit status when

@@ -152,7 +152,7 @@ def _build(arguments: argparse.Namespace, target: str, name: ImageName, settings
 
 
 def _sources(arguments: argparse.Namespace) -> list[tuple[str, str]]:
-    """The layers asked for, as (media type or "" for the fitting one, path). Raises ImageError."""
+    """Return the layers to build, as (media type, or "" to choose it by the file, path). Raises ImageError."""
     if arguments.module and arguments.components:
         raise ImageError("-m and -c exclude each other: name the modules, or the folder that holds them")
     sources = [("", path) for path in arguments.module]
@@ -167,7 +167,7 @@ def _sources(arguments: argparse.Namespace) -> list[tuple[str, str]]:
 
 
 def _components(folder: str) -> list[str]:
-    """The .wasm files of a folder in the order of their names; says what else it holds."""
+    """Return the .wasm files of a folder, sorted by name; report the other files."""
     found = []
     for name in sorted(os.listdir(folder)):
         if name.endswith(".wasm"):
@@ -194,7 +194,7 @@ def _size_of_tree(folder: str) -> int:
 
 @contextlib.contextmanager
 def _progress(what: str, total: int) -> Iterator[Progress | None]:
-    """A bar on the terminal while much is read; nothing when little is, or when nobody looks."""
+    """Show a progress bar while we read much; show none if we read little, or without a terminal."""
     if total < _BIG or not sys.stderr.isatty():
         yield None
         return

@@ -69,7 +69,7 @@ def main(words: Sequence[str] | None = None) -> int:
 
 
 class _Call:
-    """One command line under way: where its errors are logged, what they are about, and its status then."""
+    """One command line being run: its log, the subject of its errors, and its exit status on error."""
 
     def __init__(self) -> None:
         self.log = Log()

@@ -118,7 +118,7 @@ class Relay:
 
 
 def _wait_for_barrier(host: int) -> None:
-    """Wait until the service manager has handled all, which it shows by closing a descriptor."""
+    """Wait until the service manager has handled every message; it closes a descriptor to show that."""
     read, write = os.pipe2(os.O_CLOEXEC)
     try:
         try:

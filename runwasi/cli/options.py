@@ -137,7 +137,7 @@ def parse(options: Sequence[Option], words: Sequence[str], *, stop_at_first: boo
 
 
 def _take_option(given: Given, known: Mapping[str, Option], word: str, following: Sequence[str]) -> int:
-    """Put one option and return how many of the following words were its value."""
+    """Store one option and return how many of the following words were its value."""
     name, equals, text = word.lstrip("-").partition("=")
     option = known.get(name)
     if option is None:

@@ -42,7 +42,7 @@ def flush() -> None:
 
 
 def write_error(line: str) -> None:
-    """Print a line on standard error. Where nobody can hear it, the exit status must still be the command's."""
+    """Print a line on standard error. If nobody reads it, the exit status must still be the command's."""
     try:
         os.write(2, f"{line}\n".encode(errors="backslashreplace"))
     except OSError:

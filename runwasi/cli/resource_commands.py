@@ -44,7 +44,7 @@ def _update(given: Given, settings: Settings) -> int:
 
 
 def _reshare(container: Container, shares: list[str]) -> None:
-    """Change the container's part of caches and memory bandwidth."""
+    """Change the container's share of caches and memory bandwidth."""
     if not container.saved.resctrl:
         raise Invalid("updating a non-existent Intel RDT configuration is not supported")
     from runwasi.linux import resctrl  # late: few hosts have it
@@ -75,7 +75,7 @@ _SIZES = {
 
 
 def _document_of(given: Given) -> dict[str, Any]:
-    """Return the resources document that options spell, so that they are checked as a file's would be."""
+    """Return the resources document for these options, so that they get the checks of a file."""
     document: dict[str, dict[str, object]] = {}
     for options, read in ((_INTEGERS, _integer), (_LISTS, _as_is), (_SIZES, size_in_bytes)):
         for name, (part, member) in options.items():

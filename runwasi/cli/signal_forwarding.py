@@ -49,7 +49,7 @@ _ENDING = frozenset({_signal.SIGHUP, _signal.SIGINT, _signal.SIGQUIT, _signal.SI
 
 
 class Interrupted(BaseException):
-    """A signal that should end us came while there was nothing yet to pass it on to."""
+    """A signal that should end us came before there was a process to pass it on to."""
 
     def __init__(self, number: int) -> None:
         super().__init__(number)
@@ -57,7 +57,7 @@ class Interrupted(BaseException):
 
 
 class Caught:
-    """Signals caught and readable from a descriptor for as long as this is entered, to be passed on.
+    """Catch signals while entered, and make them readable from a descriptor, to pass them on.
 
     Until `pass_on` is set, those that should end us raise Interrupted. Nothing is blocked, so a container
     inherits what we were given. The interpreter's own handler writes each number to the descriptor.

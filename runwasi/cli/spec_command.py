@@ -89,13 +89,13 @@ def _module_in(folder: str) -> str:
 
 
 def _namespaces() -> tuple[str, ...]:
-    """Return the kinds every container has; on version 1 cgroup namespaces hide what tools there look for."""
+    """Return the namespaces of every container; on cgroup v1, a cgroup namespace hides what tools look for."""
     kinds = ("pid", "network", "ipc", "uts", "mount")
     return (*kinds, "cgroup") if version() == 2 else kinds
 
 
 def native_config(arguments: list[str]) -> Json:
-    """Return a configuration that runs arguments in namespaces of its own, as root without much power."""
+    """Return a configuration that runs arguments in its own namespaces, as root with few capabilities."""
     return {
         "ociVersion": _OCI_VERSION,
         "process": {
@@ -121,7 +121,7 @@ def native_config(arguments: list[str]) -> Json:
 
 
 def wasm_config(arguments: list[str]) -> Json:
-    """Return a configuration for a module, which sees nothing of a Linux system but its files."""
+    """Return a configuration for a module, which sees only the files of a Linux system."""
     config = native_config(arguments)
     config["process"] |= {
         "terminal": False,

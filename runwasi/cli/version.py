@@ -10,7 +10,7 @@ from runwasi.oci.spec import VERSION
 
 
 def version_text() -> str:
-    """Return the version and those of what it stands on."""
+    """Return the versions of runwasi and of what it is built on."""
     python = ".".join(map(str, sys.version_info[:3]))
     lines = [f"runwasi version {__version__}", f"spec: {VERSION}", f"python: {python}"]
     seccomp = library_version()

@@ -71,7 +71,7 @@ def _open_local(content_root: str, digest: str) -> int:
 
 
 def _copy(pieces: Iterable[bytes], limit: int, digest: str) -> int:
-    """Keep what is read in memory that nobody can change any more."""
+    """Copy what we read into memory that nobody can change afterwards."""
     fd = os.memfd_create("layer", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
     try:
         total = 0
@@ -106,7 +106,7 @@ def _digest_of(fd: int) -> str:
 
 
 def _decompressed(fd: int, digest: str, *, zstd: bool) -> Iterator[bytes]:
-    """Decompress piece by piece, never much more than a piece at a time: a layer may be a bomb."""
+    """Decompress piece by piece, never much more than a piece at a time: a layer may be a decompression bomb."""
     try:
         yield from _zstd(fd) if zstd else _gzip(fd)
     except (ValueError, EOFError) as error:

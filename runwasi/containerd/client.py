@@ -91,13 +91,13 @@ class Containerd:
             yield answer.data
 
     def set_labels(self, digest: str, labels: Mapping[str, str]) -> None:
-        """Set these labels of a blob and leave its others to whoever writes them at the same time."""
+        """Set these labels of a blob and leave its other labels alone."""
         mask = FieldMask(paths=tuple(f"labels.{key}" for key in labels))
         request = content.UpdateRequest(info=content.Info(digest=digest, labels=labels), update_mask=mask)
         self._call(f"{_CONTENT}/Update", request, content.UpdateResponse)
 
     def write(self, ref: str, digest: str, blob: memoryview, labels: Mapping[str, str], lease: str) -> None:
-        """Store a blob under a lease; one that is there already is as good.
+        """Store a blob under a lease; an existing blob will do.
 
         ref names the upload and must be nobody else's.
         """
@@ -115,7 +115,7 @@ class Containerd:
 
     @contextlib.contextmanager
     def lease(self, lease_id: str, seconds: int) -> Iterator[str]:
-        """Hold a lease that keeps what is written under it, at the latest until it expires."""
+        """Hold a lease that keeps what is written under it, until the lease ends or expires."""
         expiry = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + seconds))
         request = leases.CreateRequest(id=lease_id, labels={"containerd.io/gc.expire": expiry})
         self._call(f"{_LEASES}/Create", request, leases.CreateResponse)

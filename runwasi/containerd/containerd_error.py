@@ -7,7 +7,7 @@ DEADLINE_EXCEEDED, NOT_FOUND, ALREADY_EXISTS, INTERNAL, UNAVAILABLE = 4, 5, 6, 1
 
 
 class ContainerdError(Exception):
-    """containerd did not do what it was asked; str() is one line that says what and why."""
+    """A failed request to containerd; str() is one line that says what failed and why."""
 
     def __init__(self, message: str, code: int = INTERNAL) -> None:
         super().__init__(message)

@@ -36,7 +36,7 @@ _MAX_PACKET = 128 << 10
 
 
 class ImageHelper:
-    """The helper of one server, as the server and what it forks see it."""
+    """The helper of one server, as seen by the server and its children."""
 
     def __init__(self, engine: str | Engine, idle: float = IDLE) -> None:
         """engine is the server's, by name or as an object; idle is in seconds."""
@@ -57,17 +57,17 @@ class ImageHelper:
         return child
 
     def fds(self) -> tuple[int, ...]:
-        """Return the descriptors that a process needs which asks the helper."""
+        """Return the descriptors that a process needs to ask the helper."""
         return () if self._socket is None else (self._socket,)
 
     def ended(self) -> None:
-        """Take note that the helper is gone."""
+        """Note that the helper is gone."""
         if self._socket is not None:
             os.close(self._socket)
             self._socket = None
 
     def fetch_layers(self, address: str, namespace: str, container_id: str) -> tuple[Layer, ...]:
-        """Return the wasm layers of a container's image, with descriptors that are the caller's.
+        """Return the wasm layers of a container's image, with descriptors that the caller owns.
 
         address is that of containerd's socket. Raises ContainerdError.
         """
@@ -129,7 +129,7 @@ def _serve(requests: int, engine: str | Engine, idle: float) -> NoReturn:
 
 
 def _answer_to(reply: int, request: Sequence[str], fds: tuple[int, ...], engine: Engine) -> None:
-    """Answer one request; whatever happens, whoever asked hears of it."""
+    """Answer one request; the caller gets an answer even if it fails."""
     opened: Sequence[int] = ()
     try:
         fields, opened = _answer(request, fds, engine)

@@ -89,7 +89,7 @@ def _manifest(client: Containerd, target: Descriptor, depth: int = 0) -> Manifes
 def _in_order_of_preference(index: Index) -> list[Descriptor]:
     """Manifests for wasm first, then those for no platform (artifacts), then the others.
 
-    Layers are asked for only when the root file system holds no program, so wasm is what is looked for.
+    We ask for layers only when the root filesystem holds no program, so we look for wasm.
     """
 
     def preference(entry: Descriptor) -> int:

@@ -37,7 +37,7 @@ _CHUNK = 1 << 20
 
 
 class Blob:
-    """Bytes that an image consists of, in a file or in memory, and their descriptor's members."""
+    """A part of an image, in a file or in memory, with the members of its descriptor."""
 
     def __init__(
         self,
@@ -62,7 +62,7 @@ class Blob:
 
     @property
     def name(self) -> str:
-        """Its path in the layout."""
+        """The blob's path in the layout."""
         return f"blobs/{self.digest.replace(':', '/')}"
 
     def open(self) -> IO[bytes]:
@@ -88,7 +88,7 @@ def encode(document: object) -> bytes:
 
 
 def source_date() -> int:
-    """Seconds since 1970 that all of an image is dated: SOURCE_DATE_EPOCH, else 0. Raises ImageError."""
+    """Return the date of an image's parts in seconds since 1970: SOURCE_DATE_EPOCH, else 0. Raises ImageError."""
     text = os.environ.get("SOURCE_DATE_EPOCH") or "0"
     if not text.isdecimal():
         raise ImageError(f"SOURCE_DATE_EPOCH is {text!r}, not a number of seconds")
@@ -165,7 +165,7 @@ def _entry(name: str, size: int) -> tarfile.TarInfo:
 
 
 class _MeasuredReader:
-    """A file that hashes and reports what is read of it."""
+    """A file that hashes and reports what is read from it."""
 
     def __init__(self, file: IO[bytes], progress: Progress | None) -> None:
         self._file = file
@@ -181,7 +181,7 @@ class _MeasuredReader:
 
 
 class _written_whole:  # noqa: N801  (used like a function)
-    """A new file that takes its name at the end of `with`, or leaves nothing."""
+    """Make a new file that gets its name at the end of `with`; an error leaves nothing."""
 
     def __init__(self, target: str) -> None:
         self._target = target

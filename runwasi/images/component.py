@@ -18,7 +18,7 @@ _IMPORTS, _EXPORTS = 10, 11
 
 
 class Interface:
-    """What a component needs and what it gives, by name, in its own order."""
+    """What a component imports and exports, by name, in its own order."""
 
     __slots__ = ("exports", "imports")
 

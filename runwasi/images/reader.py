@@ -74,7 +74,7 @@ class _Archive:
         self._members = {member.name.removeprefix("./"): member for member in tar.getmembers()}
 
     def document(self, name: str) -> bytes:
-        """A small member's content. Raises ImageError when there is none."""
+        """Return a small member's content. Raises ImageError if there is none."""
         member = self._members.get(name)
         content = self._tar.extractfile(member) if member else None
         if content is None:
@@ -82,14 +82,14 @@ class _Archive:
         return content.read(_MAX_DOCUMENT)
 
     def decoded(self, record_type: type[R], name: str) -> R:
-        """A member as a record. Raises ImageError naming the place in the document."""
+        """Decode a member into a record. Raises ImageError naming the place in the document."""
         try:
             return decode(record_type, parse_json(self.document(name)))
         except SpecError as error:
             raise ImageError(f"{name}: {error}") from None
 
     def manifests(self, index: Index, depth: int = 0) -> Iterator[Descriptor]:
-        """The manifests of an index, and of the indexes in it."""
+        """Yield the manifests of an index, and of the indexes in it."""
         if depth > _MAX_DEPTH:
             raise ImageError("indexes are nested too deeply")
         for entry in index.manifests:

@@ -36,7 +36,7 @@ def write_layer(folder: str, target: str, progress: Progress | None = None) -> s
 
 
 def _walk(folder: str, below: str = "") -> Iterator[tuple[str, str]]:
-    """Paths and their names in the layer, parents first, siblings sorted."""
+    """Yield paths and their names in the layer, parents first, siblings sorted."""
     for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
         name = f"{below}{entry.name}"
         yield entry.path, name
@@ -58,7 +58,7 @@ def _add(tar: tarfile.TarFile, path: str, name: str) -> None:
 
 
 class _HashedWriter:
-    """What goes through is hashed and reported."""
+    """Hashes and reports what it writes."""
 
     def __init__(self, file: IO[bytes] | gzip.GzipFile, progress: Progress | None) -> None:
         self._file = file

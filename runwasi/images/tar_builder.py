@@ -46,7 +46,7 @@ _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm", "i686"
 
 
 class RunConfig(Record):
-    """What a container of the image runs, unless it is told otherwise. Source: image-spec config.md."""
+    """What a container of the image runs, unless its caller says otherwise. Source: image-spec config.md."""
 
     entrypoint: tuple[str, ...] = ()
     cmd: tuple[str, ...] = ()
@@ -102,7 +102,7 @@ def build_wasm_image(
     """Write an image with wasm layers for the platform wasip1/wasm; returns the manifest's digest.
 
     With one module and no entrypoint given, the module is the entrypoint. diff_ids name only layers that are
-    tars of a root file system, because those are the ones containerd unpacks and compares. Raises ImageError,
+    tars of a root filesystem, because those are the ones containerd unpacks and compares. Raises ImageError,
     OSError.
     """
     _check(layers)
@@ -181,7 +181,7 @@ def build_files_image(
     run: RunConfig | None = None,
     progress: Progress | None = None,
 ) -> str:
-    """Write an ordinary image whose root file system is these files; returns the manifest's digest.
+    """Write an ordinary image whose root filesystem is these files; returns the manifest's digest.
 
     Every tool and every containerd takes it, also those that know nothing of wasm layers. Raises ImageError,
     OSError.
@@ -199,7 +199,7 @@ def build_files_image(
 
 
 def _check(layers: Sequence[LayerFile]) -> None:
-    """Layers are chosen by title at run time, so titles must differ."""
+    """Refuse layers with the same title, because the run-time chooses layers by title."""
     if not layers:
         raise ImageError("no layers: name at least one module")
     titles: dict[str, str] = {}
@@ -210,7 +210,7 @@ def _check(layers: Sequence[LayerFile]) -> None:
 
 
 def _diff_id(layer: LayerFile) -> str:
-    """Digest of a tar layer before compression."""
+    """Return the digest of a tar layer before compression."""
     if not layer.blob.media_type.endswith("gzip"):
         return layer.blob.digest
     import gzip  # late: 2 ms, and few images have such layers

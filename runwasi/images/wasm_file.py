@@ -58,7 +58,7 @@ def _check_sections(content: Bytes, kind: WasmKind) -> None:
 
 
 def sections(content: Bytes) -> Iterator[tuple[int, int, int]]:
-    """Go from section to section: number, start and end of its body. The last must end where the file does."""
+    """Yield each section: number, start and end of its body. The last must end where the file does."""
     at = 8
     while at < len(content):
         section = content[at]

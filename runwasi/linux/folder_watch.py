@@ -21,5 +21,5 @@ def signal_writes(folder: int, number: int) -> None:
 
 
 def receive_signals(folder: int) -> None:
-    """Receive them as the user that we are now: who asked as another is not sent any. Raises OSError."""
+    """Receive them as our present user: the kernel sends none to a process that asked as another. Raises OSError."""
     fcntl.fcntl(folder, fcntl.F_SETOWN, os.getpid())

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class IdMap:
-    """size ids from inside on, in a user namespace, are those from outside on in its parent."""
+    """Maps `size` ids from `inside`, in a user namespace, to those from `outside` in its parent."""
 
     __slots__ = ("inside", "outside", "size")
 

@@ -25,7 +25,7 @@ def set_apparmor_exec(proc_fd: int, profile: str) -> None:
 
 
 def change_apparmor(proc_fd: int, profile: str) -> None:
-    """Enter an AppArmor profile now, as a process that will not execute a program has to.
+    """Enter an AppArmor profile now, for a process that will not execute a program.
 
     Raises OSError as set_apparmor_exec does. Source: aa_change_profile(2).
     """

@@ -86,7 +86,7 @@ def pivot_root(new_root: str | int) -> None:
 
 
 def move_root(new_root: str | int) -> None:
-    """Move the mount new_root over / and chroot into it: for a root that pivot_root refuses, as initramfs.
+    """Move the mount new_root over / and chroot into it: for a root that pivot_root refuses, such as initramfs.
 
     The old root stays mounted below, out of reach of paths. Raises OSError.
     """
@@ -147,7 +147,7 @@ class Mounted:
 
     @property
     def readonly(self) -> bool:
-        """Whether nothing can be written through it."""
+        """Whether the mount is read-only."""
         return b"ro" in self._options.partition(b" ")[0].split(b",") or "ro" in self.options
 
 

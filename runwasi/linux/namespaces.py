@@ -63,7 +63,7 @@ def unshare(flags: int) -> None:
 
 
 def refusal(errno: int, call: str, flags: int) -> OSError:
-    """Make the OSError of a call that was to make the namespaces of flags, in words where errno misleads.
+    """Make the OSError of a failed call to make the namespaces of flags, in words where errno misleads.
 
     Source: man 2 unshare and man 7 namespaces, EINVAL and ENOSPC.
     """

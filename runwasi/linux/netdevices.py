@@ -78,7 +78,7 @@ def _set_up(route: IPRoute, name: str, addresses: list[dict[str, Any]]) -> None:
 
 
 def _call(name: str, method: Any, *words: str, **attributes: Any) -> None:
-    """Call a method of IPRoute and turn its error, which is none of the standard ones, into OSError."""
+    """Call a method of IPRoute and turn its error, which is not a standard one, into OSError."""
     try:
         method(*words, **attributes)
     except NetlinkError as error:

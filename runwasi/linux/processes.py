@@ -188,7 +188,7 @@ def set_no_new_privs() -> None:
 
 
 def set_dumpable(dumpable: bool) -> None:
-    """Allow or forbid core dumps, ptrace and opening our /proc/PID entries by processes less privileged."""
+    """Allow or forbid core dumps, ptrace and opening our /proc/PID entries by less privileged processes."""
     prctl(PR_SET_DUMPABLE, "PR_SET_DUMPABLE", int(dumpable))
 
 
@@ -208,7 +208,7 @@ def set_name(name: str) -> None:
 
 
 class CommandLine:
-    """What /proc/PID/cmdline is to show of a process that will be forked from this one, in place of our arguments.
+    """The command line that /proc/PID/cmdline shows for a child of this process, in place of our arguments.
 
     Made before the fork, where memory need not be copied first. proc_fd is a procfs in which we are "self".
     Source: man 2 prctl, PR_SET_MM; kernel/sys.c, prctl_set_mm_map.
@@ -228,7 +228,7 @@ class CommandLine:
         self._layout = bytearray(MM_MAP.pack(*places, 0, 0, _LAST_FD))
 
     def show(self) -> None:
-        """Show it of this process, and no environment.
+        """Show it for this process, with no environment.
 
         A kernel without CONFIG_CHECKPOINT_RESTORE cannot be told of another place for it; then as much is shown as
         our own arguments have room for.

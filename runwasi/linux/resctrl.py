@@ -54,7 +54,7 @@ def reshare(group: str, schemata: Sequence[str], *, root: str = ROOT) -> None:
 
 
 def leave(group: str, monitor: str = "", *, remove: bool = False, root: str = ROOT) -> None:
-    """Remove the monitoring group, and with remove the group too; what is gone already is fine."""
+    """Remove the monitoring group, and with remove the group too; a group that is already gone is fine."""
     directory = _directory(root, group)
     if monitor:
         _remove(f"{directory}/mon_groups/{monitor}")
@@ -79,7 +79,7 @@ def _require_mounted(root: str) -> None:
 
 
 def _make(directory: str) -> bool:
-    """Make a group; tell whether it is new."""
+    """Make a group; return whether it is new."""
     try:
         os.mkdir(directory, 0o755)
     except FileExistsError:

@@ -47,7 +47,7 @@ def get_rlimit(name: str, pid: int = 0) -> tuple[int, int]:
 
 
 class OpenFiles:
-    """The soft limit of open files of a process that needs many, which those it forks are not to inherit.
+    """Raises the limit of open files of a process that needs many, and restores it for its children.
 
     Programs that use select(2) break with a limit above 1024, which is why it is the soft one everywhere.
     """

@@ -96,7 +96,7 @@ def set_io_priority(io_class: str, priority: int, pid: int = 0) -> None:
 
 
 def set_affinity(cpus: str, pid: int = 0) -> None:
-    """Let process pid, or this thread, run on the CPUs of a list such as "0-3,7" alone.
+    """Let process pid, or this thread, run only on the CPUs of a list such as "0-3,7".
 
     Raises ValueError for a malformed list, OSError when none of the CPUs may be used.
     """
@@ -107,7 +107,7 @@ def set_affinity(cpus: str, pid: int = 0) -> None:
 
 
 def reset_affinity(pid: int = 0) -> None:
-    """Let process pid run on every CPU that its cgroup has, whatever the runtime itself was confined to.
+    """Let process pid run on every CPU that its cgroup has, whichever CPUs the runtime itself may use.
 
     What the kernel refuses stays as it is. Source: man 7 cpuset.
     """
@@ -136,7 +136,7 @@ def set_memory_policy(mode: str, nodes: str, flags: Iterable[str] = ()) -> None:
 
 
 def set_personality(domain: str) -> None:
-    """Set the execution domain, a key of PERSONALITIES: LINUX32 makes uname tell of a 32-bit machine."""
+    """Set the execution domain, a key of PERSONALITIES: LINUX32 makes uname report a 32-bit machine."""
     check(syscall(SYS_PERSONALITY, PERSONALITIES[domain]), "personality", domain)
 
 

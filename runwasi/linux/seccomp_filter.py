@@ -62,7 +62,7 @@ _X32_BIT = 0x40000000
 
 
 class Rule:
-    """What happens to calls of these names whose arguments all compare as said.
+    """The action for calls of these names whose arguments all match.
 
     A comparison is (argument's index, operator, value, second value). MASKED_EQ compares argument & value
     with the second value.
@@ -242,7 +242,7 @@ def _refuse_above(number: int) -> list[tuple[int, int, int, int]]:
 
 
 def _checked(result: int, call: str, target: str = "") -> None:
-    """Raise for libseccomp's way of failing: the negative errno as the result."""
+    """Raise OSError for a result of libseccomp that is a negative errno."""
     if result < 0:
         raise failure(-result, call, target)
 

@@ -123,7 +123,7 @@ def connect(path: str, kind: int = _socket.SOCK_STREAM) -> int:
 
 
 class _Reachable:
-    """Return a path that fits into sun_path: one that is too long goes through a descriptor of its directory."""
+    """A path that fits into sun_path: one that is too long goes through a descriptor of its directory."""
 
     __slots__ = ("_directory", "_path")
 

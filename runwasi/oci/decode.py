@@ -181,7 +181,7 @@ class _Plan:
         self._folded: dict[str, tuple[str, Converter, bool]] = {}
 
     def step_of_any_case(self, key: str) -> tuple[str, Converter, bool] | None:
-        """Return the step for a name that is none of ours by the letter: `pagesize` is pageSize."""
+        """Return the step for a name that differs from ours in case only: `pagesize` is pageSize."""
         if not self._folded:
             self._folded = {name.lower(): step for name, step in self.steps.items()}
         return self._folded.get(key.lower())

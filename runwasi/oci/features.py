@@ -40,7 +40,7 @@ class SeccompFeatures(Record):
 
 
 class IntelRdtFeatures(Record):
-    """What of resctrl is supported."""
+    """Which parts of resctrl are supported."""
 
     enabled: bool | None = None
     schemata: bool | None = None
@@ -55,13 +55,13 @@ class MemoryPolicyFeatures(Record):
 
 
 class MountExtensions(Record):
-    """What mounts can do beyond mount(2)."""
+    """Mount features beyond mount(2)."""
 
     idmap: Enabled | None = None
 
 
 class LinuxFeatures(Record):
-    """What is supported of what only Linux has."""
+    """Which Linux-only facilities are supported."""
 
     namespaces: tuple[str, ...] = ()
     capabilities: tuple[str, ...] = ()

@@ -63,7 +63,7 @@ LayoutVersion: TypeAlias = "Literal['1.0.0']"
 
 
 class Platform(Record):
-    """What an image is made for."""
+    """The platform that an image is built for."""
 
     json_names: ClassVar[Mapping[str, str]] = {"os_version": "os.version", "os_features": "os.features"}
 
@@ -87,7 +87,7 @@ class Descriptor(Record):
     artifact_type: str | None = None
 
     def check(self) -> None:
-        """Refuse a digest that is none: it becomes part of a path."""
+        """Refuse a malformed digest, because it becomes part of a path."""
         check_digest(".digest", self.digest)
 
 
@@ -158,7 +158,7 @@ class RootFs(Record):
 
 
 class History(Record):
-    """How one layer came about."""
+    """How one layer was made."""
 
     json_names: ClassVar[Mapping[str, str]] = {"created_by": "created_by", "empty_layer": "empty_layer"}
 

@@ -43,7 +43,7 @@ class Namespace(Record):
 
 
 class IdMapping(Record):
-    """`size` ids from `container_id` inside that are those from `host_id` outside."""
+    """Maps `size` ids from `container_id` inside to those from `host_id` outside."""
 
     container_id: Id
     host_id: Id
@@ -75,12 +75,12 @@ class Device(Record):
 
 
 class NetDevice(Record):
-    """What a network interface of the host is called in the container; None keeps its name."""
+    """The name of a host's network interface in the container; None keeps its name."""
 
     name: str | None = None
 
     def check(self) -> None:
-        """Refuse what no interface can be called."""
+        """Refuse a name that no interface can have."""
         if self.name:
             check_interface_name(".name", self.name)
 
@@ -143,7 +143,7 @@ class Personality(Record):
 
 
 class TimeOffset(Record):
-    """What a clock of the container is ahead of the host's."""
+    """How far a clock of the container is ahead of the host's."""
 
     secs: Int64 = 0
     nanosecs: Nanoseconds = 0
@@ -182,7 +182,7 @@ class Linux(Record):
         return any(namespace.type == kind for namespace in self.namespaces)
 
     def check(self) -> None:
-        """Refuse what contradicts itself across members."""
+        """Refuse members that contradict each other."""
         check_unique(".namespaces", "type", [namespace.type for namespace in self.namespaces])
         if self.cgroups_path and ".." in self.cgroups_path.split("/"):
             raise SpecError(".cgroupsPath", f"must not contain .., but is {quoted(self.cgroups_path)}")

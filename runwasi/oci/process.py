@@ -154,7 +154,7 @@ class Process(Record):
     exec_cpu_affinity: CpuAffinity | None = None
 
     def check(self) -> None:
-        """Refuse what could not be executed: no program, an environment that is none, a limit given twice."""
+        """Refuse what could not run: no program, a malformed environment, a limit given twice."""
         if not self.args:
             raise SpecError(".args", "must name a program")
         if not self.args[0]:

@@ -65,7 +65,7 @@ class Cpu(Record):
     idle: Int64 | None = None
 
     def check(self) -> None:
-        """Refuse lists the kernel would not read."""
+        """Refuse lists that the kernel would not parse."""
         for name in ("cpus", "mems"):
             listed = getattr(self, name)
             if listed:
@@ -73,7 +73,7 @@ class Cpu(Record):
 
 
 class Pids(Record):
-    """How many tasks there may be; -1 is no limit."""
+    """The maximum number of tasks; -1 is no limit."""
 
     limit: Int64
 
@@ -119,7 +119,7 @@ class HugepageLimit(Record):
     limit: Uint64
 
     def check(self) -> None:
-        """Refuse a size that is not like 2MB: the name is part of a file's."""
+        """Refuse a size that is not like 2MB: it becomes part of a file name."""
         number, unit = self.page_size[:-2], self.page_size[-2:]
         if unit not in {"KB", "MB", "GB"} or not (number.isascii() and number.isdigit()) or number[0] == "0":
             raise SpecError(
@@ -128,7 +128,7 @@ class HugepageLimit(Record):
 
 
 class InterfacePriority(Record):
-    """The priority of what leaves by one interface."""
+    """The priority of traffic that leaves by one interface."""
 
     name: str
     priority: Uint32
@@ -154,7 +154,7 @@ class Rdma(Record):
 
 
 class Resources(Record):
-    """Everything a container's cgroup is told."""
+    """All settings of a container's cgroup."""
 
     devices: tuple[DeviceRule, ...] = ()
     memory: Memory | None = None

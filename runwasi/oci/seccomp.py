@@ -51,7 +51,7 @@ class Syscall(Record):
     args: tuple[SyscallArg, ...] = ()
 
     def check(self) -> None:
-        """Refuse an errno for an action that returns none. A rule for no call is none, but runc and crun take it."""
+        """Refuse an errno for an action that returns none. Allow a rule for no call, as runc and crun do."""
         if self.errno_ret is not None and self.action not in _ERRNO_ACTIONS:
             raise SpecError(".errnoRet", f"cannot be used with {self.action}")
 

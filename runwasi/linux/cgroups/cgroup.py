@@ -77,7 +77,7 @@ if TYPE_CHECKING:
             """
 
         def doors(self) -> Doors | None:
-            """Open the ways in for a process that is about to be forked; None where only enter will do.
+            """Open the ways in for a process about to be forked; return None where only enter works.
 
             Moving another process makes the kernel wait for all CPUs, some ten milliseconds on an idle host,
             which being born inside (v2) or moving oneself as a single thread (v1) does not.
@@ -93,7 +93,7 @@ if TYPE_CHECKING:
             """Read one of the controller's files."""
 
         def set_devices(self, rules: Iterable[DeviceRule]) -> None:
-            """Replace the device rules: all is refused but what the rules, in their order, allow."""
+            """Replace the device rules: refuse everything but what the rules, in order, allow."""
 
         def set_properties(self, properties: Iterable[Property]) -> None:
             """Pass limits that files hold on to systemd, where it would otherwise reset them."""
@@ -105,7 +105,7 @@ if TYPE_CHECKING:
             """Stop all processes and return once they are stopped."""
 
         def thaw(self) -> None:
-            """Let frozen processes go on. A cgroup that is gone holds none: systemd removes empty ones."""
+            """Let frozen processes run on. A cgroup that is gone holds none: systemd removes empty ones."""
 
         def frozen(self) -> bool:
             """Whether the cgroup is frozen, or was asked to be."""

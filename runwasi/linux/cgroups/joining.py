@@ -7,7 +7,7 @@ from runwasi.linux.cgroups.tree import write_file
 
 
 def join(cgroups: str) -> None:
-    """Move this process, which has one thread, to where the text of another's /proc/PID/cgroup says.
+    """Move this process, which has one thread, to the cgroups that the text of another's /proc/PID/cgroup names.
 
     Hierarchies that are not mounted are left out. Raises OSError.
     """

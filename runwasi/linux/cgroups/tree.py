@@ -17,7 +17,7 @@ _SIGKILL = 9
 
 
 def write_file(path: str, value: str) -> None:
-    """Write a value in one write(2), as cgroup files want it. The error says what was written where."""
+    """Write a value in one write(2), as cgroup files require. The error names the value and the file."""
     try:
         fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
         try:
@@ -91,7 +91,7 @@ def descendants(directory: str) -> list[str]:
 
 
 def kill_all(directory: str) -> None:
-    """Send SIGKILL to every process below a directory until a look finds none that has not been sent it.
+    """Send SIGKILL to every process below a directory, until a scan finds no process without it.
 
     A killed process cannot fork any more (fork returns ERESTARTNOINTR with a signal pending), so the looks
     come to an end. A process is signalled only if it is listed again after its pidfd was opened: its number

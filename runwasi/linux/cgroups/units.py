@@ -98,7 +98,7 @@ class UnitManager:
         return _checked(reply, f"{unit} {name}")[0][1]
 
     def _job(self, method: str, signature: str, arguments: tuple[object, ...], unit: str) -> None:
-        """Ask for a job and wait for its end, which systemd tells by a signal."""
+        """Ask for a job and wait for its end, which systemd signals."""
         ended = MatchRule(
             type="signal", interface=_MANAGER.interface, member="JobRemoved", path=_MANAGER.object_path
         )

@@ -202,7 +202,7 @@ class CgroupV1:
             raise OSError(ENOENT, f"cgroup controller {controller} is not available", file) from None
 
     def _leave_out(self, error: OSError, directory: str) -> bool:
-        """Drop a directory that a user without privileges may not use; False when the error is a real one."""
+        """Drop a directory that an unprivileged user may not use; return False for any other error."""
         if not self._rootless or error.errno not in (EACCES, EPERM, EROFS):
             return False
         self._directories = {name: path for name, path in self._directories.items() if path != directory}

@@ -181,7 +181,7 @@ class CgroupV2:
             raise OSError(EOPNOTSUPP, why, self._directory)
 
     def _set_frozen(self, value: str) -> None:
-        """Freeze or thaw, and wait until cgroup.events says that it is done: its changes raise POLLPRI."""
+        """Freeze or thaw, and wait until cgroup.events reports it: its changes raise POLLPRI."""
         self.write(UNIFIED, "cgroup.freeze", value)
         deadline = monotonic() + _FREEZE_SECONDS
         events = os.open(self._file(UNIFIED, "cgroup.events"), os.O_RDONLY | os.O_CLOEXEC)
