@@ -1,4 +1,4 @@
-"""OCI bundles made by hand: a root file system with busybox, and a config.json to edit."""
+"""OCI bundles made by hand: a root filesystem with busybox, and a config.json to edit."""
 
 from __future__ import annotations
 

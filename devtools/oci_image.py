@@ -20,7 +20,7 @@ _ARCHITECTURE = "amd64"
 
 
 def busybox_layer(extra: Mapping[str, bytes] | None = None) -> bytes:
-    """A tar of a root file system with busybox, its applets, and the extra files by their paths."""
+    """A tar of a root filesystem with busybox, its applets, and the extra files by their paths."""
     applets = subprocess.run([BUSYBOX, "--list"], capture_output=True, text=True, check=True).stdout.split()
     layer = _Layer()
     for folder in ("bin", "dev", "etc", "proc", "root", "run", "sys", "tmp", "usr", "usr/bin"):

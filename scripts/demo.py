@@ -71,7 +71,7 @@ def _show(containerd: Containerd) -> None:
 
 
 def _show_layers(containerd: Containerd, folder: Path) -> None:
-    _say("On a newer containerd, an image whose only layer is the module: no root file system at all.")
+    _say("On a newer containerd, an image whose only layer is the module: no root filesystem at all.")
     archive = _build(folder, "--name", "wasi-demo-oci")
     containerd.ctr("image", "import", "--all-platforms", archive)
     _run(containerd, WASMTIME, _LAYER_IMAGE, ["/wasi-demo-app.wasm", "echo", "hello from a layer"])

@@ -1,1 +1,1 @@
-"""The node that containers run on: what its operator has decided for all of them."""
+"""The node that containers run on: its operator's decisions for all of them."""

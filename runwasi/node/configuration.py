@@ -1,4 +1,4 @@
-"""The node's configuration, /etc/runwasi/config.toml: what its operator decides for every container.
+"""The node's configuration, /etc/runwasi/config.toml: the operator's decisions for every container.
 
 It is read where one of its keys matters, not at every start: parsing TOML costs an import of some milliseconds.
 A key is a slot of Configuration, read by a function that checks its type; docs/configuration.md describes each.
@@ -26,11 +26,11 @@ _OVERFLOW_UID = (
 
 
 class ConfigurationError(Exception):
-    """The file cannot be believed or understood; the message names the file and the key."""
+    """A file that we cannot trust or read; the message names the file and the key."""
 
 
 class Configuration:
-    """What the file says, or what holds without it.
+    """The file's settings, or the defaults without a file.
 
     leave_daemon        whether a shim that found no node daemon leaves one behind
     unsafe_annotations  names of unsafe annotations that containers of this node may have
@@ -42,18 +42,18 @@ class Configuration:
         """Raises ValueError, which names the key at fault."""
         unknown = sorted(document.keys() - set(self.__slots__))
         if unknown:
-            raise ValueError(f"{unknown[0]}: is no key; there are {', '.join(self.__slots__)}")
+            raise ValueError(f"{unknown[0]}: is not a key; the keys are {', '.join(self.__slots__)}")
         self.leave_daemon = _switch(document, "leave_daemon", default=True)
         self.unsafe_annotations = frozenset(_strings(document, "unsafe_annotations"))
 
 
 def path() -> str:
-    """Return where the configuration is."""
+    """Return the path of the configuration."""
     return os.environ.get(OVERRIDE) or PATH
 
 
 def load() -> Configuration:
-    """Read the configuration; without a file everything is at its default. Raises ConfigurationError."""
+    """Read the configuration; without a file, return the defaults. Raises ConfigurationError."""
     name = path()
     try:
         text = _read_trusted(name)
@@ -70,14 +70,14 @@ def load() -> Configuration:
 
 
 def _read_trusted(name: str) -> str:
-    """Read a file that nobody but root can have written. Raises OSError, ConfigurationError."""
+    """Read a file that only root can have written. Raises OSError, ConfigurationError."""
     fd = os.open(name, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
     with open(fd, "rb") as file:
         status = os.fstat(fd)
         if not stat.S_ISREG(status.st_mode):
             raise ConfigurationError(f"{name}: is not a regular file")
         if status.st_uid not in _trusted_owners() or status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
-            raise ConfigurationError(f"{name}: is not believed, as others than root may write to it")
+            raise ConfigurationError(f"{name}: is not trusted: others than root may write to it")
         content = file.read(_MAX_SIZE + 1)
     if len(content) > _MAX_SIZE:
         raise ConfigurationError(f"{name}: is larger than {_MAX_SIZE >> 20} MiB")

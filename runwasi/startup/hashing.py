@@ -1,4 +1,4 @@
-"""SHA-256 from the interpreter's own C module: hashlib brings OpenSSL, which takes 2 ms to load.
+"""Compute SHA-256 with the interpreter's own C module: hashlib brings OpenSSL, which takes 2 ms to load.
 
 hashlib's is several times faster on large input, where those 2 ms do not matter.
 """

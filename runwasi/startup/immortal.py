@@ -1,4 +1,4 @@
-"""Objects that children read without writing: PEP 683, for all that a process has before it is forked many times.
+"""Make objects immortal (PEP 683), so that the children of a process read them without writing to them.
 
 Python counts references in the objects themselves, so that a child which merely reads copies page after page of what
 it shared with its parent. Since version 3.12 an object whose count has a certain value is immortal: it is not counted
@@ -49,7 +49,7 @@ def make_immortal() -> int:
 
 
 def _has_known_layout() -> bool:
-    """Tell an interpreter of the usual build: 64 bits, little endian, with a lock, without debugging."""
+    """Return whether the interpreter has the usual build: 64 bits, little endian, with a lock, without debugging."""
     return (
         sys.maxsize > 1 << 32
         and sys.byteorder == "little"

@@ -50,7 +50,7 @@ class _Held:
 
 def hold(lock: int, folder: str) -> None:
     """Note that this process runs from a version, whose locked descriptor is ours from now on."""
-    if lock >= 0:  # it is -1 on a file system without locks
+    if lock >= 0:  # it is -1 on a filesystem without locks
         os.set_inheritable(lock, False)
     _Held.lock, _Held.folder = lock, folder
     lift(_FIRST_FREE)  # a caller may have closed a standard stream, whose number this must not have
@@ -78,17 +78,17 @@ def hand_over() -> str:
 
 
 def is_uninstalled() -> bool:
-    """Say whether this version was uninstalled, and is only here for the pods that were there before."""
+    """Return whether this version was uninstalled and only stays for the pods that run from it."""
     return _Held.lock >= 0 and os.path.lexists(f"{os.path.dirname(_Held.folder)}/{UNINSTALLED}")
 
 
 def version() -> str:
-    """Return what tells this installation's code from that of others: client and daemon must be of the same."""
+    """Return what identifies this installation's code: client and daemon must have the same."""
     return os.path.basename(_Held.folder) or __version__
 
 
 def leave(*, comes_delete: bool = False) -> None:
-    """Run from the version no more, and remove it if it was superseded and we were the last. Import nothing after.
+    """Stop running from the version; remove it if it was superseded and we were the last. Import nothing after.
 
     With comes_delete containerd is about to run a shim's `delete`: after `make uninstall` that one removes the
     version instead.
@@ -107,7 +107,7 @@ def leave(*, comes_delete: bool = False) -> None:
     try:
         remove_superseded(parent)
     except OSError:
-        return  # no right to, or a read-only file system: the next one tries again
+        return  # no right to, or a read-only filesystem: the next one tries again
 
 
 def remove_superseded(parent: str) -> None:
@@ -155,7 +155,7 @@ def versions(parent: str) -> list[str]:
 
 
 def superseded(parent: str) -> list[str]:
-    """Return the names of the folders below parent that are to go."""
+    """Return the names of the folders below parent to remove."""
     try:
         names = os.listdir(parent)
     except FileNotFoundError:
@@ -212,7 +212,7 @@ def _remove_free(parent: str) -> None:
 
 
 def settle_programs(parent: str, gone: Container[str] = ()) -> None:
-    """After `make uninstall`: have what stays of the programs start from a version that stays, or remove it.
+    """After `make uninstall`: make the remaining programs start from a remaining version, or remove them.
 
     The caller holds the lock; gone are the versions that are about to be removed.
     """

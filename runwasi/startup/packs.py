@@ -1,8 +1,8 @@
-"""Modules from one file: an installed program reads the bytecode of all it imports at once.
+"""Import modules from one file: an installed program reads the bytecode of all its imports at once.
 
 To find, check, open and read a module's own file costs 40 µs, which for the ninety of a command line is 3 ms of
 the 20 that a container takes. The installer packs what each program imports at its start, as compiled for the
-folder it is installed in; what is not packed comes from that folder, as ever.
+folder it is installed in; a module that is not packed comes from that folder, as usual.
 
 A pack has a part for each of the modules that a program imports first, its roots. To find a module in memory still
 takes the interpreter 10 µs; so a part's modules stand in the order in which they can be run, and are, one after the
@@ -67,7 +67,7 @@ class Importer(Loader):
         return spec
 
     def create_module(self, _spec: ModuleSpec) -> None:
-        """Have the interpreter make the module object."""
+        """Let the interpreter make the module object."""
 
     def exec_module(self, module: ModuleType) -> None:
         """Run a module's code, and that of all others of its part before, when it is the root."""
@@ -102,7 +102,7 @@ class Importer(Loader):
         exec(loads(data[start : start + size]), module.__dict__)
 
     def _have(self, part: int) -> None:
-        """Have a part in memory. The pack is still the one of the start: processes keep what they run from."""
+        """Load a part into memory. The pack is still the one of the start: processes keep what they run from."""
         if part in self._read:
             return
         _, from_end, size = self._parts[part]

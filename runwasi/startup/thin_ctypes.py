@@ -1,4 +1,4 @@
-"""Calling C without ctypes: the parts of it that a container's start needs, from the extension it is made of.
+"""Call C without ctypes: the parts that a container's start needs, from the extension under ctypes.
 
 Importing ctypes itself takes a millisecond, for types and platforms that nothing here uses. Names and behaviour
 are those of ctypes, which type checkers are shown; the types are not the same objects, so what one of the two

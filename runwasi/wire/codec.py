@@ -1,4 +1,4 @@
-"""Protocol buffers, as much of them as containerd's interfaces need, without the protobuf package.
+"""Encode and decode the part of protocol buffers that containerd's interfaces need, without the protobuf package.
 
 Importing google.protobuf costs 19 ms and 5 MiB, which a cold start and every idle pod would pay; coding the
 short messages of a shim in Python costs some ten microseconds each. The message classes are generated from
@@ -34,7 +34,7 @@ EMPTY_MAP: Mapping[str, Any] = {}
 
 
 class WireError(ValueError):
-    """Bytes that are not the message they should be."""
+    """Bytes that do not encode the expected message."""
 
 
 @dataclass_transform(kw_only_default=True)
@@ -62,7 +62,7 @@ class Message:
         return f"{type(self).__name__}({', '.join(f'{k}={v!r}' for k, v in self.__dict__.items())})"
 
     def encode(self) -> bytes:
-        """Return the message's bytes; members that have their default are left out, as proto3 wants."""
+        """Return the message's bytes; leave out members that have their default, as proto3 requires."""
         out = bytearray()
         given = self.__dict__
         for number, name, kind in self.FIELDS:

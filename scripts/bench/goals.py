@@ -1,4 +1,4 @@
-"""The goals: what ratio of ours to which peer is wanted of each measure."""
+"""The goals: for each measure, the ratio of ours to a peer that we want."""
 
 from __future__ import annotations
 

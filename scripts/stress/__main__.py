@@ -153,9 +153,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "--release", choices=sorted(HOSTS), default="1.6", help="which to start (%(default)s)"
     )
-    parser.add_argument(
-        "--rootfs", type=Path, help="root file system; busybox and the demo module without it"
-    )
+    parser.add_argument("--rootfs", type=Path, help="root filesystem; busybox and the demo module without it")
     parser.add_argument("--json", action="store_true", help="print the figures as JSON")
     parser.add_argument("command", nargs="*", help=f"the task's program and arguments ({_MODULE} exit 0)")
     return parser.parse_args()

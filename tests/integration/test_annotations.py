@@ -99,7 +99,7 @@ def test_a_configuration_that_another_user_can_write_allows_nothing(
     made = sleeping(bundle, wasi_demo_app, **{SECCOMP: "unconfined"})
     done = runwasi("create", "--bundle", made.path, container_id, check=False)
     assert done.returncode == 1
-    assert f"{node}: is not believed, as others than root may write to it" in done.stderr
+    assert f"{node}: is not trusted: others than root may write to it" in done.stderr
 
 
 def test_a_containers_environment_does_not_choose_the_configuration(

@@ -1,4 +1,4 @@
-"""Packs of bytecode: what is packed is imported without its file, what is not comes from the folder as ever."""
+"""Packed modules are imported without their files; other modules come from the folder as usual."""
 
 from __future__ import annotations
 
