@@ -9,6 +9,7 @@ from errno import EINVAL, ENOTDIR, EPERM
 from runwasi.engines.annotation_names import KEEP_GROUPS
 from runwasi.executor.errors import ContainerError, describe
 from runwasi.linux import capabilities, processes
+from runwasi.linux.beneath import open_in_root
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -162,11 +163,32 @@ def raise_effective(ctx: ChildContext) -> None:
         capabilities.raise_permitted()
 
 
-def home_of(uid: int) -> str:
-    """Return the home folder that /etc/passwd, as the process sees it, gives a user; "/" when it does not."""
+def complete_env(ctx: ChildContext) -> None:
+    """Set HOME where the spec does not, as a login would.
+
+    The file is the container's, so this comes as its user, and before its filter, which may forbid the calls.
+    """
+    homes = [entry for entry in ctx.env if entry.startswith("HOME=")]
+    if not homes or homes[-1] == "HOME=":  # of several the last counts
+        kept = tuple(entry for entry in ctx.env if not entry.startswith("HOME="))
+        ctx.env = (*kept, "HOME=" + home_of(ctx.process.user.uid))
+
+
+_MAX_PASSWD = 8 << 20
+"""Bytes of /etc/passwd that are searched, some hundred thousand users: the file could grow while it is read."""
+
+
+def home_of(uid: int, root: str = "/") -> str:
+    """Return the home folder that /etc/passwd, as the process sees it, gives a user; "/" when it does not.
+
+    A container may have put anything there. Opening a FIFO, or reading a device, would wait or never end, so only
+    a regular file is read.
+    """
     try:
-        with open("/etc/passwd", "rb") as file:
-            for line in file:
+        with open(_open_regular(root, "etc/passwd"), "rb") as file:
+            left = _MAX_PASSWD
+            while left > 0 and (line := file.readline(left)):
+                left -= len(line)
                 fields = line.rstrip(b"\n").split(b":")
                 if len(fields) >= 6 and fields[2] == str(uid).encode():
                     return os.fsdecode(fields[5]) or "/"
@@ -175,9 +197,14 @@ def home_of(uid: int) -> str:
     return "/"
 
 
-def complete_env(ctx: ChildContext) -> None:
-    """Set HOME where the spec does not, as a login would."""
-    homes = [entry for entry in ctx.env if entry.startswith("HOME=")]
-    if not homes or homes[-1] == "HOME=":  # of several the last counts
-        kept = tuple(entry for entry in ctx.env if not entry.startswith("HOME="))
-        ctx.env = (*kept, "HOME=" + home_of(ctx.process.user.uid))
+def _open_regular(root: str, path: str) -> int:
+    """Open a regular file below root to read, following no link of /proc. Raises OSError for anything else."""
+    root_fd = os.open(root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fd = open_in_root(root_fd, path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY)
+    finally:
+        os.close(root_fd)
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
+        os.close(fd)
+        raise OSError(EINVAL, "not a regular file", path)
+    return fd

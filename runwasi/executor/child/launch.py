@@ -58,7 +58,6 @@ def run_create_container_hooks(ctx: InitContext) -> None:
 def run_start_container_hooks(ctx: InitContext) -> None:
     """Run the hooks inside the container, as its user, right before its program."""
     if ctx.start_hooks:
-        complete_env(ctx)
         # those that name no environment get the program's: they are often there to adapt what it finds
         own = [replaced(hook, env=ctx.env) if hook.env is None else hook for hook in ctx.start_hooks]
         hooks.run_all("startContainer", own, _state(ctx, "created"))
@@ -102,6 +101,12 @@ def import_no_more(_ctx: ChildContext) -> None:
 def choose_workload(ctx: ChildContext) -> None:
     """can_handle: a refusal fails create, not start."""
     ctx.workload = choose.choose(_request(ctx), ctx.parent)
+
+
+def find_home(ctx: ChildContext) -> None:
+    """Complete the environment for whoever gets one that it is completed for: a native program, and hooks."""
+    if isinstance(ctx.workload, choose.Native) or ctx.start_hooks:
+        complete_env(ctx)
 
 
 def _request(ctx: ChildContext) -> choose.Request:
@@ -155,7 +160,6 @@ def run_workload(ctx: ChildContext) -> NoReturn:
         from runwasi.executor.child import run_wasm  # late, and in memory: it came with the engine
 
         run_wasm.run(ctx, ctx.workload)
-    complete_env(ctx)
     environment = dict(entry.partition("=")[::2] for entry in ctx.env if "=" in entry[1:])
     for number in (SIGPIPE, SIGXFSZ):  # the interpreter ignores these two, and execve keeps that
         signal(number, SIG_DFL)
