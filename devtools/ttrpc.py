@@ -62,6 +62,10 @@ class Peer:
     def send_frame(self, stream: int, kind: int, data: bytes, *, length: int | None = None) -> None:
         self.socket.sendall(_HEADER.pack(len(data) if length is None else length, stream, kind, 0) + data)
 
+    def has_answer(self, stream: int) -> bool:
+        """Whether the answer of a stream came before that of a later call which was received."""
+        return stream in self._early
+
     def receive(self, stream: int) -> bytes:
         """Return the payload of a stream's answer; raises CallError."""
         while stream not in self._early:

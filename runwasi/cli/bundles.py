@@ -11,6 +11,7 @@ from runwasi.executor.plan.bundle import Bundle
 from runwasi.executor.plan.create_options import CreateOptions
 from runwasi.linux.capabilities import CAPABILITIES
 from runwasi.linux.sockets import connect
+from runwasi.linux.waiting import finish
 from runwasi.startup import installation
 
 TYPE_CHECKING = False
@@ -78,23 +79,19 @@ def create_container(
 ) -> Container:
     """Create the container a command line describes, and pass on the descriptors that preserved_fds counted."""
     warn_of_capabilities(settings, bundle.process.capabilities)
-    container = create(
-        settings.root,
-        given.arguments[0],
-        activation.announced(bundle),
-        CreateOptions(
-            console_socket=console_socket,
-            pid_file=absolute(given.text("pid-file")),
-            systemd_cgroup=settings.systemd_cgroup,
-            no_cgroup=settings.no_cgroup,
-            rootless=settings.rootless,
-            no_pivot=given.flag("no-pivot"),
-            no_new_keyring=given.flag("no-new-keyring"),
-            preserve_fds=preserved,
-            engine=given.text("engine"),
-            warn=settings.log.warning,
-        ),
+    options = CreateOptions(
+        console_socket=console_socket,
+        pid_file=absolute(given.text("pid-file")),
+        systemd_cgroup=settings.systemd_cgroup,
+        no_cgroup=settings.no_cgroup,
+        rootless=settings.rootless,
+        no_pivot=given.flag("no-pivot"),
+        no_new_keyring=given.flag("no-new-keyring"),
+        preserve_fds=preserved,
+        engine=given.text("engine"),
+        warn=settings.log.warning,
     )
+    container = finish(create(settings.root, given.arguments[0], activation.announced(bundle), options))
     _tell_details(settings, bundle, container)
     if given.text("pidfd-socket"):
         activation.send_pidfd(given.text("pidfd-socket"), container.pidfd)

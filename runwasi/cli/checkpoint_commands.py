@@ -25,9 +25,11 @@ from runwasi.executor.container import Container
 from runwasi.executor.criu.checkpoint import CheckpointOptions, checkpoint
 from runwasi.executor.criu.criu_service import CGROUPS_MODES
 from runwasi.executor.criu.restore import restore
+from runwasi.executor.deletion import delete
 from runwasi.executor.errors import WrongStatus
 from runwasi.executor.plan.create_options import CreateOptions
 from runwasi.linux.processes import set_child_subreaper
+from runwasi.linux.waiting import finish
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -99,7 +101,7 @@ def _checkpoint(given: Given, settings: Settings) -> int:
     )
     checkpoint(container, options)
     if not (options.leave_running or options.pre_dump):
-        container.delete(force=True)
+        finish(delete(container, force=True))
         notify.remove(settings.root, container.id)
     return 0
 
@@ -178,7 +180,7 @@ def _followed(
             console.connect()
         return follow(container.pid, container.open_pidfd(), caught, console)
     finally:
-        container.delete(force=True)
+        finish(delete(container, force=True))
 
 
 def _create_options(given: Given, settings: Settings, console_socket: int) -> CreateOptions:

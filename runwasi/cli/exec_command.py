@@ -23,7 +23,8 @@ from runwasi.cli.options import FLAG, LIST, Option, UsageError
 from runwasi.cli.signal_forwarding import Caught
 from runwasi.executor.container import Container
 from runwasi.executor.errors import ContainerError
-from runwasi.executor.parent.execution import ExecOptions, execute
+from runwasi.executor.parent.execution import ExecOptions, Execution
+from runwasi.linux.waiting import finish
 from runwasi.oci.decode import decode
 from runwasi.oci.encode import to_json
 from runwasi.oci.process import Process, load_process
@@ -87,17 +88,14 @@ def _start(
     preserved: int,
     console_socket: int,
 ) -> Child:
-    started = execute(
-        container,
-        process,
-        ExecOptions(
-            console_socket=console_socket,
-            pid_file=absolute(given.text("pid-file")),
-            preserve_fds=preserved,
-            cgroups=sub_cgroups(given.list("cgroup")),
-            ignore_paused=given.flag("ignore-paused"),
-        ),
+    options = ExecOptions(
+        console_socket=console_socket,
+        pid_file=absolute(given.text("pid-file")),
+        preserve_fds=preserved,
+        cgroups=sub_cgroups(given.list("cgroup")),
+        ignore_paused=given.flag("ignore-paused"),
     )
+    started = finish(Execution(container, process, options).run())
     settings.log.debug(f"process {started.pid} runs in container {container.id}")
     if given.text("pidfd-socket"):
         activation.send_pidfd(given.text("pidfd-socket"), started.pidfd)

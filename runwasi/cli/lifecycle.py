@@ -17,10 +17,12 @@ from runwasi.cli.bundles import (
 from runwasi.cli.command import Command
 from runwasi.cli.options import FLAG, Option, UsageError
 from runwasi.cli.signal_forwarding import signal_number
-from runwasi.executor.container import Container, delete_forced
+from runwasi.executor.container import Container
+from runwasi.executor.deletion import delete, delete_forced
 from runwasi.executor.errors import HOOK, ContainerError, WrongStatus
 from runwasi.executor.store import container_ids
 from runwasi.linux.service_manager import listen_fds
+from runwasi.linux.waiting import finish
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -46,10 +48,10 @@ def _start(given: Given, settings: Settings) -> int:
     container = Container.load(settings.root, given.arguments[0], settings.log.warning)
     relay = notify.relay(settings.root, container.id)
     try:
-        container.start()
+        finish(container.start())
     except ContainerError as error:
         if error.step == HOOK:  # runtime.md#lifecycle: what failed in steps 8 and 9 goes on with 12 and 13
-            container.delete(force=True)
+            finish(delete(container, force=True))
             notify.remove(settings.root, container.id)
         raise
     if relay is not None:
@@ -73,9 +75,9 @@ def _delete(given: Given, settings: Settings) -> int:
     named = given.arguments[0]
     for container_id in _matching(settings.root, named) if given.flag("regex") else [named]:
         if given.flag("force"):
-            delete_forced(settings.root, container_id, settings.log.warning)
+            finish(delete_forced(settings.root, container_id, settings.log.warning))
         else:
-            Container.load(settings.root, container_id, settings.log.warning).delete()
+            finish(delete(Container.load(settings.root, container_id, settings.log.warning)))
         notify.remove(settings.root, container_id)
     return 0
 

@@ -8,6 +8,7 @@ from runwasi.cli.command import Command
 from runwasi.cli.options import Option, UsageError
 from runwasi.executor.container import Container
 from runwasi.executor.errors import Invalid
+from runwasi.linux.waiting import finish
 from runwasi.oci.decode import decode, parse_json, read_document
 from runwasi.oci.resources import Resources
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def _pause(given: Given, settings: Settings) -> int:
-    Container.load(settings.root, given.arguments[0], settings.log.warning).pause()
+    finish(Container.load(settings.root, given.arguments[0], settings.log.warning).pause())
     return 0
 
 

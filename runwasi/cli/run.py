@@ -19,10 +19,12 @@ from runwasi.cli.bundles import (
 from runwasi.cli.command import Command
 from runwasi.cli.options import FLAG, Option
 from runwasi.cli.signal_forwarding import Caught
+from runwasi.executor.deletion import delete
 from runwasi.executor.errors import ContainerError
 from runwasi.executor.undo import Undo
 from runwasi.linux.processes import set_child_subreaper
 from runwasi.linux.service_manager import listen_fds
+from runwasi.linux.waiting import finish
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -58,7 +60,7 @@ def _detached(given: Given, settings: Settings, bundle: Bundle, preserved: int) 
 
 
 def _start(container: Container, relay: notify.Relay | None) -> None:
-    container.start()
+    finish(container.start())
     if relay is not None:
         relay.wait(container)
 
@@ -90,7 +92,7 @@ def _followed(
         if console is not None:
             console.connect()
         caught.pass_on = True
-        container.start()
+        finish(container.start())
         return follow(container.pid, container.pidfd, caught, console, relay)
     except ContainerError as error:
         return output.not_executed(error)
@@ -100,7 +102,7 @@ def _followed(
 
 
 def _delete(container: Container, settings: Settings) -> None:
-    container.delete(force=True)
+    finish(delete(container, force=True))
     notify.remove(settings.root, container.id)
 
 

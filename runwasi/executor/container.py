@@ -7,15 +7,17 @@ holds its pidfd from the start and can wait for its exit status.
 from __future__ import annotations
 
 import os
-import select
 from _signal import SIGKILL  # type: ignore[import-not-found]  # the module signal adds enumerations, 3 ms
 from errno import EINVAL, ESRCH
+from time import monotonic
 
-from runwasi.executor.errors import ContainerError, NotFound, WrongStatus, describe
+from runwasi.executor.errors import ContainerError, WrongStatus
 from runwasi.executor.protocol import FAILED, LISTENER, PROCEED, Channel, failure_from
 from runwasi.executor.status import require
 from runwasi.executor.store import CONFIG, GATE, STATE, Damaged, Folder, Saved
+from runwasi.executor.undo import Undo
 from runwasi.linux import cgroups, processes, sockets
+from runwasi.linux.waiting import Wait
 from runwasi.oci.decode import SpecError
 from runwasi.oci.spec import loads
 from runwasi.oci.state import ContainerProcessState, State
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
     from runwasi.executor.status import Status
     from runwasi.executor.usage.usage_records import Usage
     from runwasi.linux.cgroups import Cgroup
+    from runwasi.linux.waiting import Operation
     from runwasi.oci.resources import Resources
     from runwasi.oci.spec import Spec
 
@@ -139,61 +142,76 @@ class Container:
             annotations=self.spec.annotations,
         )
 
-    def start(self) -> None:
+    def start(self) -> Operation[None]:
         """Let its program run, and run the poststart hooks.
 
-        Returns once the program replaced the runtime in its process, or a module is about to run. Raises
+        Done once the program replaced the runtime in its process, or a module is about to run. Raises
         WrongStatus, or ContainerError when it could not be executed; it has stopped then.
         """
         require("start", self.id, self.status())
         try:
-            gate = Channel(sockets.connect(f"{self.folder.path}/{GATE}"))
-        except (ConnectionRefusedError, FileNotFoundError):
+            gate = Channel(sockets.connect(f"{self.folder.path}/{GATE}", wait=False))
+        except (BlockingIOError, ConnectionRefusedError, FileNotFoundError):
             raise WrongStatus("cannot start an already running container") from None
-        try:
-            self._follow_start(gate)
-        finally:
-            gate.close()
-            self.folder.remove_gate()
-        self._run_poststart_hooks()
+        undo = Undo()
+        undo.add(self.folder.remove_gate)
+        undo.add(gate.close)
+        yield from undo.around(self._follow_start(gate))
+        yield from undo.run()
+        yield from self._run_poststart_hooks()
 
-    def _follow_start(self, gate: Channel) -> None:
+    def _follow_start(self, gate: Channel) -> Operation[None]:
         """Hear what the child says on its last steps; silence to the end is success."""
-        while message := gate.receive():
-            if message.kind == LISTENER:
-                self.forward_listener(message.fds[0])
-                gate.send(PROCEED)
-            elif message.kind == FAILED:
+        while True:
+            yield Wait((gate.fileno(),))
+            message = gate.receive()
+            if message is None:
+                return
+            if message.kind == FAILED:
                 raise failure_from(message.fields)
+            assert message.kind == LISTENER
+            yield from self._forward_apart(message.fds[0])
+            gate.send(PROCEED)
 
-    def forward_listener(self, listener: int) -> None:
-        """Give the descriptor of a notifying seccomp filter to the agent that the configuration names."""
-        from runwasi.executor.seccomp_profile import LISTENER_NAME, send_listener  # late: few filters notify
+    def _forward_apart(self, listener: int) -> Operation[None]:
+        """Forward a listener from another process: its agent may be slow to take it."""
+        from runwasi.executor.parent import errands  # late: few filters notify
 
         try:
-            profile = self.spec.linux.seccomp
-            assert profile is not None  # it made the listener
-            state = ContainerProcessState(
-                oci_version=self.spec.oci_version,
-                fds=(LISTENER_NAME,),
-                pid=self.pid,
-                metadata=profile.listener_metadata,
-                state=self.oci_state(),
+            yield from errands.run(
+                lambda: self.forward_listener(listener), "handing a filter's listener over", kept=(listener,)
             )
-            send_listener(profile.listener_path or "", state, listener)
         finally:
             os.close(listener)
 
-    def _run_poststart_hooks(self) -> None:
+    def forward_listener(self, listener: int) -> None:
+        """Give the descriptor of a notifying seccomp filter to the agent that the configuration names.
+
+        It may block: send it on an errand.
+        """
+        from runwasi.executor.seccomp_profile import LISTENER_NAME, send_listener  # late: few filters notify
+
+        profile = self.spec.linux.seccomp
+        assert profile is not None  # it made the listener
+        state = ContainerProcessState(
+            oci_version=self.spec.oci_version,
+            fds=(LISTENER_NAME,),
+            pid=self.pid,
+            metadata=profile.listener_metadata,
+            state=self.oci_state(),
+        )
+        send_listener(profile.listener_path or "", state, listener)
+
+    def _run_poststart_hooks(self) -> Operation[None]:
         """Run the poststart hooks; one that fails stops the container: runtime.md#lifecycle, step 9."""
         if self.spec.hooks.poststart:
             state = self.oci_state("running").to_json().encode()
             from runwasi.executor import hooks  # late: few containers have any
 
             try:
-                hooks.run_all("poststart", self.spec.hooks.poststart, state)
+                yield from hooks.run_all("poststart", self.spec.hooks.poststart, state)
             except ContainerError:
-                self._end()
+                yield from self.end()
                 raise
 
     def save(self, saved: Saved) -> None:
@@ -256,10 +274,10 @@ class Container:
             except ProcessLookupError:
                 continue
 
-    def pause(self) -> None:
+    def pause(self) -> Operation[None]:
         """Freeze all its processes. Raises WrongStatus or OSError."""
         require("pause", self.id, self.status())
-        self.cgroup.freeze()
+        yield from self.cgroup.freeze()
 
     def resume(self) -> None:
         """Thaw all its processes. Raises WrongStatus or OSError."""
@@ -301,87 +319,38 @@ class Container:
         """
         return processes.reap(self.open_pidfd())
 
-    def delete(self, *, force: bool = False) -> None:
-        """Remove what was made for it and run its poststop hooks; with force kill it first.
+    def end(self) -> Operation[None]:
+        """Kill all its processes and wait until the first is gone.
 
-        Raises WrongStatus when it has not stopped.
+        Raises ContainerError when the kernel holds it.
         """
-        if force:
-            self._end()
-        else:
-            require("delete", self.id, self.status())
-        self.cgroup.kill()  # what a shared pid namespace let outlive the first process
-        self.cgroup.remove()
-        if self.saved.resctrl:
-            from runwasi.linux import resctrl  # late: few hosts have it
-
-            resctrl.leave(self.saved.resctrl, self.id, remove=self.saved.resctrl == self.id)
-        self._take_down()
-
-    def _end(self) -> None:
-        """Kill its first process and wait until that is gone."""
         if not self.saved.pid:
             return
         try:
-            pidfd = self.open_pidfd()
+            pidfd = os.dup(self.open_pidfd())  # the other one may be waited on by somebody else
+        except WrongStatus:
+            return
+        try:
+            yield from self._ended(pidfd)
+        finally:
+            os.close(pidfd)
+
+    def _ended(self, pidfd: int) -> Operation[None]:
+        try:
             processes.pidfd_send_signal(pidfd, SIGKILL)
-        except (WrongStatus, ProcessLookupError):
+        except ProcessLookupError:
             return
         self.cgroup.kill()
         self.cgroup.thaw()
-        if _has_ended(pidfd, _PROMPTLY):
+        if (yield Wait((pidfd,), monotonic() + _PROMPTLY)):
             return
         # Somebody moved it to a cgroup of their own that is frozen, which on version 1 not even SIGKILL ends.
         try:
             self.cgroup.enter(self.saved.pid)
         except ProcessLookupError:
             return
-        if not _has_ended(pidfd, _AT_LAST):
+        if not (yield Wait((pidfd,), monotonic() + _AT_LAST)):
             raise ContainerError(f"process {self.saved.pid} was killed but does not end: the kernel holds it")
-
-    def _take_down(self) -> None:
-        """Undo what was made outside the container's namespaces, give up its id, and tell its hooks."""
-        spec: Spec | None = None
-        try:
-            spec = self.spec
-        except (OSError, Damaged):  # the creator died before it wrote the configuration
-            pass
-        if spec is not None and not spec.linux.has("mount"):
-            self.unmount()
-        self.folder.remove()
-        self.close()
-        if spec is not None:
-            self.run_poststop_hooks()
-
-    def run_poststop_hooks(self) -> None:
-        """Run the poststop hooks: runtime.md#lifecycle, step 13. One that fails is a warning."""
-        if self.spec.hooks.poststop:
-            from runwasi.executor import hooks  # late, as above
-
-            state = self.oci_state("stopped").to_json().encode()
-            hooks.run_each("poststop", self.spec.hooks.poststop, state, self.warn)
-
-    def unmount(self) -> None:
-        """Unmount what was mounted into the rootfs in our own mount namespace, for want of another.
-
-        It is told by what was mounted there before rather than by the destinations, which may be reached through
-        links that the container has changed since.
-        """
-        from runwasi.linux import mounts  # late: few containers are without a mount namespace
-
-        before = list(self.saved.mounted_before)
-        for point in mounts.mounted_below(self.saved.rootfs):
-            if point in before:
-                before.remove(point)
-            else:
-                mounts.umount(point, mounts.MNT_DETACH)
-
-
-def _has_ended(pidfd: int, seconds: float) -> bool:
-    """Wait for a process's end, for so long at most; whether it has come."""
-    poll = select.poll()
-    poll.register(pidfd, select.POLLIN)
-    return bool(poll.poll(seconds * 1000))
 
 
 def _lives(pid: int, start_time: int) -> bool:
@@ -390,21 +359,3 @@ def _lives(pid: int, start_time: int) -> bool:
         return processes.start_time(pid) == start_time and processes.process_state(pid) not in ("Z", "X")
     except ProcessLookupError:
         return False
-
-
-def delete_forced(root: str, container_id: str, warn: Callable[[str], None] | None = None) -> None:
-    """Remove a container whatever its status, even one whose creator died half-way; none of that id is fine."""
-    try:
-        container = Container.load(root, container_id, warn)
-    except NotFound:
-        return
-    except Damaged:
-        Folder(root, container_id).remove()  # claimed, and its creator killed before it made anything
-        return
-    try:
-        container.delete(force=True)
-    except Damaged as error:
-        container.warn(f"deleted as far as it is known: {error}")
-        container.folder.remove()
-    except OSError as error:
-        raise ContainerError(f"delete {container_id}: {describe(error)}", errno=error.errno or 0) from None

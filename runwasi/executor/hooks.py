@@ -3,50 +3,64 @@
 A hook gets the container's state as JSON on its standard input, exactly the environment the spec names, and as
 long as its timeout says. One for which none is named gets ours, as with runc and crun: hooks are often scripts
 that rely on PATH. Source: runtime-spec config.md#posix-platform-hooks.
+
+Running them is an operation: a server goes on meanwhile. A hook outside the container dies with who runs it; one
+inside goes with the container's first process or its cgroup, and must do without the calls that a filter may forbid.
 """
 
 from __future__ import annotations
 
 import os
-import select
 import time
 from _signal import (  # type: ignore[import-not-found]  # the module signal adds enumerations, 3 ms
-    SIGKILL,
+    SIG_DFL,
+    SIG_SETMASK,
     SIGPIPE,
     SIGXFSZ,
+    pthread_sigmask,
+    set_wakeup_fd,
+    signal,
 )
 
 from runwasi.executor.errors import HOOK, ContainerError
-from runwasi.linux.processes import pidfd_open, pidfd_send_signal, reap
+from runwasi.executor.undo import Undo
+from runwasi.linux import processes
+from runwasi.linux.waiting import Wait
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from typing import NoReturn
 
+    from runwasi.linux.waiting import Operation
     from runwasi.oci.spec import Hook
 
 _MAX_OUTPUT = 4096
+_PIECES = 16  # read at once: one that writes without end must leave its runner to others
+_NOT_EXECUTED = 127
 
 
-def run_all(kind: str, hooks: Sequence[Hook], state: bytes) -> None:
+def run_all(kind: str, hooks: Sequence[Hook], state: bytes, *, inside: bool = False) -> Operation[None]:
     """Run the hooks in order; the first that fails ends it. Raises ContainerError naming kind, index and path."""
     for index, hook in enumerate(hooks):
-        _run(kind, index, hook, state)
+        yield from _run(kind, index, hook, state, inside=inside)
 
 
-def run_each(kind: str, hooks: Sequence[Hook], state: bytes, warn: Callable[[str], None]) -> None:
+def run_each(kind: str, hooks: Sequence[Hook], state: bytes, warn: Callable[[str], None]) -> Operation[None]:
     """Run the hooks in order; one that fails is a warning and the next still runs (poststop)."""
     for index, hook in enumerate(hooks):
         try:
-            _run(kind, index, hook, state)
+            yield from _run(kind, index, hook, state, inside=False)
         except ContainerError as error:
             warn(str(error))
 
 
-def _run(kind: str, index: int, hook: Hook, state: bytes) -> None:
+def _run(kind: str, index: int, hook: Hook, state: bytes, *, inside: bool) -> Operation[None]:
     name = f"error running {kind} hook #{index}: {hook.path}"
+    undo = Undo()
     try:
-        code, output = _spawn(hook, state)
+        code, output = yield from undo.around(_carried_out(hook, state, inside, undo))
+        yield from undo.run()
     except TimeoutError:
         raise ContainerError(f"{name}: timed out after {hook.timeout} s", step=HOOK) from None
     except OSError as error:
@@ -56,74 +70,74 @@ def _run(kind: str, index: int, hook: Hook, state: bytes) -> None:
         raise ContainerError(f"{name}: exit status {code}{said}", step=HOOK)
 
 
-def _spawn(hook: Hook, state: bytes) -> tuple[int, str]:
+def _carried_out(hook: Hook, state: bytes, inside: bool, undo: Undo) -> Operation[tuple[int, str]]:
     """Run one hook; return its exit code and the end of what it printed. Raises OSError, TimeoutError."""
     # a memory file rather than a pipe: a hook that never reads blocks nobody, however long the state
     stdin = os.memfd_create("state", os.MFD_CLOEXEC)
     output, output_end = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+    refusal, refusal_end = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+    for fd in (stdin, output, refusal):
+        undo.add(os.close, fd)
     try:
         os.write(stdin, state)
         os.lseek(stdin, 0, os.SEEK_SET)
-        try:
-            pid = _start(hook, stdin, output_end)
-        finally:
-            os.close(output_end)
-        pidfd = pidfd_open(pid)
-        ended = False
-        try:
-            result = _wait(pidfd, output, hook.timeout)
-            ended = True
-            return result
-        finally:
-            if not ended:  # its time is over, or somebody interrupts us
-                pidfd_send_signal(pidfd, SIGKILL)
-                reap(pidfd)
-            os.close(pidfd)
+        pid = os.fork()  # whose calls a container's filter allows, unlike clone3
+        if not pid:
+            _become(hook, (stdin, output_end, output_end), refusal_end, inside=inside)
     finally:
-        os.close(stdin)
-        os.close(output)
+        os.close(output_end)
+        os.close(refusal_end)
+    pidfd = processes.pidfd_open(pid)
+    undo.add(processes.end, pidfd)
+    code, printed = yield from _followed(pidfd, output, hook.timeout)
+    refused = os.read(refusal, 16)
+    if refused:
+        raise OSError(int(refused), os.strerror(int(refused)), hook.path)
+    return code, printed
 
 
-def _start(hook: Hook, stdin: int, output: int) -> int:
-    return os.posix_spawn(
-        hook.path,
-        hook.args or (hook.path,),
-        os.environ if hook.env is None else dict(entry.partition("=")[::2] for entry in hook.env),
-        file_actions=[
-            (os.POSIX_SPAWN_DUP2, stdin, 0),
-            (os.POSIX_SPAWN_DUP2, output, 1),
-            (os.POSIX_SPAWN_DUP2, output, 2),
-        ],
-        setsid=True,
-        setsigmask=(),
-        setsigdef=(SIGPIPE, SIGXFSZ),  # Python ignores these two
-    )
+def _become(hook: Hook, streams: tuple[int, int, int], refusal: int, *, inside: bool) -> NoReturn:
+    """In the new process: become the program, or say by its number why not."""
+    try:
+        if not inside:
+            processes.work_apart(refusal, streams)
+        set_wakeup_fd(-1)
+        os.setsid()
+        for number in (SIGPIPE, SIGXFSZ):  # Python ignores these two
+            signal(number, SIG_DFL)
+        pthread_sigmask(SIG_SETMASK, ())
+        for target, fd in enumerate(streams):
+            os.dup2(fd, target)
+        environment = os.environ if hook.env is None else _dictionary(hook.env)
+        os.execve(hook.path, hook.args or (hook.path,), environment)
+    except OSError as error:
+        os.write(refusal, str(error.errno).encode())
+    finally:
+        os._exit(_NOT_EXECUTED)
 
 
-def _wait(pidfd: int, output: int, timeout: int | None) -> tuple[int, str]:
+def _dictionary(env: Sequence[str]) -> dict[str, str]:
+    return dict(entry.partition("=")[::2] for entry in env)
+
+
+def _followed(pidfd: int, output: int, timeout: int | None) -> Operation[tuple[int, str]]:
     """Wait for the hook to end, not for those it left behind. Raises TimeoutError after its timeout (seconds)."""
     deadline = None if timeout is None else time.monotonic() + timeout
-    poll = select.poll()
-    poll.register(pidfd, select.POLLIN)
-    poll.register(output, select.POLLIN)
-    printed = b""
+    printed, wanted = b"", [pidfd, output]
     while True:
-        left = None if deadline is None else max(0.0, deadline - time.monotonic()) * 1000
-        ready = dict(poll.poll(left))
+        ready = yield Wait(wanted, deadline)
         if not ready:
             raise TimeoutError
-        if output in ready:
-            printed, ended = _drain(output, printed)
-            if ended:
-                poll.unregister(output)
+        printed, ended = _drain(output, printed)
+        if ended:
+            wanted = [pidfd]
         if pidfd in ready:
-            printed, _ = _drain(output, printed)
-            return reap(pidfd), " ".join(printed.decode(errors="replace").split())
+            return processes.reap(pidfd), " ".join(printed.decode(errors="replace").split())
 
 
 def _drain(fd: int, printed: bytes) -> tuple[bytes, bool]:
     """Read what is there; return the last 4 KiB of all output, and whether all writers are gone."""
-    while True:
+    for _ in range(_PIECES):
         try:
             chunk = os.read(fd, 65536)
         except BlockingIOError:
@@ -131,3 +145,4 @@ def _drain(fd: int, printed: bytes) -> tuple[bytes, bool]:
         if not chunk:
             return printed, True
         printed = (printed + chunk)[-_MAX_OUTPUT:]
+    return printed, False

@@ -35,7 +35,7 @@ from __future__ import annotations
 import errno
 import os
 
-from runwasi.executor.errors import ContainerError, describe
+from runwasi.executor.errors import AlreadyExists, ContainerError, Invalid, NotFound, WrongStatus, describe
 from runwasi.linux import sockets
 
 PROCEED = "proceed"
@@ -133,10 +133,15 @@ def failure_fields(error: BaseException, step: str = "") -> tuple[str, ...]:
     """Take an exception apart for the way over a process boundary."""
     number = getattr(error, "errno", None) or 0
     step = getattr(error, "step", "") or step
-    return step, str(number), describe(error).replace("\0", "\\0")
+    return step, str(number), describe(error).replace("\0", "\\0"), type(error).__name__
+
+
+_KINDS = {kind.__name__: kind for kind in (AlreadyExists, Invalid, NotFound, WrongStatus)}
+_KINDS["SpecError"] = Invalid  # its text has the JSON path already
 
 
 def failure_from(fields: tuple[str, ...]) -> ContainerError:
     """Put an exception together again from failure_fields."""
-    step, number, text = (*fields, "", "", "")[:3]
-    return ContainerError(text or "it died without a word", step=step, errno=int(number or 0))
+    step, number, text, kind = (*fields, "", "", "", "")[:4]
+    made = _KINDS.get(kind, ContainerError)
+    return made(text or "it died without a word", step=step, errno=int(number or 0))

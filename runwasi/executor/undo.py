@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+from runwasi.executor.errors import ContainerError
+from runwasi.linux.waiting import finish
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Self
+    from typing import Self, TypeVar
+
+    from runwasi.linux.waiting import Operation
+
+    T = TypeVar("T")
 
 
 class Undo:
     """A stack of actions that take back what was done; contextlib.ExitStack would cost a start 2 ms of import.
 
-    As a context manager it runs when the block fails, unless commit came first.
+    An action is a call, or makes an operation that is carried out. As a context manager it runs when the block
+    fails, unless commit came first; around does the same for an operation.
     """
 
     __slots__ = ("_actions",)
@@ -31,18 +39,30 @@ class Undo:
         """Keep what was done."""
         self._actions.clear()
 
-    def run(self) -> None:
+    def run(self) -> Operation[None]:
         """Take everything back, the last first; one action that cannot be done does not keep the others."""
         while self._actions:
             action, args = self._actions.pop()
             try:
-                action(*args)
-            except OSError:
+                result = action(*args)
+                if hasattr(result, "send"):
+                    yield from result  # type: ignore[misc]  # an operation, by its method
+            except (OSError, ContainerError):
                 continue
+
+    def around(self, operation: Operation[T]) -> Operation[T]:
+        """Carry an operation out; when it fails, or is interrupted, take everything back before that is told."""
+        try:
+            return (yield from operation)
+        except GeneratorExit:  # nobody waits for us any more, and nothing can be waited for
+            raise
+        except BaseException:
+            yield from self.run()
+            raise
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: object, error: object, trace: object) -> None:
         if kind is not None:
-            self.run()
+            finish(self.run())

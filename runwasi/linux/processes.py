@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import select
+from _signal import SIGKILL, set_wakeup_fd  # type: ignore[import-not-found]  # signal adds enumerations, 3 ms
 from _struct import Struct, pack_into, unpack_from
+from time import monotonic
 
 from runwasi.linux.libc import (
     SYS_BRK,
@@ -15,6 +18,7 @@ from runwasi.linux.libc import (
     libc,
     syscall,
 )
+from runwasi.linux.waiting import Wait
 from runwasi.startup.thin_ctypes import (
     PyDLL,
     addressof,
@@ -31,6 +35,8 @@ from runwasi.startup.thin_ctypes import (
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
+
+    from runwasi.linux.waiting import Operation
 
 # linux/sched.h
 CLONE_VM = 0x00000100
@@ -55,6 +61,7 @@ _PR_SET_MM, _PR_SET_MM_MAP = 35, 14
 
 _EINVAL = 22
 _SIGCHLD = 17
+_DYING = 10.0  # seconds after which a killed process is held by the kernel, and not waited for any more
 _CLOSE_RANGE_CLOEXEC = 4
 _LAST_FD = 0xFFFFFFFF
 
@@ -158,7 +165,59 @@ def reap(pidfd: int) -> int:
     """
     status = os.waitid(os.P_PIDFD, pidfd, os.WEXITED)
     assert status is not None  # only WNOHANG returns nothing
+    return _exit_code(status)
+
+
+def reap_if_ended(pidfd: int) -> int | None:
+    """Return what reap would without waiting; None while the child runs, or while somebody traces it.
+
+    A pidfd is readable when its process has ended, but a traced one is its tracer's to reap first, and a tracer
+    in a container may never do so. When it lets go, the pidfd's waiters are woken once more (man 2 ptrace).
+    Raises as reap does.
+    """
+    status = os.waitid(os.P_PIDFD, pidfd, os.WEXITED | os.WNOHANG)
+    return None if status is None else _exit_code(status)
+
+
+def _exit_code(status: os.waitid_result) -> int:
     return status.si_status if status.si_code == os.CLD_EXITED else 128 + status.si_status
+
+
+def end(pidfd: int) -> Operation[None]:
+    """Kill a child of ours, wait until it has ended, and close the pidfd; one that is gone already is fine.
+
+    One that the kernel does not let go is left to whoever reaps orphans.
+    """
+    try:
+        pidfd_send_signal(pidfd, SIGKILL)
+        yield Wait((pidfd,), monotonic() + _DYING)
+        reap_if_ended(pidfd)
+    except (ProcessLookupError, ChildProcessError):
+        pass
+    finally:
+        os.close(pidfd)
+
+
+def work_apart(tie: int, kept: Iterable[int]) -> None:
+    """In a child that does what its parent must not wait for: keep only these descriptors, and die with the parent.
+
+    tie is this child's end of a pipe or a socket pair with it, kept too.
+    """
+    set_wakeup_fd(-1)  # the parent's
+    die_with_parent(tie)
+    close_fds_except({0, 1, 2, tie, *kept})
+
+
+def die_with_parent(tie: int) -> None:
+    """Be killed when the thread ends that forked us, and end now if it already has: then tie, as above, is broken.
+
+    The kernel forgets it when the process takes other ids or more capabilities (man 2 prctl, PR_SET_PDEATHSIG).
+    """
+    set_pdeathsig(SIGKILL)
+    poll = select.poll()
+    poll.register(tie, 0)
+    if poll.poll(0):
+        os._exit(1)
 
 
 def close_range(first: int, last: int = _LAST_FD, *, cloexec: bool = False) -> None:

@@ -110,9 +110,13 @@ def accept(socket: int) -> int:
     return check(libc.accept4(socket, None, None, _socket.SOCK_CLOEXEC), "accept4", socket)
 
 
-def connect(path: str, kind: int = _socket.SOCK_STREAM) -> int:
-    """Connect to the unix socket at path, of any length. Raises OSError that names path."""
-    sock = _socket.socket(_socket.AF_UNIX, kind | _socket.SOCK_CLOEXEC)
+def connect(path: str, kind: int = _socket.SOCK_STREAM, *, wait: bool = True) -> int:
+    """Connect to the unix socket at path, of any length. Raises OSError that names path.
+
+    Without wait the descriptor is non-blocking, and BlockingIOError is raised where too many wait to be accepted.
+    """
+    blocking = 0 if wait else _socket.SOCK_NONBLOCK
+    sock = _socket.socket(_socket.AF_UNIX, kind | _socket.SOCK_CLOEXEC | blocking)
     with _Reachable(path) as address:
         try:
             sock.connect(address)

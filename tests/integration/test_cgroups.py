@@ -16,6 +16,7 @@ from runwasi.executor.limits import cgroup_limits
 from runwasi.executor.usage.cgroup_usage import read_usage
 from runwasi.executor.usage.usage_records import UNLIMITED
 from runwasi.linux.cgroups import cgroup_at, cgroup_from
+from runwasi.linux.waiting import finish
 from runwasi.oci.decode import SpecError
 from runwasi.oci.resources import BlockIo, Cpu, DeviceRule, Memory, Pids, Rdma, Resources, ThrottleDevice
 from tests.support.cgroups import FORKS_FOR_EVER, cgroups_of, process_in, removed_after, run_in
@@ -54,8 +55,8 @@ print([path for path in cgroup.paths().values() if path])
 
 
 def test_removing_leaves_no_directory_and_may_be_repeated(cgroup: Cgroup) -> None:
-    cgroup.remove()
-    cgroup.remove()
+    finish(cgroup.remove())
+    finish(cgroup.remove())
     assert not any(os.path.exists(path) for path in cgroup.paths().values())
 
 
@@ -104,7 +105,7 @@ def test_frozen_processes_go_on_only_after_the_thaw(cgroup: Cgroup) -> None:
     with process_in(cgroup, "cat") as process:
         assert process.stdin is not None
         assert process.stdout is not None
-        cgroup.freeze()
+        finish(cgroup.freeze())
         assert cgroup.frozen()
         process.stdin.write("hello\n")
         process.stdin.flush()
@@ -116,7 +117,7 @@ def test_frozen_processes_go_on_only_after_the_thaw(cgroup: Cgroup) -> None:
 
 def test_freezing_and_thawing_twice_is_fine(cgroup: Cgroup) -> None:
     for _ in range(2):
-        cgroup.freeze()
+        finish(cgroup.freeze())
     for _ in range(2):
         cgroup.thaw()
     assert not cgroup.frozen()
@@ -129,7 +130,7 @@ def test_killing_reaches_frozen_processes_and_those_below(cgroup: Cgroup) -> Non
         process_in(first, "sleep", "100") as one,
         process_in(inner, "sleep", "100") as other,
     ):
-        cgroup.freeze()
+        finish(cgroup.freeze())
         cgroup.kill()
         assert [one.wait(10), other.wait(10)] == [-9, -9]
 
@@ -141,13 +142,13 @@ def test_killing_leaves_nothing_of_a_fork_bomb(cgroup: Cgroup) -> None:
         assert process.stdout.readline() == "forking\n"
         cgroup.kill()
         process.wait(10)
-    cgroup.remove()
+    finish(cgroup.remove())
     assert cgroup.pids() == []
 
 
 def test_killing_an_empty_or_removed_cgroup_is_fine(cgroup: Cgroup) -> None:
     cgroup.kill()
-    cgroup.remove()
+    finish(cgroup.remove())
     cgroup.kill()
     cgroup.thaw()
     assert not cgroup.frozen()
@@ -160,14 +161,14 @@ def test_removing_waits_for_dying_processes(cgroup: Cgroup) -> None:
         assert one.stdout is not None
         one.stdout.readline()
         cgroup.kill()
-        cgroup.remove()
+        finish(cgroup.remove())
         assert not any(os.path.exists(path) for path in cgroup.paths().values())
 
 
 def test_removing_takes_the_cgroups_that_a_container_made_inside(cgroup: Cgroup) -> None:
     for path in set(cgroup.paths().values()):
         os.makedirs(f"{path}/one/two")
-    cgroup.remove()
+    finish(cgroup.remove())
     assert not any(os.path.exists(path) for path in cgroup.paths().values())
 
 
@@ -199,7 +200,7 @@ def test_a_memory_limit_kills_and_the_kill_is_told(cgroup: Cgroup) -> None:
 
 def test_the_removal_of_a_cgroup_is_no_memory_kill(cgroup: Cgroup) -> None:
     watch = cgroup.watch_oom()
-    cgroup.remove()
+    finish(cgroup.remove())
     assert not watch.killed()
     watch.close()
 
@@ -313,7 +314,7 @@ def test_a_limit_without_its_controller_is_an_error_that_names_it(cgroup: Cgroup
 
 
 def test_usage_of_a_cgroup_that_is_gone_is_zero(cgroup: Cgroup) -> None:
-    cgroup.remove()
+    finish(cgroup.remove())
     usage = read_usage(cgroup)
     assert (usage.cpu.total, usage.memory.usage.usage, usage.pids.current) == (0, 0, 0)
 

@@ -15,6 +15,7 @@ from runwasi.executor.errors import ContainerError
 from runwasi.executor.limits import cgroup_limits
 from runwasi.linux.cgroups import cgroup_at, join_existing, version
 from runwasi.linux.cgroups.hierarchies import layout, own_paths
+from runwasi.linux.waiting import finish
 from runwasi.oci.decode import SpecError
 from runwasi.oci.resources import Cpu, DeviceRule, Memory, Network, Resources
 from tests.integration.conftest import BundleMaker
@@ -76,11 +77,12 @@ def test_in_a_delegated_cgroup_the_rules_for_devices_are_left_as_they_are(
     program = f"""
 from runwasi.linux.cgroups import cgroup_at
 from runwasi.linux.cgroups.device_rules import ANY, DeviceRule
+from runwasi.linux.waiting import finish
 cgroup = cgroup_at("/{container_id}/inner", rootless=True)
 cgroup.create()
 cgroup.set_devices([DeviceRule(False, "a", ANY, ANY, "rwm")])
 print(cgroup.read("devices", "devices.list"), end="")
-cgroup.remove()
+finish(cgroup.remove())
 """
     for path in set(cgroup.paths().values()):
         os.chown(path, 12345, 12345)
@@ -155,7 +157,7 @@ def test_a_process_frozen_further_down_is_killed(cgroup: Cgroup) -> None:
     """As by an engine inside the container that has paused one of its own."""
     inner = cgroup.below("inner")
     with removed_after(inner), process_in(inner, "sleep", "100") as process:
-        inner.freeze()
+        finish(inner.freeze())
         cgroup.kill()
         assert process.wait(10) == -SIGKILL
 
@@ -168,7 +170,7 @@ def test_delete_force_ends_a_process_that_somebody_froze_elsewhere(
     elsewhere = cgroup_at(f"/{container_id}-elsewhere")
     with removed_after(elsewhere):
         elsewhere.write("freezer", "cgroup.procs", str(running.pid))
-        elsewhere.freeze()
+        finish(elsewhere.freeze())
         runwasi("delete", "--force", container_id, timeout=10)
         elsewhere.thaw()
     assert runwasi("list", "--quiet").stdout == ""

@@ -11,6 +11,7 @@ from runwasi.linux.cgroups.device_rules import ANY, DeviceRule
 from runwasi.linux.cgroups.hierarchies import UNIFIED, layout
 from runwasi.linux.cgroups.v2 import CgroupV2
 from runwasi.linux.libc import SYS_CLONE3, syscall
+from runwasi.linux.waiting import finish
 from tests.support.cgroups import cgroups_of, process_in, removed_after, run_in
 
 pytestmark = pytest.mark.cgroup_v2
@@ -41,7 +42,7 @@ def test_a_process_can_be_cloned_right_into_it(cgroup: CgroupV2) -> None:
 
 def test_frozen_processes_are_killed_at_once(cgroup: CgroupV2) -> None:
     with process_in(cgroup, "sleep", "100") as process:
-        cgroup.freeze()
+        finish(cgroup.freeze())
         assert cgroup.frozen()
         cgroup.kill()
         assert process.wait(10) == -9

@@ -23,6 +23,7 @@ from runwasi.linux.cgroups import cgroup_at, cgroup_from
 from runwasi.linux.mounts import mount
 from runwasi.linux.namespaces import CLONE_NEWNS, CLONE_NEWPID
 from runwasi.linux.processes import start_time
+from runwasi.linux.waiting import finish
 from runwasi.oci.encode import dumps
 from tests.integration.conftest import BundleMaker
 from tests.support.detached import Detached, wait_for_exit
@@ -103,7 +104,7 @@ def test_a_container_whose_cgroup_is_not_known_is_deleted_by_force(container: De
     assert "/sys/fs/cgroup is not a cgroup below the root" in done.stderr
     wait_for_exit(pid)
     assert not state.exists()
-    cgroup_from(paths).remove()
+    finish(cgroup_from(paths).remove())
 
 
 def test_a_damaged_configuration_is_named_and_hides_no_other_container(

@@ -17,6 +17,7 @@ from runwasi.executor.errors import ContainerError
 from runwasi.executor.parent.creation import create
 from runwasi.executor.plan.bundle import Bundle as LoadedBundle
 from runwasi.executor.plan.create_options import CreateOptions
+from runwasi.linux.waiting import finish
 from tests.integration.conftest import BundleMaker
 from tests.support.detached import Detached
 from tests.support.runtime import Runtime
@@ -159,7 +160,9 @@ def test_a_create_that_fails_leaves_its_caller_no_descriptor(bundle: BundleMaker
     before = os.listdir("/proc/self/fd")
     for _ in range(3):
         with pytest.raises(ContainerError):
-            create(str(folder / "root"), "one", loaded, CreateOptions(cache_root=str(folder / "cache")))
+            finish(
+                create(str(folder / "root"), "one", loaded, CreateOptions(cache_root=str(folder / "cache")))
+            )
     assert os.listdir("/proc/self/fd") == before
 
 

@@ -11,7 +11,6 @@ import pytest
 
 from devtools.bundle import Bundle
 from tests.integration.conftest import BundleMaker
-from tests.support.bundle import Bundle
 from tests.support.detached import Detached
 from tests.support.runtime import Runtime
 

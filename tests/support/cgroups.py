@@ -7,6 +7,8 @@ import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from runwasi.linux.waiting import finish
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from runwasi.linux.cgroups import Cgroup
@@ -20,7 +22,7 @@ def removed_after(cgroup: Cgroup) -> Iterator[Cgroup]:
         yield cgroup
     finally:
         cgroup.kill()
-        cgroup.remove()
+        finish(cgroup.remove())
 
 
 @contextmanager

@@ -26,6 +26,7 @@ from runwasi.executor.errors import ContainerError
 from runwasi.executor.protocol import CREATE_RUNTIME, READY, Channel
 from runwasi.executor.workload import choose
 from runwasi.linux import processes, rlimits, sockets
+from runwasi.linux.waiting import finish
 from runwasi.oci.record import replaced
 from runwasi.oci.state import State
 from runwasi.startup import packs
@@ -52,7 +53,8 @@ def run_create_container_hooks(ctx: InitContext) -> None:
     """Run the hooks whose paths are the host's but whose namespaces are the container's, standing in its root."""
     if ctx.spec.hooks.create_container:
         os.fchdir(ctx.root_fd)
-        hooks.run_all("createContainer", ctx.spec.hooks.create_container, _state(ctx, "created"))
+        state = _state(ctx, "created")
+        finish(hooks.run_all("createContainer", ctx.spec.hooks.create_container, state, inside=True))
 
 
 def run_start_container_hooks(ctx: InitContext) -> None:
@@ -60,7 +62,7 @@ def run_start_container_hooks(ctx: InitContext) -> None:
     if ctx.start_hooks:
         # those that name no environment get the program's: they are often there to adapt what it finds
         own = [replaced(hook, env=ctx.env) if hook.env is None else hook for hook in ctx.start_hooks]
-        hooks.run_all("startContainer", own, _state(ctx, "created"))
+        finish(hooks.run_all("startContainer", own, _state(ctx, "created"), inside=True))
 
 
 def _state(ctx: InitContext, status: Status) -> bytes:

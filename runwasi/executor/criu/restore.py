@@ -21,6 +21,7 @@ from runwasi.executor.criu.checkpoint import (
 from runwasi.executor.errors import ContainerError, Invalid, describe
 from runwasi.executor.limits import cgroup_limits
 from runwasi.executor.mounts.apply_mounts import source_path
+from runwasi.executor.parent import errands
 from runwasi.executor.parent.claim import claim
 from runwasi.executor.parent.namespace_fork import KINDS
 from runwasi.executor.process_settings import write_pid_file
@@ -28,6 +29,7 @@ from runwasi.executor.undo import Undo
 from runwasi.linux import namespaces, network, processes, sockets
 from runwasi.linux.beneath import make_dirs, make_file
 from runwasi.linux.mounts import MS_BIND, MS_REC, mount
+from runwasi.linux.waiting import finish
 from runwasi.oci.decode import SpecError, parse_json
 from runwasi.oci.record import replaced
 from runwasi.wire.messages.criu import CgroupRoot, InheritedFd, JoinedNamespace, Notification, Request
@@ -40,6 +42,7 @@ if TYPE_CHECKING:
     from runwasi.executor.criu.checkpoint import CheckpointOptions
     from runwasi.executor.plan.bundle import Bundle
     from runwasi.executor.plan.create_options import CreateOptions
+    from runwasi.linux.waiting import Operation
     from runwasi.oci.linux import IdMapping
     from runwasi.oci.spec import Mount
 
@@ -61,24 +64,38 @@ def restore(
     resuming is called when its processes are there and are about to run. Raises AlreadyExists, Invalid,
     SpecError or ContainerError with nothing left behind.
     """
-    restoration = begin_restore(root, container_id, bundle, options, images)
+    restoration = finish(begin_restore(root, container_id, bundle, options, images))
     restoration.run(resuming)
     return restoration.container
 
 
 def begin_restore(
     root: str, container_id: str, bundle: Bundle, options: CreateOptions, images: CheckpointOptions
-) -> Restoration:
+) -> Operation[Restoration]:
     """Claim the id and make the container's cgroup; nothing of it is restored yet. Raises as restore does."""
     bundle.check()
-    streams = _read_streams(images.image_path)
-    if images.lazy_pages:
-        criu_service.require_feature("lazy_pages", "--lazy-pages")
-    with Undo() as undo:
-        container = claim(root, container_id, bundle, options, undo)
+    undo = Undo()
+    return (yield from undo.around(_begin(root, container_id, bundle, options, images, undo)))
+
+
+def _begin(
+    root: str,
+    container_id: str,
+    bundle: Bundle,
+    options: CreateOptions,
+    images: CheckpointOptions,
+    undo: Undo,
+) -> Operation[Restoration]:
+    def examined() -> errands.Answer:
+        if images.lazy_pages:
+            criu_service.require_feature("lazy_pages", "--lazy-pages")
+        streams = _read_streams(images.image_path)
         _make_mount_points(bundle)
-        return Restoration(container, bundle, options, images, streams, undo)
-    raise AssertionError("unreachable")  # the block returns or raises
+        return tuple(streams), ()
+
+    container = claim(root, container_id, bundle, options, undo)
+    answer = yield from errands.run(examined, f"looking at the image {images.image_path}")
+    return Restoration(container, bundle, options, images, list(answer.fields), undo)
 
 
 def _end(container: Container) -> None:
@@ -256,8 +273,8 @@ class Restoration:
         if any(item.type == "network" and not item.path for item in spec.linux.namespaces):
             _bring_loopback_up(pid)
         state = replaced(self.container.oci_state("created"), pid=pid).to_json().encode()
-        hooks.run_all("prestart", spec.hooks.prestart, state)
-        hooks.run_all("createRuntime", spec.hooks.create_runtime, state)
+        finish(hooks.run_all("prestart", spec.hooks.prestart, state))
+        finish(hooks.run_all("createRuntime", spec.hooks.create_runtime, state))
 
     def _hand_over_terminal(self, fds: list[int]) -> None:
         if self._options.console_socket < 0:

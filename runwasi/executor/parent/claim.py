@@ -10,6 +10,7 @@ import time
 from errno import EACCES
 
 from runwasi.executor.container import Container
+from runwasi.executor.deletion import remove_cgroup, unmount
 from runwasi.executor.errors import ContainerError, describe
 from runwasi.executor.store import CONFIG, VERSION, Folder, Saved
 from runwasi.linux import cgroups, mounts, processes
@@ -39,11 +40,11 @@ def claim(root: str, container_id: str, bundle: Bundle, options: CreateOptions, 
     folder.write(CONFIG, bundle.raw)
     saved = _first_record(folder, bundle, options, cgroup)
     folder.save(saved)
-    undo.add(cgroup.remove)
+    undo.add(remove_cgroup, cgroup)
     cgroup.create()
     container = Container(folder, saved, options.warn, bundle.spec, cgroup)
     if not bundle.spec.linux.has("mount"):
-        undo.add(container.unmount)
+        undo.add(unmount, container)
     if saved.rootless:  # some of it may have been left out as forbidden
         if bundle.spec.linux.cgroups_path and not options.systemd_cgroup:
             _refuse_left_out(saved.cgroup_paths, cgroup.paths())

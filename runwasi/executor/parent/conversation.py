@@ -1,14 +1,13 @@
 """The parent's end of the channel: it answers what the child asks, until the child is done or dead.
 
-Driven by whoever has a selector: wait until fileno() is readable and call next_message(), which serves the
-requests that are the same for every process (layers, compiling, a seccomp listener) and returns the others.
+next_message() is an operation that serves the requests which are the same for every process (layers, compiling, a
+seccomp listener) and returns the others. What takes time is left to errands, whose ends are waited for beside the
+child's words.
 """
 
 from __future__ import annotations
 
 import os
-import select
-from _signal import SIGKILL  # type: ignore[import-not-found]  # the module signal adds enumerations, 3 ms
 
 from runwasi.executor.errors import ContainerError
 from runwasi.executor.protocol import (
@@ -24,6 +23,7 @@ from runwasi.executor.protocol import (
     failure_from,
 )
 from runwasi.linux import processes
+from runwasi.linux.waiting import Wait
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from runwasi.engines.engine import Engine
     from runwasi.executor.plan.create_options import CreateOptions
     from runwasi.linux.processes import Child
+    from runwasi.linux.waiting import Operation
     from runwasi.oci.process import Process
 
 END = "end"
@@ -52,24 +53,38 @@ class Conversation:
         self._options = options
         self._load_engine = load_engine
         self._forward_listener = forward_listener
-        self._poll = select.epoll()
-        self._poll.register(channel.fileno(), select.EPOLLIN)
         self._errands: dict[int, Child] = {}
-
-    def fileno(self) -> int:
-        """Return the descriptor that is readable when next_message has something to do."""
-        return self._poll.fileno()
 
     def proceed(self, *fields: str) -> None:
         """Let the child go on. Raises BrokenPipeError when it died."""
         self._channel.send(PROCEED, *fields)
 
-    def next_message(self) -> Message | None:
-        """Serve what is there; return the next message that only the caller can answer, or None for now.
+    def next_message(self) -> Operation[Message]:
+        """Serve the child until there is a message that only the caller can answer.
 
         Raises ContainerError when the child reports a failure.
         """
-        for fd, _ in self._poll.poll(0):
+        while True:
+            message = self._take((yield self._wait()))
+            if message is not None:
+                return message
+
+    def last_words(self) -> Operation[None]:
+        """Raise the failure that the child has reported already, if it has."""
+        self._take((yield self._wait(deadline=0.0)))
+
+    def close(self) -> Operation[None]:
+        """Close the channel and end the errands."""
+        self._channel.close()
+        while self._errands:
+            yield from processes.end(self._errands.popitem()[0])
+
+    def _wait(self, deadline: float | None = None) -> Wait:
+        return Wait((self._channel.fileno(), *self._errands), deadline)
+
+    def _take(self, ready: tuple[int, ...]) -> Message | None:
+        """Serve what is there; return the first message that only the caller can answer."""
+        for fd in ready:
             if fd in self._errands:
                 self._errand_ended(fd)
                 continue
@@ -80,31 +95,12 @@ class Conversation:
                 return message
         return None
 
-    def wait(self) -> Message:
-        """Serve the child until there is a message that only the caller can answer. Raises as next_message."""
-        while True:
-            message = self.next_message()
-            if message is not None:
-                return message
-            self._poll.poll()
-
-    def close(self) -> None:
-        """End the errands and close the channel."""
-        for errand in self._errands.values():
-            end_child(errand)
-        self._errands.clear()
-        self._channel.close()
-        self._poll.close()
-
     def _serve(self, message: Message) -> bool:
         if message.kind == FAILED:
             raise failure_from(message.fields)
-        if message.kind == LISTENER:
-            self._forward_listener(message.fds[0])
-            self.proceed()
-        elif message.kind == FILTER:
+        if message.kind == FILTER:
             self._send_filter()
-        elif message.kind in (COMPILE, LAYERS):
+        elif message.kind in (COMPILE, LAYERS, LISTENER):
             self._send_on_errand(message)
         else:
             return False
@@ -130,25 +126,28 @@ class Conversation:
 
     def _send_on_errand(self, message: Message) -> None:
         """Have the child answered from another process, or at once where the answer is at hand."""
-        from runwasi.executor.parent import errands  # late: only wasm
+        from runwasi.executor.parent import errands  # late: only wasm, and filters that notify
 
         child: Child | None
         if message.kind == LAYERS:
             child = errands.answer_layers(self._channel, self._options)
+        elif message.kind == LISTENER:
+            child = errands.answer_listener(self._channel, message.fds[0], self._forward_listener)
         else:
             child = errands.answer_compile(self._channel, message, self._options, self._load_engine)
         if child is not None:
             self._errands[child.pidfd] = child
-            self._poll.register(child.pidfd, select.EPOLLIN)
 
     def _errand_ended(self, pidfd: int) -> None:
         """Reap one; if it died without an answer, the child gets one from us."""
-        self._poll.unregister(pidfd)
         del self._errands[pidfd]
         code = processes.reap(pidfd)
         os.close(pidfd)
         if code:
-            self._channel.send_failure(ContainerError(f"a helper process ended with status {code}"))
+            try:
+                self._channel.send_failure(ContainerError(f"a helper process ended with status {code}"))
+            except BrokenPipeError:
+                return  # the child is gone too, and its end comes next
 
 
 def engine_of(options: CreateOptions, annotations: Mapping[str, str], process: Process) -> Engine:
@@ -165,13 +164,3 @@ def engine_of(options: CreateOptions, annotations: Mapping[str, str], process: P
     address_space = [limit.soft for limit in process.rlimits if limit.type == "RLIMIT_AS"]
     engine.configure(annotations, address_space[0] if address_space else None)
     return engine
-
-
-def end_child(child: Child) -> None:
-    """Kill and reap a child of ours, and close its pidfd; one that is gone already is fine."""
-    try:
-        processes.pidfd_send_signal(child.pidfd, SIGKILL)
-        processes.reap(child.pidfd)
-    except (ProcessLookupError, ChildProcessError):
-        pass
-    os.close(child.pidfd)

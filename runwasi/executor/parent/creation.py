@@ -1,27 +1,28 @@
 """The parent's half of create: everything before the fork, then answers to the child until it is ready.
 
-A Creation can be driven by whoever has a selector: wait until fileno() is readable, call advance(), until it
-returns True. When anything fails, or the child dies, all that was made is taken back before the error is raised.
+It is an operation. When anything fails, or the child dies, all that was made is taken back before that is told.
 """
 
 from __future__ import annotations
 
 import os
-import select
 from _signal import SIGKILL  # type: ignore[import-not-found]  # the module signal adds enumerations, 3 ms
+from time import monotonic
 
 from runwasi.executor.child.context import InitContext
 from runwasi.executor.child.walk import become_init
 from runwasi.executor.container import Container
+from runwasi.executor.deletion import run_poststop_hooks
 from runwasi.executor.errors import ContainerError
 from runwasi.executor.parent.claim import claim
-from runwasi.executor.parent.conversation import END, Conversation, end_child, engine_of
+from runwasi.executor.parent.conversation import END, Conversation, engine_of
 from runwasi.executor.parent.namespace_fork import Plan, open_doors, spawn
 from runwasi.executor.protocol import CREATE_RUNTIME, MAP_IDS, PRIORITIES, READY, Channel, Message
 from runwasi.executor.store import CLOSED_GATE
 from runwasi.executor.undo import Undo
 from runwasi.linux import processes, sockets
 from runwasi.linux.filesystems import open_procfs
+from runwasi.linux.waiting import Wait
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -30,35 +31,29 @@ if TYPE_CHECKING:
     from runwasi.executor.plan.create_options import CreateOptions
     from runwasi.linux.processes import Child
     from runwasi.linux.seccomp_filter import Filter
+    from runwasi.linux.waiting import Operation
     from runwasi.oci.spec import Mount, Spec
 
+_DYING = 10.0  # seconds until a child that has hung up is taken for one that the kernel holds
 
-def begin_create(root: str, container_id: str, bundle: Bundle, options: CreateOptions) -> Creation:
-    """Claim the id and start to create a container below the state root; nothing of it runs yet.
+
+def create(root: str, container_id: str, bundle: Bundle, options: CreateOptions) -> Operation[Container]:
+    """Claim the id below the state root and create a container, up to where it waits to be started.
 
     Raises AlreadyExists, Invalid, SpecError or ContainerError with nothing left behind.
     """
     bundle.check()
     _check_privilege(bundle)
-    with Undo() as undo:
-        creation = Creation(claim(root, container_id, bundle, options, undo), bundle, options, undo)
-        creation.begin()
-        return creation
-    raise AssertionError("unreachable")  # the block returns or raises
+    undo = Undo()
+    return (yield from undo.around(_create(root, container_id, bundle, options, undo)))
 
 
-def create(root: str, container_id: str, bundle: Bundle, options: CreateOptions) -> Container:
-    """Create a container and wait until it is. Raises as begin_create and Creation.advance do."""
-    creation = begin_create(root, container_id, bundle, options)
-    poll = select.poll()
-    poll.register(creation.fileno(), select.POLLIN)
-    try:
-        while not creation.advance():
-            poll.poll()
-    except BaseException:  # an interrupt at the keyboard too
-        creation.abort()
-        raise
-    return creation.container
+def _create(
+    root: str, container_id: str, bundle: Bundle, options: CreateOptions, undo: Undo
+) -> Operation[Container]:
+    container = claim(root, container_id, bundle, options, undo)
+    yield from Creation(container, bundle, options, undo).run()
+    return container
 
 
 def _check_privilege(bundle: Bundle) -> None:
@@ -70,11 +65,10 @@ def _check_privilege(bundle: Bundle) -> None:
 
 
 class Creation:
-    """A container on its way from claimed to created."""
+    """A container on its way from claimed to created; whoever runs it runs the undo when that fails."""
 
     def __init__(self, container: Container, bundle: Bundle, options: CreateOptions, undo: Undo) -> None:
         self.container = container
-        """The container; its pid is known from begin on, and it is created once advance has returned True."""
         self._bundle = bundle
         self._options = options
         self._undo = undo
@@ -82,53 +76,35 @@ class Creation:
         self._enters_by_itself = False
         self._network = -1
 
-    def fileno(self) -> int:
-        """Return the descriptor that is readable when advance has something to do."""
-        return self._conversation.fileno()
-
-    def begin(self) -> None:
-        """Prepare everything outside the container, fork, and let the child go."""
+    def run(self) -> Operation[None]:
+        """Prepare everything outside the container, fork, and answer the child until it waits at the start gate."""
         plan = Plan.of(self._bundle.spec.linux)
         try:
-            child = self._fork(plan)
+            child = yield from self._fork(plan)
+            self._undo.add(processes.end, child.pidfd)
+            yield from self._equip(child, plan)
         finally:
             plan.close()
-        self._undo.add(end_child, child)
-        try:
-            self._settle(child, plan)
-            self._conversation.proceed(str(child.pid))
-        except (ContainerError, OSError):
-            self.advance()  # when the child failed, what it says is why
-            raise
+        while (message := (yield from self._conversation.next_message())).kind != READY:
+            yield from self._answer(message)
+        yield from self._ready(priorities=PRIORITIES in message.fields)
 
-    def _settle(self, child: Child, plan: Plan) -> None:
+    def _equip(self, child: Child, plan: Plan) -> Operation[None]:
+        """Give the child what it is to have from outside, and let it go."""
         from runwasi.executor.parent import equip  # late: the child is at work meanwhile
 
-        self._network = equip.settle(
-            self.container, self._bundle, plan, child, self._undo, entered=self._enters_by_itself
-        )
-
-    def advance(self) -> bool:
-        """Answer the child's pending requests; True when the container is created.
-
-        Raises ContainerError or SpecError, with everything taken back, when it cannot be.
-        """
         try:
-            while message := self._conversation.next_message():
-                if self._answer(message):
-                    return True
-        except BaseException:
-            self.abort()
+            self._network = yield from equip.settle(
+                self.container, self._bundle, plan, child, self._undo, entered=self._enters_by_itself
+            )
+            self._conversation.proceed(str(child.pid))
+        except (ContainerError, OSError):
+            yield from self._conversation.last_words()  # when the child failed, what it says is why
             raise
-        return False
-
-    def abort(self) -> None:
-        """Give up: kill what runs and take everything back."""
-        self._undo.run()
 
     # before the fork
 
-    def _fork(self, plan: Plan) -> Child:
+    def _fork(self, plan: Plan) -> Operation[Child]:
         """Fork the child; in it, never return."""
         channel, child_channel = Channel.pair()
         self._conversation = Conversation(channel, self._options, self._load_engine, self._forward_listener)
@@ -137,6 +113,7 @@ class Creation:
         doors = None
         try:
             self._prepare(context, plan)
+            context.mount_sources = yield from _mount_sources(context)
             doors = open_doors(plan, self.container.cgroup)
             if doors:
                 context.cgroup_tasks = doors.tasks
@@ -171,7 +148,6 @@ class Creation:
         context.load_engine = self._load_engine
         context.may_fetch_layers = options.images is not None
         context.seccomp = _compiled_filter(spec, options)
-        context.mount_sources = _mount_sources(context)
         context.proc_fd = open_procfs()
         context.command_line = processes.CommandLine(context.process.args, context.proc_fd)
         context.gate = sockets.listen(f"{self.container.folder.path}/{CLOSED_GATE}", 1)
@@ -181,20 +157,15 @@ class Creation:
 
     # what the child asks
 
-    def _answer(self, message: Message) -> bool:
+    def _answer(self, message: Message) -> Operation[None]:
         if message.kind == END:
-            raise self._death()
+            raise (yield from self._death())
         if message.kind == CREATE_RUNTIME:
-            self._run_create_runtime_hooks()
-            self._conversation.proceed()
-            return False
-        if message.kind == MAP_IDS:
+            yield from self._run_create_runtime_hooks()
+        else:
+            assert message.kind == MAP_IDS
             self._map_ids(message)
-            self._conversation.proceed()
-            return False
-        assert message.kind == READY
-        self._ready(priorities=PRIORITIES in message.fields)
-        return True
+        self._conversation.proceed()
 
     def _map_ids(self, message: Message) -> None:
         from runwasi.executor.mounts.mount_sources import map_source  # late: few containers need it
@@ -208,18 +179,18 @@ class Creation:
     def _forward_listener(self, listener: int) -> None:
         self.container.forward_listener(listener)
 
-    def _run_create_runtime_hooks(self) -> None:
+    def _run_create_runtime_hooks(self) -> Operation[None]:
         from runwasi.executor import hooks  # late: few containers have any
 
         spec_hooks = self._bundle.spec.hooks
         # what fails from here on ends where delete does: runtime.md#lifecycle, steps 3 to 5, 12 and 13
-        self._undo.add_last(self.container.run_poststop_hooks)
+        self._undo.add_last(run_poststop_hooks, self.container)
         # the environment is made, which is when runtime.md#lifecycle calls a container created
         state = self.container.oci_state("created").to_json().encode()
-        hooks.run_all("prestart", spec_hooks.prestart, state)
-        hooks.run_all("createRuntime", spec_hooks.create_runtime, state)
+        yield from hooks.run_all("prestart", spec_hooks.prestart, state)
+        yield from hooks.run_all("createRuntime", spec_hooks.create_runtime, state)
 
-    def _ready(self, *, priorities: bool) -> None:
+    def _ready(self, *, priorities: bool) -> Operation[None]:
         """Finish: what would have hindered the child, the pid file, and nothing to undo any more."""
         from runwasi.executor.process_settings import (  # late, as in begin
             set_priorities,
@@ -236,13 +207,17 @@ class Creation:
         self._undo.commit()
         if self._network >= 0:
             os.close(self._network)
-        self._conversation.close()
+        yield from self._conversation.close()
 
-    def _death(self) -> ContainerError:
+    def _death(self) -> Operation[ContainerError]:
         """Say how the child died before it was ready; it is reaped here."""
-        code = processes.reap(self.container.pidfd)
+        pidfd = self.container.pidfd
+        yield Wait((pidfd,), monotonic() + _DYING)
+        code = processes.reap_if_ended(pidfd)
         if code == 128 + SIGKILL:
             why = "it was killed; a memory limit too low for it does that ($.linux.resources.memory.limit)"
+        elif code is None:
+            why = "the kernel does not let it end"
         else:
             why = f"it ended with status {code}"
         return ContainerError(f"the container's first process is gone before it was ready: {why}")
@@ -256,13 +231,22 @@ def _compiled_filter(spec: Spec, options: CreateOptions) -> Filter | None:
     return compiled(spec.linux.seccomp, options.cache_root)
 
 
-def _mount_sources(context: InitContext) -> dict[int, int]:
-    """Open what the child may not open or map from inside its user namespace."""
+def _mount_sources(context: InitContext) -> Operation[dict[int, int]]:
+    """Open what the child may not open or map from inside its user namespace.
+
+    A source may be on a mount that hangs, so another process looks for it.
+    """
     if not context.userns and not any(_asks_for_map(mount) for mount in context.spec.mounts):
         return {}
-    from runwasi.executor.mounts.mount_sources import open_mount_sources  # late: few containers need it
+    from runwasi.executor.mounts.mount_sources import open_mount_sources
+    from runwasi.executor.parent import errands  # late: few containers need it
 
-    return open_mount_sources(context.spec, context.bundle_path, context.rootfs, context.userns)
+    def opened() -> errands.Answer:
+        found = open_mount_sources(context.spec, context.bundle_path, context.rootfs, context.userns)
+        return tuple(map(str, found)), tuple(found.values())
+
+    answer = yield from errands.run(opened, "opening the sources of mounts", kept=context.kept_fds())
+    return dict(zip(map(int, answer.fields), answer.fds, strict=True))
 
 
 def _asks_for_map(mount: Mount) -> bool:

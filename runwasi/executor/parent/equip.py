@@ -19,14 +19,17 @@ if TYPE_CHECKING:
     from runwasi.executor.parent.namespace_fork import Plan
     from runwasi.executor.plan.bundle import Bundle
     from runwasi.executor.undo import Undo
+    from runwasi.linux.cgroups import Cgroup
     from runwasi.linux.idmap import IdMap
     from runwasi.linux.processes import Child
+    from runwasi.linux.waiting import Operation
     from runwasi.oci.linux import IdMapping, IntelRdt, Linux
+    from runwasi.oci.resources import Resources
 
 
 def settle(
     container: Container, bundle: Bundle, plan: Plan, child: Child, undo: Undo, *, entered: bool
-) -> int:
+) -> Operation[int]:
     """Note the child down, and give it all it must have before it is told to go on.
 
     With entered it is in the cgroup already. Returns a descriptor to close once nothing will be undone any more,
@@ -38,9 +41,7 @@ def settle(
     container.pidfd = child.pidfd
     if plan.makes("user"):
         _write_maps(child.pid, linux)
-    if not entered:
-        container.cgroup.enter(child.pid)
-    cgroup_limits.apply(container.cgroup, linux.resources)
+    yield from _confine(container.cgroup, linux.resources, 0 if entered else child.pid)
     if container.cgroup.version == 2:
         from runwasi.executor.limits.delegation import delegate  # late: not where version 1 is
 
@@ -50,6 +51,24 @@ def settle(
     if saved.resctrl:
         _join_resctrl(saved.resctrl, child.pid, linux.intel_rdt, container.id)
     return _move_devices(linux, child.pid, undo) if linux.net_devices else -1
+
+
+def _confine(cgroup: Cgroup, resources: Resources | None, pid: int) -> Operation[None]:
+    """Move a process into the cgroup, unless pid is 0, and set the limits."""
+
+    def work() -> None:
+        if pid:
+            cgroup.enter(pid)
+        cgroup_limits.apply(cgroup, resources)
+
+    if not cgroup.unit:
+        work()
+        return
+    from runwasi.executor.parent import errands  # late: only with systemd, whose answers take their time
+    from runwasi.linux.cgroups import units  # noqa: F401  here, so that the process below need not
+
+    yield from errands.run(work, f"having systemd make {cgroup.unit}")
+    cgroup.was_entered()
 
 
 def _move_devices(linux: Linux, pid: int, undo: Undo) -> int:

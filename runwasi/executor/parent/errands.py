@@ -1,31 +1,70 @@
-"""Short-lived processes that answer a container's first process in its creator's stead.
+"""Short-lived processes for what might block, or takes memory and time that a server must not spend.
 
-Compiling a module or fetching an image's layers takes memory and time that a server must not spend, so a process
-forked for it does, answers on the server's end of the channel, and ends.
+Some answer a container's first process in its creator's stead: they compile a module or fetch an image's layers, and
+answer on the server's end of the channel. Others do a piece of the server's own work that waits for a filesystem, a
+message bus or a socket of somebody else's. Each dies with the process that sent it, and with the call it serves.
 """
 
 from __future__ import annotations
 
 import errno
 import os
-from _signal import set_wakeup_fd  # type: ignore[import-not-found]  # the module signal adds enumerations, 3 ms
+from time import monotonic
 
-from runwasi.engines.engine import CannotHandle
-from runwasi.engines.module_cache import ModuleCache, cache_key_of
 from runwasi.executor.errors import ContainerError
-from runwasi.executor.protocol import ANSWER, Channel, Message
+from runwasi.executor.protocol import ANSWER, FAILED, PROCEED, Channel, Message, failure_from
+from runwasi.executor.undo import Undo
 from runwasi.linux import processes, sockets
+from runwasi.linux.waiting import Wait
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from typing import NoReturn
 
     from runwasi.engines.engine import Engine
     from runwasi.executor.plan.create_options import CreateOptions
     from runwasi.linux.processes import Child
+    from runwasi.linux.waiting import Operation
 
     Answer = tuple[tuple[str, ...], tuple[int, ...]]
+
+PATIENCE = 600.0
+"""Seconds that a call of a server's, or a piece of its work, may take. kubelet gives up after two minutes; but a
+compilation has five, and may have to wait for another one's."""
+LONG = 3600.0
+"""Seconds that CRIU may take, whose image is as large as the container's memory, and a removal."""
+
+
+def run(
+    work: Callable[[], Answer | None], what: str, kept: Iterable[int] = (), seconds: float = PATIENCE
+) -> Operation[Message]:
+    """Call work() in a process of its own that keeps these descriptors; return its answer's fields and descriptors.
+
+    Raises the ContainerError that work raised, or one that says that `what` takes too long.
+    """
+    channel, theirs = Channel.pair()
+    child = processes.fork_into(processes.CLONE_CLEAR_SIGHAND)
+    if child is None:
+        _answer(theirs, ANSWER, work, kept)
+    theirs.close()
+    undo = Undo()
+    undo.add(processes.end, child.pidfd)
+    undo.add(channel.close)
+    message = yield from undo.around(_heard(channel, what, seconds))
+    yield from undo.run()
+    return message
+
+
+def _heard(channel: Channel, what: str, seconds: float) -> Operation[Message]:
+    if not (yield Wait((channel.fileno(),), monotonic() + seconds)):
+        raise ContainerError(f"{what}: not done after {seconds:.0f} s", errno=errno.ETIMEDOUT)
+    message = channel.receive()
+    if message is None:
+        raise ContainerError(f"{what}: the process that was to do it is gone")
+    if message.kind == FAILED:
+        raise failure_from(message.fields)
+    return message
 
 
 def answer_compile(
@@ -38,6 +77,9 @@ def answer_compile(
     OpenSSL can be imported, while a container that has entered its root must import nothing), and what beside the
     module the key is made of.
     """
+    from runwasi.engines.engine import CannotHandle  # late: only wasm
+    from runwasi.engines.module_cache import ModuleCache, cache_key_of
+
     name, blob, key, compatibility = message.fields
     (module,) = message.fds
     cache = ModuleCache(options.cache_root)
@@ -64,7 +106,7 @@ def answer_compile(
             images.keep(blob, key, made)
         return (), (made,)
 
-    return _fork(channel, answer, message.fds, images.prepare() if images else ())
+    return _fork(channel, ANSWER, answer, message.fds, images.prepare() if images else ())
 
 
 def answer_layers(channel: Channel, options: CreateOptions) -> Child:
@@ -76,27 +118,39 @@ def answer_layers(channel: Channel, options: CreateOptions) -> Child:
         layers = images.fetch()
         return tuple(layer.to_text() for layer in layers), tuple(layer.fd for layer in layers)
 
-    return _fork(channel, answer, (), images.prepare())
+    return _fork(channel, ANSWER, answer, (), images.prepare())
+
+
+def answer_listener(channel: Channel, listener: int, forward: Callable[[int], None]) -> Child:
+    """Hand a filter's listener to its agent, which may be slow to take it, and let the container's process go on."""
+
+    def work() -> None:
+        forward(listener)
+
+    return _fork(channel, PROCEED, work, (listener,))
 
 
 def _fork(
-    channel: Channel, answer: Callable[[], Answer], fds: tuple[int, ...], kept: tuple[int, ...]
+    channel: Channel,
+    kind: str,
+    work: Callable[[], Answer | None],
+    fds: tuple[int, ...],
+    kept: tuple[int, ...] = (),
 ) -> Child:
     """Fork a process that answers; it takes fds over, and keeps these others of the creator's."""
-    child = processes.fork_into()
+    child = processes.fork_into(processes.CLONE_CLEAR_SIGHAND)
     if child is None:
-        _answer(channel, answer, (*fds, *kept))
+        _answer(channel, kind, work, (*fds, *kept))
     sockets.close_all(fds)
     return child
 
 
-def _answer(channel: Channel, answer: Callable[[], Answer], fds: tuple[int, ...]) -> NoReturn:
-    """In the new process: whatever happens, the child that waits gets an answer."""
+def _answer(channel: Channel, kind: str, work: Callable[[], Answer | None], kept: Iterable[int]) -> NoReturn:
+    """In the new process: whatever happens, whoever waits gets an answer."""
     try:
-        set_wakeup_fd(-1)  # the creator's, closed with the rest
-        processes.close_fds_except({0, 1, 2, channel.fileno(), *fds})
-        fields, descriptors = answer()
-        channel.send(ANSWER, *fields, fds=descriptors)
+        processes.work_apart(channel.fileno(), kept)
+        fields, descriptors = work() or ((), ())
+        channel.send(kind, *fields, fds=descriptors)
     except BaseException as error:  # noqa: BLE001 - nothing may unwind into the server's code
         channel.send_failure(error)
     os._exit(0)

@@ -13,7 +13,7 @@ from runwasi.engines.annotation_names import UNSAFE_PREFIX
 from runwasi.executor.child.context import ChildContext
 from runwasi.executor.child.walk import become_exec
 from runwasi.executor.errors import ContainerError, Invalid, WrongStatus, describe
-from runwasi.executor.parent.conversation import END, Conversation, end_child, engine_of
+from runwasi.executor.parent.conversation import END, Conversation, engine_of
 from runwasi.executor.parent.namespace_fork import Plan, open_doors, spawn
 from runwasi.executor.plan.create_options import CreateOptions
 from runwasi.executor.process_settings import (
@@ -29,7 +29,7 @@ from runwasi.executor.undo import Undo
 from runwasi.linux import scheduling
 from runwasi.linux.filesystems import open_procfs
 from runwasi.linux.namespaces import FLAGS
-from runwasi.linux.processes import CommandLine, pidfd_send_signal
+from runwasi.linux.processes import CommandLine, end, pidfd_send_signal
 from runwasi.oci.record import EMPTY
 
 TYPE_CHECKING = False
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from runwasi.executor.container import Container
     from runwasi.linux.cgroups import Cgroup
     from runwasi.linux.processes import Child
+    from runwasi.linux.waiting import Operation
     from runwasi.oci.process import CpuAffinity, Process
 
 
@@ -60,26 +61,45 @@ class ExecOptions(CreateOptions):
         self.ignore_paused = ignore_paused
 
 
-def execute(container: Container, process: Process, options: ExecOptions) -> Child:
-    """Run a further process in the container; returns once its program runs. The caller owns the pidfd.
+class Execution:
+    """A further process on its way into a container."""
 
-    Raises WrongStatus when the container does not run, ContainerError when the process could not be executed.
-    """
-    status = container.status()
-    if not (status == "paused" and options.ignore_paused):
-        require("exec", container.id, status)
-    _check_releases(container.spec.annotations)
-    cgroup = _chosen_cgroup(container, options.cgroups)
-    with Undo() as undo:
-        child, conversation = _fork(container, cgroup, process, options, undo)
+    def __init__(self, container: Container, process: Process, options: ExecOptions) -> None:
+        self.child: Child | None = None
+        """The process, once it has been forked; its pidfd is the caller's when run is done."""
+        self._container = container
+        self._process = process
+        self._options = options
+        self._undo = Undo()
+
+    def run(self) -> Operation[Child]:
+        """Fork it and follow it until its program runs.
+
+        Raises WrongStatus when the container does not run, ContainerError when the process could not be executed.
+        """
+        container, options = self._container, self._options
+        status = container.status()
+        if not (status == "paused" and options.ignore_paused):
+            require("exec", container.id, status)
+        _check_releases(container.spec.annotations)
+        return (yield from self._undo.around(self._run(_chosen_cgroup(container, options.cgroups))))
+
+    def _run(self, cgroup: Cgroup) -> Operation[Child]:
+        process = self._process
+        child, conversation, moved = _fork(self._container, cgroup, process, self._options, self._undo)
+        self.child = child
+        self._undo.add(end, child.pidfd)
+        if process.exec_cpu_affinity is None:
+            scheduling.reset_affinity(child.pid)
+        if moved:
+            yield from _move(child, process, cgroup, self._container.pid)
         set_oom_score_adj(child.pid, process.oom_score_adj)
         conversation.proceed(str(child.pid))
-        _await_start(conversation, child, process)
-        if options.pid_file:
-            write_pid_file(options.pid_file, child.pid)
-        conversation.close()
+        yield from _await_start(conversation, child, process)
+        if self._options.pid_file:
+            write_pid_file(self._options.pid_file, child.pid)
+        yield from conversation.close()
         return child
-    raise AssertionError("unreachable")  # the block returns or raises
 
 
 def _check_releases(annotations: Mapping[str, str]) -> None:
@@ -106,8 +126,11 @@ def _chosen_cgroup(container: Container, paths: Mapping[str, str]) -> Cgroup:
 
 def _fork(
     container: Container, cgroup: Cgroup, process: Process, options: ExecOptions, undo: Undo
-) -> tuple[Child, Conversation]:
-    """Fork the process into the container's pid namespace and cgroup; in it, never return."""
+) -> tuple[Child, Conversation, bool]:
+    """Fork the process into the container's pid namespace and cgroup; in it, never return.
+
+    Returns whether it has still to be moved to the cgroup, too.
+    """
     channel, child_channel = Channel.pair()
 
     def load_engine() -> Engine:
@@ -139,12 +162,7 @@ def _fork(
         for fd in (context.root_fd, context.proc_fd):
             if fd >= 0:
                 os.close(fd)
-    undo.add(end_child, child)
-    if process.exec_cpu_affinity is None:
-        scheduling.reset_affinity(child.pid)
-    if doors is None or doors.shut:
-        _move(child, process, cgroup, container.pid)
-    return child, conversation
+    return child, conversation, doors is None or doors.shut
 
 
 def _plan(container: Container) -> Plan:
@@ -206,12 +224,17 @@ def _root_of(container: Container) -> str:
     return container.saved.rootfs
 
 
-def _move(child: Child, process: Process, cgroup: Cgroup, beside: int) -> None:
+def _move(child: Child, process: Process, cgroup: Cgroup, beside: int) -> Operation[None]:
     """Put the waiting process into the cgroup, on its CPUs before and after."""
     affinity = process.exec_cpu_affinity
     if affinity and affinity.initial:
         _set_affinity(affinity, "initial", child.pid)
-    cgroup.enter(child.pid, beside)
+    if cgroup.unit:
+        from runwasi.executor.parent import errands  # late: only with systemd, which may have to be asked
+
+        yield from errands.run(lambda: cgroup.enter(child.pid, beside), f"entering {cgroup.unit}")
+    else:
+        cgroup.enter(child.pid, beside)
     if affinity and affinity.final:
         _set_affinity(affinity, "final", child.pid)
 
@@ -225,9 +248,9 @@ def _set_affinity(affinity: CpuAffinity, member: str, pid: int) -> None:
         ) from None
 
 
-def _await_start(conversation: Conversation, child: Child, process: Process) -> None:
+def _await_start(conversation: Conversation, child: Child, process: Process) -> Operation[None]:
     """Set its limits when it asks, and follow it until silence says that its program runs."""
-    while (message := conversation.wait()).kind != END:
+    while (message := (yield from conversation.next_message())).kind != END:
         assert message.kind == READY
         if PRIORITIES in message.fields:
             set_priorities(process, child.pid)

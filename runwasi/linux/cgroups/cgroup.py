@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
     from runwasi.linux.cgroups.device_rules import DeviceRule
     from runwasi.linux.cgroups.units import Property
+    from runwasi.linux.waiting import Operation
 
     class OomWatch(Protocol):
         """A descriptor that becomes readable when the kernel kills because memory ran out."""
@@ -53,7 +54,10 @@ if TYPE_CHECKING:
             """Stop watching."""
 
     class Cgroup(Protocol):
-        """One cgroup: on v1 a directory in each hierarchy, on v2 a single one. Methods raise OSError."""
+        """One cgroup: on v1 a directory in each hierarchy, on v2 a single one. Methods raise OSError.
+
+        With a unit, enter, set_properties and remove wait for systemd: a server leaves them to another process.
+        """
 
         @property
         def version(self) -> int:
@@ -75,6 +79,9 @@ if TYPE_CHECKING:
             Where the cgroup itself may hold no process because a child of it does, as when an init inside
             made itself a subtree, the cgroup of the process beside is taken instead.
             """
+
+        def was_entered(self) -> None:
+            """Take note that a fork of this process did enter(): what that made is there now."""
 
         def doors(self) -> Doors | None:
             """Open the ways in for a process about to be forked; return None where only enter works.
@@ -101,8 +108,8 @@ if TYPE_CHECKING:
         def pids(self) -> list[int]:
             """Return the processes in this cgroup and below."""
 
-        def freeze(self) -> None:
-            """Stop all processes and return once they are stopped."""
+        def freeze(self) -> Operation[None]:
+            """Stop all processes; done once they are stopped. When one does not stop in time, all go on."""
 
         def thaw(self) -> None:
             """Let frozen processes run on. A cgroup that is gone holds none: systemd removes empty ones."""
@@ -113,7 +120,7 @@ if TYPE_CHECKING:
         def kill(self) -> None:
             """Send SIGKILL to every process, leaving none that a fork could have hidden. Does not wait."""
 
-        def remove(self) -> None:
+        def remove(self) -> Operation[None]:
             """Remove the cgroup and those below it, waiting for processes that are dying; gone is fine."""
 
         def paths(self) -> dict[str, str]:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from runwasi.linux.cgroups.cgroup import Cgroup, OomWatch
     from runwasi.linux.cgroups.device_rules import DeviceRule
     from runwasi.linux.cgroups.units import Property, UnitManager
+    from runwasi.linux.waiting import Operation
 
 _PREFIX = "runwasi"
 
@@ -70,6 +71,10 @@ class SystemdCgroup:
             with self._manager() as manager:  # a user may not move processes between scopes; systemd may
                 manager.attach(self.unit, pid)
 
+    def was_entered(self) -> None:
+        self._files.create()  # which finds all of it, and leaves out what a user may not use
+        self._started = True
+
     def doors(self) -> Doors | None:
         return self._files.doors() if self._started else None
 
@@ -95,8 +100,8 @@ class SystemdCgroup:
     def pids(self) -> list[int]:
         return self._files.pids()
 
-    def freeze(self) -> None:
-        self._files.freeze()
+    def freeze(self) -> Operation[None]:
+        return self._files.freeze()
 
     def thaw(self) -> None:
         self._files.thaw()
@@ -107,11 +112,11 @@ class SystemdCgroup:
     def kill(self) -> None:
         self._files.kill()
 
-    def remove(self) -> None:
+    def remove(self) -> Operation[None]:
         if self._started:
             with self._manager() as manager:
                 manager.stop(self.unit)
-        self._files.remove()
+        yield from self._files.remove()
 
     def paths(self) -> dict[str, str]:
         return self._files.paths()

@@ -8,12 +8,18 @@ from __future__ import annotations
 
 import os
 from errno import EACCES, EBUSY, ENODEV, ENOENT, ENOTEMPTY, EOPNOTSUPP
-from select import POLLIN, poll
 from time import monotonic
 
 from runwasi.linux.libc import SYS_PIDFD_SEND_SIGNAL, failure, syscall
+from runwasi.linux.waiting import TURN, Wait
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from runwasi.linux.waiting import Operation
 
 _SIGKILL = 9
+_AT_ONCE = 64  # directories removed in one turn
+_LONGEST_PAUSE = 0.01  # seconds
 
 
 def write_file(path: str, value: str) -> None:
@@ -111,21 +117,23 @@ def kill_all(directory: str) -> None:
                 os.close(pidfd)
 
 
-def remove(directory: str, seconds: float = 10.0) -> None:
+def remove(directory: str, seconds: float = 10.0) -> Operation[None]:
     """Remove a cgroup and those below it.
 
     Processes that are still dying are waited for through their pidfds, for so many seconds at most; then
     OSError (EBUSY) tells who is left.
     """
     deadline = monotonic() + seconds
-    while not _try_remove(directory):
+    pause = 0.0
+    while not (yield from _try_remove(directory)):
         left = processes(directory)
         if monotonic() >= deadline:
             raise OSError(EBUSY, f"cgroup still has processes {left[:8]}", directory)
         if left:
-            _wait_for_one(left, deadline)
-        else:
-            os.sched_yield()  # it has just died, and the kernel's own clean-up has no event to wait on
+            yield from _wait_for_one(left, deadline)
+        # The kernel cleans up after the last one's end, and has no event for that.
+        yield Wait((), monotonic() + pause)
+        pause = min(pause + 0.0005, _LONGEST_PAUSE)
 
 
 def open_pidfds(pids: set[int]) -> dict[int, int]:
@@ -139,23 +147,18 @@ def open_pidfds(pids: set[int]) -> dict[int, int]:
     return opened
 
 
-def _try_remove(directory: str) -> bool:
+def _try_remove(directory: str) -> Operation[bool]:
     """Remove a directory, its children first if there are any; False when one of them is in use."""
-    try:
-        os.rmdir(directory)
-    except FileNotFoundError:
-        return True
-    except OSError as error:
-        if error.errno not in (EBUSY, ENOTEMPTY):
-            raise
-    else:
+    if _rmdir(directory):
         return True
     below = descendants(directory)[1:]
     if not below:
         return False
-    for child in reversed(below):
+    for count, child in enumerate(reversed(below), 1):
         if not _rmdir(child):
             return False
+        if not count % _AT_ONCE:
+            yield TURN  # a container may have made thousands
     return _rmdir(directory)
 
 
@@ -171,15 +174,12 @@ def _rmdir(directory: str) -> bool:
     return True
 
 
-def _wait_for_one(pids: list[int], deadline: float) -> None:
+def _wait_for_one(pids: list[int], deadline: float) -> Operation[None]:
     """Wait until one of the processes has ended or the time is up."""
     opened = open_pidfds(set(pids))
-    waiting = poll()
-    for pidfd in opened.values():
-        waiting.register(pidfd, POLLIN)
     try:
         if len(opened) == len(pids):
-            waiting.poll(max(0.0, deadline - monotonic()) * 1000)
+            yield Wait(opened.values(), deadline)
     finally:
         for pidfd in opened.values():
             os.close(pidfd)

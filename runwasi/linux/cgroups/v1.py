@@ -14,6 +14,7 @@ from time import monotonic
 from runwasi.linux.cgroups import tree
 from runwasi.linux.cgroups.cgroup import Doors
 from runwasi.linux.cgroups.hierarchies import UNIFIED, clean, layout, own_paths
+from runwasi.linux.waiting import Wait
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,8 +23,10 @@ if TYPE_CHECKING:
     from runwasi.linux.cgroups.device_rules import DeviceRule
     from runwasi.linux.cgroups.oom import EventfdOom
     from runwasi.linux.cgroups.units import Property
+    from runwasi.linux.waiting import Operation
 
 _FREEZE_SECONDS = 5.0
+_LONGEST_PAUSE = 0.05  # seconds
 
 
 class CgroupV1:
@@ -63,6 +66,9 @@ class CgroupV1:
             except OSError as error:
                 if not self._leave_out(error, directory):
                     raise
+
+    def was_entered(self) -> None:
+        """Do nothing: all that enter made is found in the files."""
 
     def doors(self) -> Doors | None:
         doors = Doors()
@@ -125,18 +131,20 @@ class CgroupV1:
         directory = self._leading()
         return tree.processes(directory) if directory else []
 
-    def freeze(self) -> None:
-        self.write("freezer", "freezer.state", "FROZEN")
+    def freeze(self) -> Operation[None]:
         deadline = monotonic() + _FREEZE_SECONDS
-        # The kernel has no event for the end of FREEZING; a read brings the state up to date. The rest of
-        # this time slice goes to the tasks that must reach a stopping point.
+        pause = 0.0
+        self.write("freezer", "freezer.state", "FROZEN")
+        # The kernel has no event for the end of FREEZING; a read brings the state up to date, and another write has
+        # it look for those that were forked meanwhile. The tasks that must reach a stopping point get the time.
         while self.read("freezer", "freezer.state") != "FROZEN\n":
             if monotonic() > deadline:
                 self.thaw()
                 raise OSError(
                     EBUSY, "some process does not reach a stopping point", self._file("freezer", "")
                 )
-            os.sched_yield()
+            yield Wait((), monotonic() + pause)
+            pause = min(pause + 0.001, _LONGEST_PAUSE)
             self.write("freezer", "freezer.state", "FROZEN")
 
     def thaw(self) -> None:
@@ -168,10 +176,10 @@ class CgroupV1:
         except FileNotFoundError:
             return  # removed already
 
-    def remove(self) -> None:
+    def remove(self) -> Operation[None]:
         for directory in self._distinct():
             try:
-                tree.remove(directory)
+                yield from tree.remove(directory)
             except OSError as error:
                 if not self._leave_out(error, directory):
                     raise

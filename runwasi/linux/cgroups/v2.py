@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import os
 from errno import EACCES, EBUSY, EINVAL, ENODEV, ENOENT, EOPNOTSUPP, EPERM, EROFS
-from select import POLLERR, POLLPRI, poll
+from select import EPOLLERR, EPOLLPRI, epoll
 from time import monotonic
 
 from runwasi.linux.cgroups import tree
 from runwasi.linux.cgroups.cgroup import Doors
 from runwasi.linux.cgroups.hierarchies import UNIFIED, Hierarchy, clean, layout, own_paths
 from runwasi.linux.libc import failure
+from runwasi.linux.waiting import Wait
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from runwasi.linux.cgroups.device_rules import DeviceRule
     from runwasi.linux.cgroups.oom import InotifyOom
     from runwasi.linux.cgroups.units import Property
+    from runwasi.linux.waiting import Operation
 
 _FREEZE_SECONDS = 5.0
 # What controls no resource of its own but is part of every cgroup's core.
@@ -81,6 +83,9 @@ class CgroupV2:
                 return
             raise self._explained(error) from None
 
+    def was_entered(self) -> None:
+        """Do nothing: all that enter made is found in the files."""
+
     def doors(self) -> Doors | None:
         if not self._directory:
             return None
@@ -120,12 +125,24 @@ class CgroupV2:
     def pids(self) -> list[int]:
         return tree.processes(self._directory) if self._directory else []
 
-    def freeze(self) -> None:
-        self._set_frozen("1")
+    def freeze(self) -> Operation[None]:
+        self.write(UNIFIED, "cgroup.freeze", "1")
+        deadline = monotonic() + _FREEZE_SECONDS
+        events = os.open(self._file(UNIFIED, "cgroup.events"), os.O_RDONLY | os.O_CLOEXEC)
+        changed = epoll()  # readable when the file has changed, which raises EPOLLPRI
+        try:
+            changed.register(events, EPOLLPRI | EPOLLERR)
+            while "frozen 1" not in os.pread(events, 4096, 0).decode():
+                if not (yield Wait((changed.fileno(),), deadline)):
+                    self.thaw()
+                    raise OSError(EBUSY, "some process does not reach a stopping point", self._directory)
+        finally:
+            changed.close()
+            os.close(events)
 
     def thaw(self) -> None:
         try:
-            self._set_frozen("0")
+            self.write(UNIFIED, "cgroup.freeze", "0")
         except OSError as error:
             if error.errno not in (ENOENT, ENODEV):
                 raise
@@ -153,9 +170,9 @@ class CgroupV2:
             tree.kill_all(self._directory)
             self.write(UNIFIED, "cgroup.freeze", "0")
 
-    def remove(self) -> None:
+    def remove(self) -> Operation[None]:
         if self._directory:
-            tree.remove(self._directory)
+            yield from tree.remove(self._directory)
 
     def paths(self) -> dict[str, str]:
         return {UNIFIED: self._directory} if self._directory else {}
@@ -179,22 +196,6 @@ class CgroupV2:
         if self.read(UNIFIED, "cgroup.type") == "domain invalid\n":
             why = "cgroup is in an invalid state: a cgroup above it is threaded"
             raise OSError(EOPNOTSUPP, why, self._directory)
-
-    def _set_frozen(self, value: str) -> None:
-        """Freeze or thaw, and wait until cgroup.events reports it: its changes raise POLLPRI."""
-        self.write(UNIFIED, "cgroup.freeze", value)
-        deadline = monotonic() + _FREEZE_SECONDS
-        events = os.open(self._file(UNIFIED, "cgroup.events"), os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            changed = poll()
-            changed.register(events, POLLPRI | POLLERR)
-            while f"frozen {value}" not in os.pread(events, 4096, 0).decode():
-                if not changed.poll(max(0.0, deadline - monotonic()) * 1000):
-                    if value == "1":
-                        self.write(UNIFIED, "cgroup.freeze", "0")
-                    raise OSError(EBUSY, "some process does not reach a stopping point", self._directory)
-        finally:
-            os.close(events)
 
     def _of(self, pid: int) -> str:
         """Return the directory of the cgroup that a process of ours is in now."""

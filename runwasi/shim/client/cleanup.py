@@ -28,13 +28,14 @@ def delete(flags: Flags, engine: str) -> bytes:
     """
     bundle = flags.bundle or bundle_beside(os.getcwd(), flags.id)
     if has_state(bundle, flags, engine):
-        from runwasi.executor.container import delete_forced  # late: 15 ms
+        from runwasi.executor.deletion import delete_forced  # late: 15 ms
+        from runwasi.linux.waiting import finish
 
-        delete_forced(_root(bundle, flags, engine), flags.id)
+        finish(delete_forced(_root(bundle, flags, engine), flags.id))
     if _is_mounted(f"{bundle}/rootfs"):
-        from runwasi.shim.services.rootfs_mounts import unmount_rootfs  # late: 1 ms
+        from runwasi.shim.services.rootfs_mounts import unmount_all  # late: 1 ms
 
-        unmount_rootfs(bundle)
+        unmount_all(bundle)
     answered = answer(bundle)
     if _has_containers(_root(bundle, flags, engine)):
         installation.leave(comes_delete=True)  # the server may have died with several

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from runwasi.engines.registry import shim_name
-from runwasi.executor import container as _container  # noqa: F401  now: forks for a `delete` find it imported
+from runwasi.executor import deletion as _deletion  # noqa: F401  now: forks for a `delete` find it imported
 from runwasi.linux import processes
 from runwasi.shim.bootstrap import Bootstrap
 from runwasi.shim.client import cleanup, launcher
@@ -15,7 +15,7 @@ from runwasi.shim.daemon.callers import Differs, Surroundings
 from runwasi.shim.daemon.children import Forks
 from runwasi.shim.daemon.pods import Pods
 from runwasi.shim.flags import Flags, UsageError
-from runwasi.shim.services.rootfs_mounts import unmount_rootfs
+from runwasi.shim.services.rootfs_mounts import has_mount
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -94,12 +94,11 @@ class Answers:
 
     def _delete(self, caller: Caller, flags: Flags, inherited: Inheritance, *, shared: bool) -> bytes | None:
         bundle = flags.bundle or cleanup.bundle_beside(caller.folder_path(), flags.id)
-        if cleanup.has_state(bundle, flags, self._engine):
+        if cleanup.has_state(bundle, flags, self._engine) or has_mount(bundle):
             socket = cleanup.socket_of(bundle)
             child = self._forks.carry_out(caller, inherited, shared=shared)
             self._follow(child, lambda: self.pods.abandon(socket, flags.id))
             return None
-        unmount_rootfs(bundle)
         return cleanup.answer(bundle)
 
     def _follow(self, child: Child, done: Callable[[], None]) -> None:

@@ -12,8 +12,9 @@ import os
 
 # What a container's own process imports late, when it has been forked: no rehearsal brings that in here.
 from runwasi.executor.child import run_wasm  # noqa: F401
-from runwasi.executor.container import delete_forced
+from runwasi.executor.deletion import delete_forced
 from runwasi.executor.store import container_ids
+from runwasi.linux.waiting import finish
 from runwasi.shim import pod_socket
 from runwasi.shim.server.events import Publisher, pack
 from runwasi.shim.server.reactor import Reactor
@@ -169,7 +170,7 @@ def _clear(folder: str) -> None:
     """Remove a folder with all in it, and containers left there; shutil would cost the pods 1 MiB."""
     root = f"{folder}/{_STATE}/{_NAMESPACE}"
     for container in container_ids(root):
-        delete_forced(root, container)
+        finish(delete_forced(root, container))
     for path, folders, files in os.walk(folder, topdown=False):
         for name in files:
             os.unlink(f"{path}/{name}")

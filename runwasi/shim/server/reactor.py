@@ -1,7 +1,14 @@
-"""The server's one loop: descriptors, timers and deferred calls on one epoll, no wake-up without a reason.
+"""The server's one loop: descriptors, timers, deferred calls and operations; no wake-up without a reason.
 
-Everything a shim waits for is a descriptor: connections, a pidfd per process, FIFOs, creations. Callbacks
-must not block; they run one after another, so that no state needs a lock and a fork finds no thread.
+Nothing blocks here: one server serves many containers, and any of them may be hostile. Callbacks run one after
+another, so that no state needs a lock and a fork finds no thread, and each returns at once:
+
+- What takes more than one step is an operation (runwasi.linux.waiting). follow() resumes it when what it waits for
+  has come, and can cancel it; whoever follows one gives it a deadline.
+- What may hang in the kernel, because of a file, a mount, a socket or a bus that others answer for, is done by a
+  process of its own that the operation waits for (runwasi.executor.parent.errands). It dies with the operation, and
+  with the server.
+- What a callback does itself is bounded: memory, a non-blocking descriptor, procfs, cgroups, our own state's files.
 """
 
 from __future__ import annotations
@@ -10,16 +17,24 @@ import os
 from select import EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT, epoll
 from time import monotonic
 
+from runwasi.linux.waiting import TURN
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Any, TypeVar
 
+    from runwasi.linux.waiting import Operation, Wait
+
+    T = TypeVar("T")
     Callback = Callable[[], None]
     Ready = Callable[[int], None]
 
 READABLE = EPOLLIN
 WRITABLE = EPOLLOUT
 BROKEN = EPOLLERR | EPOLLHUP  # always reported, asked for or not
+
+_MANY = 64
 
 
 class Timer:
@@ -48,8 +63,11 @@ class Reactor:
         self._handlers: dict[int, Ready] = {}
         self._dropped: set[int] = set()
         self._timers: list[Timer] = []
+        self._many_timers = _MANY
         self._soon: list[Callback] = []
         self._each_turn: Callback | None = None
+        self.operations = 0
+        """How many operations are under way."""
         self._running = False
 
     def watch(self, fd: int, handler: Ready, events: int = READABLE) -> None:
@@ -70,6 +88,11 @@ class Reactor:
     def call_later(self, seconds: float, callback: Callback) -> Timer:
         """Call once, seconds from now on the monotonic clock."""
         timer = Timer(monotonic() + seconds, callback)
+        if (
+            len(self._timers) >= self._many_timers
+        ):  # most of them may have been cancelled long before they are due
+            self._timers = [other for other in self._timers if other.callback is not None]
+            self._many_timers = max(_MANY, 2 * len(self._timers))
         self._timers.append(timer)
         self._timers.sort()  # there are few; heapq would have to be imported
         return timer
@@ -81,6 +104,14 @@ class Reactor:
     def call_each_turn(self, callback: Callback | None) -> None:
         """Call at the end of every turn from this one on; None to stop that."""
         self._each_turn = callback
+
+    def follow(
+        self, operation: Operation[T], done: Callable[[T | None, Exception | None], None]
+    ) -> Following:
+        """Carry an operation out, its first stretch now; done gets its result, or the error it ended with."""
+        following = Following(self, operation, done)
+        following.begin()
+        return following
 
     def run(self) -> None:
         """Serve until stop() is called."""
@@ -131,6 +162,102 @@ class Reactor:
             callback(*args)
         except Exception as error:  # noqa: BLE001  a pod's fault must not end the server
             self._on_error(error)
+
+
+class Following:
+    """An operation on its way. What it raises goes to done."""
+
+    __slots__ = ("_cancelled", "_done", "_limit", "_operation", "_reactor", "_timer", "_wait", "over")
+
+    def __init__(
+        self,
+        reactor: Reactor,
+        operation: Operation[Any],
+        done: Callable[[Any, Exception | None], None],
+    ) -> None:
+        self._reactor = reactor
+        self._operation = operation
+        self._done = done
+        self._wait: Wait | None = None
+        self._timer: Timer | None = None
+        self._limit: Timer | None = None
+        self._cancelled = False
+        self.over = False
+
+    def begin(self) -> None:
+        """Run the first stretch."""
+        self._reactor.operations += 1
+        self._resume(None)
+
+    def cancel(self, error: Exception) -> None:
+        """Raise an error in the operation where it waits, so that it takes back what it did.
+
+        Harmless when it is over, or has been cancelled: what is taken back is taken back whole.
+        """
+        if not self.over and not self._cancelled:
+            self._cancelled = True
+            self._stop_waiting()
+            self._resume(None, error)
+
+    def limit(self, seconds: float, error: Exception) -> None:
+        """Cancel it with an error unless it is over in so many seconds."""
+        self._limit = self._reactor.call_later(seconds, lambda: self.cancel(error))
+
+    def _resume(self, ready: tuple[int, ...] | None, error: Exception | None = None) -> None:
+        """Go on with the descriptors that are ready, None at the beginning, or with an error."""
+        try:
+            if error is not None:
+                wait = self._operation.throw(error)
+            else:
+                wait = next(self._operation) if ready is None else self._operation.send(ready)
+        except StopIteration as end:
+            self._end(end.value, None)
+        except Exception as failure:  # noqa: BLE001  whatever it is, who asked for the operation is told
+            self._end(None, failure)
+        else:
+            self._begin_to_wait(wait)
+
+    def _end(self, result: Any, failure: Exception | None) -> None:
+        self.over = True
+        self._reactor.operations -= 1
+        if self._limit:
+            self._limit.cancel()
+        self._done(result, failure)
+
+    def _begin_to_wait(self, wait: Wait) -> None:
+        self._wait = wait
+        try:
+            for fd in wait.fds:
+                self._reactor.watch(fd, lambda _events, fd=fd: self._ready((fd,)))  # type: ignore[misc]
+        except OSError as error:
+            self._stop_waiting()
+            self._resume(None, error)
+            return
+        if wait.deadline is not None:
+            self._timer = self._reactor.call_later(wait.deadline - monotonic(), self._expired)
+        elif not wait.fds:  # everybody else's turn: what the next look at the descriptors brings
+            self._reactor.call_soon(lambda: self._reactor.call_soon(self._had_a_turn))
+
+    def _stop_waiting(self) -> None:
+        wait, self._wait = self._wait, None
+        for fd in wait.fds if wait else ():
+            self._reactor.unwatch(fd)
+        if self._timer:
+            self._timer.cancel()
+            self._timer = None
+
+    def _ready(self, ready: tuple[int, ...]) -> None:
+        self._stop_waiting()
+        self._resume(ready)
+
+    def _expired(self) -> None:
+        wait = self._wait
+        assert wait is not None  # else the timer was cancelled
+        self._ready(wait.poll())  # something may have come together with the deadline
+
+    def _had_a_turn(self) -> None:
+        if self._wait is TURN:
+            self._ready(())
 
 
 def read_available(fd: int, size: int) -> bytes | None:

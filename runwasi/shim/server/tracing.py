@@ -12,7 +12,7 @@ import json
 import os
 import time
 
-from runwasi.shim.server import background
+from runwasi.executor.parent import errands
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -104,12 +104,14 @@ class Tracer:
     def _send(self, done: Callable[[], None]) -> None:
         body, url, environment = self._taken(), self._url, self._environment
 
-        def sent(error: Exception | None) -> None:
+        def sent(_result: object, error: Exception | None) -> None:
             if error is not None:
                 self._log.warning("cannot send traces", error=str(error))
             done()
 
-        background.run(self._reactor, lambda: _post(url, body, environment), sent)
+        self._reactor.follow(
+            errands.run(lambda: _post(url, body, environment), "sending traces", seconds=2 * _TIMEOUT), sent
+        )
 
     def _taken(self) -> bytes:
         spans, self._spans = self._spans, []

@@ -13,13 +13,13 @@ from __future__ import annotations
 
 import os
 from _struct import Struct
-from time import monotonic
 
 from runwasi.linux import sockets
 from runwasi.shim.server import codes
+from runwasi.shim.server.call import Call
 from runwasi.shim.server.codes import RpcError
 from runwasi.shim.server.reactor import BROKEN, READABLE, WRITABLE, read_available, write_available
-from runwasi.wire.codec import WireError
+from runwasi.wire.codec import Message, WireError
 from runwasi.wire.messages.ttrpc import Request, Response
 
 TYPE_CHECKING = False
@@ -27,13 +27,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from typing import Any
 
+    from runwasi.linux.waiting import Operation
     from runwasi.shim.daemon.handover import Keep
-    from runwasi.shim.server.reactor import Reactor, Timer
-    from runwasi.shim.server.tracing import Span, Tracer
+    from runwasi.shim.server.reactor import Reactor
+    from runwasi.shim.server.tracing import Tracer
     from runwasi.wire.codec import Message
     from runwasi.wire.messages.status import Status
 
-    Handler = Callable[[Message, "Call"], Message | None]
+    Handler = Callable[[Message, Call], Message | Operation[Message] | None]
     Methods = Mapping[str, tuple[type[Message], type[Message]]]
 
 REQUEST, RESPONSE, DATA = 1, 2, 3
@@ -149,70 +150,6 @@ class Sender:
             self._events = events
 
 
-class Call:
-    """One request; it is answered once, by the handler's return or later by reply() or fail()."""
-
-    __slots__ = (
-        "_connection",
-        "_stream",
-        "_timer",
-        "done",
-        "metadata",
-        "method",
-        "request",
-        "span",
-        "timeout",
-    )
-
-    def __init__(self, connection: Connection, stream: int, request: Request) -> None:
-        self._connection = connection
-        self._stream = stream
-        self._timer: Timer | None = None
-        self.request = request
-        self.method = request.method
-        self.metadata = request.metadata
-        self.timeout = request.timeout_nano / 1e9
-        self.span: Span | None = None
-        self.done = False
-
-    def reply(self, message: Message) -> None:
-        """Answer with a message; nothing happens when the call is over already."""
-        self._finish(Response(payload=message.encode()))
-
-    def fail(self, error: Exception) -> None:
-        """Answer with the status that error stands for."""
-        self._finish(Response(status=codes.status_of(error)))
-
-    def hold(self, reactor: Reactor) -> None:
-        """Wait for a later answer, at most as long as the client said it would."""
-        if self.timeout > 0 and not self.done:
-            self._timer = reactor.call_later(self.timeout, self._expire)
-
-    def state(self) -> dict[str, Any]:
-        """Return what is needed to answer it in another program, where it is made anew."""
-        if self._timer:
-            left = max(self._timer.deadline - monotonic(), 0.001)
-            self.request.timeout_nano = int(left * 1e9)
-        return {"stream": self._stream, "request": self.request.encode().hex()}
-
-    def drop(self) -> None:
-        """Forget the call: its connection is gone."""
-        self.done = True
-        if self._timer:
-            self._timer.cancel()
-
-    def _expire(self) -> None:
-        self.fail(TimeoutError("context deadline exceeded"))
-
-    def _finish(self, response: Response) -> None:
-        if self.done:
-            return
-        self.drop()
-        self._connection.answer(self._stream, response)
-        if self.span:
-            self.span.end(response.status)
-
-
 class Server:
     """Serves methods on a listening socket to peers of our own uid and gid."""
 
@@ -235,7 +172,8 @@ class Server:
     def register(self, service: str, methods: Methods, handlers: Mapping[str, Handler]) -> None:
         """Serve a service: handlers by method name get the request and its Call.
 
-        A handler returns the answer, or None when it will answer through the call later, or raises.
+        A handler returns the answer, or an operation that makes it, or None when it will answer through the call
+        later, or raises. It must not block: see Reactor.
         """
         self._services[service] = methods, handlers
 
@@ -251,14 +189,24 @@ class Server:
         try:
             answer = self._handle(request, call)
         except Exception as error:  # noqa: BLE001  becomes the call's status; faults of ours are reported
-            if not codes.is_expected(error):
-                self.on_fault(request.method, error)
-            call.fail(error)
+            self.settle(call, None, error)
             return
         if answer is None:
             call.hold(self.reactor)
-        else:
+        elif isinstance(answer, Message):
             call.reply(answer)
+        else:
+            call.follow(self.reactor, answer, lambda message, error: self.settle(call, message, error))
+
+    def settle(self, call: Call, message: Message | None, error: Exception | None) -> None:
+        """Answer a call with what its operation came to."""
+        if error is None:
+            assert message is not None
+            call.reply(message)
+            return
+        if not codes.is_expected(error):
+            self.on_fault(call.method, error)
+        call.fail(error)
 
     @property
     def listening(self) -> bool:
@@ -331,7 +279,7 @@ class Server:
             deserted, self._deserted = self._deserted, None
             deserted()
 
-    def _handle(self, request: Request, call: Call) -> Message | None:
+    def _handle(self, request: Request, call: Call) -> Message | Operation[Message] | None:
         make = self._late.pop(request.service, None)
         if make is not None:
             self.register(request.service, *make())

@@ -5,18 +5,15 @@ from __future__ import annotations
 from runwasi.executor.criu import checkpoint as executor
 from runwasi.executor.criu.criu_service import CGROUPS_MODES
 from runwasi.executor.errors import Invalid
-from runwasi.shim.server import background
+from runwasi.executor.parent import errands
 from runwasi.shim.services.runtime_options import message_name
 from runwasi.wire.messages.older_options import CheckpointOptions as OlderOptions
 from runwasi.wire.messages.options import CheckpointOptions
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from runwasi.executor.container import Container
-    from runwasi.executor.errors import ContainerError
-    from runwasi.shim.server.reactor import Reactor
+    from runwasi.linux.waiting import Operation
     from runwasi.wire.messages.task import CheckpointTaskRequest
     from runwasi.wire.messages.well_known import Any
 
@@ -24,15 +21,12 @@ WORK = "criu-work"
 """Folder of the bundle for CRIU's logs, which are no part of the image that containerd stores."""
 
 
-def checkpoint(
-    reactor: Reactor,
-    container: Container,
-    request: CheckpointTaskRequest,
-    done: Callable[[ContainerError | None], None],
-) -> None:
-    """Write the container to the request's path; done gets the error, if any. Raises Invalid or WireError."""
+def checkpoint(container: Container, request: CheckpointTaskRequest) -> Operation[None]:
+    """Write the container to the request's path. Raises ContainerError or WireError."""
     options = options_of(request, container.bundle)
-    background.run(reactor, lambda: executor.checkpoint(container, options), done)
+    yield from errands.run(
+        lambda: executor.checkpoint(container, options), f"checkpoint of {container.id}", seconds=errands.LONG
+    )
 
 
 def options_of(request: CheckpointTaskRequest, bundle: str) -> executor.CheckpointOptions:

@@ -1,9 +1,8 @@
-"""The Create call: mounts, streams and the executor's creation, one after the other, without blocking the
-pod.
+"""The Create call: mounts, streams and the executor's creation, one operation after the other.
 
-What takes long, a logger that starts, an image layer that is fetched, a module that is compiled, happens
-elsewhere while the reactor serves the pod's other calls; when anything fails, all that was made before is
-taken back.
+What takes long, a mount, a logger that starts, an image layer that is fetched, a module that is compiled, a hook,
+happens elsewhere while the reactor serves the pod's other calls; when anything fails, or the call is cancelled, all
+that was made before is taken back.
 """
 
 from __future__ import annotations
@@ -11,11 +10,13 @@ from __future__ import annotations
 import os
 
 import runwasi.executor.parent.equip  # noqa: F401  now: the first container need not wait for it
+from runwasi.executor.deletion import delete
 from runwasi.executor.errors import Invalid
-from runwasi.executor.parent.creation import begin_create
+from runwasi.executor.parent.creation import create
 from runwasi.executor.plan.bundle import Bundle
 from runwasi.executor.plan.create_options import CreateOptions
 from runwasi.executor.process_settings import write_pid_file
+from runwasi.executor.undo import Undo
 from runwasi.oci.record import replaced
 from runwasi.shim.services.fetch_layers import ImageLayers, Images
 from runwasi.shim.services.rootfs_mounts import mount_rootfs, unmount_rootfs
@@ -25,12 +26,12 @@ from runwasi.shim.streams.process_streams import StreamPaths, Streams
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
     from runwasi.engines.engine import Engine
     from runwasi.executor.container import Container
     from runwasi.executor.criu.restore import Restoration
-    from runwasi.executor.parent.creation import Creation
+    from runwasi.linux.waiting import Operation
     from runwasi.shim.server.log import Log
     from runwasi.shim.server.reactor import Reactor
     from runwasi.wire.messages.options import Options
@@ -78,18 +79,12 @@ class Pod:
 
 
 class Creating:
-    """One Create call under way; done gets the container with its streams, or the error."""
+    """One Create call under way."""
 
-    def __init__(
-        self,
-        pod: Pod,
-        request: CreateTaskRequest,
-        done: Callable[[Container | None, Exception | None], None],
-    ) -> None:
+    def __init__(self, pod: Pod, request: CreateTaskRequest) -> None:
         self._pod = pod
         self._request = request
-        self._done = done
-        self._creation: Creation
+        self._undo = Undo()
         self.restoration: Restoration | None = None
         """What Start has to run, for a container from a checkpoint."""
         self.paths = StreamPaths(request.stdin, request.stdout, request.stderr, request.terminal)
@@ -97,33 +92,30 @@ class Creating:
         self.root = state_root(pod.engine_name, pod.namespace, self.options.root)
         self.streams: Streams
 
-    def begin(self) -> None:
-        """Do what can be done at once. Raises ContainerError or OSError, with nothing left behind."""
+    def run(self) -> Operation[Container]:
+        """Create the container. Raises ContainerError or OSError, with nothing left behind."""
+        return (yield from self._undo.around(self._run()))
+
+    def _run(self) -> Operation[Container]:
         request, options = self._request, self.options
         note_root(request.bundle, options.root)
-        mount_rootfs(request.rootfs, request.bundle)
-        try:
-            owner = (options.io_uid, options.io_gid)
-            pod = self._pod
-            self.streams = Streams(pod.reactor, self.paths, request.id, pod.namespace, owner, pod.environment)
-        except BaseException:
-            unmount_rootfs(request.bundle)
-            raise
-        self.streams.when_ready(self._streams_ready)
+        self._undo.add(lambda: unmount_rootfs(request.bundle, mounted=bool(request.rootfs)))
+        yield from mount_rootfs(request.rootfs, request.bundle)
+        owner = (options.io_uid, options.io_gid)
+        pod = self._pod
+        self.streams = Streams(pod.reactor, self.paths, request.id, pod.namespace, owner, pod.environment)
+        self._undo.add(self.streams.close)
+        yield from self.streams.ready()
+        return (yield from self._make(load_bundle(request)))
 
-    def _streams_ready(self, error: Exception | None) -> None:
-        try:
-            if error is not None:
-                raise error
-            self._make()
-        except Exception as failure:  # noqa: BLE001  whatever it is becomes the answer of the call
-            self._fail(failure)
-
-    def _make(self) -> None:
-        """Begin the container itself; a failure is the call's."""
-        bundle = load_bundle(self._request)
-        self._creation = begin_create(self.root, self._request.id, bundle, self._create_options())
-        self._pod.reactor.watch(self._creation.fileno(), self._advance)
+    def _make(self, bundle: Bundle) -> Operation[Container]:
+        """Make the container itself."""
+        request = self._request
+        container = yield from create(self.root, request.id, bundle, self._create_options())
+        self._undo.add(lambda: delete(container, force=True))
+        self.streams.handed_over()
+        write_pid_file(os.path.join(request.bundle, PID_FILE), container.pid)
+        return container
 
     def _create_options(self) -> CreateOptions:
         options: Options = self.options
@@ -140,33 +132,6 @@ class Creating:
             images=images if pod.containerd else None,
             warn=pod.log.warning,
         )
-
-    def _advance(self, _events: int) -> None:
-        self._pod.reactor.unwatch(self._creation.fileno())  # first: advance closes it at the end
-        try:
-            created = self._creation.advance()
-        except Exception as failure:  # noqa: BLE001  whatever it is becomes the answer of the call
-            self._fail(failure)
-            return
-        if created:
-            self._created(self._creation.container)
-        else:
-            self._pod.reactor.watch(self._creation.fileno(), self._advance)
-
-    def _created(self, container: Container) -> None:
-        try:
-            self.streams.handed_over()
-            write_pid_file(os.path.join(self._request.bundle, PID_FILE), container.pid)
-        except Exception as failure:  # noqa: BLE001  whatever it is becomes the answer of the call
-            container.delete(force=True)
-            self._fail(failure)
-            return
-        self._done(container, None)
-
-    def _fail(self, failure: Exception) -> None:
-        self.streams.close()
-        unmount_rootfs(self._request.bundle)
-        self._done(None, failure)
 
 
 def load_bundle(request: CreateTaskRequest) -> Bundle:

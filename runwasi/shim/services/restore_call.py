@@ -10,49 +10,42 @@ import os
 
 from runwasi.executor.criu.checkpoint import CheckpointOptions
 from runwasi.executor.criu.restore import begin_restore
+from runwasi.executor.parent import errands
 from runwasi.executor.process_settings import write_pid_file
-from runwasi.shim.server import background
 from runwasi.shim.services.checkpoint_call import WORK
-from runwasi.shim.services.create_call import PID_FILE, Creating, load_bundle
+from runwasi.shim.services.create_call import PID_FILE, Creating
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
+    from runwasi.executor.container import Container
     from runwasi.executor.criu.restore import Restoration
-    from runwasi.shim.server.reactor import Reactor
+    from runwasi.executor.plan.bundle import Bundle
+    from runwasi.linux.waiting import Operation
     from runwasi.shim.services.task import Task
 
 
 class Restoring(Creating):
-    """One Create call with a checkpoint: done gets a container without a process."""
+    """One Create call with a checkpoint: its container has no process."""
 
-    def _make(self) -> None:
+    def _make(self, bundle: Bundle) -> Operation[Container]:
         request = self._request
         images = CheckpointOptions(
             image_path=request.checkpoint,
             work_path=self.options.criu_work_path or f"{request.bundle}/{WORK}",
         )
-        self.restoration = begin_restore(
-            self.root, request.id, load_bundle(request), self._create_options(), images
-        )
-        self._done(self.restoration.container, None)
+        options = self._create_options()
+        self.restoration = yield from begin_restore(self.root, request.id, bundle, options, images)
+        return self.restoration.container
 
 
-def restore(
-    reactor: Reactor, task: Task, restoration: Restoration, done: Callable[[Exception | None], None]
-) -> None:
-    """Restore the processes of a task and follow them; done gets the error, if any."""
+def restore(task: Task, restoration: Restoration) -> Operation[None]:
+    """Restore the processes of a task and follow them. Raises ContainerError or OSError."""
 
-    def ended(error: Exception | None) -> None:
-        if error is None:
-            try:
-                task.restored()
-                assert task.init.streams is not None
-                task.init.streams.handed_over()
-                write_pid_file(os.path.join(task.container.bundle, PID_FILE), task.container.pid)
-            except Exception as failure:  # noqa: BLE001  whatever it is becomes the answer of the call
-                error = failure
-        done(error)
+    def work() -> None:
+        restoration.run()
 
-    background.run(reactor, restoration.run, ended, restoration.fds())
+    yield from errands.run(work, f"restoring {task.id}", kept=restoration.fds(), seconds=errands.LONG)
+    task.restored()
+    assert task.init.streams is not None
+    task.init.streams.handed_over()
+    write_pid_file(os.path.join(task.container.bundle, PID_FILE), task.container.pid)

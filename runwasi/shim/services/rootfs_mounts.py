@@ -11,12 +11,14 @@ import os
 from errno import EINVAL, ENOENT
 
 from runwasi.executor.errors import ContainerError, describe
+from runwasi.executor.parent import errands
 from runwasi.linux import mount_fds, mounts
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from runwasi.linux.waiting import Operation
     from runwasi.wire.messages.types import Mount
 
 _FLAGS = {
@@ -39,17 +41,35 @@ _ATTRIBUTES = mounts.MS_RDONLY | mounts.MS_NOSUID | mounts.MS_NODEV | mounts.MS_
 """Flags that are the same bits as MOUNT_ATTR_*."""
 
 
-def mount_rootfs(requested: Sequence[Mount], bundle: str) -> None:
-    """Make the mounts of a Create call on the bundle's rootfs, all or none. Raises ContainerError."""
-    if not requested:
-        return
+def mount_rootfs(requested: Sequence[Mount], bundle: str) -> Operation[None]:
+    """Make the mounts of a Create call on the bundle's rootfs, all or none. Raises ContainerError.
+
+    Another process makes them: a layer may be on a filesystem that hangs.
+    """
+    if requested:
+        yield from errands.run(lambda: _mount_all(requested, bundle), f"mounting {bundle}/rootfs")
+
+
+def unmount_rootfs(bundle: str, *, mounted: bool) -> Operation[None]:
+    """Take away whatever is mounted on a bundle's rootfs and below; nothing there is fine.
+
+    What was mounted for a Create call another process takes away: to unmount an overlay is to write back all of its
+    upper filesystem. Raises OSError or ContainerError.
+    """
+    if mounted:
+        yield from errands.run(lambda: unmount_all(bundle), f"unmounting {bundle}/rootfs")
+    else:
+        unmount_all(bundle)
+
+
+def _mount_all(requested: Sequence[Mount], bundle: str) -> None:
     rootfs = f"{bundle}/rootfs"
     os.makedirs(rootfs, 0o711, exist_ok=True)
     try:
         for mount in requested:
             _mount(mount, rootfs)
     except OSError as error:
-        unmount_rootfs(bundle)
+        unmount_all(bundle)
         raise ContainerError(
             f"failed to mount rootfs component: {describe(error)}",
             step="mount_rootfs",
@@ -57,8 +77,22 @@ def mount_rootfs(requested: Sequence[Mount], bundle: str) -> None:
         ) from None
 
 
-def unmount_rootfs(bundle: str) -> None:
-    """Take away whatever is mounted on a bundle's rootfs and below; nothing there is fine. Raises OSError."""
+def has_mount(bundle: str) -> bool:
+    """Tell whether something is mounted on a bundle's rootfs, without asking its filesystem anything."""
+    fds = []
+    try:
+        fds.append(os.open(bundle, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC))
+        fds.append(os.open("rootfs", os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=fds[0]))
+        return mounts.mount_id("self", fds[0]) != mounts.mount_id("self", fds[1])
+    except FileNotFoundError:
+        return False
+    finally:
+        for fd in fds:
+            os.close(fd)
+
+
+def unmount_all(bundle: str) -> None:
+    """Take away whatever is mounted on a bundle's rootfs and below, waiting for it. Raises OSError."""
     while True:
         try:
             mounts.umount(f"{bundle}/rootfs", mounts.MNT_DETACH | mounts.UMOUNT_NOFOLLOW)

@@ -7,6 +7,7 @@ its last process to exit. All about the container itself is the executor's.
 from __future__ import annotations
 
 import os
+from select import EPOLLET
 
 from runwasi.executor.container import Container
 from runwasi.executor.errors import WrongStatus, describe
@@ -14,7 +15,10 @@ from runwasi.linux import processes
 from runwasi.oci.decode import decode, parse_json
 from runwasi.oci.encode import dumps
 from runwasi.oci.process import Process as ProcessSpec
+from runwasi.shim.server import codes
+from runwasi.shim.server.codes import RpcError
 from runwasi.shim.server.events import now
+from runwasi.shim.server.reactor import READABLE
 from runwasi.shim.streams.process_streams import StreamPaths, Streams
 from runwasi.wire.messages.events import TaskExit, TaskOOM
 from runwasi.wire.messages.task import WaitResponse
@@ -26,11 +30,13 @@ if TYPE_CHECKING:
     from typing import Any, Literal
 
     from runwasi.executor.criu.restore import Restoration
+    from runwasi.executor.parent.execution import Execution
     from runwasi.linux.cgroups import OomWatch
+    from runwasi.linux.waiting import Operation
     from runwasi.oci.process import Process as ProcessSpec
     from runwasi.shim.daemon.handover import Keep
+    from runwasi.shim.server.call import Call
     from runwasi.shim.server.reactor import Reactor
-    from runwasi.shim.server.ttrpc_server import Call
     from runwasi.shim.streams.process_streams import StreamPaths, Streams
     from runwasi.wire.codec import Message
     from runwasi.wire.messages.well_known import Timestamp
@@ -48,7 +54,9 @@ ALLOWED: dict[str, tuple[State, ...]] = {
 }
 """Operation -> the states it may be asked in; containerd's runc shim has the same."""
 
-_SIGKILL = 9
+_KILLED = 128 + 9
+_ENDED = READABLE | EPOLLET
+"""Told once of a process's end, and again when whoever traced it lets go: until then it cannot be reaped."""
 _PLAIN = ("state", "failed", "pid", "pidfd", "exit_status")
 """Members of a process that are handed over as they are."""
 
@@ -68,7 +76,12 @@ class Process:
         self.spec = spec
         self.streams: Streams | None = None
         self.state: State = "created"
-        self.starting = False
+        self.starting: Call | None = None
+        """The Start call under way."""
+        self.deletes: list[Call] = []
+        """The Delete calls that wait for that start to be given up."""
+        self.execution: Execution | None = None
+        """What makes the process of an exec that is being started."""
         self.failed = False
         """It was started and could not be: nothing is left to wait for, but the state stays created."""
         self.pid = 0
@@ -125,6 +138,11 @@ class Process:
         self.failed = True
         self._over()
 
+    def give_up_start(self, why: str) -> None:
+        """Cancel a Start that is under way, with the process it has made so far; harmless without one."""
+        if self.starting:
+            self.starting.cancel(RpcError(codes.FAILED_PRECONDITION, why))
+
     def close(self) -> None:
         """Give the streams up."""
         if self.streams:
@@ -150,10 +168,17 @@ class Task:
         container: Container,
         init: Process,
         publish: Callable[[Message], None],
+        *,
+        mounted: bool = False,
         restoration: Restoration | None = None,
     ) -> None:
         self.restoration = restoration
         """What Start has to run first: the container comes from a checkpoint and has no process yet."""
+        self.mounted = mounted
+        """Create mounted something on the bundle's rootfs."""
+        self.deletes: list[Call] = []
+        """The Delete calls that wait for its removal; the first began it."""
+        self.pausing = False
         self._reactor = reactor
         self._publish = publish
         self.container = container
@@ -180,6 +205,9 @@ class Task:
         task._reactor = reactor
         task._publish = publish
         task._over = None
+        task.mounted = state.get("mounted", True)
+        task.deletes = []
+        task.pausing = False
         task.container = Container.load(state["root"], state["id"], warn)
         task.init = Process.taken_over(reactor, state["init"], environment)
         task._init_status = state["init_status"]
@@ -204,6 +232,7 @@ class Task:
         return {
             "root": self.container.folder.root,
             "id": self.id,
+            "mounted": self.mounted,
             "init": self.init.state_kept(keep),
             "init_fd": -1 if self.init_exited else keep(self._init_fd),
             "init_status": self._init_status,
@@ -225,7 +254,7 @@ class Task:
         """Follow an exec that runs now."""
         exec_process.state = "running"
         exec_process.pid, exec_process.pidfd = pid, pidfd
-        self._reactor.watch(pidfd, lambda _events: self._exec_exited(exec_process))
+        self._reactor.watch(pidfd, lambda _events: self._exec_exited(exec_process), _ENDED)
 
     def require_process(self, operation: str) -> None:
         """Raise WrongStatus while there is no process yet that it could be done to."""
@@ -240,10 +269,19 @@ class Task:
         self.container.pidfd = processes.pidfd_open(self.container.pid)
         self._follow()
 
-    def end_unstarted(self) -> None:
-        """Kill an init that was never started, and report its exit at once."""
-        self.container.kill(_SIGKILL)
+    def start_over(self, process: Process) -> None:
+        """Note that a Start has ended, well or not, and report what had to wait for that."""
+        process.starting = process.execution = None
+        if self.init_exited:
+            self._report_when_last()
+
+    def end_unstarted(self) -> Operation[None]:
+        """Kill an init that was never started, and report its exit. Raises ContainerError when it does not end."""
+        self.init.give_up_start(f"container {self.id} is deleted")
+        yield from self.container.end()
         self._init_exited(0)
+        if not self.init_exited:  # it is traced, and its tracer's to reap
+            self._init_gone(_KILLED)
 
     def when_over(self, done: Callable[[], None]) -> None:
         """Call done once the end of the container was told."""
@@ -268,39 +306,52 @@ class Task:
 
     def _watch_init(self) -> None:
         self._init_fd = self.container.open_pidfd()
-        self._reactor.watch(self._init_fd, self._init_exited)
+        self._reactor.watch(self._init_fd, self._init_exited, _ENDED)
 
     def _exec_exited(self, exec_process: Process) -> None:
         fd = exec_process.pidfd
+        status = processes.reap_if_ended(fd)
+        if status is None:
+            return
         self._reactor.unwatch(fd)
         exec_process.pidfd = -1
-        status = processes.reap(fd)
         os.close(fd)
         exec_process.ended(status)
         self._publish_exit(exec_process.exec_id, exec_process)
-        if self.init_exited and not self._running_execs():
-            self._report_init()
+        if self.init_exited:
+            self._report_when_last()
 
     def _init_exited(self, _events: int) -> None:
         if self.init_exited:
             return
+        status = processes.reap_if_ended(self._init_fd)
+        if status is not None:
+            self._init_gone(status)
+
+    def _init_gone(self, status: int) -> None:
         self._reactor.unwatch(self._init_fd)
-        self._init_status = self.container.wait()
+        self._init_status = status
         try:
             self._end_the_rest()
         except (
             OSError
         ) as error:  # its cgroup was taken away behind our back; the exit must be told all the same
             self.container.warn(f"processes of {self.id} that its first one left: {describe(error)}")
-        if not self._running_execs():
-            self._report_init()
+        for exec_process in list(self.execs.values()):
+            exec_process.give_up_start(f"container {self.id} init process is not running")
+        self._report_when_last()
 
     def _end_the_rest(self) -> None:
         """Kill what does not end with the init: what is frozen with it, or shares its pid namespace."""
-        if self.init.state == "paused":
+        if self.init.state == "paused" or self.pausing:
             self.container.cgroup.thaw()
         if not self._own_pid_namespace():
             self.container.cgroup.kill()
+
+    def _report_when_last(self) -> None:
+        """Report the init's exit, unless its own start or an exec has still to be told of."""
+        if self.init.state != "stopped" and self.init.starting is None and not self._running_execs():
+            self._report_init()
 
     def _report_init(self) -> None:
         assert self._init_status is not None
@@ -323,7 +374,7 @@ class Task:
         )
 
     def _running_execs(self) -> bool:
-        return any(exec_process.pidfd >= 0 for exec_process in self.execs.values())
+        return any(exec_process.pidfd >= 0 or exec_process.starting for exec_process in self.execs.values())
 
     def _own_pid_namespace(self) -> bool:
         """Tell whether the kernel ends all its processes with its init (man 7 pid_namespaces)."""

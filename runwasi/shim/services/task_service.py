@@ -8,6 +8,8 @@ from __future__ import annotations
 import os
 
 from runwasi.executor.errors import AlreadyExists, Invalid, NotFound, WrongStatus
+from runwasi.executor.parent import errands
+from runwasi.executor.parent.errands import LONG
 from runwasi.linux import processes
 from runwasi.oci.decode import decode, parse_json
 from runwasi.oci.process import Process as ProcessSpec
@@ -16,9 +18,10 @@ from runwasi.shim.server import codes
 from runwasi.shim.server.codes import RpcError
 from runwasi.shim.server.events import pack
 from runwasi.shim.services.create_call import Creating, creating_of
-from runwasi.shim.services.rootfs_mounts import unmount_rootfs
+from runwasi.shim.services.delete_call import Removals, Unmade
+from runwasi.shim.services.start_call import Starting, check_start
 from runwasi.shim.services.task import Process, Task, require
-from runwasi.shim.streams.process_streams import StreamPaths, Streams
+from runwasi.shim.streams.process_streams import StreamPaths
 from runwasi.wire.messages import events, task_types
 from runwasi.wire.messages import task as api
 from runwasi.wire.messages.options import ProcessDetails
@@ -30,15 +33,15 @@ if TYPE_CHECKING:
     from typing import Any
 
     from runwasi.executor.container import Container
-    from runwasi.executor.criu.restore import Restoration
+    from runwasi.linux.waiting import Operation
     from runwasi.shim.daemon.handover import Keep
+    from runwasi.shim.server.call import Call
     from runwasi.shim.server.events import Publisher
     from runwasi.shim.server.log import Log
-    from runwasi.shim.server.ttrpc_server import Call
     from runwasi.shim.services.create_call import Pod
     from runwasi.wire.codec import Message
 
-    Handler = Callable[[Any, Call], Message | None]
+    Handler = Callable[[Any, Call], Message | Operation[Message] | None]
 
 NAMES = ("containerd.task.v2.Task", "containerd.task.v3.Task")
 """Both versions have the same messages."""
@@ -50,6 +53,7 @@ _STATUS = {
     "stopped": task_types.STOPPED,
 }
 _OK = Empty()
+_SIGKILL = 9
 
 
 class TaskService:
@@ -62,7 +66,8 @@ class TaskService:
         self._log = log
         self._shutdown = shutdown
         self._tasks: dict[str, Task] = {}
-        self._creating: set[str] = set()
+        self._creating: dict[str, Unmade] = {}
+        self._removals = Removals(pod.reactor, publisher.publish, log, self._removed)
         self._kept: Callable[[], bool] = lambda: False
         self._ending = False
 
@@ -81,7 +86,8 @@ class TaskService:
 
     def quiet(self) -> bool:
         """Whether nothing is under way that another program could not go on with."""
-        return not self._creating and not any(task.restoration for task in self._tasks.values())
+        waits = any(task.restoration for task in self._tasks.values())
+        return not (self._creating or waits or self._pod.reactor.operations)
 
     def take_over(self, states: Sequence[Mapping[str, Any]]) -> None:
         """Go on with the tasks of a program whose place we take."""
@@ -133,28 +139,22 @@ class TaskService:
 
     # a task's beginning and end
 
-    def _create(self, request: api.CreateTaskRequest, call: Call) -> None:
+    def _create(self, request: api.CreateTaskRequest, call: Call) -> Operation[Message]:
         if request.id in self._tasks or request.id in self._creating:
             raise AlreadyExists(f"container {request.id}")
         if self._ending:
             raise RpcError(codes.UNAVAILABLE, "the shim is shutting down")
-
-        def done(container: Container | None, error: Exception | None) -> None:
-            self._creating.discard(request.id)
-            if container is None:
-                assert error is not None
-                self._report(call, error)
-                return
-            self._created(creating, request, container)
-            call.reply(api.CreateTaskResponse(pid=container.pid))
-
-        creating = creating_of(request)(self._pod, request, done)
-        self._creating.add(request.id)
+        unmade = self._creating[request.id] = Unmade(request.id, call)
         try:
-            creating.begin()
-        except BaseException:
-            self._creating.discard(request.id)
+            creating = creating_of(request)(self._pod, request)
+            container = yield from creating.run()
+        except Exception:
+            unmade.is_gone()
             raise
+        finally:
+            del self._creating[request.id]
+        self._created(creating, request, container)
+        return api.CreateTaskResponse(pid=container.pid)
 
     def _created(self, creating: Creating, request: api.CreateTaskRequest, container: Container) -> None:
         init = Process("", creating.paths)
@@ -175,130 +175,47 @@ class TaskService:
             )
         )
         self._tasks[request.id] = Task(
-            self._pod.reactor, container, init, self._publish, creating.restoration
+            self._pod.reactor,
+            container,
+            init,
+            self._publish,
+            mounted=bool(request.rootfs),
+            restoration=creating.restoration,
         )
 
-    def _report(self, call: Call, error: Exception) -> None:
-        """Answer a call that failed later than in its handler."""
-        if not codes.is_expected(error):
-            self._log.fault(call.method, error)
-        call.fail(error)
-
-    def _delete(self, request: api.DeleteRequest, _call: Call) -> Message:
+    def _delete(self, request: api.DeleteRequest, call: Call) -> Message | None:
+        if request.id in self._creating and not request.exec_id:
+            self._creating[request.id].delete(call)
+            return None
         task = self._task(request.id)
         process = self._process(task, request.exec_id)
-        require("delete", process.state)
-        if request.exec_id:
-            process.close()
-            del task.execs[request.exec_id]
-        else:
-            self._delete_task(task)
-        return api.DeleteResponse(
-            pid=process.pid, exit_status=process.exit_status, exited_at=process.exited_at
-        )
+        if process is task.init:
+            self._removals.remove(task, call)
+            return None
+        if process.starting:
+            process.deletes.append(call)
+            process.give_up_start(f"exec {process.exec_id} is deleted")
+            return None
+        return self._removals.remove_exec(task, process)
 
-    def _delete_task(self, task: Task) -> None:
-        if task.init.state == "created" and task.restoration is None:
-            task.end_unstarted()
-        task.container.delete(force=task.restoration is not None)
-        task.close()
-        unmount_rootfs(task.container.bundle)
+    def _removed(self, task: Task) -> None:
         del self._tasks[task.id]
-        self._publish(
-            events.TaskDelete(
-                container_id=task.id,
-                pid=task.init.pid,
-                exit_status=task.init.exit_status,
-                exited_at=task.init.exited_at,
-            )
-        )
 
     # starting
 
-    def _start(self, request: api.StartRequest, call: Call) -> Message | None:
+    def _start(self, request: api.StartRequest, call: Call) -> Operation[Message]:
         task = self._task(request.id)
         process = self._process(task, request.exec_id)
-        if request.exec_id:
-            self._start_exec(task, process, call)
-            return None
-        require("start", process.state)
-        if task.init_exited:
-            raise WrongStatus("cannot start a stopped process")
-        if task.restoration is not None:
-            self._restore(task, task.restoration, call)
-            return None
-        task.container.start()
-        process.state = "running"
-        self._publish(events.TaskStart(container_id=task.id, pid=process.pid))
+        check_start(task, process)
+        process.starting = call
+        try:
+            yield from Starting(self._pod, self._publish, task, process).run(call)
+        finally:
+            task.start_over(process)
+            deletes, process.deletes = process.deletes, []
+            for delete_call in deletes:
+                delete_call.reply(self._removals.remove_exec(task, process))
         return api.StartResponse(pid=process.pid)
-
-    def _restore(self, task: Task, restoration: Restoration, call: Call) -> None:
-        """Start from a checkpoint: the container was made by Create, its processes are made now."""
-        from runwasi.shim.services.restore_call import restore  # late: few hosts have criu
-
-        init = task.init
-        if init.starting:
-            raise WrongStatus("cannot start a container a second time")
-
-        def done(error: Exception | None) -> None:
-            if error is not None:
-                init.could_not_start()
-                self._report(call, error)
-                return
-            init.state = "running"
-            self._publish(events.TaskStart(container_id=task.id, pid=init.pid))
-            call.reply(api.StartResponse(pid=init.pid))
-
-        init.starting = True
-        restore(self._pod.reactor, task, restoration, done)
-
-    def _start_exec(self, task: Task, process: Process, call: Call) -> None:
-        if task.init_exited:
-            raise RpcError(codes.FAILED_PRECONDITION, f"container {task.id} init process is not running")
-        if process.failed or process.starting:
-            raise WrongStatus("cannot start an exec process a second time")
-        require("start", process.state)
-
-        def ready(error: Exception | None) -> None:
-            try:
-                if error is not None:
-                    raise error
-                self._run_exec(task, process)
-            except Exception as failure:  # noqa: BLE001  whatever it is becomes the answer of the call
-                process.could_not_start()
-                self._report(call, failure)
-                return
-            call.reply(api.StartResponse(pid=process.pid))
-
-        process.starting = True
-        process.streams = Streams(
-            self._pod.reactor,
-            process.paths,
-            process.exec_id,
-            self._pod.namespace,
-            (0, 0),
-            self._pod.environment,
-        )
-        process.streams.when_ready(ready)
-
-    def _run_exec(self, task: Task, process: Process) -> None:
-        from runwasi.executor.parent.execution import (  # late: most containers have no exec
-            ExecOptions,
-            execute,
-        )
-
-        assert process.spec is not None
-        assert process.streams is not None
-        options = ExecOptions(
-            stdio=process.streams.stdio,
-            console_socket=process.streams.console_socket,
-            engine=self._pod.engine,
-            guest_procfs=self._pod.guest_procfs,
-        )
-        child = execute(task.container, process.spec, options)
-        process.streams.handed_over()
-        task.exec_started(process, child.pid, child.pidfd)
-        self._publish(events.TaskExecStarted(container_id=task.id, exec_id=process.exec_id, pid=process.pid))
 
     def _exec(self, request: api.ExecProcessRequest, _call: Call) -> Message:
         task = self._task(request.id)
@@ -319,10 +236,17 @@ class TaskService:
 
     # changing what runs
 
-    def _pause(self, request: api.PauseRequest, _call: Call) -> Message:
+    def _pause(self, request: api.PauseRequest, _call: Call) -> Operation[Message]:
         task = self._task(request.id)
         require("pause", task.init.state)
-        task.container.pause()
+        if task.pausing:
+            raise WrongStatus("cannot pause a pausing process")
+        task.pausing = True
+        try:
+            yield from task.container.pause()
+        finally:
+            task.pausing = False
+        require("pause", task.init.state)  # it may have ended meanwhile
         task.init.state = "paused"
         self._publish(events.TaskPaused(container_id=task.id))
         return _OK
@@ -336,6 +260,10 @@ class TaskService:
         return _OK
 
     def _kill(self, request: api.KillRequest, _call: Call) -> Message:
+        if request.id in self._creating and not request.exec_id:
+            if request.signal:  # there is no program yet that might take it otherwise
+                self._creating[request.id].give_up("killed")
+            return _OK
         task = self._task(request.id)
         process = self._process(task, request.exec_id)
         if request.exec_id:
@@ -345,12 +273,18 @@ class TaskService:
         elif process.state == "stopped" or task.init_exited:
             raise NotFound("process already finished")
         else:
-            task.require_process("kill")
-            try:
-                task.container.kill(request.signal)
-            except WrongStatus:  # it ended between the kernel's word to us and this call
-                raise NotFound("process already finished") from None
+            self._kill_init(task, request.signal)
         return _OK
+
+    def _kill_init(self, task: Task, signal: int) -> None:
+        if task.restoration is not None and task.init.starting and signal == _SIGKILL:
+            task.init.give_up_start(f"container {task.id} was killed before it was restored")
+            return
+        task.require_process("kill")
+        try:
+            task.container.kill(signal)
+        except WrongStatus:  # it ended between the kernel's word to us and this call
+            raise NotFound("process already finished") from None
 
     def _kill_all(self, task: Task, signal: int) -> None:
         try:
@@ -359,39 +293,42 @@ class TaskService:
             return  # none is left, which is what the caller wants
 
     def _kill_exec(self, process: Process, signal: int) -> None:
-        if process.state == "created":
+        pidfd = process.pidfd
+        if process.starting and process.execution and process.execution.child:
+            pidfd = process.execution.child.pidfd
+        elif process.starting and signal == _SIGKILL:  # while its logger is not ready, say
+            process.give_up_start(f"exec {process.exec_id} was killed before it ran")
+            return
+        elif process.state == "created":
             raise RpcError(codes.FAILED_PRECONDITION, "process not created")
-        if process.pidfd < 0:
+        if pidfd < 0:
             raise NotFound("process already finished")
         try:
-            processes.pidfd_send_signal(process.pidfd, signal)
+            processes.pidfd_send_signal(pidfd, signal)
         except ProcessLookupError:
             raise NotFound("process already finished") from None
 
-    def _update(self, request: api.UpdateTaskRequest, _call: Call) -> Message:
+    def _update(self, request: api.UpdateTaskRequest, _call: Call) -> Operation[Message]:
         from runwasi.oci.resources import Resources  # late: few containers are ever updated
 
         task = self._task(request.id)
         require("update", task.init.state)
         if request.resources is None:
             raise Invalid("update without resources")
-        task.container.update(decode(Resources, parse_json(request.resources.value)))
+        resources = decode(Resources, parse_json(request.resources.value))
+        # A limit below what is in use has the kernel write back and reclaim for as long as that takes.
+        yield from errands.run(lambda: task.container.update(resources), f"update of {task.id}")
         return _OK
 
-    def _checkpoint(self, request: api.CheckpointTaskRequest, call: Call) -> None:
+    def _checkpoint(self, request: api.CheckpointTaskRequest, call: Call) -> Operation[Message]:
         from runwasi.shim.services.checkpoint_call import checkpoint  # late: few hosts have criu
 
         task = self._task(request.id)
         require("checkpoint", task.init.state)
-
-        def done(error: Exception | None) -> None:
-            if error is not None:
-                call.fail(error)
-                return
-            self._publish(events.TaskCheckpointed(container_id=task.id, checkpoint=request.path))
-            call.reply(_OK)
-
-        checkpoint(self._pod.reactor, task.container, request, done)
+        call.patience = LONG
+        yield from checkpoint(task.container, request)
+        self._publish(events.TaskCheckpointed(container_id=task.id, checkpoint=request.path))
+        return _OK
 
     def _resize_pty(self, request: api.ResizePtyRequest, _call: Call) -> Message:
         process = self._process(self._task(request.id), request.exec_id)
@@ -417,6 +354,8 @@ class TaskService:
         task = self._task(request.id)
         process = self._process(task, request.exec_id)
         state = "paused" if task.init.state == "paused" else process.state
+        if task.deletes:
+            state = "stopped"
         return api.StateResponse(
             id=request.exec_id or task.id,
             bundle=task.container.bundle,
@@ -453,7 +392,13 @@ class TaskService:
     def _stats(self, request: api.StatsRequest, _call: Call) -> Message:
         from runwasi.shim.services.stats import metrics  # late: most containers end before anybody asks
 
-        return api.StatsResponse(stats=metrics(self._task(request.id).container.usage()))
+        task = self._task(request.id)
+        try:
+            return api.StatsResponse(stats=metrics(task.container.usage()))
+        except OSError:
+            if not task.deletes:
+                raise
+            raise NotFound("cgroup does not exist") from None
 
     def _connect(self, request: api.ConnectRequest, _call: Call) -> Message:
         task = self._tasks.get(request.id)

@@ -8,21 +8,27 @@ core/runtime/v2/README.md "Binary", pkg/process NewBinaryIO.
 from __future__ import annotations
 
 import os
-from fcntl import F_DUPFD, fcntl
+from _signal import set_wakeup_fd  # type: ignore[import-not-found]  # signal itself takes 3 ms to import
+from fcntl import F_DUPFD_CLOEXEC, fcntl
+from time import monotonic
 
 from runwasi.executor.errors import ContainerError
 from runwasi.linux import processes
+from runwasi.linux.waiting import Wait
 from runwasi.shim.streams.outputs import FileOutput
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
+    from typing import NoReturn
 
+    from runwasi.linux.waiting import Operation
     from runwasi.shim.daemon.handover import Keep
     from runwasi.shim.server.reactor import Reactor, Timer
 
-SIGTERM, SIGKILL = 15, 9  # signal itself takes 3 ms to import
+SIGTERM, SIGKILL = 15, 9
 
+_START = 30.0  # seconds until a logger must be ready, as long as containerd's shim waits for streams
 _PATIENCE = 12.0  # seconds a logger gets to write out what it holds after SIGTERM
 _STDOUT, _STDERR, _READY = 3, 4, 5
 
@@ -46,22 +52,18 @@ class Logger:
         self._reactor = reactor
         self._strict = uri.startswith("binary-v2://")
         self._timer: Timer | None = None
-        command = _command(uri)
+        command = self._command = _command(uri)
         own = {"CONTAINER_ID": container_id, "CONTAINER_NAMESPACE": namespace}
         out, err = os.pipe2(os.O_CLOEXEC), os.pipe2(os.O_CLOEXEC)
         self._ready, ready_end = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        self._refusal, refusal_end = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         self.stdout, self.stderr = FileOutput(out[1]), FileOutput(err[1])
-        try:
-            pid = _spawn(command, {**environment, **own}, (out[0], err[0], ready_end))
-        except OSError as error:
-            self.stdout.close()
-            self.stderr.close()
-            os.close(self._ready)
-            raise ContainerError(f"failed to start binary process: {command[0]}: {error.strerror}") from None
-        finally:
-            for fd in (out[0], err[0], ready_end):
-                os.close(fd)
-        self._pidfd = processes.pidfd_open(pid)
+        child = processes.fork_into(processes.CLONE_CLEAR_SIGHAND)  # its program may be on a mount that hangs
+        if child is None:
+            _become(command, {**environment, **own}, (out[0], err[0], ready_end), refusal_end)
+        for fd in (out[0], err[0], ready_end, refusal_end):
+            os.close(fd)
+        self._pidfd = child.pidfd
         reactor.watch(self._pidfd, self._ended)
 
     @classmethod
@@ -70,7 +72,7 @@ class Logger:
         logger = cls.__new__(cls)
         logger._reactor = reactor
         logger._timer = None
-        logger._ready = -1
+        logger._ready = logger._refusal = -1
         logger.stdout, logger.stderr = FileOutput(-1), FileOutput(-1)
         logger._pidfd = pidfd
         if pidfd >= 0:
@@ -81,20 +83,22 @@ class Logger:
         """Return what is needed to go on in another program."""
         return keep(self._pidfd)
 
-    def when_ready(self, done: Callable[[Exception | None], None]) -> None:
-        """Call done once the program says that it reads, or with the error that it will not."""
+    def ready(self) -> Operation[None]:
+        """Wait until the program says that it reads. Raises ContainerError when it will not."""
+        deadline = monotonic() + _START
+        refused = yield from self._heard(self._refusal, 16, deadline)
+        if refused:
+            why = os.strerror(int(refused))
+            raise ContainerError(f"failed to start binary process: {self._command[0]}: {why}")
+        byte = yield from self._heard(self._ready, 1, deadline)
+        self._drop_ready()
+        if self._strict and not byte:
+            raise ContainerError("logging binary did not call ready: it may have ended early")
 
-        def ready(_events: int) -> None:
-            byte = os.read(self._ready, 1)
-            self._drop_ready()
-            failed = self._strict and not byte
-            done(
-                ContainerError("logging binary did not call ready: it may have ended early")
-                if failed
-                else None
-            )
-
-        self._reactor.watch(self._ready, ready)
+    def _heard(self, fd: int, size: int, deadline: float) -> Operation[bytes]:
+        if not (yield Wait((fd,), deadline)):
+            raise ContainerError(f"logging binary {self._command[0]} is not ready after {_START:.0f} s")
+        return os.read(fd, size)
 
     def stop(self) -> None:
         """Ask the program to end, and insist after a while; the pipes are closed already or now."""
@@ -118,10 +122,10 @@ class Logger:
             self._timer.cancel()
 
     def _drop_ready(self) -> None:
-        if self._ready >= 0:
-            self._reactor.unwatch(self._ready)
-            os.close(self._ready)
-            self._ready = -1
+        for fd in (self._ready, self._refusal):
+            if fd >= 0:
+                os.close(fd)
+        self._ready = self._refusal = -1
 
 
 def _command(uri: str) -> list[str]:
@@ -135,16 +139,19 @@ def _command(uri: str) -> list[str]:
     return command
 
 
-def _spawn(command: list[str], environment: dict[str, str], ends: tuple[int, int, int]) -> int:
-    """Run the program with the three pipe ends as 3, 4 and 5."""
-    # First out of the way, then into place: an end may happen to have another's number.
-    high = [fcntl(fd, F_DUPFD, _READY + 1) for fd in ends]
-    actions: list[tuple[int, int] | tuple[int, int, int]] = [
-        (os.POSIX_SPAWN_DUP2, fd, to) for fd, to in zip(high, (_STDOUT, _STDERR, _READY), strict=True)
-    ]
-    actions += [(os.POSIX_SPAWN_CLOSE, fd) for fd in high]
+def _become(
+    command: list[str], environment: dict[str, str], ends: tuple[int, int, int], refusal: int
+) -> NoReturn:
+    """In the new process: become the program with the three pipe ends as 3, 4 and 5, or say by its number why not."""
     try:
-        return os.posix_spawn(command[0], command, environment, file_actions=actions)
+        set_wakeup_fd(-1)
+        # First out of the way, then into place: an end may happen to have another's number.
+        *high, refusal = (fcntl(fd, F_DUPFD_CLOEXEC, _READY + 1) for fd in (*ends, refusal))
+        for fd, to in zip(high, (_STDOUT, _STDERR, _READY), strict=True):
+            os.dup2(fd, to)
+        processes.close_fds_except({0, 1, 2, _STDOUT, _STDERR, _READY, refusal})
+        os.execve(command[0], command, environment)
+    except OSError as error:
+        os.write(refusal, str(error.errno).encode())
     finally:
-        for fd in high:
-            os.close(fd)
+        os._exit(127)

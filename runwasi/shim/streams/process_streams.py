@@ -11,9 +11,10 @@ from runwasi.shim.streams.outputs import FifoOutput, Input, open_output, taken_o
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
     from typing import Any
 
+    from runwasi.linux.waiting import Operation
     from runwasi.shim.daemon.handover import Keep
     from runwasi.shim.server.reactor import Reactor
     from runwasi.shim.streams.logger import Logger
@@ -100,12 +101,10 @@ class Streams:
         stdout, stderr = self._outputs
         return Stdio(self._input.fd, stdout.fd, stderr.fd)
 
-    def when_ready(self, done: Callable[[Exception | None], None]) -> None:
-        """Call done once whoever reads the streams is ready, with an error if it is not going to be."""
+    def ready(self) -> Operation[None]:
+        """Wait until whoever reads the streams is ready. Raises ContainerError when it is not going to be."""
         if self._logger:
-            self._logger.when_ready(done)
-        else:
-            done(None)
+            yield from self._logger.ready()
 
     def handed_over(self) -> None:
         """The process has its streams: close our copies, and take its terminal's master if it has one."""
@@ -166,6 +165,7 @@ class Streams:
                 self._outputs.append(open_output(self._reactor, paths.stderr))
         if paths.terminal:
             self._console_end, self.console_socket = sockets.socket_pair()
+            os.set_blocking(self._console_end, False)
         if any(owner):
             for output in self._outputs:
                 if isinstance(output, FifoOutput):

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from runwasi.executor.container import delete_forced
+from runwasi.executor.deletion import delete_forced
 from runwasi.executor.errors import AlreadyExists, ContainerError, Invalid, NotFound
 from runwasi.executor.store import STATE, Damaged, Folder, Saved, container_ids
+from runwasi.linux.waiting import finish
 from runwasi.oci.record import replaced
 
 SAVED = Saved(
@@ -84,7 +85,7 @@ def test_what_a_later_version_saved_is_left_alone(tmp_path: Path) -> None:
     folder.claim()
     folder.write(STATE, b'{"version":2,"id":"one","new":"meaning"}')
     with pytest.raises(ContainerError, match=r"made by a later runwasi.*version 2, and this runwasi knows 1"):
-        delete_forced(str(tmp_path), "one")
+        finish(delete_forced(str(tmp_path), "one"))
     assert (tmp_path / "one" / STATE).exists()
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from runwasi.executor.undo import Undo
+from runwasi.linux.waiting import finish
 
 
 class Fault(Exception):
@@ -39,7 +40,7 @@ def test_an_action_that_fails_does_not_keep_the_others() -> None:
     undo = Undo()
     undo.add(done.append, 1)
     undo.add(open, "/does/not/exist")
-    undo.run()
+    finish(undo.run())
     assert done == [1]
 
 
@@ -49,5 +50,5 @@ def test_what_comes_last_waits_for_all_else() -> None:
     undo.add(done.append, "first")
     undo.add_last(done.append, "last")
     undo.add(done.append, "second")
-    undo.run()
+    finish(undo.run())
     assert done == ["second", "first", "last"]

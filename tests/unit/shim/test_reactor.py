@@ -8,10 +8,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from runwasi.linux.waiting import TURN, Wait
 from runwasi.shim.server.reactor import READABLE, Reactor
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from runwasi.linux.waiting import Operation
 
 
 @pytest.fixture
@@ -98,3 +101,148 @@ def test_a_descriptor_dropped_in_a_turn_gets_no_event_of_that_turn(reactor: Reac
     for ends in pipes:
         for fd in ends:
             os.close(fd)
+
+
+# operations
+
+
+class Outcome:
+    """What came of an operation."""
+
+    def __init__(self) -> None:
+        self.told: list[object] = []
+
+    def __call__(self, result: object, error: Exception | None) -> None:
+        self.told.append(result if error is None else error)
+
+
+def reading(fd: int, log: list[str] | None = None) -> Operation[bytes]:
+    try:
+        yield Wait((fd,))
+        return os.read(fd, 1)
+    except LookupError:
+        if log is not None:
+            log.append("taking back")
+            yield TURN
+            log.append("taken back")
+        raise
+
+
+def test_operations_wait_side_by_side(reactor: Reactor) -> None:
+    pipes = [os.pipe(), os.pipe()]
+    outcomes = [Outcome(), Outcome()]
+    for (read_end, _), outcome in zip(pipes, outcomes, strict=True):
+        reactor.follow(reading(read_end), outcome)
+    assert reactor.operations == 2
+    os.write(pipes[1][1], b"b")
+    reactor.turn()
+    assert [outcome.told for outcome in outcomes] == [[], [b"b"]]
+    os.write(pipes[0][1], b"a")
+    reactor.turn()
+    assert outcomes[0].told == [b"a"]
+    assert reactor.operations == 0
+    for ends in pipes:
+        for fd in ends:
+            os.close(fd)
+
+
+def test_what_an_operation_raises_is_its_outcome(reactor: Reactor, errors: list[Exception]) -> None:
+    def failing() -> Operation[None]:
+        yield TURN
+        raise ZeroDivisionError
+
+    outcome = Outcome()
+    following = reactor.follow(failing(), outcome)
+    while not following.over:
+        reactor.turn()
+    assert [type(told) for told in outcome.told] == [ZeroDivisionError]
+    assert not errors
+
+
+def test_an_operation_that_never_waits_is_over_at_once(reactor: Reactor) -> None:
+    def ready() -> Operation[int]:
+        yield from ()
+        return 3
+
+    outcome = Outcome()
+    assert reactor.follow(ready(), outcome).over
+    assert outcome.told == [3]
+
+
+def test_a_cancelled_operation_takes_back_what_it_did_once(reactor: Reactor, pipe: tuple[int, int]) -> None:
+    log: list[str] = []
+    outcome = Outcome()
+    following = reactor.follow(reading(pipe[0], log), outcome)
+    error = LookupError()
+    following.cancel(error)
+    following.cancel(ValueError())
+    assert (log, outcome.told) == (["taking back"], [])
+    reactor.turn()
+    reactor.turn()
+    assert (log, outcome.told) == (["taking back", "taken back"], [error])
+    following.cancel(error)
+
+
+def test_an_operation_is_cancelled_when_its_time_is_up(reactor: Reactor, pipe: tuple[int, int]) -> None:
+    outcome = Outcome()
+    error = LookupError()
+    reactor.follow(reading(pipe[0]), outcome).limit(0.01, error)
+    reactor.turn()
+    assert outcome.told == [error]
+
+
+def test_a_deadline_of_its_own_resumes_an_operation_with_nothing(
+    reactor: Reactor, pipe: tuple[int, int]
+) -> None:
+    def waiting() -> Operation[tuple[int, ...]]:
+        return (yield Wait((pipe[0],), time.monotonic() + 0.01))
+
+    outcome = Outcome()
+    reactor.follow(waiting(), outcome)
+    reactor.turn()
+    assert outcome.told == [()]
+
+
+def test_a_deadline_in_the_past_only_looks(reactor: Reactor, pipe: tuple[int, int]) -> None:
+    def looking() -> Operation[tuple[int, ...]]:
+        return (yield Wait((pipe[0],), 0.0))
+
+    os.write(pipe[1], b"x")
+    outcome = Outcome()
+    reactor.follow(looking(), outcome)
+    reactor.turn()
+    assert outcome.told == [(pipe[0],)]
+
+
+def test_a_turn_serves_what_was_asked_before_it_ends(reactor: Reactor, pipe: tuple[int, int]) -> None:
+    log: list[str] = []
+
+    def giving_way() -> Operation[None]:
+        yield TURN
+        log.append("operation")
+
+    def asked(_events: int) -> None:
+        os.read(pipe[0], 1)
+        log.append("request")
+
+    reactor.watch(pipe[0], asked)
+    reactor.follow(giving_way(), Outcome())
+    os.write(pipe[1], b"x")
+    for _ in range(3):
+        reactor.call_soon(lambda: None)
+        reactor.turn()
+    assert log == ["request", "operation"]
+
+
+def test_what_cannot_be_watched_is_told_to_the_operation(reactor: Reactor) -> None:
+    file = os.memfd_create("file")  # epoll takes no regular file
+    outcome = Outcome()
+    reactor.follow(reading(file), outcome)
+    os.close(file)
+    assert isinstance(outcome.told[0], PermissionError)
+
+
+def test_timers_that_were_cancelled_do_not_pile_up(reactor: Reactor) -> None:
+    for _ in range(1000):
+        reactor.call_later(600, lambda: None).cancel()
+    assert len(reactor._timers) < 200

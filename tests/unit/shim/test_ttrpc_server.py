@@ -17,9 +17,10 @@ from hypothesis import strategies as st
 from devtools.ttrpc import CallError, Peer
 from runwasi.linux import sockets
 from runwasi.shim.server import codes
+from runwasi.shim.server.call import Call
 from runwasi.shim.server.codes import RpcError
 from runwasi.shim.server.reactor import Reactor
-from runwasi.shim.server.ttrpc_server import MAX_LENGTH, REQUEST, Call, Frames, Server, frame
+from runwasi.shim.server.ttrpc_server import MAX_LENGTH, REQUEST, Frames, Server, frame
 from runwasi.wire.messages.task import (
     TASK_METHODS,
     ConnectRequest,

@@ -13,6 +13,7 @@ import pytest
 from runwasi.executor.limits import cgroup_limits, limits_systemd
 from runwasi.linux.cgroups import cgroup_at, cgroup_from
 from runwasi.linux.cgroups.units import UnitManager
+from runwasi.linux.waiting import finish
 from runwasi.oci.resources import Cpu, Memory, Pids, Resources
 from tests.support.cgroups import cgroups_of, run_in
 
@@ -29,7 +30,7 @@ def scope() -> Iterator[Cgroup]:
     yield scope
     if os.path.exists(scope.paths()[""]):
         scope.kill()
-    scope.remove()
+    finish(scope.remove())
 
 
 @contextmanager
@@ -104,14 +105,14 @@ def test_device_rules_hold_in_a_scope(scope: Cgroup) -> None:
 
 def test_frozen_processes_are_killed_and_the_scope_goes(scope: Cgroup) -> None:
     with process_in(scope) as process:
-        scope.freeze()
+        finish(scope.freeze())
         scope.kill()
         assert process.wait(10) == -9
-    scope.remove()
+    finish(scope.remove())
     assert not os.path.exists(scope.paths()[""])
     with UnitManager() as manager, pytest.raises(ProcessLookupError):
         manager.property_of(scope.unit, "Scope", "ControlGroup")
-    scope.remove()
+    finish(scope.remove())
 
 
 def test_a_scope_of_a_name_in_use_is_refused(scope: Cgroup) -> None:

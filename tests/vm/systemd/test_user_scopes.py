@@ -49,6 +49,7 @@ import json, os, subprocess
 from runwasi.executor.limits import cgroup_limits
 from runwasi.linux.cgroups import cgroup_at, cgroup_from
 from runwasi.linux.cgroups.units import UnitManager
+from runwasi.linux.waiting import finish
 from runwasi.oci.resources import Memory, Pids, Resources
 
 scope = cgroup_at(":tests:one", systemd=True, rootless=True)
@@ -68,7 +69,7 @@ told = dict(
 )
 again.kill()
 process.wait(), other.wait()
-again.remove()
+finish(again.remove())
 print(json.dumps(dict(told, left=os.path.exists(told["path"]))))
 """
 

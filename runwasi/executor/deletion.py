@@ -1,0 +1,115 @@
+"""The end of a container: what was made for it is removed, and its id given up.
+
+All of it is an operation. What could block, an unmount, systemd, a hook, is left to other processes.
+"""
+
+from __future__ import annotations
+
+from runwasi.executor.container import Container
+from runwasi.executor.errors import ContainerError, NotFound, describe
+from runwasi.executor.status import require
+from runwasi.executor.store import Damaged, Folder
+from runwasi.linux.waiting import finish
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from runwasi.linux.cgroups import Cgroup
+    from runwasi.linux.waiting import Operation
+    from runwasi.oci.spec import Spec
+
+
+def delete(container: Container, *, force: bool = False) -> Operation[None]:
+    """Remove what was made for a container and run its poststop hooks; with force kill it first.
+
+    Raises WrongStatus when it has not stopped.
+    """
+    if force:
+        yield from container.end()
+    else:
+        require("delete", container.id, container.status())
+    container.cgroup.kill()  # what a shared pid namespace let outlive the first process
+    yield from remove_cgroup(container.cgroup)
+    if group := container.saved.resctrl:
+        from runwasi.linux import resctrl  # late: few hosts have it
+
+        resctrl.leave(group, container.id, remove=group == container.id)
+    yield from _take_down(container)
+
+
+def delete_forced(root: str, container_id: str, warn: Callable[[str], None] | None = None) -> Operation[None]:
+    """Remove a container whatever its status, even one whose creator died half-way; none of that id is fine."""
+    try:
+        container = Container.load(root, container_id, warn)
+    except NotFound:
+        return
+    except Damaged:
+        Folder(root, container_id).remove()  # claimed, and its creator killed before it made anything
+        return
+    try:
+        yield from delete(container, force=True)
+    except Damaged as error:
+        container.warn(f"deleted as far as it is known: {error}")
+        container.folder.remove()
+    except OSError as error:
+        raise ContainerError(f"delete {container_id}: {describe(error)}", errno=error.errno or 0) from None
+
+
+def remove_cgroup(cgroup: Cgroup) -> Operation[None]:
+    """Remove a cgroup, of which systemd may have to be told. Raises OSError or ContainerError."""
+    if not cgroup.unit:
+        yield from cgroup.remove()
+        return
+    from runwasi.executor.parent import errands  # late: only with systemd, whose answers take their time
+    from runwasi.linux.cgroups import units  # noqa: F401  here, so that the process below need not
+
+    yield from errands.run(lambda: finish(cgroup.remove()), f"having systemd stop {cgroup.unit}")
+
+
+def unmount(container: Container) -> Operation[None]:
+    """Unmount what was mounted into the rootfs in our own mount namespace, for want of another."""
+    from runwasi.executor.parent import errands  # late: few containers are without a mount namespace
+
+    saved = container.saved
+    yield from errands.run(
+        lambda: _unmount(saved.rootfs, list(saved.mounted_before)), f"unmounting what is below {saved.rootfs}"
+    )
+
+
+def _unmount(rootfs: str, before: list[str]) -> None:
+    """Unmount what is mounted below rootfs and was not before.
+
+    So the destinations need not be known, which may be reached through links that the container has changed since.
+    """
+    from runwasi.linux import mounts  # late, as above
+
+    for point in mounts.mounted_below(rootfs):
+        if point in before:
+            before.remove(point)
+        else:
+            mounts.umount(point, mounts.MNT_DETACH)
+
+
+def run_poststop_hooks(container: Container) -> Operation[None]:
+    """Run the poststop hooks: runtime.md#lifecycle, step 13. One that fails is a warning."""
+    if container.spec.hooks.poststop:
+        from runwasi.executor import hooks  # late: few containers have any
+
+        state = container.oci_state("stopped").to_json().encode()
+        yield from hooks.run_each("poststop", container.spec.hooks.poststop, state, container.warn)
+
+
+def _take_down(container: Container) -> Operation[None]:
+    """Undo what was made outside the container's namespaces, give up its id, and tell its hooks."""
+    spec: Spec | None = None
+    try:
+        spec = container.spec
+    except (OSError, Damaged):  # the creator died before it wrote the configuration
+        pass
+    if spec is not None and not spec.linux.has("mount"):
+        yield from unmount(container)
+    container.folder.remove()
+    container.close()
+    if spec is not None:
+        yield from run_poststop_hooks(container)

@@ -1,0 +1,111 @@
+"""One call that a server has been asked to answer, and the operation that makes the answer."""
+
+from __future__ import annotations
+
+from time import monotonic
+
+from runwasi.executor.parent.errands import PATIENCE
+from runwasi.shim.server import codes
+from runwasi.shim.server.codes import RpcError
+from runwasi.wire.messages.ttrpc import Response
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from runwasi.linux.waiting import Operation
+    from runwasi.shim.server.reactor import Following, Reactor, Timer
+    from runwasi.shim.server.tracing import Span
+    from runwasi.shim.server.ttrpc_server import Connection
+    from runwasi.wire.codec import Message
+    from runwasi.wire.messages.ttrpc import Request
+
+    Done = Callable[[Message | None, Exception | None], None]
+
+
+class Call:
+    """One request; it is answered once: by the handler's return, by its operation's end, or by reply() or fail()."""
+
+    __slots__ = (
+        "_connection",
+        "_following",
+        "_stream",
+        "_timer",
+        "done",
+        "metadata",
+        "method",
+        "patience",
+        "request",
+        "span",
+        "timeout",
+    )
+
+    def __init__(self, connection: Connection, stream: int, request: Request) -> None:
+        self._connection = connection
+        self._stream = stream
+        self._following: Following | None = None
+        self._timer: Timer | None = None
+        self.request = request
+        self.method = request.method
+        self.metadata = request.metadata
+        self.timeout = request.timeout_nano / 1e9
+        self.patience = PATIENCE
+        """Seconds that its operation may take; the first stretch of that may change it."""
+        self.span: Span | None = None
+        self.done = False
+
+    def reply(self, message: Message) -> None:
+        """Answer with a message; nothing happens when the call is over already."""
+        self._finish(Response(payload=message.encode()))
+
+    def fail(self, error: Exception) -> None:
+        """Answer with the status that error stands for."""
+        self._finish(Response(status=codes.status_of(error)))
+
+    def hold(self, reactor: Reactor) -> None:
+        """Wait for a later answer, at most as long as the client said it would."""
+        if self.timeout > 0 and not self.done:
+            self._timer = reactor.call_later(self.timeout, self._expire)
+
+    def follow(self, reactor: Reactor, operation: Operation[Message], done: Done) -> None:
+        """Carry out the operation that makes the answer; it is cancelled when the client, or we, lose patience."""
+        self._following = reactor.follow(operation, done)
+        if not self._following.over:
+            self.hold(reactor)
+            self._following.limit(self.patience, _out_of_time(f"not done after {self.patience:.0f} s"))
+
+    def cancel(self, error: Exception) -> None:
+        """End the operation that makes the answer by an error; without one nothing happens."""
+        if self._following:
+            self._following.cancel(error)
+
+    def state(self) -> dict[str, Any]:
+        """Return what is needed to answer it in another program, where it is made anew."""
+        if self._timer:
+            left = max(self._timer.deadline - monotonic(), 0.001)
+            self.request.timeout_nano = int(left * 1e9)
+        return {"stream": self._stream, "request": self.request.encode().hex()}
+
+    def drop(self) -> None:
+        """Forget the call: its connection is gone."""
+        self.done = True
+        if self._timer:
+            self._timer.cancel()
+
+    def _expire(self) -> None:
+        error = _out_of_time("context deadline exceeded")
+        self.fail(error)
+        self.cancel(error)
+
+    def _finish(self, response: Response) -> None:
+        if self.done:
+            return
+        self.drop()
+        self._connection.answer(self._stream, response)
+        if self.span:
+            self.span.end(response.status)
+
+
+def _out_of_time(message: str) -> RpcError:
+    return RpcError(codes.DEADLINE_EXCEEDED, message)

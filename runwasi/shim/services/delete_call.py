@@ -1,0 +1,123 @@
+"""The Delete call: a container's removal, which goes on whatever becomes of the calls that asked for it."""
+
+from __future__ import annotations
+
+from runwasi.executor.deletion import delete
+from runwasi.executor.parent.errands import LONG
+from runwasi.linux.waiting import TURN
+from runwasi.shim.server import codes
+from runwasi.shim.server.codes import RpcError
+from runwasi.shim.server.events import now
+from runwasi.shim.services.rootfs_mounts import unmount_rootfs
+from runwasi.shim.services.task import require
+from runwasi.wire.messages import events
+from runwasi.wire.messages import task as api
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from runwasi.linux.waiting import Operation
+    from runwasi.shim.server.call import Call
+    from runwasi.shim.server.log import Log
+    from runwasi.shim.server.reactor import Reactor
+    from runwasi.shim.services.task import Process, Task
+    from runwasi.wire.codec import Message
+
+_KILLED = 128 + 9
+
+
+class Removals:
+    """Removes tasks; gone is called with one that is no more, just before the calls that asked are answered."""
+
+    def __init__(
+        self,
+        reactor: Reactor,
+        publish: Callable[[Message], None],
+        log: Log,
+        gone: Callable[[Task], None],
+    ) -> None:
+        self._reactor = reactor
+        self._publish = publish
+        self._log = log
+        self._gone = gone
+
+    def remove(self, task: Task, call: Call) -> None:
+        """Answer the call once the task is removed, which the first call begins. Raises WrongStatus."""
+        if not task.deletes:
+            require("delete", task.init.state)
+        task.deletes.append(call)
+        if len(task.deletes) == 1:
+            removal = self._reactor.follow(self._removed(task), lambda _, error: self._answer(task, error))
+            removal.limit(LONG, RpcError(codes.DEADLINE_EXCEEDED, f"not removed after {LONG:.0f} s"))
+
+    def remove_exec(self, task: Task, process: Process) -> Message:
+        """Forget an exec. Raises WrongStatus."""
+        require("delete", process.state)
+        process.close()
+        task.execs.pop(process.exec_id, None)
+        return _how_it_ended(process)
+
+    def _removed(self, task: Task) -> Operation[None]:
+        """Remove a container.
+
+        Until that is done, and all who asked before are answered, it is one that has stopped.
+        """
+        task.init.give_up_start(f"container {task.id} is deleted")
+        if task.init.state == "created" and task.restoration is None:
+            yield from task.end_unstarted()
+        yield from delete(task.container, force=task.restoration is not None)
+        task.close()
+        yield from unmount_rootfs(task.container.bundle, mounted=task.mounted)
+        # containerd asks for the state in one thread while another one waits for this answer, and where it hears
+        # NotFound before it has noted the exit it takes the container for one that runs. What it asked before it
+        # hears of the removal has its answer first; once it has heard, it knows the task no more and asks nothing.
+        yield TURN
+
+    def _answer(self, task: Task, error: Exception | None) -> None:
+        deletes, task.deletes = task.deletes, []
+        if error is None:
+            self._gone(task)
+            self._publish(
+                events.TaskDelete(
+                    container_id=task.id,
+                    pid=task.init.pid,
+                    exit_status=task.init.exit_status,
+                    exited_at=task.init.exited_at,
+                )
+            )
+        elif not codes.is_expected(error):
+            self._log.fault("Delete", error)
+        for call in deletes:
+            if error is None:
+                call.reply(_how_it_ended(task.init))
+            else:
+                call.fail(error)
+
+
+class Unmade:
+    """A container that its Create call has not made yet, as Kill and Delete see it: they give it up."""
+
+    def __init__(self, task_id: str, create: Call) -> None:
+        self._id = task_id
+        self._create = create
+        self._deletes: list[Call] = []
+
+    def give_up(self, why: str) -> None:
+        """Cancel the creation."""
+        reason = f"container {self._id} was {why} before it was created"
+        self._create.cancel(RpcError(codes.FAILED_PRECONDITION, reason))
+
+    def delete(self, call: Call) -> None:
+        """Give it up, and answer the call when all is taken back."""
+        self._deletes.append(call)
+        self.give_up("deleted")
+
+    def is_gone(self) -> None:
+        """Answer who waits for its end."""
+        for call in self._deletes:
+            call.reply(api.DeleteResponse(exit_status=_KILLED, exited_at=now()))
+
+
+def _how_it_ended(process: Process) -> Message:
+    return api.DeleteResponse(pid=process.pid, exit_status=process.exit_status, exited_at=process.exited_at)
