@@ -75,7 +75,7 @@ def load_bundle(given: Given) -> Bundle:
 
 
 def create_container(
-    given: Given, settings: Settings, bundle: Bundle, preserved: int, *, console_socket: int = -1
+    given: Given, settings: Settings, bundle: Bundle, preserved: int, *, console_socket: int | None = None
 ) -> Container:
     """Create the container a command line describes, and pass on the descriptors that preserved_fds counted."""
     warn_of_capabilities(settings, bundle.process.capabilities)
@@ -158,7 +158,7 @@ def check_terminal(given: Given, *, terminal: bool, detached: bool) -> None:
         raise UsageError("cannot use console socket if runwasi will not detach or allocate tty")
 
 
-def open_console_socket(given: Given) -> int:
-    """Connect to the console socket a command line names; -1 without one."""
+def open_console_socket(given: Given) -> int | None:
+    """Connect to the console socket a command line names; None without one."""
     socket = given.text("console-socket")
-    return connect(socket) if socket else -1
+    return connect(socket) if socket else None

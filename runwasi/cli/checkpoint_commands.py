@@ -156,7 +156,7 @@ def _detached(given: Given, settings: Settings, bundle: Bundle, images: Checkpoi
     try:
         restore(settings.root, given.arguments[0], bundle, _create_options(given, settings, socket), images)
     finally:
-        if socket >= 0:
+        if socket is not None:
             os.close(socket)
     return 0
 
@@ -172,7 +172,7 @@ def _followed(
     def resuming() -> None:
         caught.pass_on = True
 
-    options = _create_options(given, settings, -1 if console is None else console.socket)
+    options = _create_options(given, settings, None if console is None else console.socket)
     container = restore(settings.root, given.arguments[0], bundle, options, images, resuming)
     container.warn = settings.log.warning
     try:
@@ -183,7 +183,7 @@ def _followed(
         finish(delete(container, force=True))
 
 
-def _create_options(given: Given, settings: Settings, console_socket: int) -> CreateOptions:
+def _create_options(given: Given, settings: Settings, console_socket: int | None) -> CreateOptions:
     return CreateOptions(
         console_socket=console_socket,
         pid_file=absolute(given.text("pid-file")),

@@ -54,7 +54,7 @@ def _exec(given: Given, settings: Settings) -> int:
         try:
             _start(given, settings, container, process, preserved, socket)
         finally:
-            if socket >= 0:
+            if socket is not None:
                 os.close(socket)
         return 0
     try:
@@ -86,7 +86,7 @@ def _start(
     container: Container,
     process: Process,
     preserved: int,
-    console_socket: int,
+    console_socket: int | None,
 ) -> Child:
     options = ExecOptions(
         console_socket=console_socket,

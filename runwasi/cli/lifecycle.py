@@ -39,7 +39,7 @@ def _create(given: Given, settings: Settings) -> int:
     try:
         create_container(given, settings, bundle, preserved, console_socket=socket).close()
     finally:
-        if socket >= 0:
+        if socket is not None:
             os.close(socket)
     return 0
 

@@ -51,7 +51,7 @@ def _detached(given: Given, settings: Settings, bundle: Bundle, preserved: int) 
         try:
             container = create_container(given, settings, bundle, preserved, console_socket=socket)
         finally:
-            if socket >= 0:
+            if socket is not None:
                 os.close(socket)
         undo.add(_delete, container, settings)
         _start(container, notify.relay(settings.root, container.id))
@@ -85,7 +85,7 @@ def _followed(
     caught: Caught,
     console: Console | None,
 ) -> int:
-    socket = -1 if console is None else console.socket
+    socket = None if console is None else console.socket
     container = create_container(given, settings, bundle, preserved, console_socket=socket)
     try:
         relay = notify.relay(settings.root, container.id)

@@ -54,20 +54,20 @@ def processless_procfs() -> int:
     return mount_from(_open_in_new_namespace(), "proc", "proc", (), attributes)
 
 
-def procfs_to_copy() -> int:
-    """Make one to keep and copy, which takes a tenth of the time; return -1 where we cannot.
+def procfs_to_copy() -> int | None:
+    """Make one that is kept to be copied, which takes a tenth of the time; None where there cannot be one.
 
     Before Linux 6.15 only what is mounted can be copied.
     """
     try:
         kept = processless_procfs()
     except OSError:
-        return -1
+        return None
     try:
         os.close(open_tree("", kept))
     except OSError:
         os.close(kept)
-        return -1
+        return None
     return kept
 
 

@@ -7,12 +7,14 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
-from runwasi.executor.child.context import InitContext
 from runwasi.executor.child.enter_root import enter_root, mount_rootfs
 from runwasi.executor.child.make_devices import make_devices
 from runwasi.executor.child.mask_paths import mask_and_protect
+from runwasi.executor.child.progress import InitProgress
 from runwasi.executor.mounts.mount_sources import open_mount_sources
+from runwasi.executor.plan.process_plan import InitPlan
 from runwasi.executor.protocol import Channel
+from runwasi.linux.descriptors import Fd
 from runwasi.linux.filesystems import open_procfs
 from runwasi.linux.idmap import IdMap
 from runwasi.linux.namespaces import CLONE_NEWIPC, CLONE_NEWNET, CLONE_NEWNS, CLONE_NEWPID, CLONE_NEWUSER
@@ -85,7 +87,7 @@ class Root:
         maps: Sequence[IdMap] | None = None,
     ) -> Result:
         """Make the root, enter it, and return what look sees; before is called once everything is mounted."""
-        ctx = self._context(self.spec(mounts, linux, readonly=readonly))
+        ctx = self._progress(self.spec(mounts, linux, readonly=readonly))
 
         def steps() -> Result:
             mount_rootfs(ctx)
@@ -99,20 +101,28 @@ class Root:
         try:
             return run_in(sum(_KINDS[kind] for kind in self.namespaces), steps, maps=maps)
         finally:
-            for fd in (ctx.proc_fd, *ctx.mount_sources.values()):
-                os.close(fd)
+            ctx.plan.close()
 
-    def _context(self, spec: Spec) -> InitContext:
+    def _progress(self, spec: Spec) -> InitProgress:
         assert spec.process is not None
-        ctx = InitContext("test", spec, spec.process, cast(Channel, None))
-        ctx.bundle_path = str(self.bundle)
-        ctx.rootfs = str(self.rootfs)
-        ctx.no_pivot = self.no_pivot
-        ctx.userns = "user" in self.namespaces
-        ctx.cgroup_paths = self.cgroup_paths
-        ctx.mount_sources = open_mount_sources(spec, ctx.bundle_path, ctx.rootfs, ctx.userns)
-        ctx.proc_fd = open_procfs()
-        return ctx
+        userns = "user" in self.namespaces
+        mount_sources = open_mount_sources(spec, str(self.bundle), str(self.rootfs), userns)
+        plan = InitPlan(
+            id="test",
+            spec=spec,
+            process=spec.process,
+            proc=Fd(open_procfs()),
+            load_engine=cast(Any, None),
+            command_line=cast(Any, None),
+            userns=userns,
+            cgroup_paths=self.cgroup_paths,
+            gate=Fd(os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC)),  # nobody starts it
+            bundle_path=str(self.bundle),
+            rootfs=str(self.rootfs),
+            no_pivot=self.no_pivot,
+            mount_sources=mount_sources,
+        )
+        return InitProgress(plan, cast(Channel, None), waits=False)
 
 
 class MountLine:

@@ -15,13 +15,13 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from runwasi.executor.child.context import ChildContext, InitContext
+    from runwasi.executor.child.progress import InitProgress, Progress
     from runwasi.oci.process import Capabilities
 
 _DEFAULT_UMASK = 0o022
 
 
-def make_cwd(ctx: InitContext) -> None:
+def make_cwd(ctx: InitProgress) -> None:
     """Make process.cwd where the image lacks it, as runc does; we are inside the root already."""
     try:
         os.makedirs(ctx.process.cwd, 0o755, exist_ok=True)
@@ -32,7 +32,7 @@ def make_cwd(ctx: InitContext) -> None:
         ) from None
 
 
-def own_stdio(ctx: ChildContext) -> None:
+def own_stdio(ctx: Progress) -> None:
     """Give 0, 1 and 2 to the user, so that it can open /dev/stdout again; not what is everybody's."""
     uid = ctx.process.user.uid
     for fd in (0, 1, 2):
@@ -50,7 +50,7 @@ def _is_dev_null(found: os.stat_result) -> bool:
     return stat.S_ISCHR(found.st_mode) and found.st_rdev == os.makedev(1, 3)
 
 
-def become_user(ctx: ChildContext) -> None:
+def become_user(ctx: Progress) -> None:
     """Take the user's ids, keeping the permitted capabilities for the steps that follow."""
     user = ctx.process.user
     capabilities.apply_bounding(_mask(ctx.process.capabilities.bounding if ctx.process.capabilities else ()))
@@ -78,17 +78,17 @@ def _take(member: str, call: Callable[..., None], *ids: object) -> None:
         raise ContainerError(f"{ids[0]}: {why} ($.process.user.{member})", errno=error.errno or 0) from None
 
 
-def _keeps_groups(ctx: ChildContext) -> bool:
+def _keeps_groups(ctx: Progress) -> bool:
     """Podman's `--group-add keep-groups`: a rootless user's groups open files to them, though none can be mapped."""
-    return ctx.spec.annotations.get(KEEP_GROUPS) == "1"
+    return ctx.plan.spec.annotations.get(KEEP_GROUPS) == "1"
 
 
-def _may_set_groups(ctx: ChildContext) -> bool:
+def _may_set_groups(ctx: Progress) -> bool:
     """An unprivileged user namespace has setgroups denied (man 7 user_namespaces); ours can only be empty then."""
-    if not ctx.userns:
+    if not ctx.plan.userns:
         return True
     try:
-        fd = os.open("self/setgroups", os.O_RDONLY | os.O_CLOEXEC, dir_fd=ctx.proc_fd)
+        fd = os.open("self/setgroups", os.O_RDONLY | os.O_CLOEXEC, dir_fd=ctx.plan.proc.fileno())
     except OSError:
         return True
     try:
@@ -97,7 +97,7 @@ def _may_set_groups(ctx: ChildContext) -> bool:
         os.close(fd)
 
 
-def stand_in_cwd(ctx: ChildContext) -> None:
+def stand_in_cwd(ctx: Progress) -> None:
     """Change to process.cwd as the user, and make sure that it is inside the root.
 
     A cwd of /proc/self/fd/N could be a directory of the host that somebody left open (CVE-2024-21626).
@@ -116,7 +116,7 @@ def stand_in_cwd(ctx: ChildContext) -> None:
         raise ContainerError(f"cwd {cwd!r} is outside the container's root ($.process.cwd)")
 
 
-def limit_capabilities(ctx: ChildContext) -> None:
+def limit_capabilities(ctx: Progress) -> None:
     """Set all five capability sets to exactly what the spec lists; none listed means none.
 
     A module whose view waits for its hooks keeps the one that entering it takes, until limit_capabilities_again.
@@ -128,7 +128,7 @@ def limit_capabilities(ctx: ChildContext) -> None:
     capabilities.apply(sets)
 
 
-def limit_capabilities_again(ctx: ChildContext) -> None:
+def limit_capabilities_again(ctx: Progress) -> None:
     """Give up what limit_capabilities left."""
     if ctx.enters_view_late:
         capabilities.apply(_sets_of(ctx.process.capabilities))
@@ -157,13 +157,13 @@ def _mask(names: Iterable[str]) -> int:
     return mask
 
 
-def raise_effective(ctx: ChildContext) -> None:
+def raise_effective(ctx: Progress) -> None:
     """Make the kept capabilities effective again after the change of user: loading a filter needs one."""
     if ctx.process.user.uid:
         capabilities.raise_permitted()
 
 
-def complete_env(ctx: ChildContext) -> None:
+def complete_env(ctx: Progress) -> None:
     """Set HOME where the spec does not, as a login would.
 
     The file is the container's, so this comes as its user, and before its filter, which may forbid the calls.

@@ -10,32 +10,34 @@ from runwasi.linux import keyring, labels, processes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from runwasi.executor.child.context import ChildContext, InitContext
+    from runwasi.executor.child.progress import InitProgress, Progress
 
 
-def join_keyring(ctx: ChildContext) -> None:
+def join_keyring(ctx: Progress) -> None:
     """Take a session keyring of the container's own; the one we have is the host's (man 7 session-keyring)."""
-    if ctx.no_new_keyring:
+    if ctx.plan.no_new_keyring:
         return
     label = (
-        ctx.process.selinux_label if ctx.process.selinux_label and labels.selinux_enabled(ctx.proc_fd) else ""
+        ctx.process.selinux_label
+        if ctx.process.selinux_label and labels.selinux_enabled(ctx.plan.proc.fileno())
+        else ""
     )
     if label:  # or the container could not use its own keys
-        labels.set_selinux_keycreate(ctx.proc_fd, label)
+        labels.set_selinux_keycreate(ctx.plan.proc.fileno(), label)
     try:
-        keyring.join_session_keyring(f"_ses.{ctx.id}"[:_MAX_NAME], others_search=ctx.userns)
+        keyring.join_session_keyring(f"_ses.{ctx.plan.id}"[:_MAX_NAME], others_search=ctx.plan.userns)
     except OSError as error:
         # A kernel without keyrings has none to share; runc goes on here as well.
         if error.errno != errno.ENOSYS:
             raise
     if label:
-        labels.set_selinux_keycreate(ctx.proc_fd, "")
+        labels.set_selinux_keycreate(ctx.plan.proc.fileno(), "")
 
 
 _MAX_NAME = 200
 
 
-def prepare_guest_view(ctx: ChildContext) -> None:
+def prepare_guest_view(ctx: Progress) -> None:
     """Make the mounts as a guest is to see them, where no procfs shows a process, while we may mount."""
     if ctx.parent is not None:
         from runwasi.executor.child import guest_view  # late, and in memory: it came with the engine
@@ -43,18 +45,18 @@ def prepare_guest_view(ctx: ChildContext) -> None:
         guest_view.prepare(ctx)
 
 
-def enter_guest_view(ctx: ChildContext) -> None:
+def enter_guest_view(ctx: Progress) -> None:
     """Have the guest's files looked up there, or see to it that they will be once the hooks have run."""
     if not isinstance(ctx.workload, Native):
         from runwasi.executor.child import guest_view  # late, and in memory: it came with the engine
 
         guest_view.find_cwd(ctx)
-        ctx.enters_view_late = bool(ctx.start_hooks)
+        ctx.enters_view_late = bool(ctx.plan.start_hooks)
         if not ctx.enters_view_late:
             guest_view.enter(ctx)
 
 
-def enter_guest_view_late(ctx: InitContext) -> None:
+def enter_guest_view_late(ctx: InitProgress) -> None:
     """Have the guest's files looked up there from now on."""
     if ctx.enters_view_late:
         from runwasi.executor.child import guest_view  # late, and in memory: it came with the engine
@@ -62,18 +64,18 @@ def enter_guest_view_late(ctx: InitContext) -> None:
         guest_view.enter(ctx)
 
 
-def label_process(ctx: ChildContext) -> None:
+def label_process(ctx: Progress) -> None:
     """Set the labels that execve gives: AppArmor profile and SELinux context. A module needs them now."""
     is_wasm = ctx.parent is not None
     if ctx.process.apparmor_profile:
         set_profile = labels.change_apparmor if is_wasm else labels.set_apparmor_exec
-        set_profile(ctx.proc_fd, ctx.process.apparmor_profile)
+        set_profile(ctx.plan.proc.fileno(), ctx.process.apparmor_profile)
     if ctx.process.selinux_label:
         set_label = labels.change_selinux if is_wasm else labels.set_selinux_exec
-        set_label(ctx.proc_fd, ctx.process.selinux_label)
+        set_label(ctx.plan.proc.fileno(), ctx.process.selinux_label)
 
 
-def confine_wasm(ctx: ChildContext) -> None:
+def confine_wasm(ctx: Progress) -> None:
     """Take from a wasm container what no guest can need, unless annotations say otherwise."""
     if not isinstance(ctx.workload, Native):
         from runwasi.executor.child import run_wasm  # late, and in memory: it came with the engine
@@ -81,13 +83,13 @@ def confine_wasm(ctx: ChildContext) -> None:
         run_wasm.confine(ctx)
 
 
-def forbid_new_privileges(ctx: ChildContext) -> None:
+def forbid_new_privileges(ctx: Progress) -> None:
     """Set no_new_privs when the spec asks."""
     if ctx.process.no_new_privileges:
         processes.set_no_new_privs()
 
 
-def filter_before_capabilities(ctx: ChildContext) -> None:
+def filter_before_capabilities(ctx: Progress) -> None:
     """Without no_new_privs, loading a filter takes CAP_SYS_ADMIN: do it before it is dropped.
 
     The filter must then allow what the remaining steps call (man 2 seccomp; runc and crun stand here too).
@@ -96,13 +98,13 @@ def filter_before_capabilities(ctx: ChildContext) -> None:
         _load_filter(ctx, ctx.channel)
 
 
-def filter_last(ctx: ChildContext) -> None:
+def filter_last(ctx: Progress) -> None:
     """With no_new_privs the filter comes right before the workload, so that it may forbid all but execve."""
     if ctx.process.no_new_privileges:
         _load_filter(ctx, ctx.verdict)
 
 
-def _load_filter(ctx: ChildContext, channel: Channel) -> None:
+def _load_filter(ctx: Progress, channel: Channel) -> None:
     """Load the filter; hand the descriptor of one that notifies to the runtime, which knows its agent."""
     if ctx.seccomp is None:
         return

@@ -11,24 +11,25 @@ from runwasi.linux import sockets, terminal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from runwasi.executor.child.context import ChildContext, InitContext
+    from runwasi.executor.child.progress import InitProgress, Progress
 
 
-def connect_stdio(ctx: ChildContext) -> None:
+def connect_stdio(ctx: Progress) -> None:
     """Put a new terminal or the given descriptors at 0, 1 and 2."""
     if ctx.process.terminal:
         _connect_terminal(ctx)
         return
     # A given descriptor may itself be 0, 1 or 2 in another place, and those may be closed: copy all above them.
-    copies = [fcntl(fd, F_DUPFD_CLOEXEC, 3) for fd in ctx.stdio.fds()]
+    copies = [fcntl(fd, F_DUPFD_CLOEXEC, 3) for fd in ctx.plan.stdio.fds()]
     for target, copy in enumerate(copies):
         os.dup2(copy, target, inheritable=True)
         os.close(copy)
 
 
-def _connect_terminal(ctx: ChildContext) -> None:
+def _connect_terminal(ctx: Progress) -> None:
     """Make a pty in the container's own devpts, send its master away and take the slave."""
-    if ctx.console_socket < 0:
+    console_socket = ctx.plan.console_socket
+    if console_socket is None:
         raise ContainerError("cannot allocate tty without a console socket ($.process.terminal)")
     root = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
@@ -40,17 +41,16 @@ def _connect_terminal(ctx: ChildContext) -> None:
     size = ctx.process.console_size
     if size:
         terminal.set_window_size(pty.slave, size.height, size.width)
-    sockets.send_fd(ctx.console_socket, pty.master, pty.name)
+    sockets.send_fd(console_socket, pty.master, pty.name)
     os.close(pty.master)
-    os.close(ctx.console_socket)
-    ctx.console_socket = -1
+    os.close(console_socket)
     terminal.make_controlling(pty.slave)
     for target in (0, 1, 2):
         os.dup2(pty.slave, target, inheritable=True)
     os.close(pty.slave)
 
 
-def bind_dev_console(ctx: InitContext) -> None:
+def bind_dev_console(ctx: InitProgress) -> None:
     """Make /dev/console the container's terminal, when it has one."""
     if ctx.process.terminal:
         bind_console(0)

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import os
 
-from runwasi.executor.child.context import ROOT_SOURCE
 from runwasi.executor.errors import ContainerError
 from runwasi.executor.mounts.apply_mounts import mount_all
+from runwasi.executor.plan.process_plan import ROOT_SOURCE
+from runwasi.linux.descriptors import Fd
 from runwasi.linux.filesystems import PROC_SUPER_MAGIC, SYSFS_MAGIC, filesystem_type
 from runwasi.linux.labels import selinux_enabled
 from runwasi.linux.mount_fds import mount_setattr, move_mount, open_tree
@@ -30,13 +31,13 @@ from runwasi.linux.mounts import (
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from runwasi.executor.child.context import InitContext
+    from runwasi.executor.child.progress import InitProgress
 
 _DIRECTORY = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
 _PROPAGATION = {"shared": MS_SHARED, "slave": MS_SLAVE, "private": MS_PRIVATE, "unbindable": MS_UNBINDABLE}
 
 
-def mount_rootfs(ctx: InitContext) -> None:
+def mount_rootfs(ctx: InitProgress) -> None:
     """Mount the rootfs and everything of $.mounts into it; sets root_fd.
 
     Source: runtime-spec config.md#root and #mounts, config-linux.md#rootfs-mount-propagation.
@@ -44,24 +45,24 @@ def mount_rootfs(ctx: InitContext) -> None:
     # What is made in the rootfs must not depend on the umask of whoever called us.
     os.umask(0o022)
     _require_selinux_for_labels(ctx)
-    if ctx.spec.linux.has("mount"):
+    if ctx.plan.spec.linux.has("mount"):
         _separate_from_host(ctx)
-        ctx.root_fd = _attach_root(ctx)
+        ctx.root = _attach_root(ctx)
     else:
         _refuse_without_mount_namespace(ctx)
         # A root to be read-only is a mount of its own, so that the rootfs on the host stays as it is.
-        readonly = ctx.spec.root.readonly
-        ctx.root_fd = _attach_root(ctx) if readonly else os.open(ctx.rootfs, _DIRECTORY)
+        readonly = ctx.plan.spec.root.readonly
+        ctx.root = _attach_root(ctx) if readonly else Fd(os.open(ctx.plan.rootfs, _DIRECTORY))
     mount_all(ctx)
 
 
-def _require_selinux_for_labels(ctx: InitContext) -> None:
-    if ctx.spec.linux.mount_label and not selinux_enabled(ctx.proc_fd):
+def _require_selinux_for_labels(ctx: InitProgress) -> None:
+    if ctx.plan.spec.linux.mount_label and not selinux_enabled(ctx.plan.proc.fileno()):
         raise ContainerError("SELinux is not enabled in the kernel ($.linux.mountLabel)")
 
 
-def _refuse_without_mount_namespace(ctx: InitContext) -> None:
-    linux = ctx.spec.linux
+def _refuse_without_mount_namespace(ctx: InitProgress) -> None:
+    linux = ctx.plan.spec.linux
     for member, wanted in (
         ("$.linux.maskedPaths", linux.masked_paths),
         ("$.linux.readonlyPaths", linux.readonly_paths),
@@ -71,7 +72,7 @@ def _refuse_without_mount_namespace(ctx: InitContext) -> None:
             raise ContainerError(f"cannot change the host's mounts: a mount namespace is needed ({member})")
 
 
-def _separate_from_host(ctx: InitContext) -> None:
+def _separate_from_host(ctx: InitProgress) -> None:
     """Stop the mounts of our namespace from reaching the host's.
 
     A shared root, for which a mount of the host is to be shared too (mount option rshared), leaves them in
@@ -79,7 +80,7 @@ def _separate_from_host(ctx: InitContext) -> None:
     """
     propagation = _root_propagation(ctx)
     if propagation == MS_SHARED:
-        parent = _mount_point_above(ctx.rootfs)
+        parent = _mount_point_above(ctx.plan.rootfs)
         mount(None, parent, None, MS_PRIVATE)
     elif propagation in (0, MS_SLAVE):
         mount(None, "/", None, MS_SLAVE | MS_REC)
@@ -87,9 +88,9 @@ def _separate_from_host(ctx: InitContext) -> None:
         mount(None, "/", None, MS_PRIVATE | MS_REC)
 
 
-def _root_propagation(ctx: InitContext) -> int:
+def _root_propagation(ctx: InitProgress) -> int:
     """Return the MS_* of rootfsPropagation, 0 when nothing is asked; the r forms differ in reach only."""
-    word = ctx.spec.linux.rootfs_propagation or ""
+    word = ctx.plan.spec.linux.rootfs_propagation or ""
     return _PROPAGATION.get(word, 0) or _PROPAGATION.get(word[1:], 0)
 
 
@@ -100,40 +101,38 @@ def _mount_point_above(path: str) -> str:
     return max(points, key=len)
 
 
-def _attach_root(ctx: InitContext) -> int:
+def _attach_root(ctx: InitProgress) -> Fd:
     """Mount a copy of the rootfs's mount, and those below it, onto the rootfs; return its descriptor."""
-    root = ctx.mount_sources.pop(ROOT_SOURCE, -1)
-    if root < 0:
-        root = open_tree(ctx.rootfs, recursive=True)
+    root = ctx.plan.mount_sources.get(ROOT_SOURCE) or Fd(open_tree(ctx.plan.rootfs, recursive=True))
     # It may have come from a shared mount. As a slave it still sees what the host mounts there, but what is
     # mounted into it stays in the container.
-    mount_setattr(root, propagation=MS_SLAVE, recursive=True)
+    mount_setattr(root.fileno(), propagation=MS_SLAVE, recursive=True)
     target = _open_place_for_root(ctx)
     try:
-        move_mount(root, target)
+        move_mount(root.fileno(), target)
     finally:
         os.close(target)
     return root
 
 
-def _open_place_for_root(ctx: InitContext) -> int:
+def _open_place_for_root(ctx: InitProgress) -> int:
     try:
-        return os.open(ctx.rootfs, _DIRECTORY)
+        return os.open(ctx.plan.rootfs, _DIRECTORY)
     except PermissionError:
         # A user namespace's root need not be able to reach it. Over the root any mount can be pivoted to.
-        if not ctx.userns:
+        if not ctx.plan.userns:
             raise
         return os.open("/", _DIRECTORY)
 
 
-def enter_root(ctx: InitContext) -> None:
+def enter_root(ctx: InitProgress) -> None:
     """Make the mounted root "/" and leave the host's behind, then give it its propagation."""
-    if not ctx.spec.linux.has("mount"):
+    if not ctx.plan.spec.linux.has("mount"):
         os.chdir(ctx.root_fd)
         os.chroot(".")
         os.chdir("/")
         return
-    if ctx.no_pivot:
+    if ctx.plan.no_pivot:
         _drop_kernel_filesystems(ctx)
         move_root(ctx.root_fd)
     else:
@@ -141,17 +140,17 @@ def enter_root(ctx: InitContext) -> None:
     propagation = _root_propagation(ctx)
     if propagation:
         # After the pivot, which refuses a shared root.
-        recursive = ctx.spec.linux.rootfs_propagation not in _PROPAGATION
+        recursive = ctx.plan.spec.linux.rootfs_propagation not in _PROPAGATION
         mount_setattr(ctx.root_fd, propagation=propagation, recursive=recursive)
 
 
-def _drop_kernel_filesystems(ctx: InitContext) -> None:
+def _drop_kernel_filesystems(ctx: InitProgress) -> None:
     """Unmount or cover the host's proc and sysfs, which would stay below a root that was only moved.
 
     The kernel lets a user namespace mount a new proc or sysfs only when an unmasked one is in sight
     (mount_too_revealing in fs/namespace.c): the host's, forgotten there, would be that one.
     """
-    kept = os.path.realpath(ctx.rootfs)
+    kept = os.path.realpath(ctx.plan.rootfs)
     for point in reversed(mount_points()):
         if point == "/" or (point + "/").startswith(kept + "/") or not _shows_the_kernel(point):
             continue

@@ -14,6 +14,7 @@ from stat import S_ISCHR, S_ISDIR
 
 from runwasi.executor.errors import ContainerError, describe
 from runwasi.linux.beneath import RESOLVE_NO_SYMLINKS, open_beneath
+from runwasi.linux.descriptors import Fd
 from runwasi.linux.mount_fds import (
     MOUNT_ATTR_NODEV,
     MOUNT_ATTR_NOEXEC,
@@ -32,7 +33,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from runwasi.executor.child.context import ChildContext
+    from runwasi.executor.child.progress import Progress
     from runwasi.linux.mounts import Mounted
 
 _PATH = os.O_PATH | os.O_CLOEXEC
@@ -43,36 +44,36 @@ _MOVED = (EAGAIN, ELOOP, ENOENT, ENOTDIR)
 _DEV_NULL = os.makedev(1, 3)
 
 
-def make_procfs(ctx: ChildContext) -> None:
+def make_procfs(ctx: Progress) -> None:
     """Copy the procfs without processes that the parent keeps, or make one while the host's is in sight.
 
     Without any, empty folders take the place of each procfs: the guest sees less, and never more.
     """
-    kept, ctx.guest_procfs = ctx.guest_procfs, -1
-    userns = dict(ctx.namespaces).get("user", -1)
-    ways: tuple[Callable[[], int], ...] = (
-        lambda: open_tree("", kept),
-        processless_procfs,
-        lambda: processless_procfs_by_way_of(userns),  # a user's exec has privileges only where it enters
-    )
+    kept = ctx.plan.guest_procfs
+    userns = dict(ctx.plan.namespaces).get("user")
+    ways: list[Callable[[], int]] = [processless_procfs]
+    if kept is not None:
+        ways.insert(0, lambda: open_tree("", kept))
+    if userns is not None:  # a user's exec has privileges only where it enters
+        ways.append(lambda: processless_procfs_by_way_of(userns))
     for make in ways:
         try:
-            ctx.guest_procfs = make()
+            ctx.guest_procfs = Fd(make())
             return
         except OSError:
             continue
 
 
-def prepare(ctx: ChildContext) -> None:
+def prepare(ctx: Progress) -> None:
     """Make the view, and return to the container's namespace with descriptors of the view's root and namespace.
 
     Raises ContainerError when a procfs cannot be covered.
     """
-    container = _own_mount_namespace(ctx.proc_fd)
+    container = _own_mount_namespace(ctx.plan.proc.fileno())
     root = os.open("/", _ROOT)
     unshare(CLONE_NEWNS)
     view_root = os.open("/", _ROOT)
-    view = _own_mount_namespace(ctx.proc_fd)
+    view = _own_mount_namespace(ctx.plan.proc.fileno())
     # What the host mounts into a volume still arrives, and nothing that is mounted here leaves. The top may be
     # above our root.
     setns(view, CLONE_NEWNS)
@@ -86,7 +87,7 @@ def prepare(ctx: ChildContext) -> None:
     ctx.guest_view = (view_root, view)
 
 
-def find_cwd(ctx: ChildContext) -> None:
+def find_cwd(ctx: Progress) -> None:
     """Find in the view where we stand, while we may look into each folder. Raises ContainerError."""
     cwd = os.getcwd()
     try:
@@ -99,7 +100,7 @@ def find_cwd(ctx: ChildContext) -> None:
     ctx.guest_view += (found,)
 
 
-def enter(ctx: ChildContext) -> None:
+def enter(ctx: Progress) -> None:
     """Take the view's root for ours, and stand in it where we stood. Needs CAP_SYS_CHROOT."""
     root, _namespace, cwd = (
         ctx.guest_view
@@ -119,7 +120,7 @@ def _stand_in(root: int) -> None:
     os.chroot(".")
 
 
-def _cover_all(ctx: ChildContext, root: int) -> None:
+def _cover_all(ctx: Progress, root: int) -> None:
     """Cover every procfs that paths lead to.
 
     Other processes of the container may rename folders meanwhile: then the table is read anew. What is covered
@@ -128,7 +129,7 @@ def _cover_all(ctx: ChildContext, root: int) -> None:
     for _ in range(_TRIES):
         found: list[_Found] = []
         try:
-            found += (_Found(root, *entry) for entry in _to_replace(mount_table(ctx.proc_fd)))
+            found += (_Found(root, *entry) for entry in _to_replace(mount_table(ctx.plan.proc.fileno())))
             _attach_covers(_Covers(ctx, root), found)
             return
         except OSError as error:
@@ -231,7 +232,7 @@ def _attach_covers(covers: _Covers, found: list[_Found]) -> None:
 class _Covers:
     """What takes the place of a procfs: the same part of the one without processes, or something empty."""
 
-    def __init__(self, ctx: ChildContext, root: int) -> None:
+    def __init__(self, ctx: Progress, root: int) -> None:
         self._ctx = ctx
         self.root = root
         self._empty = -1
@@ -249,11 +250,11 @@ class _Covers:
     def _same_part(self, entry: Mounted, folder: int) -> int:
         """Copy the same folder or file of the procfs without processes; -1 where it has none, or there is none."""
         procfs = self._ctx.guest_procfs
-        if procfs < 0 or "subset=pid" in entry.options:  # which shows nothing but processes
+        if procfs is None or "subset=pid" in entry.options:  # which shows nothing but processes
             return -1
         part = entry.root.lstrip("/")
         try:
-            return open_tree(part, procfs)
+            return open_tree(part, procfs.fileno())
         except (FileNotFoundError, NotADirectoryError):
             return -1
         except OSError as error:
@@ -262,16 +263,16 @@ class _Covers:
         # Before Linux 6.15 only what is mounted can be copied: put it where it will be covered in turn.
         if folder < 0:
             return -1
-        move_mount(procfs, folder)
+        move_mount(procfs.fileno(), folder)
         try:
-            return open_tree(part, procfs)
+            return open_tree(part, procfs.fileno())
         except (FileNotFoundError, NotADirectoryError):
             return -1
 
     def _empty_folder(self) -> int:
         if self._empty >= 0:
             return open_tree("", self._empty)
-        label = self._ctx.spec.linux.mount_label
+        label = self._ctx.plan.spec.linux.mount_label
         options = ("nr_blocks=1", "nr_inodes=1", *((f"context={label}",) if label else ()))
         made = new_mount("tmpfs", "tmpfs", options, _ATTRIBUTES | MOUNT_ATTR_RDONLY)
         self._empty = os.dup(made)

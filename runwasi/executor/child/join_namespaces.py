@@ -10,47 +10,46 @@ from runwasi.linux import namespaces, network, processes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from runwasi.executor.child.context import ChildContext, InitContext
+    from runwasi.executor.child.progress import InitProgress, Progress
 
 
-def drop_parent_descriptors(ctx: ChildContext) -> None:
+def drop_parent_descriptors(ctx: Progress) -> None:
     """Close what the creating process had open: a shim's connections must end when the shim does."""
     set_wakeup_fd(-1)
     processes.close_fds_except(ctx.kept_fds())
 
 
-def enter_cgroup(ctx: ChildContext) -> None:
+def enter_cgroup(ctx: Progress) -> None:
     """Enter the container's v1 cgroups while we are one thread; the parent opened the way."""
-    for fd in ctx.cgroup_tasks:
+    for fd in ctx.plan.cgroup_tasks:
         try:
             os.write(fd, b"0")
         except OSError as error:
             raise OSError(error.errno, error.strerror, "enter the container's cgroup") from None
         os.close(fd)
-    ctx.cgroup_tasks = ()
 
 
-def close_setup_descriptors(ctx: ChildContext) -> None:
+def close_setup_descriptors(ctx: Progress) -> None:
     """Close what the steps so far opened: from here on no descriptor leads out of the root (CVE-2024-21626)."""
     processes.close_fds_except(ctx.lasting_fds())
 
 
-def make_time_namespace(ctx: InitContext) -> None:
+def make_time_namespace(ctx: InitProgress) -> None:
     """Make a time namespace that is to belong to our user namespace, and enter it; any other the parent makes.
 
     Before the process is closed to others: then its own file of offsets would be, too.
     """
-    new = {namespace.type for namespace in ctx.spec.linux.namespaces if not namespace.path}
+    new = {namespace.type for namespace in ctx.plan.spec.linux.namespaces if not namespace.path}
     if not new >= {"time", "user"}:
         return
     namespaces.unshare(namespaces.CLONE_NEWTIME)
-    write_time_offsets(ctx.spec.linux.time_offsets)
+    write_time_offsets(ctx.plan.spec.linux.time_offsets)
     made = os.open("/proc/self/ns/time_for_children", os.O_RDONLY | os.O_CLOEXEC)
     namespaces.setns(made, namespaces.CLONE_NEWTIME)
     os.close(made)
 
 
-def wait_for_parent(ctx: ChildContext) -> None:
+def wait_for_parent(ctx: Progress) -> None:
     """Wait for id maps and cgroup where we cannot do without; nothing of the container runs outside its cgroup."""
     if ctx.waits:
         _hear_from_parent(ctx)
@@ -60,48 +59,47 @@ def wait_for_parent(ctx: ChildContext) -> None:
     os.setsid()
 
 
-def wait_for_limits(ctx: InitContext) -> None:
+def wait_for_limits(ctx: InitProgress) -> None:
     """Wait for all the parent does from outside, unless we have already."""
     if not ctx.pid:
         _hear_from_parent(ctx)
 
 
-def _hear_from_parent(ctx: ChildContext) -> None:
+def _hear_from_parent(ctx: Progress) -> None:
     ctx.pid = int(ctx.channel.expect().fields[0])
 
 
-def join_namespaces(ctx: ChildContext) -> None:
+def join_namespaces(ctx: Progress) -> None:
     """Enter the namespaces given by path."""
-    namespaces.join(ctx.namespaces)
-    for _, fd in ctx.namespaces:
+    namespaces.join(ctx.plan.namespaces)
+    for _, fd in ctx.plan.namespaces:
         os.close(fd)
-    ctx.namespaces.clear()
 
 
-def enter_same_root(ctx: ChildContext) -> None:
+def enter_same_root(ctx: Progress) -> None:
     """Stand in the container's root: where no mount namespace was entered, which leads there, it is only a folder."""
-    if ctx.keeps_root:
+    if ctx.plan.keeps_root:
         os.fchdir(ctx.root_fd)
         os.chroot(".")
-    os.close(ctx.root_fd)
-    ctx.root_fd = -1
+    assert ctx.root is not None
+    ctx.root.close()
 
 
-def become_mapped_root(ctx: ChildContext) -> None:
+def become_mapped_root(ctx: Progress) -> None:
     """In a user namespace, take its root's ids: those we came with may not be mapped in it."""
-    if ctx.userns:
+    if ctx.plan.userns:
         os.setresgid(0, 0, 0)
         os.setresuid(0, 0, 0)
 
 
-def enter_cgroup_namespace(ctx: InitContext) -> None:
+def enter_cgroup_namespace(ctx: InitProgress) -> None:
     """Make the cgroup we were put in the root of a new cgroup namespace: clone3 would have taken the parent's."""
-    for namespace in ctx.spec.linux.namespaces:
+    for namespace in ctx.plan.spec.linux.namespaces:
         if namespace.type == "cgroup" and not namespace.path:
             namespaces.unshare(namespaces.CLONE_NEWCGROUP)
 
 
-def bring_up_loopback(ctx: InitContext) -> None:
+def bring_up_loopback(ctx: InitProgress) -> None:
     """A new network namespace starts with its loopback down; programs expect it up."""
-    if ctx.new_netns:
+    if ctx.plan.new_netns:
         network.loopback_up()

@@ -35,63 +35,63 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import NoReturn
 
-    from runwasi.executor.child.context import ChildContext, InitContext
+    from runwasi.executor.child.progress import InitProgress, Progress
     from runwasi.executor.status import Status
 
 
-def ask_for_create_runtime_hooks(ctx: InitContext) -> None:
+def ask_for_create_runtime_hooks(ctx: InitProgress) -> None:
     """Have the parent run the hooks that belong to the runtime's namespaces; the mounts are made, not yet entered.
 
     From here on a failure makes it run the poststop hooks, so it is told wherever there are some.
     """
-    spec_hooks = ctx.spec.hooks
+    spec_hooks = ctx.plan.spec.hooks
     if spec_hooks.prestart or spec_hooks.create_runtime or spec_hooks.poststop:
         ctx.channel.request(CREATE_RUNTIME)
 
 
-def run_create_container_hooks(ctx: InitContext) -> None:
+def run_create_container_hooks(ctx: InitProgress) -> None:
     """Run the hooks whose paths are the host's but whose namespaces are the container's, standing in its root."""
-    if ctx.spec.hooks.create_container:
+    if ctx.plan.spec.hooks.create_container:
         os.fchdir(ctx.root_fd)
         state = _state(ctx, "created")
-        finish(hooks.run_all("createContainer", ctx.spec.hooks.create_container, state, inside=True))
+        finish(hooks.run_all("createContainer", ctx.plan.spec.hooks.create_container, state, inside=True))
 
 
-def run_start_container_hooks(ctx: InitContext) -> None:
+def run_start_container_hooks(ctx: InitProgress) -> None:
     """Run the hooks inside the container, as its user, right before its program."""
-    if ctx.start_hooks:
+    if ctx.plan.start_hooks:
         # those that name no environment get the program's: they are often there to adapt what it finds
-        own = [replaced(hook, env=ctx.env) if hook.env is None else hook for hook in ctx.start_hooks]
+        own = [replaced(hook, env=ctx.env) if hook.env is None else hook for hook in ctx.plan.start_hooks]
         finish(hooks.run_all("startContainer", own, _state(ctx, "created"), inside=True))
 
 
-def _state(ctx: InitContext, status: Status) -> bytes:
+def _state(ctx: InitProgress, status: Status) -> bytes:
     """Return the state for a hook in the container's namespaces: the pid is as seen there (runtime.md#state)."""
     return (
         State(
-            oci_version=ctx.spec.oci_version,
-            id=ctx.id,
+            oci_version=ctx.plan.spec.oci_version,
+            id=ctx.plan.id,
             status=status,
             pid=os.getpid(),
-            bundle=ctx.bundle_path,
-            annotations=ctx.spec.annotations,
+            bundle=ctx.plan.bundle_path,
+            annotations=ctx.plan.spec.annotations,
         )
         .to_json()
         .encode()
     )
 
 
-def anticipate_engine(ctx: ChildContext) -> None:
+def anticipate_engine(ctx: Progress) -> None:
     """Load the engine while the host's files are in sight, when what args[0] names may need one."""
     kind = choose.foresee(_request(ctx), ctx.root_fd)
-    if kind in choose.WASM_KINDS or (kind is None and ctx.may_fetch_layers):
+    if kind in choose.WASM_KINDS or (kind is None and ctx.plan.may_fetch_layers):
         from runwasi.executor.child import guest_view, run_wasm  # late: 2 ms, and most programs are native
 
         guest_view.make_procfs(ctx)
         ctx.parent = run_wasm.Parent(ctx, kind)
 
 
-def import_no_more(_ctx: ChildContext) -> None:
+def import_no_more(_ctx: Progress) -> None:
     """Keep the interpreter from looking for modules: it would find the container's, and run them as its own.
 
     Python itself imports late, such as the codec of a name that is looked up. What is in memory still comes.
@@ -100,55 +100,54 @@ def import_no_more(_ctx: ChildContext) -> None:
     packs.forget()
 
 
-def choose_workload(ctx: ChildContext) -> None:
+def choose_workload(ctx: Progress) -> None:
     """can_handle: a refusal fails create, not start."""
     ctx.workload = choose.choose(_request(ctx), ctx.parent)
 
 
-def find_home(ctx: ChildContext) -> None:
+def find_home(ctx: Progress) -> None:
     """Complete the environment for whoever gets one that it is completed for: a native program, and hooks."""
-    if isinstance(ctx.workload, choose.Native) or ctx.start_hooks:
+    if isinstance(ctx.workload, choose.Native) or ctx.plan.start_hooks:
         complete_env(ctx)
 
 
-def _request(ctx: ChildContext) -> choose.Request:
-    return choose.Request(ctx.process.args, ctx.process.env, ctx.process.cwd, ctx.spec.annotations)
+def _request(ctx: Progress) -> choose.Request:
+    return choose.Request(ctx.process.args, ctx.process.env, ctx.process.cwd, ctx.plan.spec.annotations)
 
 
-def keep_descriptors_from_program(ctx: ChildContext) -> None:
+def keep_descriptors_from_program(ctx: Progress) -> None:
     """Mark what is open beyond the streams and the preserved descriptors, while no filter forbids close_range."""
-    processes.close_range(3 + ctx.preserve_fds, cloexec=True)
+    processes.close_range(3 + ctx.plan.preserve_fds, cloexec=True)
 
 
-def report_ready(ctx: InitContext) -> None:
+def report_ready(ctx: InitProgress) -> None:
     """Tell the parent that the container is created."""
     ctx.channel.send(READY, *ctx.left_to_parent)
     ctx.channel.close()
 
 
-def ask_for_rlimits(ctx: ChildContext) -> None:
+def ask_for_rlimits(ctx: Progress) -> None:
     """Have the parent set our limits: it may raise them, and they could have hindered the steps until here."""
     ctx.channel.request(READY, *ctx.left_to_parent)
 
 
-def lower_rlimits(ctx: ChildContext) -> None:
+def lower_rlimits(ctx: Progress) -> None:
     """Set the limits that the parent was not permitted to set of another user's process."""
     for limit in ctx.process.rlimits:
         if rlimits.get_rlimit(limit.type) != (limit.soft, limit.hard):
             rlimits.set_rlimit(limit.type, limit.soft, limit.hard)
 
 
-def wait_for_start(ctx: InitContext) -> None:
+def wait_for_start(ctx: InitProgress) -> None:
     """Wait until somebody connects to the gate; from then on failures are told there.
 
     A signal that asks us to end does so, although the kernel spares process 1 of a namespace its defaults.
     """
     before = {number: signal(number, _end) for number in (SIGHUP, SIGINT, SIGQUIT, SIGTERM)}
-    connection = sockets.accept(ctx.gate)
+    connection = sockets.accept(ctx.plan.gate.fileno())
     for number, handler in before.items():
         signal(number, SIG_IGN if handler == SIG_IGN else SIG_DFL)
-    os.close(ctx.gate)  # a second start finds nobody listening
-    ctx.gate = -1
+    ctx.plan.gate.close()  # a second start finds nobody listening
     ctx.verdict = Channel(connection)
 
 
@@ -156,17 +155,19 @@ def _end(number: int, _frame: object) -> NoReturn:
     os._exit(128 + number)
 
 
-def run_workload(ctx: ChildContext) -> NoReturn:
+def run_workload(ctx: Progress) -> NoReturn:
     """Become the program, or run the module in this process."""
-    if not isinstance(ctx.workload, choose.Native):
+    workload = ctx.workload
+    assert workload is not None
+    if not isinstance(workload, choose.Native):
         from runwasi.executor.child import run_wasm  # late, and in memory: it came with the engine
 
-        run_wasm.run(ctx, ctx.workload)
+        run_wasm.run(ctx, workload)
     environment = dict(entry.partition("=")[::2] for entry in ctx.env if "=" in entry[1:])
     for number in (SIGPIPE, SIGXFSZ):  # the interpreter ignores these two, and execve keeps that
         signal(number, SIG_DFL)
     try:
-        os.execve(ctx.workload.path, ctx.workload.argv, environment)
+        os.execve(workload.path, workload.argv, environment)
     except OSError as error:
         why = (error.strerror or str(error)).lower()
-        raise ContainerError(f"exec {ctx.workload.path}: {why}", errno=error.errno or 0) from None
+        raise ContainerError(f"exec {workload.path}: {why}", errno=error.errno or 0) from None

@@ -23,7 +23,7 @@ from runwasi.linux.mount_fds import (
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from runwasi.executor.child.context import InitContext
+    from runwasi.executor.child.progress import InitProgress
 
 _PATH = os.O_PATH | os.O_CLOEXEC
 _DEFAULT_MODE = 0o666
@@ -62,14 +62,14 @@ class Node:
         return S_IFMT(status.st_mode) == S_IFMT(self.mode) and status.st_rdev == self.rdev
 
 
-def make_devices(ctx: InitContext) -> None:
+def make_devices(ctx: InitProgress) -> None:
     """Make the device nodes and links of /dev, and those that $.linux.devices adds.
 
     A /dev bound from the host is the host's: it is left alone but for what the spec names.
     """
     umask = os.umask(0)  # modes are exactly the spec's
     try:
-        named = {container_path(device.path) for device in ctx.spec.linux.devices}
+        named = {container_path(device.path) for device in ctx.plan.spec.linux.devices}
         if not _dev_is_bound(ctx):
             _make_defaults(ctx, named)
         _make_named(ctx)
@@ -77,15 +77,15 @@ def make_devices(ctx: InitContext) -> None:
         os.umask(umask)
 
 
-def _dev_is_bound(ctx: InitContext) -> bool:
+def _dev_is_bound(ctx: InitProgress) -> bool:
     return any(
         container_path(mount.destination) == "/dev"
         and (mount.type == "bind" or "bind" in mount.options or "rbind" in mount.options)
-        for mount in ctx.spec.mounts
+        for mount in ctx.plan.spec.mounts
     )
 
 
-def _make_defaults(ctx: InitContext, named: set[str]) -> None:
+def _make_defaults(ctx: InitProgress, named: set[str]) -> None:
     try:
         dev = make_dirs(ctx.root_fd, "dev")
     except OSError as error:
@@ -107,7 +107,7 @@ def _make_defaults(ctx: InitContext, named: set[str]) -> None:
         os.close(dev)
 
 
-def _make_default(ctx: InitContext, dev: int, name: str, rdev: int) -> None:
+def _make_default(ctx: InitProgress, dev: int, name: str, rdev: int) -> None:
     node = Node(f"/dev/{name}", S_IFCHR | _DEFAULT_MODE, rdev)
     try:
         _make_node(ctx, dev, name, node)
@@ -117,8 +117,8 @@ def _make_default(ctx: InitContext, dev: int, name: str, rdev: int) -> None:
         _make_node(ctx, dev, name, node)
 
 
-def _make_named(ctx: InitContext) -> None:
-    for index, device in enumerate(ctx.spec.linux.devices):
+def _make_named(ctx: InitProgress) -> None:
+    for index, device in enumerate(ctx.plan.spec.linux.devices):
         mode = _TYPES[device.type] | (_DEFAULT_MODE if device.file_mode is None else device.file_mode)
         rdev = 0 if device.type == "p" else os.makedev(device.major or 0, device.minor or 0)
         node = Node(container_path(device.path), mode, rdev, device.uid or 0, device.gid or 0)
@@ -138,12 +138,12 @@ def _make_named(ctx: InitContext) -> None:
             ) from None
 
 
-def _make_node(ctx: InitContext, parent: int, name: str, node: Node) -> None:
+def _make_node(ctx: InitProgress, parent: int, name: str, node: Node) -> None:
     """Make a device node, or where none can be made, mount the host's in its place.
 
     Raises FileExistsError when something else is there (config-linux.md#devices: "MUST generate an error").
     """
-    if ctx.userns:
+    if ctx.plan.userns:
         _bind_node(parent, name, node)
         return
     try:

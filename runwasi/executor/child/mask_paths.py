@@ -16,15 +16,15 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from runwasi.executor.child.context import InitContext
+    from runwasi.executor.child.progress import InitProgress
 
 _PATH = os.O_PATH | os.O_CLOEXEC
 _DEV_NULL = os.makedev(1, 3)
 
 
-def mask_and_protect(ctx: InitContext) -> None:
+def mask_and_protect(ctx: InitProgress) -> None:
     """Mask $.linux.maskedPaths, make $.linux.readonlyPaths and what else is asked read-only."""
-    linux = ctx.spec.linux
+    linux = ctx.plan.spec.linux
     if linux.masked_paths:
         covers = Covers(ctx)
         try:
@@ -33,14 +33,14 @@ def mask_and_protect(ctx: InitContext) -> None:
             covers.close()
     _for_each(ctx, "readonlyPaths", linux.readonly_paths, _protect)
     for tree in ctx.readonly_later:
-        mount_setattr(tree, MOUNT_ATTR_RDONLY)
-        os.close(tree)
+        with tree:
+            mount_setattr(tree.fileno(), MOUNT_ATTR_RDONLY)
     ctx.readonly_later.clear()
-    if ctx.spec.root.readonly:
+    if ctx.plan.spec.root.readonly:
         mount_setattr(ctx.root_fd, MOUNT_ATTR_RDONLY)
 
 
-def _for_each(ctx: InitContext, member: str, paths: tuple[str, ...], act: Callable[[int], None]) -> None:
+def _for_each(ctx: InitProgress, member: str, paths: tuple[str, ...], act: Callable[[int], None]) -> None:
     """Open each path beneath the root, as the container sees it, and act on it; what is missing is fine."""
     for index, path in enumerate(paths):
         if path in paths[:index]:
@@ -68,7 +68,7 @@ def _refusal(member: str, index: int, path: str, error: OSError) -> ContainerErr
 class Covers:
     """What masked paths are covered with: /dev/null for files, one empty tmpfs for all directories."""
 
-    def __init__(self, ctx: InitContext) -> None:
+    def __init__(self, ctx: InitProgress) -> None:
         self._ctx = ctx
         self._null = -1
         self._empty = -1
@@ -105,7 +105,7 @@ class Covers:
         return self._null
 
     def _empty_folder(self) -> int:
-        label = self._ctx.spec.linux.mount_label
+        label = self._ctx.plan.spec.linux.mount_label
         options = ("nr_blocks=1", "nr_inodes=1", *((f"context={label}",) if label else ()))
         return new_mount("tmpfs", "tmpfs", options, MOUNT_ATTR_RDONLY)
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from runwasi.engines.engine import Engine
     from runwasi.engines.wasm.sniff import Kind
-    from runwasi.executor.child.context import ChildContext
+    from runwasi.executor.child.progress import Progress
     from runwasi.executor.workload.wasm_module import Wasm
 
 
@@ -37,12 +37,12 @@ class Parent:
     kind is what the file that args[0] names seems to be, None when there is none and layers may be the program.
     """
 
-    def __init__(self, ctx: ChildContext, kind: Kind | None) -> None:
+    def __init__(self, ctx: Progress, kind: Kind | None) -> None:
         self._ctx = ctx
         self._engine: Engine | None = None
         self._layers: tuple[Layer, ...] = ()
         self._failure: ContainerError | None = None
-        self.limits = LimitsInForce(ctx.cgroup_paths, ctx.spec.linux.resources)
+        self.limits = LimitsInForce(ctx.plan.cgroup_paths, ctx.plan.spec.linux.resources)
         self.limits.signal_changes(LIMITS_CHANGED)
         if kind is None:
             kind = self._ask_for_layers()
@@ -83,7 +83,7 @@ class Parent:
         return kinds.pop() if len(kinds) == 1 else None
 
     def _load(self, kind: Kind | None) -> Engine:
-        self._engine = self._ctx.load_engine()
+        self._engine = self._ctx.plan.load_engine()
         self._engine.load(kind)
         return self._engine
 
@@ -102,9 +102,9 @@ def _fetch_layers(channel: Channel) -> tuple[Layer, ...]:
     return tuple(Layer.from_text(text, fd) for text, fd in zip(answer.fields, answer.fds, strict=True))
 
 
-def confine(ctx: ChildContext) -> None:
+def confine(ctx: Progress) -> None:
     """Take from a wasm container what no guest can need, unless annotations say otherwise."""
-    annotations = ctx.spec.annotations
+    annotations = ctx.plan.spec.annotations
     ctx.process = wasm_confinement.confined(ctx.process, annotations)
     if ctx.seccomp is None and wasm_confinement.wants_filter(annotations):
         answer = ctx.channel.request(FILTER)
@@ -113,7 +113,7 @@ def confine(ctx: ChildContext) -> None:
         os.close(file)
 
 
-def run(ctx: ChildContext, wasm: Wasm) -> NoReturn:
+def run(ctx: Progress, wasm: Wasm) -> NoReturn:
     """Run the module and end with its exit status; what is open beside its own stdio is the engine's."""
     ctx.channel.close()
     ctx.verdict.close()  # its end says that the workload runs

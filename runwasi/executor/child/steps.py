@@ -67,10 +67,10 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from runwasi.executor.child.context import ChildContext, InitContext
+    from runwasi.executor.child.progress import InitProgress, Progress
 
 INIT_STEPS: tuple[
-    Callable[[InitContext], None], ...
+    Callable[[InitProgress], None], ...
 ] = (  # the order is the kernel's and the spec's; do not sort
     drop_parent_descriptors,
     show_own_command,
@@ -122,7 +122,7 @@ INIT_STEPS: tuple[
     run_workload,
 )
 
-EXEC_STEPS: tuple[Callable[[ChildContext], None], ...] = (  # the same, for a process that joins
+EXEC_STEPS: tuple[Callable[[Progress], None], ...] = (  # the same, for a process that joins
     drop_parent_descriptors,
     show_own_command,
     enter_cgroup,

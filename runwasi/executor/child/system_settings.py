@@ -12,35 +12,35 @@ from runwasi.linux import processes, scheduling, uts
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from runwasi.executor.child.context import ChildContext, InitContext
+    from runwasi.executor.child.progress import InitProgress, Progress
 
 
-def show_own_command(ctx: ChildContext) -> None:
+def show_own_command(ctx: Progress) -> None:
     """Let ps and /proc show the container's program already: our command line tells of the host's paths and sockets.
 
     A module goes on running in this process, and a container may stay created for long.
     """
-    ctx.command_line.show()
+    ctx.plan.command_line.show()
     processes.set_name(os.path.basename(ctx.process.args[0]))
 
 
-def set_hostname(ctx: InitContext) -> None:
+def set_hostname(ctx: InitProgress) -> None:
     """Set hostname and domainname of the container's uts namespace."""
-    if ctx.spec.hostname:
-        uts.set_hostname(ctx.spec.hostname)
-    if ctx.spec.domainname:
-        uts.set_domainname(ctx.spec.domainname)
+    if ctx.plan.spec.hostname:
+        uts.set_hostname(ctx.plan.spec.hostname)
+    if ctx.plan.spec.domainname:
+        uts.set_domainname(ctx.plan.spec.domainname)
 
 
-def set_sysctls(ctx: InitContext) -> None:
+def set_sysctls(ctx: InitProgress) -> None:
     """Write $.linux.sysctl; what may be written was checked before anything was made.
 
     The namespace a value belongs to is the writer's, so the host's procfs does, and a fake /proc of the image
     cannot redirect the write (CVE-2025-52881).
     """
-    for key, value in ctx.spec.linux.sysctl.items():
+    for key, value in ctx.plan.spec.linux.sysctl.items():
         try:
-            fd = os.open("sys/" + sysctl_path(key), os.O_WRONLY | os.O_CLOEXEC, dir_fd=ctx.proc_fd)
+            fd = os.open("sys/" + sysctl_path(key), os.O_WRONLY | os.O_CLOEXEC, dir_fd=ctx.plan.proc.fileno())
             try:
                 os.write(fd, value.encode())
             finally:
@@ -59,16 +59,16 @@ def sysctl_path(key: str) -> str:
     return key
 
 
-def set_scheduling(ctx: ChildContext) -> None:
+def set_scheduling(ctx: Progress) -> None:
     """Set I/O priority, scheduler, personality and memory policy while we still may."""
     try:
         set_priorities(ctx.process)
     except ContainerError as error:
         # A user namespace's root may not take precedence over the host's processes; the parent may give it.
-        if not ctx.userns or error.errno != EPERM:
+        if not ctx.plan.userns or error.errno != EPERM:
             raise
         ctx.left_to_parent = (PRIORITIES,)
-    linux = ctx.spec.linux
+    linux = ctx.plan.spec.linux
     if linux.personality:
         with asked_by("$.linux.personality"):
             scheduling.set_personality(linux.personality.domain)

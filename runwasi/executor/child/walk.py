@@ -11,17 +11,17 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import NoReturn, TypeVar
 
-    from runwasi.executor.child.context import ChildContext, InitContext
+    from runwasi.executor.child.progress import InitProgress, Progress
 
-    C = TypeVar("C", bound=ChildContext)
+    C = TypeVar("C", bound=Progress)
 
 
-def become_init(ctx: InitContext) -> NoReturn:
+def become_init(ctx: InitProgress) -> NoReturn:
     """Become a container's first process; never returns to the code that forked us."""
     _walk(ctx, INIT_STEPS)
 
 
-def become_exec(ctx: ChildContext) -> NoReturn:
+def become_exec(ctx: Progress) -> NoReturn:
     """Become a further process of a container; never returns to the code that forked us."""
     _walk(ctx, EXEC_STEPS)
 

@@ -158,7 +158,7 @@ class Restoration:
     def fds(self) -> tuple[int, ...]:
         """Return the descriptors of the caller that run needs, in a fork of it."""
         console = self._options.console_socket
-        return (console,) if console >= 0 else self._options.stdio.fds()
+        return (console,) if console is not None else self._options.stdio.fds()
 
     def _restore(self) -> None:
         images = self._images
@@ -277,9 +277,10 @@ class Restoration:
         finish(hooks.run_all("createRuntime", spec.hooks.create_runtime, state))
 
     def _hand_over_terminal(self, fds: list[int]) -> None:
-        if self._options.console_socket < 0:
+        console = self._options.console_socket
+        if console is None:
             raise ContainerError("the container has a terminal, and there is no console socket to send it to")
-        sockets.send_fd(self._options.console_socket, fds[0], "/dev/ptmx")
+        sockets.send_fd(console, fds[0], "/dev/ptmx")
 
     def _note(self, pid: int) -> None:
         """Note the first process down, so that it is found whatever becomes of us."""

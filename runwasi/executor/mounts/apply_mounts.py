@@ -19,6 +19,7 @@ from runwasi.executor.mounts.cgroup_mounts import mount_cgroup
 from runwasi.executor.mounts.mount_place import Place, attach, open_destination, set_attributes
 from runwasi.executor.protocol import MAP_IDS
 from runwasi.linux.beneath import is_there, open_beneath
+from runwasi.linux.descriptors import Fd
 from runwasi.linux.filesystems import PROC_SUPER_MAGIC, filesystem_type
 from runwasi.linux.mount_fds import (
     FSCONFIG_VALUE_MAX,
@@ -32,7 +33,7 @@ from runwasi.linux.mounts import MS_SHARED, MS_SLAVE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from runwasi.executor.child.context import InitContext
+    from runwasi.executor.child.progress import InitProgress
     from runwasi.executor.mounts.mount_options import MountOptions
     from runwasi.oci.spec import Mount
 
@@ -48,17 +49,17 @@ _UNLABELLED = frozenset(("proc", "sysfs", "mqueue", "cgroup", "cgroup2"))
 _PATH = os.O_PATH | os.O_CLOEXEC
 
 
-def mount_all(ctx: InitContext) -> None:
+def mount_all(ctx: InitProgress) -> None:
     """Mount everything of $.mounts in its order."""
-    for index, mount in enumerate(ctx.spec.mounts):
-        place = Place(index, mount, ctx.rootfs)
+    for index, mount in enumerate(ctx.plan.spec.mounts):
+        place = Place(index, mount, ctx.plan.rootfs)
         try:
             _mount_one(ctx, place)
         except OSError as error:
             raise place.refuse(describe(error), error.errno or 0) from None
 
 
-def _mount_one(ctx: InitContext, place: Place) -> None:
+def _mount_one(ctx: InitProgress, place: Place) -> None:
     if place.path == "/":
         place.member = "destination"
         raise place.refuse("the root itself cannot be mounted over")
@@ -76,7 +77,7 @@ def _mount_one(ctx: InitContext, place: Place) -> None:
         raise place.refuse("neither a type nor the option bind or rbind is given")
 
 
-def _bind(ctx: InitContext, place: Place) -> None:
+def _bind(ctx: InitProgress, place: Place) -> None:
     """Copy a mount of the host, or what part of it the source is."""
     place.member = "source"
     tree, opened_by_parent = _open_source(ctx, place)
@@ -85,9 +86,9 @@ def _bind(ctx: InitContext, place: Place) -> None:
         target = open_destination(ctx.root_fd, place, directory=S_ISDIR(os.fstat(tree).st_mode))
         try:
             _forbid_fake_procfs(place, tree)
-            if opened_by_parent or ctx.spec.linux.rootfs_propagation:
+            if opened_by_parent or ctx.plan.spec.linux.rootfs_propagation:
                 _leave_peer_groups(place.options, tree)
-            place.options.drop_source_attributes(userns=ctx.userns)
+            place.options.drop_source_attributes(userns=ctx.plan.userns)
             attach(place, tree, target)
         finally:
             os.close(target)
@@ -95,17 +96,17 @@ def _bind(ctx: InitContext, place: Place) -> None:
         os.close(tree)
 
 
-def _open_source(ctx: InitContext, place: Place) -> tuple[int, bool]:
+def _open_source(ctx: InitProgress, place: Place) -> tuple[int, bool]:
     """Return a copy of the source's mount, and whether the parent made it.
 
     What is in the rootfs may be what an earlier mount brought there, and its links are the image's: it is looked
     up in the root as it is by now, which no link leads out of.
     """
-    source, recursive = source_path(place.mount, ctx.bundle_path), place.options.recursive
-    tree = ctx.mount_sources.pop(place.index, -1)
-    if tree >= 0:
-        return tree, True
-    inside, mapped = path_in_rootfs(source, ctx.rootfs), is_mapped(place.mount, place.options)
+    source, recursive = source_path(place.mount, ctx.plan.bundle_path), place.options.recursive
+    opened = ctx.plan.mount_sources.get(place.index)
+    if opened is not None:
+        return opened.detach(), True
+    inside, mapped = path_in_rootfs(source, ctx.plan.rootfs), is_mapped(place.mount, place.options)
     if not inside:
         if mapped:
             raise place.refuse("mapping the ids of a mount needs privileges that the caller lacks", EPERM)
@@ -157,7 +158,7 @@ def _leave_peer_groups(options: MountOptions, tree: int) -> None:
         mount_setattr(tree, propagation=MS_SLAVE, recursive=True)
 
 
-def _mount_filesystem(ctx: InitContext, place: Place, kind: str) -> None:
+def _mount_filesystem(ctx: InitProgress, place: Place, kind: str) -> None:
     """Mount a filesystem of its own, or where a user namespace may not have one, a copy of the host's."""
     place.member = "destination"
     covers = is_there(ctx.root_fd, place.path)
@@ -176,7 +177,7 @@ def _mount_filesystem(ctx: InitContext, place: Place, kind: str) -> None:
                 copy_tree(target, tree)
             attach(place, tree, target, keep_writable=_filled_later(place, kind))
             if _filled_later(place, kind) and place.options.readonly:
-                ctx.readonly_later.append(os.dup(tree))
+                ctx.readonly_later.append(Fd(os.dup(tree)))
         finally:
             os.close(tree)
     finally:
@@ -188,18 +189,18 @@ def _filled_later(place: Place, kind: str) -> bool:
     return kind == "tmpfs" or place.path == "/dev"
 
 
-def _filesystem_options(ctx: InitContext, place: Place, kind: str, target: int) -> list[str]:
+def _filesystem_options(ctx: InitProgress, place: Place, kind: str, target: int) -> list[str]:
     data = list(place.options.data)
     if kind == "tmpfs" and target >= 0:
         # A tmpfs has the mode of the directory it covers unless told otherwise, and the kernel's 1777 without one.
         data.insert(0, f"mode={S_IMODE(os.fstat(target).st_mode):o}")
-    label = ctx.spec.linux.mount_label
+    label = ctx.plan.spec.linux.mount_label
     if label and kind not in _UNLABELLED:
         data.append(f"context={label}")
     return data
 
 
-def _make_filesystem(ctx: InitContext, place: Place, kind: str, data: list[str]) -> int:
+def _make_filesystem(ctx: InitProgress, place: Place, kind: str, data: list[str]) -> int:
     options = place.options
     attributes = options.attr_set | options.rec_set
     if _filled_later(place, kind):
@@ -210,7 +211,7 @@ def _make_filesystem(ctx: InitContext, place: Place, kind: str, data: list[str])
         if error.errno == ENODEV:
             place.member = "type"
             raise place.refuse(f"the kernel knows no filesystem {kind}", ENODEV) from None
-        if not ctx.userns:
+        if not ctx.plan.userns:
             raise
         return _make_substitute(kind, place, data, error)
 
@@ -230,7 +231,7 @@ def _make_substitute(kind: str, place: Place, data: list[str], error: OSError) -
     raise error
 
 
-def _mount_classic(ctx: InitContext, place: Place, kind: str, data: list[str], target: int) -> None:
+def _mount_classic(ctx: InitProgress, place: Place, kind: str, data: list[str], target: int) -> None:
     """Mount with mount(2), for options longer than fsconfig takes, such as the layers of an overlay."""
     from runwasi.linux.mounts import mount  # late: hardly ever needed
 
@@ -245,7 +246,7 @@ def _mount_classic(ctx: InitContext, place: Place, kind: str, data: list[str], t
         os.close(tree)
 
 
-def _remount(ctx: InitContext, place: Place) -> None:
+def _remount(ctx: InitProgress, place: Place) -> None:
     """Change the attributes, and with data the filesystem's options, of the mount that is there."""
     place.member = "destination"
     tree = open_beneath(ctx.root_fd, place.path, _PATH)

@@ -25,7 +25,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from runwasi.executor.child.context import InitContext
+    from runwasi.executor.child.progress import InitProgress
     from runwasi.executor.mounts.mount_place import Place
 
 UNIFIED = ""
@@ -35,13 +35,13 @@ _HOST_ROOT = "/sys/fs/cgroup"
 _SAFE = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC
 
 
-def mount_cgroup(ctx: InitContext, place: Place) -> None:
+def mount_cgroup(ctx: InitProgress, place: Place) -> None:
     """Mount what the host has: the unified hierarchy, or those of version 1."""
     place.member = "destination"
     target = open_destination(ctx.root_fd, place, directory=True)
     try:
         place.member = ""
-        if ctx.cgroup_paths.keys() <= {UNIFIED}:  # a hybrid host's has no controllers
+        if ctx.plan.cgroup_paths.keys() <= {UNIFIED}:  # a hybrid host's has no controllers
             _mount_unified(ctx, place, target)
         else:
             _mount_hierarchies(ctx, place, target)
@@ -49,14 +49,14 @@ def mount_cgroup(ctx: InitContext, place: Place) -> None:
         os.close(target)
 
 
-def _mount_unified(ctx: InitContext, place: Place, target: int) -> None:
+def _mount_unified(ctx: InitProgress, place: Place, target: int) -> None:
     """Mount cgroup2, which shows the cgroup namespace, or where that is refused the container's directory."""
     try:
         tree = new_mount("cgroup2", "cgroup", place.options.data)
     except OSError as error:
         if error.errno not in (EPERM, EBUSY):
             raise
-        tree = open_tree(ctx.cgroup_paths.get(UNIFIED, _HOST_ROOT), recursive=True)
+        tree = open_tree(ctx.plan.cgroup_paths.get(UNIFIED, _HOST_ROOT), recursive=True)
         mount_setattr(tree, place.options.attr_set, recursive=True)  # of version 1 it is one of many mounts
     try:
         attach(place, tree, target)
@@ -64,12 +64,12 @@ def _mount_unified(ctx: InitContext, place: Place, target: int) -> None:
         os.close(tree)
 
 
-def _mount_hierarchies(ctx: InitContext, place: Place, target: int) -> None:
+def _mount_hierarchies(ctx: InitProgress, place: Place, target: int) -> None:
     """Mount a tmpfs and into it, for each hierarchy of version 1, the container's own directory."""
     tree = new_mount("tmpfs", "tmpfs", ("mode=755",), _SAFE)
     try:
         attach(place, tree, target, keep_writable=True)
-        for name, path in _hierarchies(ctx.cgroup_paths).items():
+        for name, path in _hierarchies(ctx.plan.cgroup_paths).items():
             _mount_hierarchy(place, tree, name, path)
         if place.options.readonly:
             mount_setattr(tree, MOUNT_ATTR_RDONLY)

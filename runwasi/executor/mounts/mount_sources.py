@@ -8,10 +8,11 @@ from __future__ import annotations
 import os
 from errno import EINVAL
 
-from runwasi.executor.child.context import ROOT_SOURCE
 from runwasi.executor.errors import ContainerError, describe
 from runwasi.executor.mounts.apply_mounts import is_mapped, path_in_rootfs, source_path
 from runwasi.executor.mounts.mount_options import parse
+from runwasi.executor.plan.process_plan import ROOT_SOURCE
+from runwasi.linux.descriptors import Fd, close_owned
 from runwasi.linux.mount_fds import map_owners, open_tree
 
 TYPE_CHECKING = False
@@ -21,16 +22,16 @@ if TYPE_CHECKING:
     from runwasi.oci.spec import Mount, Spec
 
 
-def open_mount_sources(spec: Spec, bundle_path: str, rootfs: str, userns: bool) -> dict[int, int]:
+def open_mount_sources(spec: Spec, bundle_path: str, rootfs: str, userns: bool) -> dict[int, Fd]:
     """Open the sources of binds for a user namespace, and of id-mapped ones, as detached copies of mounts.
 
     The caller closes them. Without the right to, which a rootless caller lacks, nothing is opened: then the
     child can reach as much as we can. Raises ContainerError that names the mount.
     """
-    sources: dict[int, int] = {}
+    sources: dict[int, Fd] = {}
     if userns:
         try:
-            sources[ROOT_SOURCE] = open_tree(rootfs, recursive=True)
+            sources[ROOT_SOURCE] = Fd(open_tree(rootfs, recursive=True))
         except PermissionError:
             return {}
         except OSError as error:
@@ -43,10 +44,9 @@ def open_mount_sources(spec: Spec, bundle_path: str, rootfs: str, userns: bool) 
             if bind and path_in_rootfs(source_path(mount, bundle_path), rootfs):
                 continue  # an earlier mount may bring it, which only the child will see
             if is_mapped(mount, options) or (userns and bind):
-                sources[index] = _open_source(spec, bundle_path, index, mount, options)
+                sources[index] = Fd(_open_source(spec, bundle_path, index, mount, options))
     except ContainerError:
-        for fd in sources.values():
-            os.close(fd)
+        close_owned(sources.values())
         raise
     return sources
 

@@ -9,19 +9,19 @@ import os
 from _signal import SIGKILL  # type: ignore[import-not-found]  # the module signal adds enumerations, 3 ms
 from time import monotonic
 
-from runwasi.executor.child.context import InitContext
-from runwasi.executor.child.walk import become_init
 from runwasi.executor.container import Container
 from runwasi.executor.deletion import run_poststop_hooks
 from runwasi.executor.errors import ContainerError
 from runwasi.executor.parent.claim import claim
 from runwasi.executor.parent.conversation import END, Conversation, engine_of
-from runwasi.executor.parent.namespace_fork import Plan, open_doors, spawn
+from runwasi.executor.parent.launch_process import common_plan, launch
+from runwasi.executor.parent.namespace_fork import NamespacePlan, open_doors
+from runwasi.executor.plan.process_plan import InitPlan
 from runwasi.executor.protocol import CREATE_RUNTIME, MAP_IDS, PRIORITIES, READY, Channel, Message
 from runwasi.executor.store import CLOSED_GATE
 from runwasi.executor.undo import Undo
 from runwasi.linux import processes, sockets
-from runwasi.linux.filesystems import open_procfs
+from runwasi.linux.descriptors import Fd, close_owned
 from runwasi.linux.waiting import Wait
 
 TYPE_CHECKING = False
@@ -74,11 +74,11 @@ class Creation:
         self._undo = undo
         self._conversation: Conversation
         self._enters_by_itself = False
-        self._network = -1
+        self._network: Fd | None = None
 
     def run(self) -> Operation[None]:
         """Prepare everything outside the container, fork, and answer the child until it waits at the start gate."""
-        plan = Plan.of(self._bundle.spec.linux)
+        plan = NamespacePlan.of(self._bundle.spec.linux)
         try:
             child = yield from self._fork(plan)
             self._undo.add(processes.end, child.pidfd)
@@ -89,12 +89,12 @@ class Creation:
             yield from self._answer(message)
         yield from self._ready(priorities=PRIORITIES in message.fields)
 
-    def _equip(self, child: Child, plan: Plan) -> Operation[None]:
+    def _equip(self, child: Child, plan: NamespacePlan) -> Operation[None]:
         """Give the child what it is to have from outside, and let it go."""
         from runwasi.executor.parent import equip  # late: the child is at work meanwhile
 
         try:
-            self._network = yield from equip.settle(
+            self._network = yield from equip.equip(
                 self.container, self._bundle, plan, child, self._undo, entered=self._enters_by_itself
             )
             self._conversation.proceed(str(child.pid))
@@ -104,53 +104,45 @@ class Creation:
 
     # before the fork
 
-    def _fork(self, plan: Plan) -> Operation[Child]:
+    def _fork(self, namespaces: NamespacePlan) -> Operation[Child]:
         """Fork the child; in it, never return."""
         channel, child_channel = Channel.pair()
         self._conversation = Conversation(channel, self._options, self._load_engine, self._forward_listener)
         self._undo.add(self._conversation.close)
-        context = InitContext(self.container.id, self._bundle.spec, self._bundle.process, child_channel)
-        doors = None
-        try:
-            self._prepare(context, plan)
-            context.mount_sources = yield from _mount_sources(context)
-            doors = open_doors(plan, self.container.cgroup)
-            if doors:
-                context.cgroup_tasks = doors.tasks
-            child = spawn(plan, doors)
-            self._enters_by_itself = doors is not None and not doors.shut
-            if child is None:
-                context.waits = not self._enters_by_itself or not plan.separate()
-                become_init(context)
-        finally:
-            if doors:
-                doors.close()
-            child_channel.close()
-            opened = (context.gate, context.proc_fd, *context.mount_sources.values())
-            sockets.close_all(fd for fd in opened if fd >= 0)
-        return child
+        opened = Undo()
+        opened.add(child_channel.close)
+        return (yield from opened.around(self._launch(namespaces, child_channel, opened)))
 
-    def _prepare(self, context: InitContext, plan: Plan) -> None:
-        """Tell the child what it needs to know, and open what it needs open."""
-        spec, options = self._bundle.spec, self._options
-        context.stdio = options.stdio
-        context.console_socket = options.console_socket
-        context.preserve_fds = options.preserve_fds
-        context.no_new_keyring = options.no_new_keyring
-        context.no_pivot = options.no_pivot
-        context.guest_procfs = options.guest_procfs
-        context.bundle_path = self._bundle.path
-        context.rootfs = self._bundle.rootfs
-        context.namespaces = plan.entered_by_child()
-        context.userns = plan.makes("user") or plan.joins("user")
-        context.new_netns = plan.makes("net")
-        context.cgroup_paths = self.container.cgroup.paths()
-        context.load_engine = self._load_engine
-        context.may_fetch_layers = options.images is not None
-        context.seccomp = _compiled_filter(spec, options)
-        context.proc_fd = open_procfs()
-        context.command_line = processes.CommandLine(context.process.args, context.proc_fd)
-        context.gate = sockets.listen(f"{self.container.folder.path}/{CLOSED_GATE}", 1)
+    def _launch(self, namespaces: NamespacePlan, channel: Channel, opened: Undo) -> Operation[Child]:
+        """Open what the child needs, and fork it; what is opened is the launch's to close from then on."""
+        container, bundle, options = self.container, self._bundle, self._options
+        userns = namespaces.makes("user") or namespaces.joins("user")
+        seccomp = _compiled_filter(bundle.spec, options)
+        mount_sources = yield from _mount_sources(bundle, options, userns)
+        opened.add(close_owned, tuple(mount_sources.values()))
+        gate = Fd(sockets.listen(f"{container.folder.path}/{CLOSED_GATE}", 1))
+        opened.add(gate.close)
+        doors = open_doors(namespaces, container.cgroup)
+        if doors:
+            opened.add(doors.close)
+        common = common_plan(container, bundle.process, options, namespaces, doors, self._load_engine)
+        plan = InitPlan(
+            **common,  # type: ignore[arg-type]  # it says which members these are
+            may_fetch_layers=options.images is not None,
+            userns=userns,
+            seccomp=seccomp,
+            start_hooks=bundle.spec.hooks.start_container,
+            gate=gate,
+            bundle_path=bundle.path,
+            rootfs=bundle.rootfs,
+            no_pivot=options.no_pivot,
+            new_netns=namespaces.makes("net"),
+            mount_sources=mount_sources,
+        )
+        opened.commit()
+        child = launch(plan, channel, namespaces, doors)
+        self._enters_by_itself = doors is not None and not doors.shut
+        return child
 
     def _load_engine(self) -> Engine:
         return engine_of(self._options, self._bundle.spec.annotations, self._bundle.process)
@@ -205,8 +197,8 @@ class Creation:
         if self._options.pid_file:
             write_pid_file(self._options.pid_file, self.container.pid)
         self._undo.commit()
-        if self._network >= 0:
-            os.close(self._network)
+        if self._network is not None:
+            self._network.close()
         yield from self._conversation.close()
 
     def _death(self) -> Operation[ContainerError]:
@@ -231,22 +223,24 @@ def _compiled_filter(spec: Spec, options: CreateOptions) -> Filter | None:
     return compiled(spec.linux.seccomp, options.cache_root)
 
 
-def _mount_sources(context: InitContext) -> Operation[dict[int, int]]:
+def _mount_sources(bundle: Bundle, options: CreateOptions, userns: bool) -> Operation[dict[int, Fd]]:
     """Open what the child may not open or map from inside its user namespace.
 
     A source may be on a mount that hangs, so another process looks for it.
     """
-    if not context.userns and not any(_asks_for_map(mount) for mount in context.spec.mounts):
+    spec = bundle.spec
+    if not userns and not any(_asks_for_map(mount) for mount in spec.mounts):
         return {}
     from runwasi.executor.mounts.mount_sources import open_mount_sources
     from runwasi.executor.parent import errands  # late: few containers need it
 
     def opened() -> errands.Answer:
-        found = open_mount_sources(context.spec, context.bundle_path, context.rootfs, context.userns)
-        return tuple(map(str, found)), tuple(found.values())
+        found = open_mount_sources(spec, bundle.path, bundle.rootfs, userns)
+        return tuple(map(str, found)), tuple(fd.detach() for fd in found.values())
 
-    answer = yield from errands.run(opened, "opening the sources of mounts", kept=context.kept_fds())
-    return dict(zip(map(int, answer.fields), answer.fds, strict=True))
+    kept = (*options.stdio.fds(), *range(3, 3 + options.preserve_fds))  # a source may name one of them
+    answer = yield from errands.run(opened, "opening the sources of mounts", kept=kept)
+    return dict(zip(map(int, answer.fields), map(Fd, answer.fds), strict=True))
 
 
 def _asks_for_map(mount: Mount) -> bool:

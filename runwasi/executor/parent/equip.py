@@ -11,12 +11,13 @@ from runwasi.executor.errors import asked_by
 from runwasi.executor.limits import cgroup_limits
 from runwasi.executor.process_settings import set_oom_score_adj
 from runwasi.linux import processes, scheduling
+from runwasi.linux.descriptors import Fd
 from runwasi.oci.record import replaced
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from runwasi.executor.container import Container
-    from runwasi.executor.parent.namespace_fork import Plan
+    from runwasi.executor.parent.namespace_fork import NamespacePlan
     from runwasi.executor.plan.bundle import Bundle
     from runwasi.executor.undo import Undo
     from runwasi.linux.cgroups import Cgroup
@@ -27,13 +28,13 @@ if TYPE_CHECKING:
     from runwasi.oci.resources import Resources
 
 
-def settle(
-    container: Container, bundle: Bundle, plan: Plan, child: Child, undo: Undo, *, entered: bool
-) -> Operation[int]:
+def equip(
+    container: Container, bundle: Bundle, plan: NamespacePlan, child: Child, undo: Undo, *, entered: bool
+) -> Operation[Fd | None]:
     """Note the child down, and give it all it must have before it is told to go on.
 
-    With entered it is in the cgroup already. Returns a descriptor to close once nothing will be undone any more,
-    or -1. Raises ContainerError or OSError.
+    With entered it is in the cgroup already. Returns what to close once nothing will be undone any more.
+    Raises ContainerError or OSError.
     """
     linux = bundle.spec.linux
     saved = replaced(container.saved, pid=child.pid, start_time=processes.start_time(child.pid))
@@ -50,7 +51,7 @@ def settle(
     set_oom_score_adj(child.pid, bundle.process.oom_score_adj)
     if saved.resctrl:
         _join_resctrl(saved.resctrl, child.pid, linux.intel_rdt, container.id)
-    return _move_devices(linux, child.pid, undo) if linux.net_devices else -1
+    return _move_devices(linux, child.pid, undo) if linux.net_devices else None
 
 
 def _confine(cgroup: Cgroup, resources: Resources | None, pid: int) -> Operation[None]:
@@ -71,22 +72,23 @@ def _confine(cgroup: Cgroup, resources: Resources | None, pid: int) -> Operation
     cgroup.was_entered()
 
 
-def _move_devices(linux: Linux, pid: int, undo: Undo) -> int:
+def _move_devices(linux: Linux, pid: int, undo: Undo) -> Fd:
     """Move network devices in; where creating fails they must not go the way of the namespace, but return.
 
-    Returns a descriptor of the namespace.
+    Returns the namespace.
     """
     from runwasi.linux import namespaces, netdevices  # late: pyroute2, 100 ms
 
     joined = [item.path for item in linux.namespaces if item.type == "network" and item.path]
     network = namespaces.open_namespace(joined[0] if joined else f"/proc/{pid}/ns/net", "net")
-    undo.add(os.close, network)
+    owned = Fd(network)
+    undo.add(owned.close)
     for name, device in linux.net_devices.items():
         new_name = device.name or name
         undo.add(netdevices.move_back, name, new_name, network)
         with asked_by(f'$.linux.netDevices["{name}"]'):
             netdevices.move(name, new_name, network)
-    return network
+    return owned
 
 
 def _write_maps(pid: int, linux: Linux) -> None:

@@ -10,12 +10,12 @@ import os
 from errno import EACCES
 
 from runwasi.engines.annotation_names import UNSAFE_PREFIX
-from runwasi.executor.child.context import ChildContext
-from runwasi.executor.child.walk import become_exec
 from runwasi.executor.errors import ContainerError, Invalid, WrongStatus, describe
 from runwasi.executor.parent.conversation import END, Conversation, engine_of
-from runwasi.executor.parent.namespace_fork import Plan, open_doors, spawn
+from runwasi.executor.parent.launch_process import common_plan, launch
+from runwasi.executor.parent.namespace_fork import NamespacePlan, open_doors
 from runwasi.executor.plan.create_options import CreateOptions
+from runwasi.executor.plan.process_plan import ProcessPlan
 from runwasi.executor.process_settings import (
     compiled_filter,
     set_oom_score_adj,
@@ -27,9 +27,9 @@ from runwasi.executor.protocol import PRIORITIES, READY, Channel
 from runwasi.executor.status import require
 from runwasi.executor.undo import Undo
 from runwasi.linux import scheduling
-from runwasi.linux.filesystems import open_procfs
+from runwasi.linux.descriptors import Fd, close_owned
 from runwasi.linux.namespaces import FLAGS
-from runwasi.linux.processes import CommandLine, end, pidfd_send_signal
+from runwasi.linux.processes import end, pidfd_send_signal
 from runwasi.oci.record import EMPTY
 
 TYPE_CHECKING = False
@@ -138,44 +138,49 @@ def _fork(
 
     conversation = Conversation(channel, options, load_engine, container.forward_listener)
     undo.add(conversation.close)
-    plan = _plan(container)
-    context = ChildContext(container.id, container.spec, process, child_channel)
-    context.load_engine = load_engine
-    # the process must be on its initial CPUs before it enters: then it is moved
+    namespaces = _namespaces(container)
     try:
-        doors = None if process.exec_cpu_affinity else open_doors(plan, cgroup)
+        # the process must be on its initial CPUs before it enters: then it is moved
+        doors = None if process.exec_cpu_affinity else open_doors(namespaces, cgroup)
     except OSError as error:
+        namespaces.close()
+        child_channel.close()
         raise ContainerError(
             f"error adding pid to cgroup {describe(error)}", errno=error.errno or 0
         ) from None
+    root: Fd | None = None
     try:
-        _prepare(context, container, plan, options)
-        context.cgroup_tasks = doors.tasks if doors else ()
-        child = spawn(plan, doors)
-        if child is None:
-            become_exec(context)
+        seccomp = compiled_filter(container.spec.linux.seccomp, options.cache_root)
+        root = Fd(os.open(_root_of(container), os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC))
+        common = common_plan(container, process, options, namespaces, doors, load_engine)
+        plan = ProcessPlan(
+            **common,  # type: ignore[arg-type]  # it says which members these are
+            userns=namespaces.joins("user"),
+            seccomp=seccomp,
+            root=root,
+            keeps_root=not namespaces.joins("mnt"),
+        )
+        child = launch(plan, child_channel, namespaces, doors)
     finally:
-        plan.close()
+        namespaces.close()
+        child_channel.close()
+        close_owned((root,))
         if doors:
             doors.close()
-        child_channel.close()
-        for fd in (context.root_fd, context.proc_fd):
-            if fd >= 0:
-                os.close(fd)
     return child, conversation, doors is None or doors.shut
 
 
-def _plan(container: Container) -> Plan:
+def _namespaces(container: Container) -> NamespacePlan:
     """Join what the first process is in and we are not.
 
     Each namespace is opened here, rather than entered through the first process's pidfd: once in its user
     namespace, nobody may look into a process that runs a module, and so not enter anything through it.
     """
-    plan = Plan(0, [], None)
+    plan = NamespacePlan(0, [], None)
     try:
         for kind in FLAGS:
             fd = _open_other_namespace(container.pid, kind)
-            if fd >= 0:
+            if fd is not None:
                 plan.joined.append((kind, fd))
         pidfd_send_signal(container.open_pidfd(), 0)  # it lives, so they were its own
     except BaseException as error:
@@ -189,32 +194,16 @@ def _plan(container: Container) -> Plan:
     return plan
 
 
-def _open_other_namespace(pid: int, kind: str) -> int:
-    """Open the namespace of a kind that a process is in; -1 when it is ours too, or the kernel has no such kind."""
+def _open_other_namespace(pid: int, kind: str) -> int | None:
+    """Open the namespace of a kind that a process is in; None when it is ours too, or there is no such kind."""
     try:
         fd = os.open(f"/proc/{pid}/ns/{kind}", os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:
-        return -1
+        return None
     if os.path.samestat(os.fstat(fd), os.stat(f"/proc/self/ns/{kind}")):
         os.close(fd)
-        return -1
+        return None
     return fd
-
-
-def _prepare(context: ChildContext, container: Container, plan: Plan, options: ExecOptions) -> None:
-    context.stdio = options.stdio
-    context.console_socket = options.console_socket
-    context.preserve_fds = options.preserve_fds
-    context.no_new_keyring = options.no_new_keyring
-    context.guest_procfs = options.guest_procfs
-    context.cgroup_paths = container.cgroup.paths()
-    context.namespaces = plan.entered_by_child()
-    context.userns = plan.joins("user")
-    context.seccomp = compiled_filter(container.spec.linux.seccomp, options.cache_root)
-    context.proc_fd = open_procfs()
-    context.command_line = CommandLine(context.process.args, context.proc_fd)
-    context.root_fd = os.open(_root_of(container), os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-    context.keeps_root = not plan.joins("mnt")
 
 
 def _root_of(container: Container) -> str:

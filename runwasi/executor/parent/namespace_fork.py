@@ -33,7 +33,7 @@ _ENTERED_BY_INTERMEDIATE = ("user", "ipc", "uts", "net", "pid", "time")
 _JOIN_ORDER = ("user", "ipc", "uts", "net", "pid", "time", "cgroup", "mnt")
 
 
-class Plan:
+class NamespacePlan:
     """The namespaces of a container: flags of those to make, descriptors of those to join in their order.
 
     Owns the descriptors until close.
@@ -47,7 +47,7 @@ class Plan:
         self.time_offsets = time_offsets
 
     @classmethod
-    def of(cls, linux: Linux) -> Plan:
+    def of(cls, linux: Linux) -> NamespacePlan:
         """Read the spec and open the namespaces given by path. Raises ContainerError naming the one at fault."""
         plan = cls(0, [], linux.time_offsets)
         try:
@@ -110,13 +110,13 @@ class Plan:
         return [(kind, fd) for kind, fd in self.joined if kind not in done]
 
 
-def open_doors(plan: Plan, cgroup: Cgroup) -> Doors | None:
+def open_doors(plan: NamespacePlan, cgroup: Cgroup) -> Doors | None:
     """Open the ways into a cgroup for the child of spawn; None where it must be moved there afterwards."""
     # the intermediate process would have to enter with the rights of the container's root
     return None if plan.through_user_namespace() else cgroup.doors()
 
 
-def spawn(plan: Plan, doors: Doors | None) -> Child | None:
+def spawn(plan: NamespacePlan, doors: Doors | None) -> Child | None:
     """Fork into the plan's namespaces; returns the Child in the parent and None in the child.
 
     The child has still to join plan.entered_by_child(), and to write to doors.tasks. Where the kernel does not
@@ -134,7 +134,7 @@ def spawn(plan: Plan, doors: Doors | None) -> Child | None:
     return child
 
 
-def _fork(plan: Plan, doors: Doors | None) -> Child | None:
+def _fork(plan: NamespacePlan, doors: Doors | None) -> Child | None:
     if plan.through_user_namespace():
         return _spawn_inside_user_namespace(plan)
     flags = plan.clone_flags() | CLONE_CLEAR_SIGHAND
@@ -151,7 +151,7 @@ def _fork(plan: Plan, doors: Doors | None) -> Child | None:
 class _Surroundings:
     """The namespaces the parent enters for the time of the fork."""
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: NamespacePlan) -> None:
         self._entered: list[namespaces.entered] = []
         self._own_time = -1
         try:
@@ -188,7 +188,7 @@ def write_time_offsets(offsets: TimeOffsets | None) -> None:
                 file.write(f"{clock} {offset.secs} {offset.nanosecs}\n".encode())
 
 
-def _spawn_inside_user_namespace(plan: Plan) -> Child | None:
+def _spawn_inside_user_namespace(plan: NamespacePlan) -> Child | None:
     """Clone from an intermediate process that has joined the user namespace."""
     read_end, write_end = os.pipe2(os.O_CLOEXEC)
     stage = fork_into()
@@ -208,7 +208,7 @@ def _spawn_inside_user_namespace(plan: Plan) -> Child | None:
     return Child(int(number), pidfd_open(int(number)))
 
 
-def _clone_as_sibling(plan: Plan, answer: int) -> None:
+def _clone_as_sibling(plan: NamespacePlan, answer: int) -> None:
     """In the intermediate process: join, clone, tell the parent the pid and end; only the clone returns."""
     try:
         namespaces.join((kind, fd) for kind, fd in plan.joined if kind in _ENTERED_BY_INTERMEDIATE)

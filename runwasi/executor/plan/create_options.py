@@ -34,7 +34,7 @@ class CreateOptions:
     """Options of create, all with the defaults of a plain `runwasi create`.
 
     stdio           descriptors that become 0, 1 and 2; they stay the caller's
-    console_socket  connected unix socket that the pty's master is sent to, -1 without
+    console_socket  connected unix socket that the pty's master is sent to, None without
     pid_file        where to write the first process's pid, "" for nowhere
     systemd_cgroup  cgroupsPath is slice:prefix:name and systemd makes the cgroup
     no_cgroup       leave the container in the caller's cgroup
@@ -44,7 +44,7 @@ class CreateOptions:
     preserve_fds    how many descriptors from 3 on the container inherits
     engine          name of the engine for wasm, or the engine itself
     images          who can be asked for the wasm layers of the container's image, None for nobody
-    guest_procfs    a mount of a procfs without processes to copy for a module, -1 to make one
+    guest_procfs    a mount of a procfs without processes to copy for a module, None to make one
     warn            told in one sentence what went wrong but stops nothing, such as a failing poststop hook
     cache_root      where compiled modules and filters are kept
     """
@@ -70,7 +70,7 @@ class CreateOptions:
         self,
         *,
         stdio: Stdio | None = None,
-        console_socket: int = -1,
+        console_socket: int | None = None,
         pid_file: str = "",
         systemd_cgroup: bool = False,
         no_cgroup: bool = False,
@@ -80,7 +80,7 @@ class CreateOptions:
         preserve_fds: int = 0,
         engine: str | Engine = "wasmtime",
         images: ImageSource | None = None,
-        guest_procfs: int = -1,
+        guest_procfs: int | None = None,
         warn: Callable[[str], None] | None = None,
         cache_root: str = "/var/cache/runwasi",
     ) -> None:

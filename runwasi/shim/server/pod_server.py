@@ -80,7 +80,7 @@ class PodServer:
         log: Log,
         environment: Mapping[str, str],
         ended: Callable[[], None],
-        guest_procfs: int = -1,
+        guest_procfs: int | None = None,
     ) -> None:
         self.engine_name = engine if isinstance(engine, str) else engine.name
         self._reactor = reactor

@@ -66,7 +66,7 @@ class Pod:
         environment: Mapping[str, str],
         images: Images,
     ) -> None:
-        self.guest_procfs = -1
+        self.guest_procfs: int | None = None
         """A procfs without processes, once there is time to make one, for the views of guests."""
         self.environment = environment
         self.images = images

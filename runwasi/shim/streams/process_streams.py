@@ -7,6 +7,7 @@ import os
 from runwasi.engines.engine import Stdio
 from runwasi.executor.errors import ContainerError, describe
 from runwasi.linux import sockets
+from runwasi.linux.descriptors import Fd
 from runwasi.shim.streams.outputs import FifoOutput, Input, open_output, taken_over
 
 TYPE_CHECKING = False
@@ -50,7 +51,8 @@ class Streams:
         self._environment = environment
         self._paths = paths
         self._console: Console | None = None
-        self._console_end = self.console_socket = -1
+        self._console_end: Fd | None = None
+        self.console_socket: int | None = None
         self._input: Input | None = None
         self._outputs: list[Output] = []
         self._logger: Logger | None = None
@@ -69,7 +71,7 @@ class Streams:
         streams._reactor = reactor
         streams._environment = environment
         streams._paths = paths
-        streams._console_end = streams.console_socket = -1
+        streams._console_end = streams.console_socket = None
         streams._logger = streams._console = streams._input = None
         streams._outputs = [taken_over(reactor, output) for output in state["outputs"]]
         if state["input"] is not None:
@@ -108,7 +110,7 @@ class Streams:
 
     def handed_over(self) -> None:
         """The process has its streams: close our copies, and take its terminal's master if it has one."""
-        if self.console_socket >= 0:
+        if self.console_socket is not None:
             self._receive_console()
             return
         for stream in (self._input, *self._outputs):
@@ -164,8 +166,9 @@ class Streams:
             if not paths.terminal:
                 self._outputs.append(open_output(self._reactor, paths.stderr))
         if paths.terminal:
-            self._console_end, self.console_socket = sockets.socket_pair()
-            os.set_blocking(self._console_end, False)
+            ours, self.console_socket = sockets.socket_pair()
+            self._console_end = Fd(ours)
+            os.set_blocking(ours, False)
         if any(owner):
             for output in self._outputs:
                 if isinstance(output, FifoOutput):
@@ -175,7 +178,8 @@ class Streams:
         from runwasi.shim.streams.terminal_copy import Console  # late: few have a terminal
 
         try:
-            _, fds = sockets.receive_fds(self._console_end)
+            assert self._console_end is not None
+            _, fds = sockets.receive_fds(self._console_end.fileno())
             if not fds:
                 raise ContainerError("the process came without its terminal")
             self._console = Console(self._reactor, fds[0], self._paths.stdin, self._outputs[0])
@@ -188,7 +192,8 @@ class Streams:
             output.close()  # a terminal has no stderr of its own
 
     def _close_sockets(self) -> None:
-        for fd in (self._console_end, self.console_socket):
-            if fd >= 0:
-                os.close(fd)
-        self._console_end = self.console_socket = -1
+        if self._console_end is not None:
+            self._console_end.close()
+        if self.console_socket is not None:
+            os.close(self.console_socket)
+        self._console_end = self.console_socket = None

@@ -1,0 +1,59 @@
+"""A descriptor and its owner: closed once, by whoever has it last."""
+
+from __future__ import annotations
+
+import os
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from typing import Self
+
+
+class Fd:
+    """An open descriptor that its holder owns: close it, use it as a context manager, or hand it on by detach."""
+
+    __slots__ = ("_number",)
+
+    def __init__(self, number: int) -> None:
+        """Take over an open descriptor."""
+        self._number: int | None = number
+
+    def fileno(self) -> int:
+        """Return the descriptor's number, for a call that takes one. Raises ValueError once it is closed."""
+        if self._number is None:
+            raise ValueError("the descriptor is closed")
+        return self._number
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it has been neither closed nor handed on."""
+        return self._number is not None
+
+    def detach(self) -> int:
+        """Give up the descriptor without closing it; whoever gets the number owns it."""
+        number = self.fileno()
+        self._number = None
+        return number
+
+    def close(self) -> None:
+        """Close it, unless that has been done. Raises OSError, and is closed all the same (man 2 close)."""
+        number, self._number = self._number, None
+        if number is not None:
+            os.close(number)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"Fd({self._number})" if self.is_open else "Fd(closed)"
+
+
+def close_owned(fds: Iterable[Fd | None]) -> None:
+    """Close every descriptor there is; None stands for one that was never opened."""
+    for fd in fds:
+        if fd is not None:
+            fd.close()
