@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from devtools.waiting import until
 from tests.integration.conftest import BundleMaker
 from tests.support.detached import Detached, wait_for_exit
 from tests.support.runtime import Runtime
@@ -23,10 +24,10 @@ def test_a_container_goes_through_its_statuses(
     assert container.output == ""
     oci_runtime("start", container_id)
     assert container.status == "running"
+    until(lambda: container.output, "hello\n".__eq__)
     oci_runtime("kill", container_id, "KILL")
     container.wait()
     assert (container.status, container.pid) == ("stopped", 0)
-    assert container.output == "hello\n"
     oci_runtime("delete", container_id)
     assert oci_runtime("state", container_id, check=False).returncode == 1
     assert oci_runtime("list", "-q").stdout == ""
