@@ -64,10 +64,11 @@ def test_by_way_of_a_user_namespace_one_needs_no_privileges() -> None:
 
 def test_one_that_is_kept_serves_a_user_namespace_too() -> None:
     kept = procfs_to_copy()
-    if kept < 0:  # before Linux 6.15
+    if kept is None:  # before Linux 6.15
         assert tuple(int(part) for part in os.uname().release.split(".")[:2]) < (6, 15)
         return
-    copied = run_in(CLONE_NEWUSER | CLONE_NEWNS, lambda: names(open_tree("", kept)))
+    number: int = kept
+    copied = run_in(CLONE_NEWUSER | CLONE_NEWNS, lambda: names(open_tree("", number)))
     assert names(kept) == copied
 
 
