@@ -105,8 +105,9 @@ class EventSink:
                 for stream, _kind, body in frames.feed(data):
                     assert body is not None
                     self._going.wait(_SECONDS)
-                    self._take(ForwardRequest.decode(Request.decode(body).payload))
+                    # the answer first: a test that has seen the event may cut the connection
                     connection.sendall(frame(stream, RESPONSE, Response().encode()))
+                    self._take(ForwardRequest.decode(Request.decode(body).payload))
 
     def _take(self, request: ForwardRequest) -> None:
         envelope = request.envelope
