@@ -79,6 +79,14 @@ _LATE = (
     "runwasi.linux.network",
 )
 
+# What a wasm container imports besides, with the engine that comes with us and a core module.
+_WASM = (
+    "runwasi.executor.child.run_wasm",
+    "runwasi.engines.registry",
+    "runwasi.engines.wasmtime",
+    "runwasi.engines.wasmtime_core",
+)
+
 # Pack -> the modules that its program imports at every start, in that order. The server's are those of a pod's
 # first container.
 PACKS = {
@@ -90,6 +98,7 @@ PACKS = {
         "runwasi.cli.exec_command",
         "runwasi.cli.inspect",
         *_LATE,
+        *_WASM,
     ),
     "shim": (
         "runwasi.startup.installation",
@@ -99,7 +108,7 @@ PACKS = {
         "runwasi.shim.client.cleanup",
         "runwasi.shim.client.python_client",
     ),
-    "server": ("runwasi.startup.installation", "runwasi.shim.server.pod_server", *_LATE),
+    "server": ("runwasi.startup.installation", "runwasi.shim.server.pod_server", *_LATE, *_WASM),
 }
 
 _PACK = """\

@@ -87,6 +87,8 @@ class Importer(Loader):
         if folder:
             module.__path__ = [folder]
         parent, _, own = name.rpartition(".")
+        if parent not in sys.modules:  # its part is that of another root, which is not imported yet
+            self._import(parent)
         module.__package__ = name if folder else parent
         sys.modules[name] = module
         try:

@@ -57,3 +57,14 @@ from runwasi.oci import encode
 print(part(), encode.__spec__.origin)
 """
     assert _python(_packed(tmp_path) + code, _ROOT) == f"None {_ROOT}/runwasi/oci/encode.py\n".encode()
+
+
+def test_a_root_may_be_imported_before_those_whose_packages_it_needs(tmp_path: Path) -> None:
+    """The package of a module in its part belongs to the part of a root that is packed before it."""
+    roots = ["runwasi.executor.limits.limits_v1", "runwasi.executor.child.run_wasm"]
+    path = tmp_path / "pack"
+    path.write_bytes(
+        _python(f"from runwasi.startup.packs import pack; sys.stdout.buffer.write(pack({roots!r}))", _ROOT)
+    )
+    code = "from runwasi.executor.child import run_wasm; print(run_wasm.LimitsInForce.__module__)"
+    assert _python(prelude(str(path)) + code) == b"runwasi.executor.limits.limits_in_force\n"
