@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from devtools.layers import LAYERS, allowed, imports, package_imports
+from devtools.layers import LAYERS, allowed, cycles, imports, package_imports
 from devtools.places import ROOT
 from scripts.draw_layers import PICTURE, drawn
 
@@ -39,3 +39,7 @@ def test_only_tests_import_tests(folder: str) -> None:
 
 def test_the_picture_shows_the_layers_as_they_are() -> None:
     assert PICTURE.read_text() == drawn(), "run python -m scripts.draw_layers"
+
+
+def test_no_files_import_each_other_in_a_circle() -> None:
+    assert cycles() == [], "imports for type checkers count too"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 
 from runwasi.executor.protocol import LISTENER, Channel
-from runwasi.executor.workload.choose import Native
+from runwasi.executor.workload.request import Native
 from runwasi.linux import keyring, labels, processes
 
 TYPE_CHECKING = False

@@ -25,6 +25,7 @@ from runwasi.executor.child.become_user import complete_env
 from runwasi.executor.errors import ContainerError
 from runwasi.executor.protocol import CREATE_RUNTIME, READY, Channel
 from runwasi.executor.workload import choose
+from runwasi.executor.workload.request import Native, Request
 from runwasi.linux import processes, rlimits, sockets
 from runwasi.linux.waiting import finish
 from runwasi.oci.record import replaced
@@ -107,12 +108,12 @@ def choose_workload(ctx: Progress) -> None:
 
 def find_home(ctx: Progress) -> None:
     """Complete the environment for whoever gets one that it is completed for: a native program, and hooks."""
-    if isinstance(ctx.workload, choose.Native) or ctx.plan.start_hooks:
+    if isinstance(ctx.workload, Native) or ctx.plan.start_hooks:
         complete_env(ctx)
 
 
-def _request(ctx: Progress) -> choose.Request:
-    return choose.Request(ctx.process.args, ctx.process.env, ctx.process.cwd, ctx.plan.spec.annotations)
+def _request(ctx: Progress) -> Request:
+    return Request(ctx.process.args, ctx.process.env, ctx.process.cwd, ctx.plan.spec.annotations)
 
 
 def keep_descriptors_from_program(ctx: Progress) -> None:
@@ -159,7 +160,7 @@ def run_workload(ctx: Progress) -> NoReturn:
     """Become the program, or run the module in this process."""
     workload = ctx.workload
     assert workload is not None
-    if not isinstance(workload, choose.Native):
+    if not isinstance(workload, Native):
         from runwasi.executor.child import run_wasm  # late, and in memory: it came with the engine
 
         run_wasm.run(ctx, workload)

@@ -6,7 +6,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from runwasi.executor.plan.process_plan import InitPlan, ProcessPlan
     from runwasi.executor.protocol import Channel
-    from runwasi.executor.workload.choose import Native, Parent
+    from runwasi.executor.workload.request import Native, Parent
     from runwasi.executor.workload.wasm_module import Wasm
     from runwasi.linux.descriptors import Fd
 

@@ -14,72 +14,18 @@ from runwasi.engines.annotation_names import HANDLER, VARIANT
 from runwasi.engines.wasm.sniff import SNIFF_SIZE, sniff
 from runwasi.engines.wasm.sniff import describe as describe_bytes
 from runwasi.executor.errors import ContainerError
+from runwasi.executor.workload.request import Native
 from runwasi.linux.beneath import open_in_root
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from typing import Protocol
 
-    from runwasi.engines.engine import Engine, Module
-    from runwasi.engines.layer_choice import Layer
     from runwasi.engines.wasm.sniff import Kind
-    from runwasi.executor.limits.limits_in_force import LimitsInForce
+    from runwasi.executor.workload.request import Parent, Request
     from runwasi.executor.workload.wasm_module import Wasm
 
-    class Parent(Protocol):
-        """What the choice may ask of the process that creates the container.
-
-        limits  the container's limits as they are now
-        """
-
-        limits: LimitsInForce
-
-        def engine(self) -> Engine:
-            """Return the engine, configured and loaded. Raises EngineError when its library is missing."""
-
-        def fetch_layers(self) -> tuple[Layer, ...]:
-            """Return the wasm layers of the container's image; () when it has none or there is nobody to ask.
-
-            Raises ContainerError when they could not be had.
-            """
-
-        def fds(self) -> tuple[int, ...]:
-            """Return the descriptors that must stay open until the workload."""
-
-        def compiled(self, module: Module, layer: Layer | None = None) -> Module:
-            """Return the module with its artefact; layer is the one it came from, None for a file."""
-
-
 DEFAULT_FUNCTION = "_start"
-
-
-class Native:
-    """An ELF file or a script: path to execve, with the whole argv."""
-
-    __slots__ = ("argv", "path")
-
-    def __init__(self, path: str, argv: Sequence[str]) -> None:
-        self.path = path
-        self.argv = tuple(argv)
-
-
-class Request:
-    """What is asked to run: process.args, process.env and the container's annotations, cwd already entered."""
-
-    __slots__ = ("annotations", "args", "cwd", "env")
-
-    def __init__(
-        self,
-        args: Sequence[str],
-        env: Sequence[str],
-        cwd: str,
-        annotations: Mapping[str, str],
-    ) -> None:
-        self.args = tuple(args)
-        self.env = tuple(env)
-        self.cwd = cwd
-        self.annotations = annotations
 
 
 def foresee(request: Request, root_fd: int) -> Kind | None:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from runwasi.engines.engine import Engine
     from runwasi.engines.layer_choice import Choice, Layer
-    from runwasi.executor.workload.choose import Parent, Request
+    from runwasi.executor.workload.request import Parent, Request
 
 
 class Wasm:

@@ -12,14 +12,19 @@ from runwasi.wire.messages.ttrpc import Response
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Any
+    from typing import Any, Protocol
 
     from runwasi.linux.waiting import Operation
     from runwasi.shim.server.reactor import Following, Reactor, Timer
     from runwasi.shim.server.tracing import Span
-    from runwasi.shim.server.ttrpc_server import Connection
     from runwasi.wire.codec import Message
     from runwasi.wire.messages.ttrpc import Request
+
+    class Connection(Protocol):
+        """Where a call came from, and its answer goes."""
+
+        def answer(self, stream: int, response: Response) -> None:
+            """Send the answer of a stream."""
 
     Done = Callable[[Message | None, Exception | None], None]
 

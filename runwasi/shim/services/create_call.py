@@ -143,12 +143,3 @@ def load_bundle(request: CreateTaskRequest) -> Bundle:
     if process.terminal != request.terminal:
         bundle.spec = replaced(bundle.spec, process=replaced(process, terminal=request.terminal))
     return bundle
-
-
-def creating_of(request: CreateTaskRequest) -> type[Creating]:
-    """Return what carries out a Create call: from a bundle alone, or from a checkpoint too."""
-    if not request.checkpoint:
-        return Creating
-    from runwasi.shim.services.restore_call import Restoring  # late: few hosts have criu
-
-    return Restoring

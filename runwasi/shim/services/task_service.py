@@ -17,7 +17,7 @@ from runwasi.oci.record import replaced
 from runwasi.shim.server import codes
 from runwasi.shim.server.codes import RpcError
 from runwasi.shim.server.events import pack
-from runwasi.shim.services.create_call import Creating, creating_of
+from runwasi.shim.services.create_call import Creating
 from runwasi.shim.services.delete_call import Removals, Unmade
 from runwasi.shim.services.start_call import Starting, check_start
 from runwasi.shim.services.task import Process, Task, require
@@ -146,7 +146,7 @@ class TaskService:
             raise RpcError(codes.UNAVAILABLE, "the shim is shutting down")
         unmade = self._creating[request.id] = Unmade(request.id, call)
         try:
-            creating = creating_of(request)(self._pod, request)
+            creating = _creating_of(request)(self._pod, request)
             container = yield from creating.run()
         except Exception:
             unmade.is_gone()
@@ -420,3 +420,12 @@ class TaskService:
         if process is None:
             raise NotFound(f"process does not exist {exec_id}")
         return process
+
+
+def _creating_of(request: api.CreateTaskRequest) -> type[Creating]:
+    """Return what carries out a Create call: from a bundle alone, or from a checkpoint too."""
+    if not request.checkpoint:
+        return Creating
+    from runwasi.shim.services.restore_call import Restoring  # late: few hosts have criu
+
+    return Restoring

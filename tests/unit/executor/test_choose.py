@@ -13,7 +13,8 @@ from runwasi.engines.engine import CannotHandle, Context, Engine, Module, Stdio
 from runwasi.engines.layer_choice import Layer
 from runwasi.executor.errors import ContainerError
 from runwasi.executor.limits.limits_in_force import LimitsInForce
-from runwasi.executor.workload.choose import Native, Request, choose, foresee
+from runwasi.executor.workload.choose import choose, foresee
+from runwasi.executor.workload.request import Native, Request
 from runwasi.executor.workload.wasm_module import Wasm
 
 ELF = b"\x7fELF" + bytes(60)
