@@ -14,7 +14,7 @@ from runwasi.executor.child.progress import InitProgress
 from runwasi.executor.mounts.mount_sources import open_mount_sources
 from runwasi.executor.plan.process_plan import InitPlan
 from runwasi.executor.protocol import Channel
-from runwasi.linux.descriptors import Fd
+from runwasi.linux.fd import Fd
 from runwasi.linux.filesystems import open_procfs
 from runwasi.linux.idmap import IdMap
 from runwasi.linux.namespaces import CLONE_NEWIPC, CLONE_NEWNET, CLONE_NEWNS, CLONE_NEWPID, CLONE_NEWUSER

@@ -11,7 +11,7 @@ import os
 from runwasi.executor.errors import ContainerError
 from runwasi.executor.mounts.apply_mounts import mount_all
 from runwasi.executor.plan.process_plan import ROOT_SOURCE
-from runwasi.linux.descriptors import Fd
+from runwasi.linux.fd import Fd
 from runwasi.linux.filesystems import PROC_SUPER_MAGIC, SYSFS_MAGIC, filesystem_type
 from runwasi.linux.labels import selinux_enabled
 from runwasi.linux.mount_fds import mount_setattr, move_mount, open_tree

@@ -14,7 +14,7 @@ from stat import S_ISCHR, S_ISDIR
 
 from runwasi.executor.errors import ContainerError, describe
 from runwasi.linux.beneath import RESOLVE_NO_SYMLINKS, open_beneath
-from runwasi.linux.descriptors import Fd
+from runwasi.linux.fd import Fd
 from runwasi.linux.mount_fds import (
     MOUNT_ATTR_NODEV,
     MOUNT_ATTR_NOEXEC,

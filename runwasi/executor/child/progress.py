@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from runwasi.executor.protocol import Channel
     from runwasi.executor.workload.request import Native, Parent
     from runwasi.executor.workload.wasm_module import Wasm
-    from runwasi.linux.descriptors import Fd
+    from runwasi.linux.fd import Fd
 
 
 class Progress:

@@ -19,7 +19,7 @@ from runwasi.executor.mounts.cgroup_mounts import mount_cgroup
 from runwasi.executor.mounts.mount_place import Place, attach, open_destination, set_attributes
 from runwasi.executor.protocol import MAP_IDS
 from runwasi.linux.beneath import is_there, open_beneath
-from runwasi.linux.descriptors import Fd
+from runwasi.linux.fd import Fd
 from runwasi.linux.filesystems import PROC_SUPER_MAGIC, filesystem_type
 from runwasi.linux.mount_fds import (
     FSCONFIG_VALUE_MAX,

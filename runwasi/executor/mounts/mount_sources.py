@@ -12,7 +12,7 @@ from runwasi.executor.errors import ContainerError, describe
 from runwasi.executor.mounts.apply_mounts import is_mapped, path_in_rootfs, source_path
 from runwasi.executor.mounts.mount_options import parse
 from runwasi.executor.plan.process_plan import ROOT_SOURCE
-from runwasi.linux.descriptors import Fd, close_owned
+from runwasi.linux.fd import Fd, close_owned
 from runwasi.linux.mount_fds import map_owners, open_tree
 
 TYPE_CHECKING = False

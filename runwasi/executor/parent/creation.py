@@ -21,7 +21,7 @@ from runwasi.executor.protocol import CREATE_RUNTIME, MAP_IDS, PRIORITIES, READY
 from runwasi.executor.store import CLOSED_GATE
 from runwasi.executor.undo import Undo
 from runwasi.linux import processes, sockets
-from runwasi.linux.descriptors import Fd, close_owned
+from runwasi.linux.fd import Fd, close_owned
 from runwasi.linux.waiting import Wait
 
 TYPE_CHECKING = False

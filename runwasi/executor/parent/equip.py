@@ -11,7 +11,7 @@ from runwasi.executor.errors import asked_by
 from runwasi.executor.limits import cgroup_limits
 from runwasi.executor.process_settings import set_oom_score_adj
 from runwasi.linux import processes, scheduling
-from runwasi.linux.descriptors import Fd
+from runwasi.linux.fd import Fd
 from runwasi.oci.record import replaced
 
 TYPE_CHECKING = False

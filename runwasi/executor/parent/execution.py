@@ -27,7 +27,7 @@ from runwasi.executor.protocol import PRIORITIES, READY, Channel
 from runwasi.executor.status import require
 from runwasi.executor.undo import Undo
 from runwasi.linux import scheduling
-from runwasi.linux.descriptors import Fd, close_owned
+from runwasi.linux.fd import Fd, close_owned
 from runwasi.linux.namespaces import FLAGS
 from runwasi.linux.processes import end, pidfd_send_signal
 from runwasi.oci.record import EMPTY

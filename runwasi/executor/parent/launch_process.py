@@ -6,7 +6,7 @@ from runwasi.executor.child.progress import InitProgress, Progress
 from runwasi.executor.child.walk import become_exec, become_init
 from runwasi.executor.parent.namespace_fork import spawn
 from runwasi.executor.plan.process_plan import InitPlan
-from runwasi.linux.descriptors import Fd
+from runwasi.linux.fd import Fd
 from runwasi.linux.filesystems import open_procfs
 from runwasi.linux.processes import CommandLine
 

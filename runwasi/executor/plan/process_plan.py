@@ -6,7 +6,7 @@ The child reads it in its steps and notes what it has reached in its Progress (e
 from __future__ import annotations
 
 from runwasi.engines.engine import Stdio
-from runwasi.linux.descriptors import close_owned
+from runwasi.linux.fd import close_owned
 from runwasi.oci.record import EMPTY, Record
 
 TYPE_CHECKING = False
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from runwasi.engines.engine import Engine
-    from runwasi.linux.descriptors import Fd
+    from runwasi.linux.fd import Fd
     from runwasi.linux.processes import CommandLine
     from runwasi.linux.seccomp_filter import Filter
     from runwasi.oci.process import Process

@@ -7,7 +7,7 @@ import os
 from runwasi.engines.engine import Stdio
 from runwasi.executor.errors import ContainerError, describe
 from runwasi.linux import sockets
-from runwasi.linux.descriptors import Fd
+from runwasi.linux.fd import Fd
 from runwasi.shim.streams.outputs import FifoOutput, Input, open_output, taken_over
 
 TYPE_CHECKING = False

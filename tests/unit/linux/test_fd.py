@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from runwasi.linux.descriptors import Fd, close_owned
+from runwasi.linux.fd import Fd, close_owned
 
 
 def _is_open(number: int) -> bool:
