@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import _signal  # type: ignore[import-not-found]  # the C half; `signal` costs 3 ms for its enums
 import os
 import select
 
 from runwasi.linux.processes import pidfd_send_signal, reap
+from runwasi.startup import thin_signal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -49,9 +49,9 @@ def wait_for(wanted: dict[int, int]) -> dict[int, int]:
 
 def _handle_signals(numbers: bytes, pid: int, pidfd: int, console: Console | None) -> None:
     for number in numbers:
-        if number == _signal.SIGCHLD:
+        if number == thin_signal.SIGCHLD:
             _reap_orphans(pid)
-        elif number == _signal.SIGWINCH:
+        elif number == thin_signal.SIGWINCH:
             if console is not None:
                 console.resize()
         else:

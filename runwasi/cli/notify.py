@@ -7,11 +7,11 @@ state root, because it must exist before the container's own folder does. Source
 
 from __future__ import annotations
 
-import _socket
 import os
 import select
 
 from runwasi.linux.sockets import connect, send_fds
+from runwasi.startup import thin_socket
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -69,7 +69,9 @@ class Relay:
 
     def __init__(self, folder: str, host: str) -> None:
         self._host = f"\0{host[1:]}" if host.startswith("@") else host
-        self._socket = _socket.socket(_socket.AF_UNIX, _socket.SOCK_DGRAM | _socket.SOCK_CLOEXEC)
+        self._socket = thin_socket.socket(
+            thin_socket.AF_UNIX, thin_socket.SOCK_DGRAM | thin_socket.SOCK_CLOEXEC
+        )
         directory = os.open(folder, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         try:  # through the descriptor, because sun_path is short
             path = f"/proc/self/fd/{directory}/{_NAME}"
@@ -94,7 +96,7 @@ class Relay:
         ready = [line for line in message.split(b"\n") if line.startswith(b"READY=")]
         if not ready:
             return False
-        host = connect(self._host, _socket.SOCK_DGRAM)
+        host = connect(self._host, thin_socket.SOCK_DGRAM)
         try:
             os.write(host, ready[0] + b"\n")
             os.write(host, b"MAINPID=%d\n" % main_pid)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import sys
-from _signal import SIGPIPE  # type: ignore[import-not-found]  # the module signal adds enumerations, 3 ms
 
 from runwasi.cli.signal_forwarding import Interrupted
+from runwasi.startup.thin_signal import SIGPIPE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

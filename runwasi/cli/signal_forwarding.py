@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import _signal  # type: ignore[import-not-found]  # the C half; `signal` costs 3 ms for its enums
 import os
 
 from runwasi.cli.options import UsageError
+from runwasi.startup import thin_signal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -23,9 +23,9 @@ def signal_number(text: str) -> int:
     name, plus, offset = text.upper().partition("+")
     if not name.startswith("SIG"):
         name = f"SIG{name}"
-    number = None if name.startswith("SIG_") else getattr(_signal, name, None)
+    number = None if name.startswith("SIG_") else getattr(thin_signal, name, None)
     if plus and name == "SIGRTMIN" and offset.isdigit():
-        number = int(_signal.SIGRTMIN) + int(offset)
+        number = int(thin_signal.SIGRTMIN) + int(offset)
     if not isinstance(number, int) or number > _LAST or (plus and name != "SIGRTMIN"):
         raise UsageError(f'unknown signal "{text}"')
     return int(number)
@@ -35,17 +35,17 @@ def signal_number(text: str) -> int:
 # a fault of the process that gets it.
 _OURS = frozenset(
     {
-        _signal.SIGKILL,
-        _signal.SIGSTOP,
-        _signal.SIGPIPE,
-        _signal.SIGSEGV,
-        _signal.SIGBUS,
-        _signal.SIGILL,
-        _signal.SIGFPE,
-        _signal.SIGURG,
+        thin_signal.SIGKILL,
+        thin_signal.SIGSTOP,
+        thin_signal.SIGPIPE,
+        thin_signal.SIGSEGV,
+        thin_signal.SIGBUS,
+        thin_signal.SIGILL,
+        thin_signal.SIGFPE,
+        thin_signal.SIGURG,
     }
 )
-_ENDING = frozenset({_signal.SIGHUP, _signal.SIGINT, _signal.SIGQUIT, _signal.SIGTERM})
+_ENDING = frozenset({thin_signal.SIGHUP, thin_signal.SIGINT, thin_signal.SIGQUIT, thin_signal.SIGTERM})
 
 
 class Interrupted(BaseException):
@@ -66,18 +66,18 @@ class Caught:
     def __enter__(self) -> Self:
         self.pass_on = False
         self._read, self._write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
-        self._wakeup = _signal.set_wakeup_fd(self._write, warn_on_full_buffer=False)
+        self._wakeup = thin_signal.set_wakeup_fd(self._write, warn_on_full_buffer=False)
         self._saved = {
-            number: _signal.signal(number, self._noted)
-            for number in _signal.valid_signals()
+            number: thin_signal.signal(number, self._noted)
+            for number in thin_signal.valid_signals()
             if number not in _OURS
         }
         return self
 
     def __exit__(self, *exception: object) -> None:
         for number, handler in self._saved.items():
-            _signal.signal(number, _signal.SIG_DFL if handler is None else handler)
-        _signal.set_wakeup_fd(self._wakeup)
+            thin_signal.signal(number, thin_signal.SIG_DFL if handler is None else handler)
+        thin_signal.set_wakeup_fd(self._wakeup)
         os.close(self._read)
         os.close(self._write)
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from _blake2 import blake2b  # hashlib would bring OpenSSL: 2 ms
+
+from runwasi.startup.blake2 import blake2b
 
 _FIELDS = (b"flags", b"Features")  # of x86 and of arm64; man 5 proc_cpuinfo
 

@@ -13,10 +13,10 @@ own time of change is the artefact's last use · KEY.lock held while somebody co
 from __future__ import annotations
 
 import os
-from _blake2 import blake2b  # hashlib would bring OpenSSL: 2 ms
 from fcntl import LOCK_EX, flock
 
 from runwasi.engines.engine import EngineError
+from runwasi.startup.blake2 import blake2b
 from runwasi.startup.hashing import sha256
 
 TYPE_CHECKING = False

@@ -9,21 +9,21 @@ The same thread hears that the container's limits have changed, and lets the eng
 
 from __future__ import annotations
 
-import _signal  # type: ignore[import-not-found]  # the C half; `signal` costs 3 ms for its enums
 import _thread
 import os
 import time
 
 from runwasi.engines.engine import EXIT_TRAP, EngineError, Trap
+from runwasi.startup import thin_signal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-ENDING = (_signal.SIGHUP, _signal.SIGINT, _signal.SIGQUIT, _signal.SIGTERM)
+ENDING = (thin_signal.SIGHUP, thin_signal.SIGINT, thin_signal.SIGQUIT, thin_signal.SIGTERM)
 """The signals that ask a container to end: docker's and Kubernetes's TERM, ^C, ^\\, a lost terminal."""
 
-LIMITS_CHANGED = _signal.SIGURG
+LIMITS_CHANGED = thin_signal.SIGURG
 """Says that the container's limits may have changed. It is ignored by default, and so harms no other program."""
 
 _STACK = 256 << 10
@@ -38,7 +38,7 @@ def end_on_signals(timeout: float | None = None, follow_limits: Callable[[], Non
     may be started: a guest that only SIGKILL ends would be no kindness.
     """
     follow_limits = follow_limits or _keep_limits
-    _signal.pthread_sigmask(_signal.SIG_BLOCK, (*ENDING, LIMITS_CHANGED))
+    thin_signal.pthread_sigmask(thin_signal.SIG_BLOCK, (*ENDING, LIMITS_CHANGED))
     follow_limits()  # after what was changed before is known, before the thread hears of more
     before = _thread.stack_size(_STACK)
     try:
@@ -69,6 +69,6 @@ def _next_signal(end: float | None) -> int:
     """Wait for a signal and return its number; 0 when the time has come."""
     waited = (*ENDING, LIMITS_CHANGED)
     if end is None:
-        return int(_signal.sigwait(waited))
-    received = _signal.sigtimedwait(waited, max(0.0, end - time.monotonic()))
+        return int(thin_signal.sigwait(waited))
+    received = thin_signal.sigtimedwait(waited, max(0.0, end - time.monotonic()))
     return received.si_signo if received else 0

@@ -7,7 +7,6 @@ holds its pidfd from the start and can wait for its exit status.
 from __future__ import annotations
 
 import os
-from _signal import SIGKILL  # type: ignore[import-not-found]  # the module signal adds enumerations, 3 ms
 from errno import EINVAL, ESRCH
 from time import monotonic
 
@@ -21,6 +20,7 @@ from runwasi.linux.waiting import Wait
 from runwasi.oci.decode import SpecError
 from runwasi.oci.spec import loads
 from runwasi.oci.state import ContainerProcessState, State
+from runwasi.startup.thin_signal import SIGKILL
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -12,7 +12,12 @@ from __future__ import annotations
 
 import os
 import time
-from _signal import (  # type: ignore[import-not-found]  # the module signal adds enumerations, 3 ms
+
+from runwasi.executor.errors import HOOK, ContainerError
+from runwasi.executor.undo import Undo
+from runwasi.linux import processes
+from runwasi.linux.waiting import Wait
+from runwasi.startup.thin_signal import (
     SIG_DFL,
     SIG_SETMASK,
     SIGPIPE,
@@ -21,11 +26,6 @@ from _signal import (  # type: ignore[import-not-found]  # the module signal add
     set_wakeup_fd,
     signal,
 )
-
-from runwasi.executor.errors import HOOK, ContainerError
-from runwasi.executor.undo import Undo
-from runwasi.linux import processes
-from runwasi.linux.waiting import Wait
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import _socket
-from _struct import Struct, unpack_from
 from fcntl import ioctl
+from struct import Struct, unpack_from
+
+from runwasi.startup import thin_socket
 
 _SIOCGIFFLAGS, _SIOCSIFFLAGS = 0x8913, 0x8914  # linux/sockios.h
 _IFF_UP = 1
@@ -13,7 +14,7 @@ IFREQ = Struct("16sh22x")  # struct ifreq: the name, the flags, the rest of the 
 
 def loopback_up() -> None:
     """Bring the loopback interface of this network namespace up; needs CAP_NET_ADMIN in it."""
-    sock = _socket.socket(_socket.AF_INET, _socket.SOCK_DGRAM | _socket.SOCK_CLOEXEC)
+    sock = thin_socket.socket(thin_socket.AF_INET, thin_socket.SOCK_DGRAM | thin_socket.SOCK_CLOEXEC)
     try:
         reply = ioctl(sock.fileno(), _SIOCGIFFLAGS, IFREQ.pack(b"lo", 0))
         (flags,) = unpack_from("h", reply, 16)

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import os
 import select
-from _signal import SIGKILL, set_wakeup_fd  # type: ignore[import-not-found]  # signal adds enumerations, 3 ms
-from _struct import Struct, pack_into, unpack_from
+from struct import Struct, pack_into, unpack_from
 from time import monotonic
 
 from runwasi.linux.libc import (
@@ -31,6 +30,7 @@ from runwasi.startup.thin_ctypes import (
     get_errno,
     pythonapi,
 )
+from runwasi.startup.thin_signal import SIGKILL, set_wakeup_fd
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

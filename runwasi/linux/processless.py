@@ -9,14 +9,8 @@ everything else (cpuinfo, meminfo, sys ...) is there as usual, and "self" leads 
 from __future__ import annotations
 
 import os
-from _signal import (  # type: ignore[import-not-found]
-    SIG_BLOCK,
-    SIG_SETMASK,
-    pthread_sigmask,
-    valid_signals,
-)
-from _struct import pack_into
 from errno import ENOSYS
+from struct import pack_into
 
 from runwasi.linux.libc import SYS_FSOPEN, check, libc
 from runwasi.linux.mount_fds import (
@@ -36,6 +30,12 @@ from runwasi.startup.thin_ctypes import (
     c_ulong,
     c_void_p,
     create_string_buffer,
+)
+from runwasi.startup.thin_signal import (
+    SIG_BLOCK,
+    SIG_SETMASK,
+    pthread_sigmask,
+    valid_signals,
 )
 
 _WALL = 0x40000000  # linux/wait.h: wait for a child that ends without SIGCHLD too

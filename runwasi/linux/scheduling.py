@@ -6,7 +6,7 @@ Names are those of the man pages; the values are of linux/sched.h, ioprio.h, mem
 from __future__ import annotations
 
 import os
-from _struct import Struct
+from struct import Struct
 
 from runwasi.linux.libc import (
     SYS_IOPRIO_SET,

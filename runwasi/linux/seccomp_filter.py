@@ -7,8 +7,8 @@ seccomp(2). Source: man 2 seccomp; seccomp.h of libseccomp.
 from __future__ import annotations
 
 import os
-from _struct import Struct, pack
 from errno import EINVAL, ENOENT, ENOSYS
+from struct import Struct, pack
 
 from runwasi.linux.libc import SYS_SECCOMP, check, failure, syscall
 from runwasi.startup.thin_ctypes import (

@@ -5,8 +5,9 @@ Sources: man 3 sd_listen_fds, man 3 sd_notify, man 3 sd_watchdog_enabled.
 
 from __future__ import annotations
 
-import _socket
 import os
+
+from runwasi.startup import thin_socket
 
 FIRST_SOCKET = 3
 
@@ -39,8 +40,8 @@ class ServiceManager:
         if not self._path:
             return
         path = f"\0{self._path[1:]}" if self._path.startswith("@") else self._path
-        kind = _socket.SOCK_DGRAM | _socket.SOCK_CLOEXEC | _socket.SOCK_NONBLOCK
-        sock = _socket.socket(_socket.AF_UNIX, kind)
+        kind = thin_socket.SOCK_DGRAM | thin_socket.SOCK_CLOEXEC | thin_socket.SOCK_NONBLOCK
+        sock = thin_socket.socket(thin_socket.AF_UNIX, kind)
         try:
             sock.sendto(state.encode(), path)
         except OSError:

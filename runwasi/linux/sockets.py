@@ -1,15 +1,15 @@
 """Unix sockets by descriptor: passing descriptors, peer credentials, listening and connecting.
 
-Built on _socket, the interpreter's own module: importing socket costs 2.5 ms, mostly for enumerations.
+Built on thin_socket, the interpreter's own module: importing socket costs 2.5 ms, mostly for enumerations.
 """
 
 from __future__ import annotations
 
-import _socket
 import os
-from _struct import Struct, iter_unpack, pack
+from struct import Struct, iter_unpack, pack
 
 from runwasi.linux.libc import check, libc
+from runwasi.startup import thin_socket
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -27,26 +27,26 @@ class _Borrowed:
     __slots__ = ("_socket",)
 
     def __init__(self, fd: int) -> None:
-        self._socket = _socket.socket(fileno=fd)
+        self._socket = thin_socket.socket(fileno=fd)
 
-    def __enter__(self) -> _socket.socket:
+    def __enter__(self) -> thin_socket.socket:
         return self._socket
 
     def __exit__(self, *exception: object) -> None:
         self._socket.detach()
 
 
-def socket_pair(kind: int = _socket.SOCK_SEQPACKET) -> tuple[int, int]:
+def socket_pair(kind: int = thin_socket.SOCK_SEQPACKET) -> tuple[int, int]:
     """Make two connected unix sockets, close-on-exec; the default kind keeps message boundaries."""
-    one, other = _socket.socketpair(_socket.AF_UNIX, kind | _socket.SOCK_CLOEXEC, 0)
+    one, other = thin_socket.socketpair(thin_socket.AF_UNIX, kind | thin_socket.SOCK_CLOEXEC, 0)
     return one.detach(), other.detach()
 
 
 def send_fds(socket: int, data: bytes, fds: Sequence[int]) -> None:
     """Send data, at least a byte of it, with copies of descriptors fds. Source: man 7 unix, SCM_RIGHTS."""
-    rights = (_socket.SOL_SOCKET, _socket.SCM_RIGHTS, pack(f"{len(fds)}i", *fds))
+    rights = (thin_socket.SOL_SOCKET, thin_socket.SCM_RIGHTS, pack(f"{len(fds)}i", *fds))
     with _Borrowed(socket) as sock:
-        sock.sendmsg((data,), (rights,) if fds else (), _socket.MSG_NOSIGNAL)
+        sock.sendmsg((data,), (rights,) if fds else (), thin_socket.MSG_NOSIGNAL)
 
 
 def send_fd(socket: int, fd: int, name: str) -> None:
@@ -60,14 +60,14 @@ def receive_fds(socket: int, size: int = 4096) -> tuple[bytes, list[int]]:
     No bytes mean that the other side has closed. Raises OSError, EMSGSIZE when something was cut off (the
     descriptors that came are closed then).
     """
-    space = _socket.CMSG_SPACE(_MAX_FDS * 4)
+    space = thin_socket.CMSG_SPACE(_MAX_FDS * 4)
     with _Borrowed(socket) as sock:
         data, control, flags, _ = sock.recvmsg(size, space, _MSG_CMSG_CLOEXEC)
     fds: list[int] = []
     for level, kind, payload in control:
-        if level == _socket.SOL_SOCKET and kind == _socket.SCM_RIGHTS:
+        if level == thin_socket.SOL_SOCKET and kind == thin_socket.SCM_RIGHTS:
             fds += [fd for (fd,) in iter_unpack("i", payload[: len(payload) & ~3])]
-    if flags & (_socket.MSG_CTRUNC | _socket.MSG_TRUNC):
+    if flags & (thin_socket.MSG_CTRUNC | thin_socket.MSG_TRUNC):
         close_all(fds)
         raise OSError(90, os.strerror(90), "recvmsg")  # EMSGSIZE
     return data, fds
@@ -82,7 +82,9 @@ def close_all(fds: Iterable[int]) -> None:
 def peer_credentials(socket: int) -> tuple[int, int, int]:
     """Return pid, uid and gid that the process at the other end had when it connected or listened."""
     with _Borrowed(socket) as sock:
-        pid, uid, gid = UCRED.unpack(sock.getsockopt(_socket.SOL_SOCKET, _socket.SO_PEERCRED, UCRED.size))
+        pid, uid, gid = UCRED.unpack(
+            sock.getsockopt(thin_socket.SOL_SOCKET, thin_socket.SO_PEERCRED, UCRED.size)
+        )
     return pid, uid, gid
 
 
@@ -91,7 +93,7 @@ def listen(path: str, backlog: int = 16, mode: int = 0o600) -> int:
 
     Raises OSError, EADDRINUSE when something is there already.
     """
-    sock = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC)
+    sock = thin_socket.socket(thin_socket.AF_UNIX, thin_socket.SOCK_STREAM | thin_socket.SOCK_CLOEXEC)
     with _Reachable(path) as address:
         umask = os.umask(0o777 & ~mode)
         try:
@@ -107,16 +109,16 @@ def listen(path: str, backlog: int = 16, mode: int = 0o600) -> int:
 
 def accept(socket: int) -> int:
     """Take the next connection of a listening socket, as a close-on-exec descriptor."""
-    return check(libc.accept4(socket, None, None, _socket.SOCK_CLOEXEC), "accept4", socket)
+    return check(libc.accept4(socket, None, None, thin_socket.SOCK_CLOEXEC), "accept4", socket)
 
 
-def connect(path: str, kind: int = _socket.SOCK_STREAM, *, wait: bool = True) -> int:
+def connect(path: str, kind: int = thin_socket.SOCK_STREAM, *, wait: bool = True) -> int:
     """Connect to the unix socket at path, of any length. Raises OSError that names path.
 
     Without wait the descriptor is non-blocking, and BlockingIOError is raised where too many wait to be accepted.
     """
-    blocking = 0 if wait else _socket.SOCK_NONBLOCK
-    sock = _socket.socket(_socket.AF_UNIX, kind | _socket.SOCK_CLOEXEC | blocking)
+    blocking = 0 if wait else thin_socket.SOCK_NONBLOCK
+    sock = thin_socket.socket(thin_socket.AF_UNIX, kind | thin_socket.SOCK_CLOEXEC | blocking)
     with _Reachable(path) as address:
         try:
             sock.connect(address)

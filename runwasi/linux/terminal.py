@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-from _struct import Struct, pack, unpack
 from fcntl import ioctl
 from stat import S_ISCHR
+from struct import Struct, pack, unpack
 
 from runwasi.linux.beneath import open_in_root
 from runwasi.linux.filesystems import DEVPTS_SUPER_MAGIC, filesystem_type

@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import os
 import sys
-from _json import make_scanner
 
 from runwasi.oci.record import json_name, members_of, required_of
+from runwasi.startup.thin_json import make_scanner
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from _json import encode_basestring, make_encoder
-
 from runwasi.oci.record import Record, json_name, members_of
+from runwasi.startup.thin_json import encode_basestring, make_encoder
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

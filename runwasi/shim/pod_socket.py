@@ -6,10 +6,10 @@ a unix socket's path may have 107 bytes only (man 7 unix).
 
 from __future__ import annotations
 
-import _socket
 import fcntl
 import os
 
+from runwasi.startup import thin_socket
 from runwasi.startup.hashing import sha256
 
 TYPE_CHECKING = False
@@ -48,7 +48,7 @@ def socket_path(containerd: str, namespace: str, group: str, directory: str = ""
 
 
 def listen_or_find(
-    path: str, kind: int = _socket.SOCK_STREAM, backlog: int = _BACKLOG, *, wait: bool = True
+    path: str, kind: int = thin_socket.SOCK_STREAM, backlog: int = _BACKLOG, *, wait: bool = True
 ) -> int:
     """Listen at path and return the socket, or -1 when a server there answers already.
 
@@ -71,7 +71,7 @@ def listen_or_find(
 
 
 def _listen(path: str, kind: int, backlog: int) -> int:
-    sock = _socket.socket(_socket.AF_UNIX, kind | _socket.SOCK_CLOEXEC)
+    sock = thin_socket.socket(thin_socket.AF_UNIX, kind | thin_socket.SOCK_CLOEXEC)
     umask = os.umask(0o177)
     try:
         sock.bind(path)
@@ -84,9 +84,11 @@ def _listen(path: str, kind: int, backlog: int) -> int:
     return sock.detach()
 
 
-def answers(path: str, kind: int = _socket.SOCK_STREAM) -> bool:
+def answers(path: str, kind: int = thin_socket.SOCK_STREAM) -> bool:
     """Tell whether a server listens at path."""
-    sock = _socket.socket(_socket.AF_UNIX, kind | _socket.SOCK_CLOEXEC | _socket.SOCK_NONBLOCK)
+    sock = thin_socket.socket(
+        thin_socket.AF_UNIX, kind | thin_socket.SOCK_CLOEXEC | thin_socket.SOCK_NONBLOCK
+    )
     try:
         sock.connect(path)
     except BlockingIOError:

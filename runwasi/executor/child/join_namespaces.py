@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-from _signal import set_wakeup_fd  # type: ignore[import-not-found]  # the module signal adds enumerations, 3 ms
 
 from runwasi.executor.parent.namespace_fork import write_time_offsets
 from runwasi.linux import namespaces, network, processes
+from runwasi.startup.thin_signal import set_wakeup_fd
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

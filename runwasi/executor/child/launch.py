@@ -6,19 +6,6 @@ After enter_root the host's files are out of reach, so whatever code these steps
 from __future__ import annotations
 
 import os
-import sys
-from _frozen_importlib_external import PathFinder  # importlib.machinery's, without importing that
-from _signal import (  # type: ignore[import-not-found]  # the module signal adds enumerations, 3 ms
-    SIG_DFL,
-    SIG_IGN,
-    SIGHUP,
-    SIGINT,
-    SIGPIPE,
-    SIGQUIT,
-    SIGTERM,
-    SIGXFSZ,
-    signal,
-)
 
 from runwasi.executor import hooks
 from runwasi.executor.child.become_user import complete_env
@@ -31,6 +18,17 @@ from runwasi.linux.waiting import finish
 from runwasi.oci.record import replaced
 from runwasi.oci.state import State
 from runwasi.startup import packs
+from runwasi.startup.thin_signal import (
+    SIG_DFL,
+    SIG_IGN,
+    SIGHUP,
+    SIGINT,
+    SIGPIPE,
+    SIGQUIT,
+    SIGTERM,
+    SIGXFSZ,
+    signal,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -97,8 +95,7 @@ def import_no_more(_ctx: Progress) -> None:
 
     Python itself imports late, such as the codec of a name that is looked up. What is in memory still comes.
     """
-    sys.meta_path.remove(PathFinder)
-    packs.forget()
+    packs.look_no_further()
 
 
 def choose_workload(ctx: Progress) -> None:

@@ -6,7 +6,6 @@ It is an operation. When anything fails, or the child dies, all that was made is
 from __future__ import annotations
 
 import os
-from _signal import SIGKILL  # type: ignore[import-not-found]  # the module signal adds enumerations, 3 ms
 from time import monotonic
 
 from runwasi.executor.container import Container
@@ -23,6 +22,7 @@ from runwasi.executor.undo import Undo
 from runwasi.linux import processes, sockets
 from runwasi.linux.fd import Fd, close_owned
 from runwasi.linux.waiting import Wait
+from runwasi.startup.thin_signal import SIGKILL
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

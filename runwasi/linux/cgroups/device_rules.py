@@ -6,8 +6,8 @@ Source: Documentation/admin-guide/cgroup-v1/devices.rst; struct bpf_cgroup_dev_c
 
 from __future__ import annotations
 
-from _struct import Struct
 from errno import EINVAL
+from struct import Struct
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

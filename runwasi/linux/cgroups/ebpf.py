@@ -6,8 +6,8 @@ Source: man 2 bpf; linux/uapi/linux/bpf.h (union bpf_attr, of which only the lea
 from __future__ import annotations
 
 import os
-from _struct import calcsize, pack, unpack_from
 from errno import EINVAL, ENOENT
+from struct import calcsize, pack, unpack_from
 
 from runwasi.linux.libc import SYS_BPF, check, syscall
 from runwasi.startup.thin_ctypes import addressof, create_string_buffer

@@ -22,7 +22,7 @@ wakes up later cannot say TAKEN and forgets the call: a late `delete` could meet
 
 from __future__ import annotations
 
-from _struct import Struct
+from struct import Struct
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -5,17 +5,16 @@ What client.c does and why, it does too.
 
 from __future__ import annotations
 
-import _socket
 import os
 import stat
 import sys
-from _struct import pack
+from struct import pack
 
 from runwasi.linux.standard_streams import open_missing
 from runwasi.shim.client import launcher as cold
 from runwasi.shim.client import packet
 from runwasi.shim.client.packet import PacketError
-from runwasi.startup import installation
+from runwasi.startup import installation, thin_socket
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -55,7 +54,7 @@ def _ask(path: str) -> tuple[int, bytes, bytes]:
         raise _NoDaemon
     if os.path.lexists(packet.note_path(path)):
         raise _NoDaemon
-    sock = _socket.socket(_socket.AF_UNIX, _socket.SOCK_SEQPACKET | _socket.SOCK_CLOEXEC)
+    sock = thin_socket.socket(thin_socket.AF_UNIX, thin_socket.SOCK_SEQPACKET | thin_socket.SOCK_CLOEXEC)
     try:
         sock.settimeout(packet.TAKEN_SECONDS)
         sock.connect(path)
@@ -80,7 +79,7 @@ def _belongs_to_us(folder: str) -> bool:
     return stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid() and not found.st_mode & 0o022
 
 
-def _call(sock: _socket.socket) -> None:
+def _call(sock: thin_socket.socket) -> None:
     given = b""
     if "start" in sys.argv or "-info" in sys.argv or "--info" in sys.argv:
         given = cold.read_stdin()
@@ -90,8 +89,8 @@ def _call(sock: _socket.socket) -> None:
     call = packet.Call(installation.version(), os.path.basename(sys.argv[0]), sys.argv[1:], os.environ, given)
     folder = os.open(".", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        rights = (_socket.SOL_SOCKET, _socket.SCM_RIGHTS, pack("i", folder))
-        sock.sendmsg([call.encode()], [rights], _socket.MSG_NOSIGNAL)
+        rights = (thin_socket.SOL_SOCKET, thin_socket.SCM_RIGHTS, pack("i", folder))
+        sock.sendmsg([call.encode()], [rights], thin_socket.MSG_NOSIGNAL)
     finally:
         os.close(folder)
 
@@ -105,11 +104,11 @@ def _keep_for_later(given: bytes) -> None:
     os.close(file)
 
 
-def _give_up(sock: _socket.socket, path: str) -> NoReturn:
+def _give_up(sock: thin_socket.socket, path: str) -> NoReturn:
     """Go without the daemon, which hangs; packet.py says in which order and why."""
     note = packet.note_path(path)
     os.close(os.open(note, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600))
-    sock.shutdown(_socket.SHUT_RD)
+    sock.shutdown(thin_socket.SHUT_RD)
     if sock.recv(packet.MAX_REPLY):
         os.unlink(note)
         sock.settimeout(packet.ANSWER_SECONDS)

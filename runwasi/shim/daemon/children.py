@@ -7,7 +7,6 @@ connection closed and goes without the daemon.
 
 from __future__ import annotations
 
-import _signal  # type: ignore[import-not-found]  # signal itself takes 3 ms to import, for its enumerations
 import gc
 import os
 
@@ -16,7 +15,7 @@ from runwasi.shim import bootstrap, pod_socket
 from runwasi.shim.bootstrap import Bootstrap
 from runwasi.shim.client import launcher, packet
 from runwasi.shim.server import pod_server, spawn
-from runwasi.startup import installation
+from runwasi.startup import installation, thin_signal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -100,7 +99,7 @@ class Forks:
 
 def _become_child_of(caller: Caller, inherited: Inheritance, own: Inheritance) -> None:
     gc.disable()  # a collection would write to every page that is shared with the daemon
-    _signal.set_wakeup_fd(-1)
+    thin_signal.set_wakeup_fd(-1)
     os.setsid()
     os.fchdir(caller.folder)
     os.environ.clear()

@@ -9,10 +9,10 @@ it is tried again a little later.
 
 from __future__ import annotations
 
-import _signal  # type: ignore[import-not-found]  # signal itself takes 3 ms to import, for its enumerations
 import os
 
 from runwasi.linux import processes
+from runwasi.startup import thin_signal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ FORMAT = "1"
 """What a program prints when it is asked; another number means that it cannot go on from what we write."""
 QUESTION = "format"
 
-SIGNALS = (_signal.SIGHUP, _signal.SIGINT, _signal.SIGTERM)
+SIGNALS = (thin_signal.SIGHUP, thin_signal.SIGINT, thin_signal.SIGTERM)
 """Blocked when the new program begins; it unblocks them."""
 
 _ANSWER_SECONDS = 30.0
@@ -147,10 +147,10 @@ def hand_over(program: Sequence[str], state: Callable[[Keep], Mapping[str, Any]]
         for fd in (*kept, file):
             os.set_inheritable(fd, True)
         # what comes before the new program has its handlers is kept for it
-        _signal.pthread_sigmask(_signal.SIG_BLOCK, SIGNALS)
+        thin_signal.pthread_sigmask(thin_signal.SIG_BLOCK, SIGNALS)
         os.execve(program[0], [*program, "-handover", str(file)], os.environ)
     finally:
-        _signal.pthread_sigmask(_signal.SIG_UNBLOCK, SIGNALS)
+        thin_signal.pthread_sigmask(thin_signal.SIG_UNBLOCK, SIGNALS)
         for fd in kept:
             os.set_inheritable(fd, False)
         os.close(file)

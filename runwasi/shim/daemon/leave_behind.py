@@ -6,7 +6,6 @@ and ends when nobody has needed it for ten minutes.
 
 from __future__ import annotations
 
-import _socket
 import fcntl
 import os
 
@@ -14,7 +13,7 @@ from runwasi.node import configuration
 from runwasi.shim import pod_socket
 from runwasi.shim.client import packet
 from runwasi.shim.server import spawn
-from runwasi.startup import installation
+from runwasi.startup import installation, thin_socket
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -29,7 +28,7 @@ def leave_behind(engine: str | Engine) -> None:
         return
     name = engine if isinstance(engine, str) else engine.name
     path = os.environ.get("RUNWASI_MANAGER") or packet.manager_path(name)
-    if os.path.lexists(packet.note_path(path)) or pod_socket.answers(path, _socket.SOCK_SEQPACKET):
+    if os.path.lexists(packet.note_path(path)) or pod_socket.answers(path, thin_socket.SOCK_SEQPACKET):
         return
     if _may_leave() and os.fork() == 0:
         try:

@@ -6,8 +6,6 @@ The pods' servers do not depend on the daemon afterwards: it may end, be killed 
 
 from __future__ import annotations
 
-import _signal  # type: ignore[import-not-found]  # signal itself takes 3 ms to import, for its enumerations
-import _socket
 import gc
 import os
 import sys
@@ -29,11 +27,11 @@ from runwasi.shim.server import spawn
 from runwasi.shim.server.log import Log
 from runwasi.shim.server.orphans import Orphans
 from runwasi.shim.server.reactor import Reactor
-from runwasi.startup import immortal, installation, packs
+from runwasi.startup import immortal, installation, packs, thin_signal, thin_socket
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from typing import Any
 
     from runwasi.engines.engine import Engine
@@ -87,7 +85,7 @@ def serve(engine: str | Engine) -> None:
     state = handover.taken_over(int(flags.handover)) if flags.handover else {}
     listener: int = state.get("listener", FIRST_SOCKET)
     if not manager.sockets and not state:
-        listener = pod_socket.listen_or_find(flags.address, _socket.SOCK_SEQPACKET, _BACKLOG)
+        listener = pod_socket.listen_or_find(flags.address, thin_socket.SOCK_SEQPACKET, _BACKLOG)
     if listener < 0:
         log.error("another daemon answers there", address=flags.address)
         os._exit(1)
@@ -113,10 +111,10 @@ class Daemon:
     def run(self, state: Mapping[str, Any]) -> None:
         """Serve until a signal says to end; state is what the program left whose place we take, if any."""
         processes.set_child_subreaper()
-        ends = {_signal.SIGTERM: self._end, _signal.SIGINT: self._end}
-        orphans = Orphans(self._reactor, {**ends, _signal.SIGHUP: self._reload})
+        ends: dict[int, Callable[[], None]] = {thin_signal.SIGTERM: self._end, thin_signal.SIGINT: self._end}
+        orphans = Orphans(self._reactor, {**ends, thin_signal.SIGHUP: self._reload})
         if state:
-            _signal.pthread_sigmask(_signal.SIG_UNBLOCK, handover.SIGNALS)
+            thin_signal.pthread_sigmask(thin_signal.SIG_UNBLOCK, handover.SIGNALS)
             orphans.expect()  # the word of those that ended in between was not heard
         rehearsal.rehearse(self._engine, f"{self._flags.address}.rehearsal", self._log)
         self._answers = Answers(self._reactor, self._engine, self._log)

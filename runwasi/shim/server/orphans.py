@@ -9,10 +9,10 @@ status to tell.
 
 from __future__ import annotations
 
-import _signal  # type: ignore[import-not-found]  # signal itself takes 3 ms to import, for its enumerations
 import os
 
 from runwasi.linux.processes import process_state
+from runwasi.startup import thin_signal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -32,14 +32,14 @@ class Orphans:
         self._due = False
         self._seen: set[int] = set()
         self._signals, wake = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-        _signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
-        for number in (_signal.SIGCHLD, *handlers):
-            _signal.signal(number, _noted)
+        thin_signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
+        for number in (thin_signal.SIGCHLD, *handlers):
+            thin_signal.signal(number, _noted)
         reactor.watch(self._signals, self._caught)
 
     def _caught(self, _events: int) -> None:
         for number in os.read(self._signals, 4096):
-            if number == _signal.SIGCHLD:
+            if number == thin_signal.SIGCHLD:
                 self.expect()
             elif number in self._handlers:
                 self._handlers[number]()

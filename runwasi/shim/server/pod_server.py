@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import _signal  # type: ignore[import-not-found]  # signal itself takes 3 ms to import, for its enumerations
 import gc
 import os
 import sys
@@ -19,7 +18,7 @@ from runwasi.shim.services import task_service
 from runwasi.shim.services.create_call import Pod
 from runwasi.shim.services.fetch_layers import Images
 from runwasi.shim.services.task_service import TaskService
-from runwasi.startup import installation, packs
+from runwasi.startup import installation, packs, thin_signal
 from runwasi.wire.messages.task import TASK_METHODS
 
 TYPE_CHECKING = False
@@ -58,7 +57,7 @@ def serve(flags: Flags, engine: str | Engine, listener: int, log_fd: int) -> Non
     reactor = Reactor(on_error=lambda error: log.fault("server", error))
     images = Images(reactor, engine)
     pod = PodServer(reactor, flags, engine, images, listener, log, os.environ, reactor.stop)
-    Orphans(reactor, {_signal.SIGTERM: pod.terminate, _signal.SIGINT: pod.terminate})
+    Orphans(reactor, {thin_signal.SIGTERM: pod.terminate, thin_signal.SIGINT: pod.terminate})
     gc.freeze()  # children share these pages until somebody writes to them; a collection would
     gc.enable()
     reactor.call_later(_REST_DELAY, lambda: _come_to_rest(pod, _title(pod.engine_name, flags)))

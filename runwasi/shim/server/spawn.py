@@ -7,12 +7,12 @@ through it (CVE-2019-5736). It costs a second start of Python.
 
 from __future__ import annotations
 
-import _ctypes
 import os
 import sys
-from _struct import pack
+from struct import pack
 
 from runwasi.startup import installation
+from runwasi.startup.bare_call import bare_call
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -68,17 +68,13 @@ def _read_only_clone(path: str) -> int:
     runwasi.linux.mount_fds does the same; this spares a pod's first request the millisecond that it takes to
     import.
     """
-    loaded = _ctypes.dlopen(None, 0)  # type: ignore[arg-type]  # the libraries this process has
-    syscall = _ctypes.dlsym(loaded, "syscall")
-    tree: int = _ctypes.call_function(
-        syscall, (_SYS_OPEN_TREE, _AT_FDCWD, os.fsencode(path), _OPEN_TREE_CLONE | os.O_CLOEXEC)
-    )
+    flags = _OPEN_TREE_CLONE | os.O_CLOEXEC
+    tree = bare_call("syscall", _SYS_OPEN_TREE, _AT_FDCWD, os.fsencode(path), flags)
     if tree < 0:
         return -1
     attributes = pack("=4Q", _MOUNT_ATTR_RDONLY, 0, 0, 0)  # struct mount_attr
-    result = _ctypes.call_function(
-        syscall, (_SYS_MOUNT_SETATTR, tree, b"", _AT_EMPTY_PATH, attributes, len(attributes))
-    )
+    path_and_flags = b"", _AT_EMPTY_PATH
+    result = bare_call("syscall", _SYS_MOUNT_SETATTR, tree, *path_and_flags, attributes, len(attributes))
     return tree if result == 0 else -1
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import _socket
 import os
 
 from runwasi.shim.server.codes import RpcError
 from runwasi.shim.server.reactor import READABLE, read_available
 from runwasi.shim.server.ttrpc_server import REQUEST, RESPONSE, Frames, Sender, frame, status_of_response
+from runwasi.startup import thin_socket
 from runwasi.wire.codec import WireError
 from runwasi.wire.messages.ttrpc import KeyValue, Request
 
@@ -79,8 +79,9 @@ class Client:
 
     def _connect(self) -> None:
         self._disconnect()
-        sock = _socket.socket(
-            _socket.AF_UNIX, _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC | _socket.SOCK_NONBLOCK
+        sock = thin_socket.socket(
+            thin_socket.AF_UNIX,
+            thin_socket.SOCK_STREAM | thin_socket.SOCK_CLOEXEC | thin_socket.SOCK_NONBLOCK,
         )
         try:
             sock.connect(self._path)  # a unix socket connects at once or fails at once: man 2 connect

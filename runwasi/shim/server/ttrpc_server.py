@@ -12,7 +12,7 @@ RESOURCE_EXHAUSTED, so that the connection's other calls go on. Source: containe
 from __future__ import annotations
 
 import os
-from _struct import Struct
+from struct import Struct
 
 from runwasi.linux import sockets
 from runwasi.shim.server import codes

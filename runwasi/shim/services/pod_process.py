@@ -7,11 +7,11 @@ read-only root, no capabilities and cannot be traced. It ends with the server, w
 
 from __future__ import annotations
 
-import _signal  # type: ignore[import-not-found]  # signal itself takes 3 ms to import, for its enumerations
 import os
 
 from runwasi.linux import capabilities, mounts, namespaces, processes, uts
 from runwasi.linux.namespaces import FLAGS
+from runwasi.startup import thin_signal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ def _run(wanted: PodNamespaces, network: int, mount_point: str, report: int) -> 
         _become(wanted, network, mount_point, report)
         os.close(report)
         while True:
-            _signal.pause()
+            thin_signal.pause()
     except BaseException as error:  # noqa: BLE001  nothing of the server may run on in its child
         os.write(report, str(error).encode())
     finally:
@@ -78,13 +78,14 @@ def _run(wanted: PodNamespaces, network: int, mount_point: str, report: int) -> 
 
 
 def _become(wanted: PodNamespaces, network: int, mount_point: str, report: int) -> None:
-    processes.set_pdeathsig(_signal.SIGKILL)
+    processes.set_pdeathsig(thin_signal.SIGKILL)
     processes.set_dumpable(False)
     processes.set_name("pause")
-    _signal.set_wakeup_fd(-1)
-    _signal.signal(_signal.SIGCHLD, _signal.SIG_IGN)  # the kernel reaps then: man 2 sigaction, SA_NOCLDWAIT
-    for number in (_signal.SIGTERM, _signal.SIGINT):
-        _signal.signal(number, lambda *_: os._exit(0))  # an init gets no signal it does not handle
+    thin_signal.set_wakeup_fd(-1)
+    # The kernel reaps then: man 2 sigaction, SA_NOCLDWAIT.
+    thin_signal.signal(thin_signal.SIGCHLD, thin_signal.SIG_IGN)
+    for number in (thin_signal.SIGTERM, thin_signal.SIGINT):
+        thin_signal.signal(number, lambda *_: os._exit(0))  # an init gets no signal it does not handle
     if network >= 0:
         namespaces.setns(network, FLAGS["net"])
     if "uts" in wanted.kinds and wanted.hostname:

@@ -8,7 +8,6 @@ core/runtime/v2/README.md "Binary", pkg/process NewBinaryIO.
 from __future__ import annotations
 
 import os
-from _signal import set_wakeup_fd  # type: ignore[import-not-found]  # signal itself takes 3 ms to import
 from fcntl import F_DUPFD_CLOEXEC, fcntl
 from time import monotonic
 
@@ -16,6 +15,7 @@ from runwasi.executor.errors import ContainerError
 from runwasi.linux import processes
 from runwasi.linux.waiting import Wait
 from runwasi.shim.streams.outputs import FileOutput
+from runwasi.startup.thin_signal import set_wakeup_fd
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

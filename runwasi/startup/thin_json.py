@@ -1,0 +1,7 @@
+"""The C scanner and encoder of `json`, without the package, which brings `re`: 5 ms."""
+
+from __future__ import annotations
+
+from _json import encode_basestring, make_encoder, make_scanner
+
+__all__ = ("encode_basestring", "make_encoder", "make_scanner")
