@@ -9,11 +9,10 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
-from devtools.ttrpc import CallError, Methods, Peer, task_service
+from devtools.ttrpc import Methods, Peer, task_service
 from scripts.bench.bed import Bed
 
 _START_SECONDS = 30
-_UNIMPLEMENTED = 12
 
 
 class Shim:
@@ -35,8 +34,7 @@ class Shim:
 def running_shim(bed: Bed, runtime: str, bundle: Path, *, seconds: float = 20) -> Iterator[Shim]:
     """Start a shim for a pod of this bundle, without creating its task; shut it down in the end."""
     pod = bed.id()
-    address = _start(bed, runtime, bundle, pod)
-    shim = Shim(address, _version(address, pod), seconds)
+    shim = Shim(*read_answer(_start(bed, runtime, bundle, pod)), seconds)
     try:
         yield shim
     finally:
@@ -63,20 +61,18 @@ def _start(bed: Bed, runtime: str, bundle: Path, pod: str) -> str:
         timeout=_START_SECONDS,
         check=True,
     )  # fmt: skip
-    answer = done.stdout.strip()
-    # A newer shim answers with its parameters in JSON (containerd's core/runtime/v2/README.md).
-    return str(json.loads(answer)["address"]) if answer.startswith("{") else answer
+    return done.stdout.strip()
 
 
-def _version(address: str, pod: str) -> str:
-    """Return the newest version of the task service that the shim has and that we know."""
-    with Peer(address) as peer:
-        try:
-            task_service(peer, "v2").call("Connect", id=pod)
-        except CallError as error:
-            if error.code == _UNIMPLEMENTED:
-                return "v3"
-    return "v2"
+def read_answer(answer: str) -> tuple[str, str]:
+    """Return the address and the task service's version that a shim's `start` has printed.
+
+    A plain address is of version 2; since version 3 there is JSON (containerd's core/runtime/v2/README.md).
+    """
+    if not answer.startswith("{"):
+        return answer, "v2"
+    parameters = json.loads(answer)
+    return str(parameters["address"]), f"v{parameters['version']}"
 
 
 def run_task(service: Methods, container: str, bundle: Path) -> None:

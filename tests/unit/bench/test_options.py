@@ -11,6 +11,7 @@ from scripts.bench import machine
 from scripts.bench.goals import ANOTHER_SHIM
 from scripts.bench.measure import Result
 from scripts.bench.memory import rollup_kib
+from scripts.bench.pod import read_answer
 from scripts.bench.scale import FULL, QUICK, scaled
 
 ROLLUP = """\
@@ -97,3 +98,9 @@ def test_memory_is_the_sum_of_the_members_asked_for() -> None:
 def test_named_shim_cannot_be_mistaken_for_the_placeholder() -> None:
     with pytest.raises(SystemExit):
         parse("--peer-shim", ANOTHER_SHIM)
+
+
+def test_shim_says_where_it_listens_plainly_or_in_json() -> None:
+    assert read_answer("unix:///run/s/1") == ("unix:///run/s/1", "v2")
+    text = '{"version": 3, "address": "unix:///run/s/1", "protocol": "ttrpc"}'
+    assert read_answer(text) == ("unix:///run/s/1", "v3")
