@@ -247,8 +247,8 @@ class Descriptor(Resource):
 
     @_fails
     def symlink_at(self, target: str, path: str) -> None:
-        """Make a symbolic link. In a folder that was given alone an absolute one would lead nowhere."""
-        if target.startswith("/") and self.confined == BENEATH:
+        """Make a symbolic link, not to an absolute path."""
+        if target.startswith("/"):
             raise OSError(errno.EPERM, "absolute links are not made")
         with self._parent(path) as parent:
             os.symlink(target, parent.name, dir_fd=parent.fd)

@@ -134,7 +134,7 @@ class Host:
             except _UNREACHABLE:
                 if self._look(caller):
                     return host_function(_env, caller, slots)
-                return _trap(f"{name}: pointer out of bounds")
+                return _trap(f"{name}: {self._unreachable()}")
             except Exit as end:
                 self.exit_code = end.code
                 return _trap("exit")
@@ -150,6 +150,9 @@ class Host:
             return callback(_env, caller, slots)
 
         return host_function
+
+    def _unreachable(self) -> str:
+        return "pointer out of bounds" if len(self.guest.view) else "the module exports no memory"
 
     def _look(self, caller: int) -> bool:
         """Look at the caller's memory as it is now; say whether it is larger than it was."""

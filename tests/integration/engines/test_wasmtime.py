@@ -177,6 +177,19 @@ def test_a_fake_proc_in_the_image_is_not_asked_for_the_artefact(
     assert wasmtime.run(guest, "hello", cache=str(cache), root=str(folder / "root")).stdout == "hello\n"
 
 
+def test_a_module_without_a_memory_is_told_so_when_it_needs_one(wasmtime: EngineHost, folder: Path) -> None:
+    module = folder / "module.wat"
+    module.write_text("""
+        (module
+          (import "wasi_snapshot_preview1" "sched_yield" (func $yield (result i32)))
+          (import "wasi_snapshot_preview1" "random_get" (func $random (param i32 i32) (result i32)))
+          (func (export "_start") (drop (call $yield)) (drop (call $random (i32.const 0) (i32.const 1)))))
+        """)
+    done = wasmtime.run(module)
+    assert done.returncode == 134
+    assert done.stderr.startswith("runwasi: wasm trap: random_get: the module exports no memory\n")
+
+
 def test_a_library_calls_with_its_own_memory(wasmtime: EngineHost, folder: Path) -> None:
     """Each has another text at the same address."""
     write = """
