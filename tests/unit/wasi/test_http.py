@@ -114,7 +114,9 @@ def test_no_field_can_add_a_line(name: str, value: bytes) -> None:
     response.exchange.respond(answer)
     response.send()
     head = response.sent.partition(b"\r\n\r\n")[0]
-    assert len(head.split(b"\r\n")) == 4  # status, the field, date, content-length
+    assert (
+        len(head.split(b"\r\n")) <= 4
+    )  # status, the field, date, content-length; the field may be one of these
     assert b"\n" not in head.replace(b"\r\n", b"")
 
 
