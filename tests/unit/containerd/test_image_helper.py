@@ -1,9 +1,13 @@
-"""The helper that asks containerd for a server: it stays while it is asked, and its absence is no failure."""
+"""The helper that asks containerd for a server: it stays while it is asked, and its absence is no failure.
+
+Each test has a server of its own, an interpreter that has not imported grpcio: a process with grpcio's threads must not
+fork, and this one is such a process.
+"""
 
 from __future__ import annotations
 
-import os
-import select
+import subprocess
+import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -11,11 +15,28 @@ from pathlib import Path
 import grpc
 import pytest
 
-from runwasi.containerd.containerd_error import ContainerdError, NotFound
-from runwasi.containerd.image_helper import ImageHelper
+from devtools.places import ROOT
 from runwasi.engines.layer_choice import Layer
-from runwasi.linux import processes
 from runwasi.wire.messages.containers import Container, GetContainerResponse
+
+_SERVER = """
+import os, select, sys
+from runwasi.containerd.containerd_error import ContainerdError
+from runwasi.containerd.image_helper import ImageHelper
+from runwasi.linux import processes
+
+def ended(child):
+    assert select.select([child.pidfd], [], [], 60)[0], "it does not end"
+    assert processes.reap(child.pidfd) == 0
+    os.close(child.pidfd)
+
+def ask(helper, container_id):
+    try:
+        helper.fetch_layers(sys.argv[1], "default", container_id)
+    except ContainerdError as error:
+        print(error.code, error)
+
+"""
 
 
 class Service(grpc.GenericRpcHandler):  # type: ignore[type-arg]  # not generic at run time
@@ -42,59 +63,59 @@ def containerd(tmp_path: Path) -> Iterator[str]:
     server.stop(None).wait()
 
 
-@pytest.fixture
-def helper() -> Iterator[ImageHelper]:
-    helper = ImageHelper("wasmtime", idle=30)
-    child = helper.start()
-    assert child is not None
-    yield helper
+def _said(code: str, address: str) -> list[str]:
+    """Run a server's code and return the lines it printed."""
+    command = [sys.executable, "-c", _SERVER + code, address]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.splitlines()
+
+
+def test_one_helper_answers_again_and_again_and_ends_with_its_server(containerd: str) -> None:
+    code = """
+helper = ImageHelper("wasmtime")
+child = helper.start()
+assert helper.start() is None
+ask(helper, "c")
+ask(helper, "missing")
+ask(helper, "c")
+helper.ended()
+ended(child)
+"""
+    no_image, missing, again = _said(code, containerd)
+    assert no_image.startswith("13 no image is recorded for c in containerd")
+    assert missing == "5 containerd: Containers.Get: no such container"
+    assert again == no_image
+
+
+def test_a_containerd_that_is_not_there_is_told_in_one_line(tmp_path: Path) -> None:
+    code = """
+helper = ImageHelper("wasmtime")
+child = helper.start()
+ask(helper, "c")
+helper.ended()
+ended(child)
+"""
+    (line,) = _said(code, f"{tmp_path}/none")
+    assert line.startswith(f"14 containerd at {tmp_path}/none does not answer: ")
+
+
+def test_an_idle_helper_ends_and_the_next_request_starts_another(tmp_path: Path) -> None:
+    code = """
+helper = ImageHelper("wasmtime", idle=0.01)
+for _ in range(2):
+    ended(helper.start())
     helper.ended()
-    assert select.select([child.pidfd], [], [], 30)[0], "it ends when nobody can ask it any more"
-    assert processes.reap(child.pidfd) == 0
-    os.close(child.pidfd)
+print("done")
+"""
+    assert _said(code, f"{tmp_path}/none") == ["done"]
 
 
-def test_one_helper_answers_again_and_again(helper: ImageHelper, containerd: str) -> None:
-    assert helper.start() is None
-    for _ in range(3):
-        with pytest.raises(ContainerdError, match="no image is recorded for c in containerd"):
-            helper.fetch_layers(containerd, "default", "c")
-
-
-def test_an_error_keeps_its_words_and_its_code(helper: ImageHelper, containerd: str) -> None:
-    with pytest.raises(ContainerdError, match=r"^containerd: Containers.Get: no such container$") as failure:
-        helper.fetch_layers(containerd, "default", "missing")
-    assert failure.value.code == NotFound("", 5).code
-
-
-def test_a_containerd_that_is_not_there_is_told_in_one_line(helper: ImageHelper, tmp_path: Path) -> None:
-    with pytest.raises(ContainerdError) as failure:
-        helper.fetch_layers(f"{tmp_path}/none", "default", "c")
-    assert str(failure.value).startswith(f"containerd at {tmp_path}/none does not answer: ")
-    assert "\n" not in str(failure.value)
-
-
-def test_an_idle_helper_ends_and_the_next_request_starts_another() -> None:
-    helper = ImageHelper("wasmtime", idle=0.01)
-    for _ in range(2):
-        child = helper.start()
-        assert child is not None
-        assert select.select([child.pidfd], [], [], 30)[0]
-        assert processes.reap(child.pidfd) == 0
-        os.close(child.pidfd)
-        helper.ended()
-
-
-def test_who_finds_the_helper_gone_asks_by_itself(tmp_path: Path) -> None:
-    helper = ImageHelper("wasmtime", idle=0.01)
-    child = helper.start()
-    assert child is not None
-    assert select.select([child.pidfd], [], [], 30)[0]
-    processes.reap(child.pidfd)
-    os.close(child.pidfd)  # and the server has not noticed yet
-    with pytest.raises(ContainerdError, match="does not answer"):
-        helper.fetch_layers(f"{tmp_path}/none", "default", "c")
-    helper.ended()
+def test_who_finds_the_helper_gone_asks_by_itself(containerd: str) -> None:
+    code = """
+helper = ImageHelper("wasmtime", idle=0.01)
+ended(helper.start())  # and the server has not noticed yet
+ask(helper, "missing")
+"""
+    assert _said(code, containerd) == ["5 containerd: Containers.Get: no such container"]
 
 
 def test_a_layers_text_survives_what_an_image_calls_it() -> None:
