@@ -1,7 +1,7 @@
 """The helper that asks containerd for a server: it stays while it is asked, and its absence is no failure.
 
-Each test has a server of its own, an interpreter that has not imported grpcio: a process with grpcio's threads must not
-fork, and this one is such a process.
+Each test has a server of its own, an interpreter that has not imported grpcio: a process with grpcio's threads must
+not fork, and this one is such a process.
 """
 
 from __future__ import annotations
