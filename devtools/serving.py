@@ -76,7 +76,7 @@ class Serving:
 
 @contextmanager
 def serving(
-    name: str,
+    name: str | Path,
     *,
     env: Mapping[str, str] | None = None,
     workers: int = 1,
@@ -89,8 +89,8 @@ def serving(
     variables = {"WASMTIME_HTTP_PROXY_SOCKET_ADDR": f"127.0.0.1:{port}", **(env or {})}
     job: dict[str, object] = {
         "engine": "wasmtime",
-        "module": str(component(name)),
-        "args": [name],
+        "module": str(component(name) if isinstance(name, str) else name),
+        "args": [str(name)],
         "env": [f"{key}={value}" for key, value in variables.items()],
         "annotations": {"io.runwasi.http.workers": str(workers), **(annotations or {})},
         "cache": str(ARTEFACTS),

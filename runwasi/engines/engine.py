@@ -172,7 +172,8 @@ class Engine(ABC):
     called            where
     ================  =========================================================================
     configure         wherever one of the following will be called, before it
-    precompile        a confined helper of its own, which has no network and no rights
+    load_compiler     a helper of its own, host's files in sight
+    precompile        the same process, confined by now: it has no network and no rights
     load              the container's process (or a warm server before it forks), host's files in sight
     check             the container's process, inside the container's root; refusal fails its creation
     can_handle        the same, when the module has been compiled
@@ -203,6 +204,13 @@ class Engine(ABC):
 
         The modules of `ctx` are without artefacts. What is not found here, `can_handle` refuses.
         """
+
+    def load_compiler(self, kind: Kind | None = None) -> None:
+        """Import whatever `precompile` needs; after this no file is in sight. `kind` is as in `load`.
+
+        Raises EngineMissing.
+        """
+        self.load(kind)
 
     @abstractmethod
     def can_handle(self, ctx: Context) -> bool:

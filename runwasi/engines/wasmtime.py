@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from runwasi.engines.wasmtime_core import Core
 
 
+INSET_VERSION = 1
+"""Of what is set into components that serve HTTP (wasi/inset): another one, another artefact."""
+
 THREADS = 2
 """The guest's, and one that waits for signals."""
 
@@ -85,17 +88,23 @@ class WasmtimeEngine(Engine):
 
             wasmtime_component.load()
 
+    def load_compiler(self, kind: Kind | None = None) -> None:
+        """Load libwasmtime; for a component also what puts the inset into it. Raises EngineMissing."""
+        capi.library()
+        if kind != "core":
+            import runwasi.wasi.inset.setting  # noqa: F401  (late: 5 ms, and most modules are no components)
+
     def compatibility_key(self) -> str:
         """Name the version, the CPU's features and the settings. Raises EngineMissing."""
         self._version = self._version or _identity()
-        return f"wasmtime {self._version} {self._settings} wasi-0.2"
+        return f"wasmtime {self._version} {self._settings} wasi-0.2 inset-{INSET_VERSION}"
 
     def precompile(self, module: bytes) -> bytes:
         """Compile a core module, a component or the text of either, on all CPUs. Raises CannotHandle."""
         engine, binary = self._settings.engine(parallel=True), to_binary(module)
         try:
             if sniff(binary) == "component":
-                return engine.component_artefact(binary)
+                return _component_artefact(engine, binary)
             check_whole(binary)
             return engine.artefact(binary)
         except capi.WasmtimeError as error:
@@ -143,6 +152,27 @@ class WasmtimeEngine(Engine):
         if self._engine is None:
             self._engine = self._settings.engine()
         return self._engine
+
+
+def _component_artefact(engine: capi.Engine, binary: bytes) -> bytes:
+    """Compile a component, one that serves HTTP with the inset in it, which nobody else may seem to have.
+
+    Raises CannotHandle, WasmtimeError.
+    """
+    from runwasi.engines.wasm.component_outline import NotUnderstood  # late: see load_compiler
+    from runwasi.wasi.inset.inset_interface import ANSWER, HOST
+    from runwasi.wasi.inset.setting import with_inset
+
+    for name in (ANSWER, HOST):
+        if name.encode() in binary:
+            raise CannotHandle(f"it has {name} in it, a name that is runwasi's own")
+    try:
+        return engine.component_artefact(with_inset(binary))
+    except (
+        NotUnderstood,
+        capi.WasmtimeError,
+    ):  # it is put together in a way not known here, and runs without
+        return engine.component_artefact(binary)
 
 
 def _identity() -> str:

@@ -31,9 +31,12 @@ from runwasi.wasi.component.wit_types import FunctionType, InstanceType
 from runwasi.wasi.component.world import World
 from runwasi.wasi.http.guest_call import Handler, instantiates
 from runwasi.wasi.http.http_settings import HttpSettings
+from runwasi.wasi.inset.inset_interface import ANSWER, HOST
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from runwasi.engines.engine import Context
     from runwasi.engines.wasmtime_capi import Engine
 
@@ -68,6 +71,13 @@ def _refuse_worlds(exports: list[str]) -> None:
         raise CannotHandle(f"{_NEITHER}: it exports {', '.join(exports) or 'nothing'}")
 
 
+def _refuse_own_names(names: Iterable[str]) -> None:
+    """Refuse a component that seems to have the inset and was not given it by us."""
+    for name in names:
+        if name in (ANSWER, HOST):
+            raise CannotHandle(f"it has {name} in it, a name that is runwasi's own")
+
+
 def _refuse_lacking(lacking: list[str]) -> None:
     if lacking:
         raise CannotHandle(f"it imports {', '.join(lacking)}, which is not provided ({_provider(lacking)})")
@@ -87,6 +97,9 @@ class Component:
         except ValueError as error:
             raise CannotHandle(f"it uses {error}; only WASI 0.2 is provided") from None
         _refuse_lacking(missing(self._imports))
+        self._inset = ANSWER in self._exports
+        if ctx.module.precompiled_fd is None:
+            _refuse_own_names((*self._imports, *self._exports))
         self._function = self._find_function()
         serves_http = unversioned(self._function[0]) == HANDLER
         self._http = HttpSettings(ctx) if serves_http else None
@@ -158,8 +171,8 @@ class Component:
                 names += [f"{name}#{item}" for item, kind in ty.items() if isinstance(kind, FunctionType)]
         return ", ".join(names) or "nothing"
 
-    def _export_index(self) -> int:
-        instance, function = (name.encode() for name in self._function)
+    def _export_index(self, names: tuple[str, str]) -> int:
+        instance, function = (name.encode() for name in names)
         index = lib.get_export_index(self._pointer, None, instance, len(instance)) if instance else None
         found: int = lib.get_export_index(self._pointer, index, function, len(function))
         return found
@@ -219,7 +232,7 @@ class Component:
         results = 0 if ty.result is None else 1
         error = lib.linker_instantiate(linker.pointer, guest.context, self._pointer, instance)
         if not error:
-            lib.instance_get_func(instance, guest.context, self._export_index(), function)
+            lib.instance_get_func(instance, guest.context, self._export_index(self._function), function)
             error = lib.func_call(function, guest.context, None, 0, result, results)
         if error:
             return self._ended_early(guest, error)
@@ -253,17 +266,23 @@ class Component:
             self._engine.pointer,
             self._pointer,
             linker.pointer,
-            self._export_index(),
+            self._export_index(("", ANSWER) if self._inset else self._function),
             world,
             LimitsNow(self._ctx),
+            inset=self._inset,
         )
         return http.serve(handler)
 
     def _load_into_pool(self) -> tuple[wasmtime_capi.Engine, int] | None:
-        """Load it for an engine with a pool too; None where there can be no pool."""
+        """Load it for an engine with a pool too; None where there can be no pool, or it is too large."""
         compiled = self._ctx.module.precompiled_fd is not None  # else it would be compiled twice
         engine = pooling(self._engine) if compiled else None
-        return (engine, self._loaded(engine)) if engine is not None else None
+        if engine is None:
+            return None
+        try:
+            return engine, self._loaded(engine)
+        except CannotHandle:  # one of its modules has more memories or tables than a place in the pool
+            return None
 
     def _server_linker(self) -> HostLinker:
         """Link for many guests at once, on the engine with a pool if they fit into it.

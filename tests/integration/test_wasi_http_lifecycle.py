@@ -8,9 +8,11 @@ import socket
 import subprocess
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
+from devtools.components.build import component, wasm_tools
 from devtools.serving import Serving, run, script, serving, taking_at_most
 
 SLOW = "monotonic_clock.subscribe_duration(700_000_000).block(); answer(out, b'done')"
@@ -105,6 +107,30 @@ def test_it_serves_where_addresses_are_scarce() -> None:
         client.request("GET", "/")
         assert client.getresponse().read() == b"Hello, world!\n"
         client.close()
+
+
+def _is_served(name: str | Path, **how: object) -> bool:
+    with serving(name, **how) as server:  # type: ignore[arg-type]
+        client = server.client()
+        client.request("GET", "/")
+        body = client.getresponse().read()
+        client.close()
+    return body == b"Hello, world!\n"
+
+
+def test_a_bound_on_tables_counts_the_guests_own() -> None:
+    assert _is_served("hello", annotations={"io.runwasi.tables.max": "2"})
+
+
+def test_a_component_too_large_for_the_pool_is_served_without_it(tmp_path: Path) -> None:
+    text = wasm_tools("print", component("hello")).decode()
+    table = "(table (;0;) 1 1 funcref)"
+    assert table in text
+    large = tmp_path / "large.wasm"
+    large.write_bytes(
+        wasm_tools("parse", stdin=text.replace(table, table + " (table 1 1 funcref)" * 9).encode())
+    )
+    assert _is_served(large)
 
 
 def test_a_worker_that_dies_ends_the_server() -> None:

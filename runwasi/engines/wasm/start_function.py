@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from runwasi.engines.engine import CannotHandle
-from runwasi.engines.wasm.wasm_binary import EXPORT_SECTION, FUNCTION_SECTION, Reader, interface_of
+from runwasi.engines.wasm.wasm_binary import EXPORT_SECTION, FUNCTION_SECTION, Reader, interface_of, leb128
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -25,14 +25,14 @@ def with_start(module: bytes, functions: Sequence[str]) -> bytes:
         return _rewritten(module, {EXPORT_SECTION: lambda old: _exports(old, renamed=functions[0])})
     interface = interface_of(module)
     body = b"\0" + b"".join(_call(interface, function) for function in functions) + _END
-    new_type = _leb128(_plain_type(interface, functions[0]))
-    new = b"\x06_start\0" + _leb128(interface.count_functions())
+    new_type = leb128(_plain_type(interface, functions[0]))
+    new = b"\x06_start\0" + leb128(interface.count_functions())
     return _rewritten(
         module,
         {
             FUNCTION_SECTION: lambda old: _extended(old, new_type),
             EXPORT_SECTION: lambda old: _exports(old, added=new),
-            CODE_SECTION: lambda old: _extended(old, _leb128(len(body)) + body),
+            CODE_SECTION: lambda old: _extended(old, leb128(len(body)) + body),
         },
     )
 
@@ -41,7 +41,7 @@ def _call(interface: Interface, function: str) -> bytes:
     signature = interface.signature(function)
     if signature is None:
         raise CannotHandle(f"the type of its function {function} is of a proposal that is not followed here")
-    return _CALL + _leb128(signature.index) + _DROP * signature.results
+    return _CALL + leb128(signature.index) + _DROP * signature.results
 
 
 def _plain_type(interface: Interface, function: str) -> int:
@@ -60,7 +60,7 @@ def _rewritten(module: bytes, changes: Mapping[int, Callable[[bytes], bytes]]) -
         content = at + reader.at
         if number in changes:
             section = changes[number](module[content : content + length])
-            parts.append(bytes((number,)) + _leb128(len(section)) + section)
+            parts.append(bytes((number,)) + leb128(len(section)) + section)
         else:
             parts.append(module[at : content + length])
         at = content + length
@@ -79,19 +79,10 @@ def _exports(section: bytes, renamed: str = "", added: bytes = b"") -> bytes:
             entries.append(b"\x06_start" + section[kind_and_index : reader.at])
         elif name not in _REPLACED:
             entries.append(section[start : reader.at])
-    return _leb128(len(entries)) + b"".join(entries)
+    return leb128(len(entries)) + b"".join(entries)
 
 
 def _extended(section: bytes, entry: bytes) -> bytes:
     """Return a section, which is a vector, with one more entry."""
     reader = Reader(section)
-    return _leb128(reader.number() + 1) + section[reader.at :] + entry
-
-
-def _leb128(number: int) -> bytes:
-    encoded = bytearray()
-    while number > 0x7F:
-        encoded.append(number & 0x7F | 0x80)
-        number >>= 7
-    encoded.append(number)
-    return bytes(encoded)
+    return leb128(reader.number() + 1) + section[reader.at :] + entry

@@ -112,6 +112,16 @@ def check_whole(module: bytes) -> None:
     _sections(lambda size, at: module[at : at + size], len(module))
 
 
+def leb128(number: int) -> bytes:
+    """Encode an unsigned number."""
+    encoded = bytearray()
+    while number > 0x7F:
+        encoded.append(number & 0x7F | 0x80)
+        number >>= 7
+    encoded.append(number)
+    return bytes(encoded)
+
+
 class Reader:
     """Walks over bytes and calls it a truncated module when they end too early."""
 
@@ -145,11 +155,21 @@ class Reader:
 
     def name(self) -> str:
         """Read a name, whatever its bytes."""
-        size = self.number()
+        return self.take(self.number()).decode(errors="replace")
+
+    def take(self, size: int) -> bytes:
+        """Read so many bytes."""
         if size > len(self.data) - self.at:
             raise CannotHandle("the module is malformed: a name is longer than its section")
         self.at += size
-        return self.data[self.at - size : self.at].decode(errors="replace")
+        return self.data[self.at - size : self.at]
+
+    def count(self) -> int:
+        """Read how many elements a vector has; each takes a byte at least."""
+        count = self.number()
+        if count > len(self.data) - self.at:
+            raise CannotHandle("the module is malformed: a vector is longer than its section")
+        return count
 
     def value_type(self) -> None:
         """Skip a value type."""

@@ -236,7 +236,7 @@ def _compile_and_exit(
     try:
         os.dup2(complaint, 2)  # where a library's own last words go
         processes.close_fds_except({2, artefact})
-        engine.load(_kind(module))
+        engine.load_compiler(_kind(module))
         _confine(bounds)
         _die_with_parent()
         _write_all(artefact, engine.precompile(module))

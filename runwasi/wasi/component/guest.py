@@ -7,6 +7,8 @@ from runwasi.wasi.component.capi import lib
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from runwasi.engines.guest_limits import Limits
     from runwasi.wasi.component.interface import Resource
     from runwasi.wasi.component.suspension import Suspension
@@ -25,9 +27,12 @@ class Exit(BaseException):
 
 
 class Guest:
-    """A store, the resources its component holds, and what it sees of the outside (`world`)."""
+    """A store, the resources its component holds, and what it sees of the outside (`world`).
 
-    __slots__ = ("_next", "_store", "context", "failure", "resources", "suspension", "world")
+    `serves` is the request that it works for, if it is a server's.
+    """
+
+    __slots__ = ("_next", "_store", "context", "failure", "resources", "serves", "suspension", "world")
 
     def __init__(self, store: int, context: int, world: World) -> None:
         """`store` is ended by `close`; 0 is a store that somebody else ends."""
@@ -35,6 +40,7 @@ class Guest:
         self.resources: dict[int, Resource] = {}
         self.failure: BaseException | None = None
         self.suspension: Suspension | None = None
+        self.serves: Any = None
         self.context = context
         self._store = store
         self._next = 0

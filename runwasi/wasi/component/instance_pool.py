@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 GUESTS = 128
 """How many guests a worker has at once; more requests wait."""
 
-_ADDRESSES = 5 << 38
-"""Bytes of address space that have to be free: a memory has 4 GiB and its guards, a guest up to two."""
+_ADDRESSES = 7 << 38
+"""Bytes of address space that have to be free: a memory has 4 GiB and its guards, a guest up to three."""
 
 _MAP_NORESERVE = 0x4000  # asm-generic/mman.h; Python 3.11's mmap does not have it
 
@@ -27,9 +27,10 @@ _SIZES = {
     # name in wasmtime_pooling_allocation_config_NAME_set: value
     "total_component_instances": GUESTS,
     "total_core_instances": GUESTS * 48,  # a component of CPython has 30
-    "total_memories": GUESTS * 2,
+    "total_memories": GUESTS * 3,  # two of the guest's, and the inset's
     "total_tables": GUESTS * 8,
     "total_stacks": GUESTS * 2,
+    "max_tables_per_module": 4,
     "table_elements": 100_000,
     "max_core_instance_size": 4 << 20,
     "max_component_instance_size": 4 << 20,
@@ -39,8 +40,11 @@ _SIZES = {
     "async_stack_keep_resident": 64 << 10,
 }
 _32_BIT = frozenset(
-    ("total_component_instances", "total_core_instances", "total_memories", "total_tables", "total_stacks")
-)
+    (
+        "total_component_instances", "total_core_instances", "total_memories", "total_tables", "total_stacks",
+        "max_tables_per_module",
+    )
+)  # fmt: skip
 
 
 def pooling(engine: Engine) -> Engine | None:

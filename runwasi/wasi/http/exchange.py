@@ -7,6 +7,7 @@ what there is of it whenever the guest waits or is done (`http1.py`).
 from __future__ import annotations
 
 import itertools
+import math
 import os
 import time
 
@@ -47,8 +48,8 @@ class Exchange:
     """
 
     __slots__ = (
-        "_flushed", "_request_id", "aborted", "begun", "body", "continued", "dated", "declared", "done", "head",
-        "last", "lines", "outgoing", "status", "unsent",
+        "_content", "_flushed", "_request_id", "aborted", "begun", "body", "continued", "dated", "declared", "done",
+        "head", "last", "lines", "outgoing", "status", "unsent",
     )  # fmt: skip
 
     def __init__(self, head: RequestHead) -> None:
@@ -65,6 +66,7 @@ class Exchange:
         self.last = not head.keep_alive
         self.continued = False
         self.unsent = 0
+        self._content = b""
         self._flushed = 0.0
         self._request_id = ""
 
@@ -106,6 +108,12 @@ class Exchange:
             if body.finished or body.aborted:
                 self.body_finished()
 
+    def answer(self, status: int, lines: bytes, content: bytes, *, dated: bool) -> None:
+        """Take a response that is whole."""
+        self.status, self.lines, self.dated = status, lines, dated
+        self._content = content
+        self.done = True
+
     def fail(self, status: int) -> None:
         """Answer for a guest that did not, or end the connection in the middle of what it did answer."""
         self.done = True
@@ -113,7 +121,7 @@ class Exchange:
             self.aborted = True
             return
         self.status = status
-        self.lines, self.dated = b"", False
+        self.lines, self.dated, self._content = b"", False, b""
         self.declared = self.outgoing = None
 
     # --- Transport
@@ -139,6 +147,10 @@ class Exchange:
             self._flushed = now
         return waiting < CHUNK and now - self._flushed < FLUSH_DELAY
 
+    def hurry(self) -> None:
+        """Let no flush stay any more until something has been sent: one has stayed already."""
+        self._flushed = -math.inf
+
     def body_finished(self) -> None:
         """Note the end of the response."""
         self.done = True
@@ -150,7 +162,10 @@ class Exchange:
     def take(self) -> list[bytes]:
         """Remove what there is to send of the body."""
         self._flushed = 0.0
-        return self.outgoing.take() if self.outgoing is not None else []
+        if self.outgoing is not None:
+            return self.outgoing.take()
+        content, self._content = self._content, b""
+        return [content] if content else []
 
     def trailers(self) -> list[tuple[str, bytes]]:
         """Give the fields after the body."""

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import ctypes
+from ctypes import string_at
 
 from runwasi.engines.engine import Trap
+from runwasi.engines.guest_limits import Limits
 from runwasi.wasi.component.capi import Pointer, lib, take_error, word
 from runwasi.wasi.component.guest import GUESTS, Exit, new_guest
 from runwasi.wasi.component.lowering import lowerer
-from runwasi.wasi.component.values import VAL_SIZE
+from runwasi.wasi.component.values import VAL_SIZE, Val
 from runwasi.wasi.component.wit_types import Type
 from runwasi.wasi.http.requests import IncomingRequest, ResponseOutparam
 
@@ -16,7 +18,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from runwasi.engines.guest_limits import Limits
     from runwasi.engines.wasmtime_capi import WasmtimeError
     from runwasi.wasi.component.guest import Guest
     from runwasi.wasi.component.world import World
@@ -24,7 +25,8 @@ if TYPE_CHECKING:
 
 _lower_own = lowerer(Type("own"))
 
-# What the library needs for a call, in one piece of memory: two arguments, an instance, a function, an error.
+# What the library needs for a call, in one piece of memory: two arguments or a result, an instance, a function,
+# an error.
 _INSTANCE = 2 * VAL_SIZE
 _FUNCTION = _INSTANCE + 32
 _ERROR = _FUNCTION + 32
@@ -32,11 +34,19 @@ _SIZE = _ERROR + 8
 
 _spare: list[tuple[object, int]] = []
 
+_DATED = 1 << 16
+
+INSET_TABLES = 1
+"""Tables that a guest has through the inset, which its bound does not count."""
+
+_val_at = Val.from_address
+_values_at = (Val * 3).from_address
+
 
 class Handler:
     """A component that handles requests: all that is the same for each of its guests."""
 
-    __slots__ = ("_limits_now", "component", "engine", "function", "limits", "linker", "world")
+    __slots__ = ("_limits_now", "component", "engine", "function", "inset", "limits", "linker", "world")
 
     def __init__(
         self,
@@ -46,21 +56,32 @@ class Handler:
         function: int,
         world: World,
         limits: Callable[[], Limits],
+        *,
+        inset: bool = False,
     ) -> None:
-        """`limits` returns what a guest may use as of now."""
+        """`limits` returns what a guest may use as of now; with `inset` the function is the inset's own."""
         self.engine = engine
         self.component = component
         self.linker = linker
         self.function = function
+        self.inset = inset
         self.world = world
-        self.limits = limits()
         self._limits_now = limits
+        self.limits = self._limits()
 
     def follow_limits(self) -> None:
         """Bind the guests there are, and those to come, by the limits as they are now."""
-        self.limits = limits = self._limits_now()
+        self.limits = limits = self._limits()
         for guest in GUESTS.values():
             guest.limit(limits)
+
+    def _limits(self) -> Limits:
+        limits = self._limits_now()
+        if not self.inset or limits.tables is None:
+            return limits
+        return Limits(
+            limits.fuel, limits.timeout, limits.memory, limits.table_elements, limits.tables + INSET_TABLES
+        )
 
 
 def instantiates(linker: int, component: int, guest: Guest) -> bool:
@@ -119,6 +140,8 @@ class Call:
             self._start()
             if not self._poll():
                 return
+        if self._handler.inset:
+            self._take_answer()
         if not self.exchange.status:
             self._fail("the guest returned without a response")
         self._end()
@@ -136,11 +159,29 @@ class Call:
     def _start(self) -> None:
         handler, guest, address = self._handler, self.guest, self._address
         lib.instance_get_func(address + _INSTANCE, guest.context, handler.function, address + _FUNCTION)
+        if handler.inset:
+            guest.serves = self.exchange
+            _val_at(address).kind = 0  # what is there before, the library frees
+            self._future = lib.func_call_async(
+                address + _FUNCTION, guest.context, None, 0, address, 1, address + _ERROR
+            )
+            return
         _lower_own(address, IncomingRequest(self.exchange), guest)
         _lower_own(address + VAL_SIZE, ResponseOutparam(self.exchange), guest)
         self._future = lib.func_call_async(
             address + _FUNCTION, guest.context, address, 2, None, 0, address + _ERROR
         )
+
+    def _take_answer(self) -> None:
+        """Take the response that the inset has, if it has one; else the guest gave it to the host itself."""
+        status, size, text = _values_at(_val_at(self._address).data)
+        if status.u32:
+            content = string_at(text.data, text.size)
+            if not content.isascii():
+                content = content.decode().encode("latin-1")
+            lines, dated = content[: size.u32], bool(status.u32 & _DATED)
+            self.exchange.answer(status.u32 & ~_DATED, lines, content[size.u32 :], dated=dated)
+        lib.val_delete(self._address)
 
     def _poll(self) -> bool:
         """Run the guest until it waits or is done with this stage; say whether it is done."""
@@ -169,7 +210,7 @@ class Call:
         if self._future:
             lib.wasmtime_call_future_delete(self._future)
             self._future = 0
-        if self._called:
+        if self._called and not self._handler.inset:
             lib.val_delete(self._address)
             lib.val_delete(self._address + VAL_SIZE)
         Pointer.from_address(self._address + _ERROR).value = 0
