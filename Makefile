@@ -99,7 +99,7 @@ packages-test:
 
 build/bin: scripts/launchers.py runwasi/shim/client/client.c .venv/ready
 	$(PYTHON) -IS scripts/launchers.py compile --into build/client
-	$(PYTHON) -IS scripts/launchers.py write --python $(PYTHON) --bin $@ --path $(CURDIR) --path $(SITE_PACKAGES) --client build/client
+	$(PYTHON) -IS scripts/launchers.py write --python $$(readlink -f $(VENV)/python) --bin $@ --path $(CURDIR) --path $(SITE_PACKAGES) --client build/client
 	touch $@
 
 dist/img.tar: FORM = --name wasi-demo-app --as-files
