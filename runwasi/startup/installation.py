@@ -101,9 +101,18 @@ def leave(*, comes_delete: bool = False) -> None:
     _Held.lock = -1
     if not os.path.lexists(f"{folder}/{SUPERSEDED}"):
         return
-    parent = os.path.dirname(folder)
-    if comes_delete and os.path.lexists(f"{parent}/{UNINSTALLED}"):
+    if comes_delete and os.path.lexists(f"{os.path.dirname(folder)}/{UNINSTALLED}"):
         return
+    _try_to_remove(os.path.dirname(folder))
+
+
+def remove_others() -> None:
+    """Remove superseded versions, if there are any, after this process has ceased to run from one of them."""
+    if _Held.lock >= 0:
+        _try_to_remove(os.path.dirname(_Held.folder))
+
+
+def _try_to_remove(parent: str) -> None:
     try:
         remove_superseded(parent)
     except OSError:

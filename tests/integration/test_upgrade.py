@@ -230,10 +230,16 @@ def test_pods_of_every_kind_live_through_an_upgrade_and_a_removal(
         assert "0.2.0" in output_of(prefix / "bin/containerd-shim-wasmtime-v1", "-v")
         for old in (alone, forked, shared):
             old.use_every_method("after the upgrade")
+        for ending in (alone, forked):
+            ending.end()
+            ending.clean()
+        assert versions(prefix) == ["0.1.0", "0.2.0"]
+        daemon.send_signal(signal.SIGHUP)  # it replaces itself, and was the last of its version
+        until(lambda: versions(prefix), lambda left: left == ["0.2.0"])
+        shared.use_every_method("after the upgrade of the daemon")
         new = stack.enter_context(pod(installed_shim))
-        new.use_every_method("of the new version")
         assert "kept" in install(changed_tree, "remove", prefix)
-        for running_on in (new, alone, forked, shared):
+        for running_on in (new, shared):
             running_on.use_every_method("after the removal")
             running_on.end()
             running_on.clean()

@@ -131,6 +131,8 @@ class Daemon:
         self._manager.notify("READY=1")
         presence.beat(self._reactor, self._manager)
         self._log.info("serving", engine=self._engine.name)
+        if state:
+            _remove_replaced_version()
         self._reactor.run()
         installation.leave()
 
@@ -187,3 +189,15 @@ class Daemon:
             except FileNotFoundError:
                 pass
         self._calls.end(lambda: self._answers.pods.when_deserted(self._reactor.stop))
+
+
+def _remove_replaced_version() -> None:
+    """Remove what the program before us ran from, in a child: it may be thousands of files."""
+    child = processes.fork_into()
+    if child is not None:
+        os.close(child.pidfd)  # its end is an orphan's
+        return
+    try:
+        installation.remove_others()
+    finally:
+        os._exit(0)
