@@ -82,10 +82,11 @@ def add(place: Place, extras: list[str]) -> None:
 
 def remove(place: Place) -> None:
     """Take away what was installed. What processes run from goes with the last of them."""
-    if not os.path.isdir(place.versions):
+    try:
+        lock = installation.own(place.versions, wait=True)
+    except FileNotFoundError:
         launchers.remove(place.programs)
         return
-    lock = installation.own(place.versions, wait=True)
     try:
         _remove_before_versions(place.versions)
         for name in installation.versions(place.versions):
@@ -126,8 +127,7 @@ def _switch(place: Place, staged: str, name: str) -> None:
 @contextmanager
 def _staged(parent: str) -> Iterator[str]:
     """Make a folder for a version to come, which whoever removes superseded ones takes away when we are killed."""
-    os.makedirs(parent, exist_ok=True)
-    lock = installation.own(parent, wait=True)
+    lock = _own_made(parent)
     try:
         staged = tempfile.mkdtemp(prefix=installation.STAGED, dir=parent)
         _mark(staged)
@@ -140,6 +140,16 @@ def _staged(parent: str) -> Iterator[str]:
     finally:
         shutil.rmtree(staged, ignore_errors=True)
         os.close(held)
+
+
+def _own_made(parent: str) -> int:
+    """Make the folder of the versions and lock it, though others may just be removing it with the last version."""
+    while True:
+        os.makedirs(parent, exist_ok=True)
+        try:
+            return installation.own(parent, wait=True)
+        except FileNotFoundError:
+            continue
 
 
 def _install_packages(site: str, extras: list[str]) -> None:

@@ -10,6 +10,7 @@ from runwasi.startup.thin_ctypes import c_char_p, c_int, c_uint32
 # linux/inotify.h
 IN_MODIFY = 0x2
 IN_OPEN = 0x20
+IN_DELETE_SELF = 0x400
 
 libc.inotify_init1.argtypes = (c_int,)
 libc.inotify_add_watch.argtypes = (c_int, c_char_p, c_uint32)

@@ -26,7 +26,8 @@ from runwasi import __version__
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Container
+    from collections.abc import Callable, Container
+    from typing import NoReturn
 
 LOCK, SUPERSEDED, UNINSTALLED = "lock", "superseded", "uninstalled"
 PROGRAMS, LAUNCHERS = "bin", "launchers"
@@ -37,6 +38,7 @@ CLEANERS = "containerd-shim-"
 """How the names begin of the programs that stay until the last pod is gone: containerd has them clean up."""
 
 _FIRST_FREE = 3
+_ALL_OPEN = 1 << 20  # descriptors; the interpreter closes them by one call
 _REMOVED = ".removed-"
 _WHOLE_FILE = F_WRLCK.to_bytes(2, sys.byteorder) + bytes(30)  # struct flock, on 64 bits
 
@@ -87,11 +89,11 @@ def version() -> str:
     return os.path.basename(_Held.folder) or __version__
 
 
-def leave(*, comes_delete: bool = False) -> None:
-    """Stop running from the version; remove it if it was superseded and we were the last. Import nothing after.
+def leave(*, comes_delete: bool = False, wait_for_delete: Callable[[], None] | None = None) -> None:
+    """Run from the version no more, and remove it if it was superseded and we were the last. Import nothing after.
 
-    With comes_delete containerd is about to run a shim's `delete`: after `make uninstall` that one removes the
-    version instead.
+    After `make uninstall` containerd may still run a shim's `delete`. With comes_delete it will, and that call
+    removes the version instead; where it only may, wait_for_delete returns when it has.
     """
     if _Held.lock < 0:
         return
@@ -101,22 +103,41 @@ def leave(*, comes_delete: bool = False) -> None:
     _Held.lock = -1
     if not os.path.lexists(f"{folder}/{SUPERSEDED}"):
         return
-    if comes_delete and os.path.lexists(f"{os.path.dirname(folder)}/{UNINSTALLED}"):
-        return
-    _try_to_remove(os.path.dirname(folder))
+    parent = os.path.dirname(folder)
+    if not os.path.lexists(f"{parent}/{UNINSTALLED}"):
+        _remove_in_background(parent)
+    elif not comes_delete:
+        _remove_in_background(parent, wait_for_delete)
 
 
 def remove_others() -> None:
     """Remove superseded versions, if there are any, after this process has ceased to run from one of them."""
     if _Held.lock >= 0:
-        _try_to_remove(os.path.dirname(_Held.folder))
+        _remove_in_background(os.path.dirname(_Held.folder))
 
 
-def _try_to_remove(parent: str) -> None:
+def _remove_in_background(parent: str, wait: Callable[[], None] | None = None) -> None:
+    """Remove superseded versions in a child that is left alone: it takes a while, and somebody waits for us."""
     try:
-        remove_superseded(parent)
+        if any(_is_free(f"{parent}/{name}") for name in superseded(parent)) and os.fork() == 0:
+            _remove_and_exit(parent, wait)
     except OSError:
-        return  # no right to, or a read-only filesystem: the next one tries again
+        return  # no right to: who has it removes them later
+
+
+def _remove_and_exit(parent: str, wait: Callable[[], None] | None) -> NoReturn:
+    try:
+        os.setsid()
+        os.chdir("/")
+        null = os.open(os.devnull, os.O_RDWR)
+        for fd in (0, 1, 2):
+            os.dup2(null, fd)
+        os.closerange(_FIRST_FREE, _ALL_OPEN)
+        if wait:
+            wait()
+        remove_superseded(parent)
+    finally:  # on a read-only filesystem, say: the next one tries again
+        os._exit(0)
 
 
 def remove_superseded(parent: str) -> None:

@@ -132,7 +132,7 @@ class Daemon:
         presence.beat(self._reactor, self._manager)
         self._log.info("serving", engine=self._engine.name)
         if state:
-            _remove_replaced_version()
+            installation.remove_others()
         self._reactor.run()
         installation.leave()
 
@@ -189,15 +189,3 @@ class Daemon:
             except FileNotFoundError:
                 pass
         self._calls.end(lambda: self._answers.pods.when_deserted(self._reactor.stop))
-
-
-def _remove_replaced_version() -> None:
-    """Remove what the program before us ran from, in a child: it may be thousands of files."""
-    child = processes.fork_into()
-    if child is not None:
-        os.close(child.pidfd)  # its end is an orphan's
-        return
-    try:
-        installation.remove_others()
-    finally:
-        os._exit(0)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import gc
 import os
+import select
 import sys
 
-from runwasi.linux import processes
+from runwasi.linux import inotify, processes
 from runwasi.shim.flags import Flags
 from runwasi.shim.server.events import Publisher
 from runwasi.shim.server.log import Log
@@ -37,6 +38,7 @@ SANDBOX = "containerd.runtime.sandbox.v1.Sandbox"
 _LOG = 2  # the launcher put the bundle's log there
 _DRAIN = 5.0  # seconds that the last events may take
 _FAREWELL = 3.0  # seconds; as long as containerd waits for the answer to Shutdown
+_DELETE_SECONDS = 10.0
 _MAX_OOM_SCORE = 1000
 _REST_DELAY = 0.5  # seconds; the 4 ms that setting a title takes are not the first container's
 
@@ -63,7 +65,16 @@ def serve(flags: Flags, engine: str | Engine, listener: int, log_fd: int) -> Non
     reactor.call_later(_REST_DELAY, lambda: _come_to_rest(pod, _title(pod.engine_name, flags)))
     log.debug("serving", address=flags.socket)
     reactor.run()
-    installation.leave(comes_delete=True)
+    installation.leave(wait_for_delete=lambda: _wait_for_delete(flags.bundle))
+
+
+def _wait_for_delete(bundle: str) -> None:
+    """Wait until containerd has removed a bundle, before which it runs `delete`, or long enough that it will not."""
+    try:
+        gone = inotify.watch(bundle, inotify.IN_DELETE_SELF)
+    except OSError:
+        return  # it is gone
+    select.select([gone], [], [], _DELETE_SECONDS)
 
 
 class PodServer:

@@ -62,7 +62,7 @@ class Prefix:
 
     def process(self, name: str, code: str = "") -> subprocess.Popen[bytes]:
         """A process that runs from a version until its standard input ends, having run the code."""
-        text = _RUNS_FROM.format(root=str(ROOT), folder=str(self.versions / name), code=code)
+        text = _RUNS_FROM.format(root=str(ROOT), folder=str(self.versions / name), code=code, wait=_WAIT)
         process = subprocess.Popen(
             [sys.executable, "-c", text], stdin=subprocess.PIPE, stdout=subprocess.PIPE
         )
@@ -78,14 +78,24 @@ from runwasi.startup import installation
 lock = os.open({folder!r} + "/lock", os.O_RDONLY | os.O_CLOEXEC)
 fcntl.fcntl(lock, fcntl.F_OFD_SETLKW, bytes(32))
 installation.hold(lock, {folder!r})
+wait = {wait!r}
 {code}
 print("ready", flush=True)
 sys.stdin.read()
 installation.leave(comes_delete="delete" in sys.argv)
+exec(wait)
+"""
+_WAIT = """
+import os
+while True:
+    try:
+        os.wait()  # the child that removes what we were the last of
+    except ChildProcessError:
+        break
 """
 _FORK = "os.fork() and os._exit(0)"
 _EXECUTE = """
-code = installation.hand_over() + "print('ready', flush=True); sys.stdin.read(); installation.leave()"
+code = installation.hand_over() + "print('ready', flush=True); sys.stdin.read(); installation.leave()\\n" + wait
 os.execv(sys.executable, [sys.executable, "-c", f"import sys; sys.path.insert(0, {sys.path[0]!r})\\n{code}"])
 """
 _LIFTED = "installation.lift(100); assert installation.held() == (100,)"
