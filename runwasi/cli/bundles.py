@@ -75,7 +75,13 @@ def load_bundle(given: Given) -> Bundle:
 
 
 def create_container(
-    given: Given, settings: Settings, bundle: Bundle, preserved: int, *, console_socket: int | None = None
+    given: Given,
+    settings: Settings,
+    bundle: Bundle,
+    preserved: int,
+    *,
+    console_socket: int | None = None,
+    tied: bool = False,
 ) -> Container:
     """Create the container a command line describes, and pass on the descriptors that preserved_fds counted."""
     warn_of_capabilities(settings, bundle.process.capabilities)
@@ -89,6 +95,7 @@ def create_container(
         no_new_keyring=given.flag("no-new-keyring"),
         preserve_fds=preserved,
         engine=given.text("engine"),
+        tied=tied,
         warn=settings.log.warning,
     )
     container = finish(create(settings.root, given.arguments[0], activation.announced(bundle), options))

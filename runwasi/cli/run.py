@@ -49,7 +49,7 @@ def _detached(given: Given, settings: Settings, bundle: Bundle, preserved: int) 
     socket = open_console_socket(given)
     with Undo() as undo:
         try:
-            container = create_container(given, settings, bundle, preserved, console_socket=socket)
+            container = create_container(given, settings, bundle, preserved, console_socket=socket, tied=True)
         finally:
             if socket is not None:
                 os.close(socket)
@@ -86,7 +86,7 @@ def _followed(
     console: Console | None,
 ) -> int:
     socket = None if console is None else console.socket
-    container = create_container(given, settings, bundle, preserved, console_socket=socket)
+    container = create_container(given, settings, bundle, preserved, console_socket=socket, tied=True)
     try:
         relay = notify.relay(settings.root, container.id)
         if console is not None:

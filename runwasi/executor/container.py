@@ -46,6 +46,7 @@ class Container:
 
     saved   what its state.json holds
     pidfd   of its first process, -1 unless this process created it or open_pidfd was called
+    tie     what ends its first process when we do, until its program runs; None where it lives on
     warn    told in one sentence what went wrong but stops nothing, such as a failing poststop hook
     """
 
@@ -60,6 +61,7 @@ class Container:
         self.folder = folder
         self.saved = saved
         self.pidfd = -1
+        self.tie: Channel | None = None
         self.warn = warn or _ignore
         self._spec = spec
         self._cgroup = cgroup
@@ -155,6 +157,7 @@ class Container:
             raise WrongStatus("cannot start an already running container") from None
         undo = Undo()
         undo.add(self.folder.remove_gate)
+        undo.add(self._untie)
         undo.add(gate.close)
         yield from undo.around(self._follow_start(gate))
         yield from undo.run()
@@ -234,10 +237,16 @@ class Container:
         return self.pidfd
 
     def close(self) -> None:
-        """Close the pidfd."""
+        """Close the pidfd, and the tie."""
+        self._untie()
         fd, self.pidfd = self.pidfd, -1
         if fd >= 0:
             os.close(fd)
+
+    def _untie(self) -> None:
+        if self.tie is not None:
+            self.tie.close()
+            self.tie = None
 
     def kill(self, signal_number: int, *, all_processes: bool = False) -> None:
         """Send a signal to its first process, or to all of them. Raises WrongStatus when it has stopped.

@@ -19,6 +19,7 @@
       PROCEED                         ─────►
                                       ◄─────    READY               the container is created; PRIORITIES beside
                                                                     it when only the parent may set them
+      PROCEED                         ─────►                        from here on it lives without its creator
       closes the channel                        waits at the start gate
 
 Over the gate's connection LISTENER, of a filter that comes last because no_new_privileges is set, and FAILED may
@@ -104,6 +105,16 @@ class Channel:
             return None
         kind, *fields = packet.decode(errors="surrogateescape").split("\0")
         return Message(kind, tuple(fields), tuple(fds))
+
+    def hears(self) -> bool:
+        """Child side: wait for a word of the parent's, whatever it is; False when that has died.
+
+        By read, which every filter allows.
+        """
+        try:
+            return bool(os.read(self._fd, _MAX_MESSAGE))
+        except ConnectionResetError:
+            return False
 
     def request(self, kind: str, *fields: str, fds: tuple[int, ...] = ()) -> Message:
         """Child side: ask the parent and wait for its answer.

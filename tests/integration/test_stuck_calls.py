@@ -25,7 +25,8 @@ from runwasi.shim.server import codes
 from runwasi.wire.messages import task_types
 from runwasi.wire.messages.well_known import Any as Packed
 from tests.integration.conftest import BundleMaker
-from tests.support.detached import wait_for_exit
+from tests.support.detached import descendants, wait_for_exit
+from tests.support.hooks import sleeping_hook
 from tests.support.hung_mount import HungMount
 from tests.support.shim import EventSink, RunningShim, Shim, running
 from tests.support.wasm import large_module
@@ -48,6 +49,7 @@ class Pod:
 
     def __init__(self, task: RunningShim, other_id: str, sink: EventSink) -> None:
         self.healthy = task
+        self.init = task.run()
         self.tasks = task.tasks
         self.other = other_id
         self.sink = sink
@@ -86,7 +88,6 @@ class Pod:
 @pytest.fixture
 def pod(our_shim: Shim, bundle: BundleMaker, new_id: Callable[[], str], sink: EventSink) -> Iterator[Pod]:
     with running(our_shim, new_id(), bundle(SLEEP)) as task:
-        task.run()
         made = Pod(task, new_id(), sink)
         yield made
         for method, members in (("Kill", {"signal": 9}), ("Wait", {}), ("Delete", {})):
@@ -108,15 +109,6 @@ def bound(made: Bundle, source: Path) -> Bundle:
         {"destination": "/hung", "type": "bind", "source": str(source), "options": ["rbind"]}
     )
     return made.write()
-
-
-def sleeping_hook(folder: Path, kind: str, made: Bundle) -> Callable[[], int]:
-    """Give a bundle a hook that never ends; returns what waits for it to run and returns its pid."""
-    note = folder / kind
-    script = f"echo $$ > {note}.part; mv {note}.part {note}; exec sleep 1000"
-    made.config["hooks"] = {kind: [{"path": "/bin/sh", "args": ["sh", "-c", script]}]}
-    made.write()
-    return lambda: int(until(lambda: note.read_text() if note.exists() else "", bool))
 
 
 # create
@@ -282,9 +274,9 @@ def later_hung(
         {"destination": "/shared", "type": "bind", "source": str(shared), "options": options}
     )
     with running(our_shim, new_id(), made.write()) as task:
-        task.run()
+        pod = Pod(task, new_id(), sink)
         with HungMount(shared / "hung") as hung:
-            yield Pod(task, new_id(), sink), hung
+            yield pod, hung
 
 
 PROGRAM = "/shared/hung/program"
@@ -319,6 +311,24 @@ def test_an_exec_on_its_way_can_be_deleted(later_hung: tuple[Pod, HungMount]) ->
         stuck.started()
     with pytest.raises(CallError, match="not found"):
         stuck.call("State")
+
+
+def test_what_is_on_its_way_ends_with_the_server(
+    later_hung: tuple[Pod, HungMount], bundle: BundleMaker, folder: Path, our_shim: Shim
+) -> None:
+    pod, _ = later_hung
+    Exec(pod, "stuck", PROGRAM).is_stuck()
+    made = bundle(SLEEP)
+    pid_of_hook = sleeping_hook(folder, "createRuntime", made)
+    pod.begin("Create", bundle=str(made.path))
+    hook = pid_of_hook()
+    forked = set(descendants(pod.healthy.pid))
+    assert hook in forked
+    assert len(forked) == 4  # of both containers the first process, the hook, and what is executed
+    os.kill(pod.healthy.pid, signal.SIGKILL)
+    for pid in forked - {pod.init}:
+        wait_for_exit(pid)
+    our_shim.delete(pod.other, made)
 
 
 def test_an_exec_on_its_way_ends_with_its_container(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 from pathlib import Path
@@ -85,3 +86,12 @@ def wait_for_exit(pid: int) -> None:
         assert poll.poll(30_000), f"process {pid} is still there"
     finally:
         os.close(pidfd)
+
+
+def descendants(pid: int) -> list[int]:
+    """All children of a process, and theirs."""
+    found = []
+    with contextlib.suppress(FileNotFoundError):
+        for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
+            found += [int(child), *descendants(int(child))]
+    return found

@@ -19,6 +19,22 @@ def drop_parent_descriptors(ctx: Progress) -> None:
     processes.close_fds_except(ctx.kept_fds())
 
 
+def die_with_creator(ctx: Progress) -> None:
+    """Be killed when the creating process dies: whatever we wait for then, nobody would end us.
+
+    The kernel forgets it whenever the process takes other ids, so this comes again after each step that does.
+    """
+    processes.die_with_parent(ctx.channel.fileno())
+
+
+def outlive_creator(_ctx: Progress) -> None:
+    """Be killed no more, while no filter forbids to say so.
+
+    From here on we wait for nobody but the creator, and so hear of its end, until the program is executed.
+    """
+    processes.set_pdeathsig(0)
+
+
 def enter_cgroup(ctx: Progress) -> None:
     """Enter the container's v1 cgroups while we are one thread; the parent opened the way."""
     for fd in ctx.plan.cgroup_tasks:

@@ -6,6 +6,7 @@ After enter_root the host's files are out of reach, so whatever code these steps
 from __future__ import annotations
 
 import os
+from errno import ECONNRESET
 
 from runwasi.executor import hooks
 from runwasi.executor.child.become_user import complete_env
@@ -14,7 +15,7 @@ from runwasi.executor.protocol import CREATE_RUNTIME, READY, Channel
 from runwasi.executor.workload import choose
 from runwasi.executor.workload.request import Native, Request
 from runwasi.linux import processes, rlimits, sockets
-from runwasi.linux.waiting import finish
+from runwasi.linux.waiting import Wait, finish
 from runwasi.oci.record import replaced
 from runwasi.oci.state import State
 from runwasi.startup import packs
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 
     from runwasi.executor.child.progress import InitProgress, Progress
     from runwasi.executor.status import Status
+    from runwasi.linux.waiting import Operation
 
 
 def ask_for_create_runtime_hooks(ctx: InitProgress) -> None:
@@ -61,7 +63,23 @@ def run_start_container_hooks(ctx: InitProgress) -> None:
     if ctx.plan.start_hooks:
         # those that name no environment get the program's: they are often there to adapt what it finds
         own = [replaced(hook, env=ctx.env) if hook.env is None else hook for hook in ctx.plan.start_hooks]
-        finish(hooks.run_all("startContainer", own, _state(ctx, "created"), inside=True))
+        running = hooks.run_all("startContainer", own, _state(ctx, "created"), inside=True)
+        finish(_while_creator_lives(running, ctx) if ctx.plan.tied else running)
+
+
+def _while_creator_lives(operation: Operation[None], ctx: InitProgress) -> Operation[None]:
+    """Carry an operation out, and give it up when the creator dies. Raises ConnectionResetError then."""
+    tie = ctx.channel.fileno()
+    try:
+        wait = next(operation)
+        while True:
+            ready = yield Wait((*wait.fds, tie), wait.deadline)
+            if tie in ready:
+                wait = operation.throw(ConnectionResetError(ECONNRESET, "is gone", "the creating process"))
+            else:
+                wait = operation.send(ready)
+    except StopIteration:
+        return
 
 
 def _state(ctx: InitProgress, status: Status) -> bytes:
@@ -119,9 +137,12 @@ def keep_descriptors_from_program(ctx: Progress) -> None:
 
 
 def report_ready(ctx: InitProgress) -> None:
-    """Tell the parent that the container is created."""
+    """Tell the parent that the container is created, and end if it has died before it could note that."""
     ctx.channel.send(READY, *ctx.left_to_parent)
-    ctx.channel.close()
+    if not ctx.channel.hears():
+        os._exit(1)
+    if not ctx.plan.tied:
+        ctx.channel.close()
 
 
 def ask_for_rlimits(ctx: Progress) -> None:
@@ -142,11 +163,19 @@ def wait_for_start(ctx: InitProgress) -> None:
     A signal that asks us to end does so, although the kernel spares process 1 of a namespace its defaults.
     """
     before = {number: signal(number, _end) for number in (SIGHUP, SIGINT, SIGQUIT, SIGTERM)}
+    if ctx.plan.tied:
+        _wait_for_tied_start(ctx)
     connection = sockets.accept(ctx.plan.gate.fileno())
     for number, handler in before.items():
         signal(number, SIG_IGN if handler == SIG_IGN else SIG_DFL)
     ctx.plan.gate.close()  # a second start finds nobody listening
     ctx.verdict = Channel(connection)
+
+
+def _wait_for_tied_start(ctx: InitProgress) -> None:
+    gate = ctx.plan.gate.fileno()
+    if gate not in Wait((gate, ctx.channel.fileno())).poll():
+        os._exit(1)
 
 
 def _end(number: int, _frame: object) -> NoReturn:

@@ -5,6 +5,8 @@ Where runtimes differ, the order here is the spec's (runtime.md#lifecycle) or th
 - the workload is chosen as the container's user, so that permissions mean what they say, yet before any filter;
 - the user is taken before the container is created: it never idles with the runtime's privileges, a bad user
   fails create, and startContainer hooks do not run as root.
+
+Until the container is created, or an exec's program runs, the child ends with the process that creates it.
 """
 
 from __future__ import annotations
@@ -35,12 +37,14 @@ from runwasi.executor.child.join_namespaces import (
     become_mapped_root,
     bring_up_loopback,
     close_setup_descriptors,
+    die_with_creator,
     drop_parent_descriptors,
     enter_cgroup,
     enter_cgroup_namespace,
     enter_same_root,
     join_namespaces,
     make_time_namespace,
+    outlive_creator,
     wait_for_limits,
     wait_for_parent,
 )
@@ -73,12 +77,14 @@ INIT_STEPS: tuple[
     Callable[[InitProgress], None], ...
 ] = (  # the order is the kernel's and the spec's; do not sort
     drop_parent_descriptors,
+    die_with_creator,
     show_own_command,
     enter_cgroup,
     make_time_namespace,
     wait_for_parent,
     join_namespaces,
     become_mapped_root,
+    die_with_creator,
     enter_cgroup_namespace,
     bring_up_loopback,
     join_keyring,
@@ -101,6 +107,7 @@ INIT_STEPS: tuple[
     set_scheduling,
     label_process,
     become_user,
+    die_with_creator,
     close_setup_descriptors,
     stand_in_cwd,
     choose_workload,
@@ -110,6 +117,7 @@ INIT_STEPS: tuple[
     enter_guest_view,
     forbid_new_privileges,
     keep_descriptors_from_program,
+    outlive_creator,
     filter_before_capabilities,
     limit_capabilities,
     report_ready,
@@ -124,6 +132,7 @@ INIT_STEPS: tuple[
 
 EXEC_STEPS: tuple[Callable[[Progress], None], ...] = (  # the same, for a process that joins
     drop_parent_descriptors,
+    die_with_creator,
     show_own_command,
     enter_cgroup,
     wait_for_parent,
@@ -132,6 +141,7 @@ EXEC_STEPS: tuple[Callable[[Progress], None], ...] = (  # the same, for a proces
     enter_same_root,
     import_no_more,
     become_mapped_root,
+    die_with_creator,
     join_keyring,
     connect_stdio,
     own_stdio,
@@ -139,6 +149,7 @@ EXEC_STEPS: tuple[Callable[[Progress], None], ...] = (  # the same, for a proces
     set_scheduling,
     label_process,
     become_user,
+    die_with_creator,
     close_setup_descriptors,
     stand_in_cwd,
     choose_workload,
@@ -148,6 +159,7 @@ EXEC_STEPS: tuple[Callable[[Progress], None], ...] = (  # the same, for a proces
     enter_guest_view,
     forbid_new_privileges,
     keep_descriptors_from_program,
+    outlive_creator,
     filter_before_capabilities,
     limit_capabilities,
     ask_for_rlimits,

@@ -158,7 +158,7 @@ def _become(program: str, socket: int, inherited: Iterable[int]) -> NoReturn:
     """Turn this child into criu; a failure is told as criu would tell its own."""
     try:
         kept = (socket, *inherited)
-        processes.close_fds_except({0, 1, 2, *kept})
+        processes.work_apart(socket, kept)
         for fd in kept:
             os.set_inheritable(fd, True)
         os.execv(program, [program, "swrk", str(socket)])

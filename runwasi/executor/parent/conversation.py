@@ -54,6 +54,7 @@ class Conversation:
         self._load_engine = load_engine
         self._forward_listener = forward_listener
         self._errands: dict[int, Child] = {}
+        self._tied = False
 
     def proceed(self, *fields: str) -> None:
         """Let the child go on. Raises BrokenPipeError when it died."""
@@ -73,9 +74,22 @@ class Conversation:
         """Raise the failure that the child has reported already, if it has."""
         self._take((yield self._wait(deadline=0.0)))
 
+    def let_go(self) -> None:
+        """Tell the child, which is ready, that it lives on without us; it may have been killed already."""
+        try:
+            self.proceed()
+        except BrokenPipeError:
+            return
+
+    def tie(self) -> Channel:
+        """Return the channel, which close leaves open then: the child ends when its creator does."""
+        self._tied = True
+        return self._channel
+
     def close(self) -> Operation[None]:
         """Close the channel and end the errands."""
-        self._channel.close()
+        if not self._tied:
+            self._channel.close()
         while self._errands:
             yield from processes.end(self._errands.popitem()[0])
 

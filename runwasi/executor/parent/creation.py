@@ -133,6 +133,7 @@ class Creation:
             seccomp=seccomp,
             start_hooks=bundle.spec.hooks.start_container,
             gate=gate,
+            tied=options.tied,
             bundle_path=bundle.path,
             rootfs=bundle.rootfs,
             no_pivot=options.no_pivot,
@@ -196,9 +197,12 @@ class Creation:
         self.container.folder.show_gate()
         if self._options.pid_file:
             write_pid_file(self._options.pid_file, self.container.pid)
+        self._conversation.let_go()
         self._undo.commit()
         if self._network is not None:
             self._network.close()
+        if self._options.tied:
+            self.container.tie = self._conversation.tie()
         yield from self._conversation.close()
 
     def _death(self) -> Operation[ContainerError]:

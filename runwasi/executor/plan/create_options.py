@@ -43,6 +43,7 @@ class CreateOptions:
     rootless        do without the cgroups that may not be made; None finds out whether we are the host's root
     preserve_fds    how many descriptors from 3 on the container inherits
     engine          name of the engine for wasm, or the engine itself
+    tied            the creator starts the container itself: until its program runs, the container ends with that
     images          who can be asked for the wasm layers of the container's image, None for nobody
     guest_procfs    a mount of a procfs without processes to copy for a module, None to make one
     warn            told in one sentence what went wrong but stops nothing, such as a failing poststop hook
@@ -63,6 +64,7 @@ class CreateOptions:
         "rootless",
         "stdio",
         "systemd_cgroup",
+        "tied",
         "warn",
     )
 
@@ -81,6 +83,7 @@ class CreateOptions:
         engine: str | Engine = "wasmtime",
         images: ImageSource | None = None,
         guest_procfs: int | None = None,
+        tied: bool = False,
         warn: Callable[[str], None] | None = None,
         cache_root: str = "/var/cache/runwasi",
     ) -> None:
@@ -96,5 +99,6 @@ class CreateOptions:
         self.engine = engine
         self.images = images
         self.guest_procfs = guest_procfs
+        self.tied = tied
         self.warn = warn
         self.cache_root = cache_root

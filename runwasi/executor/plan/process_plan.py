@@ -89,6 +89,7 @@ class InitPlan(ProcessPlan):
     """Plan of the container's first process, which makes the root and waits at the start gate.
 
     gate           a listening unix socket; whoever connects starts the container
+    tied           the creator starts it too, and it ends with that until its program runs
     bundle_path    the bundle on the host
     rootfs         the rootfs on the host, absolute
     no_pivot       the root is changed by moving its mount
@@ -97,6 +98,7 @@ class InitPlan(ProcessPlan):
     """
 
     gate: Fd
+    tied: bool = False
     bundle_path: str
     rootfs: str
     no_pivot: bool = False

@@ -285,11 +285,7 @@ def _die_with_parent() -> None:
 
     Comes after the change of user, which the kernel takes as a reason to forget it.
     """
-    processes.set_pdeathsig(9)
-    listener = select.poll()
-    listener.register(2, 0)
-    if listener.poll(0):
-        os._exit(1)
+    processes.die_with_parent(2)
 
 
 def _write_all(fd: int, content: bytes) -> None:
