@@ -166,10 +166,19 @@ def damaged(document: Json, changes: dict[str, Json], cut: int | None) -> bytes:
 
 def run_command(root: str, words: Sequence[str]) -> tuple[int, str]:
     """Run a command line in this process; what it raises is the traceback that nobody should see."""
+    line = ["--root", root, *words[:1], *(() if words[0] == "list" else ("one",)), *words[1:]]
     out, err = io.StringIO(), io.StringIO()
-    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-        status = main(["--root", root, *words[:1], *(() if words[0] == "list" else ("one",)), *words[1:]])
-    return status, err.getvalue()
+    kept = os.dup(2)
+    with tempfile.TemporaryFile() as said:
+        os.dup2(said.fileno(), 2)
+        try:
+            with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+                status = main(line)
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)
+        said.seek(0)
+        return status, err.getvalue() + said.read().decode()
 
 
 class Alone:

@@ -167,5 +167,7 @@ def _shows_the_kernel(point: str) -> bool:
         return False
     try:
         return filesystem_type(fd) in (PROC_SUPER_MAGIC, SYSFS_MAGIC)
+    except OSError:  # a filesystem of somebody's whose server is gone (ENOTCONN): it is neither
+        return False
     finally:
         os.close(fd)
