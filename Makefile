@@ -51,8 +51,10 @@ test-integration: packages-test build/bin build/wasi-demo-app.wasm peers ## Test
 	@test "$$(id -u)" = 0 || { echo "the integration tests make namespaces and cgroups: run them as root" >&2; exit 1; }
 	@# Real kernels on a shared machine: what fails is tried once more, alone, and said; a fault fails twice.
 	$(VENV)/python -m pytest tests/integration || $(VENV)/python -m pytest --last-failed tests/integration
-	RUNWASI_TESTS_SHIM=normal $(VENV)/python -m pytest $(SHIM_TESTS)
-	RUNWASI_TESTS_SHIM=shared $(VENV)/python -m pytest -m "not own_server" $(SHIM_TESTS)
+	RUNWASI_TESTS_SHIM=normal $(VENV)/python -m pytest $(SHIM_TESTS) || \
+	    RUNWASI_TESTS_SHIM=normal $(VENV)/python -m pytest --last-failed $(SHIM_TESTS)
+	RUNWASI_TESTS_SHIM=shared $(VENV)/python -m pytest -m "not own_server" $(SHIM_TESTS) || \
+	    RUNWASI_TESTS_SHIM=shared $(VENV)/python -m pytest --last-failed -m "not own_server" $(SHIM_TESTS)
 
 # What is about one shim, whoever serves it: again with the node daemon, in both its modes.
 SHIM_TESTS = $(addprefix tests/integration/test_, $(addsuffix .py, floods shim_cgroup shim_faults shim_peers shim_server \
