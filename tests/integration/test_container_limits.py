@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from devtools.bundle import Bundle
+from devtools.waiting import until
 from tests.integration.conftest import BundleMaker
 from tests.support.runtime import Runtime
 
@@ -55,11 +56,12 @@ def test_limits_are_reported_with_what_is_used(
 ) -> None:
     made = limited(["sleep", "100"], memory={"limit": 64 * MIB}, pids={"limit": 7}, cpu={"shares": 512})
     with running(oci_runtime, made, container_id):
+        # runc's start returns while its own init still has threads in there
+        until(lambda: stats(oci_runtime, container_id)["pids"], {"current": 1, "limit": 7}.__eq__)
         told = stats(oci_runtime, container_id)
         assert told["memory"]["usage"]["limit"] == 64 * MIB
         assert 0 < told["memory"]["usage"]["usage"] < 64 * MIB
         assert told["memory"]["raw"]
-        assert told["pids"] == {"current": 1, "limit": 7}
         assert told["cpu"]["usage"]["total"] > 0
 
 
