@@ -41,7 +41,8 @@ def answers_on(task: RunningShim, *, seconds: float) -> None:
         longest = max(longest, time.monotonic() - began)
     assert longest < 5
     assert resident(task.pid) < memory + 4 * MIB
-    assert descriptors(task.pid) <= fds
+    # One more: a server that has come to rest meanwhile keeps a procfs, to copy it for the views of guests.
+    assert descriptors(task.pid) <= fds + 1
 
 
 def end(task: RunningShim) -> None:
