@@ -129,7 +129,9 @@ def test_folders_that_are_swapped_meanwhile_hide_none(
                 ran += 1
                 assert reached(done.stdout) == []
             else:
-                assert "hide processes from the guest" in done.stderr
+                # by the view, or by the mount whose place was swapped for the procfs before it
+                refusals = ("hide processes from the guest", "destination is inside a proc filesystem")
+                assert any(refusal in done.stderr for refusal in refusals)
     assert ran
 
 
