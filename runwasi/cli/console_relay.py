@@ -64,7 +64,7 @@ class Console:
         self._saved = saved
 
     def resize(self) -> None:
-        """Give the process's terminal the size of ours."""
+        """Return the process's terminal the size of ours."""
         try:
             set_window_size(self._master, *window_size(self._host))
         except OSError:  # ours was closed: nothing to follow

@@ -37,7 +37,7 @@ JUDGED = (PREFIX, CRIU_CONFIG, SYSTEMD_PROPERTY)
 
 
 def is_unsafe(name: str) -> bool:
-    """Say whether an annotation takes confinement away."""
+    """Return whether an annotation takes confinement away."""
     if name.startswith(PREFIX):
         return name.startswith(UNSAFE_PREFIX)
     if name.startswith(SYSTEMD_PROPERTY):

@@ -42,7 +42,7 @@ class Trap(EngineError):
         self.backtrace = tuple(backtrace)
 
     def report(self) -> str:
-        """Give the lines a container's stderr gets, ending in a newline."""
+        """Return the lines a container's stderr gets, ending in a newline."""
         lines = [f"runwasi: wasm trap: {self.reason}"]
         if self.backtrace:
             lines.append("wasm backtrace:")
@@ -214,7 +214,7 @@ class Engine(ABC):
 
     @abstractmethod
     def can_handle(self, ctx: Context) -> bool:
-        """Say whether this module will run, and load its artefact; raise CannotHandle to refuse with a reason.
+        """Return whether this module will run, and load its artefact; raise CannotHandle to refuse with a reason.
 
         It must run no code of the guest, which is not confined yet.
         """

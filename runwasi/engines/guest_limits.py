@@ -85,7 +85,7 @@ def check_tasks(ctx: Context, needed: int) -> None:
 
 
 def preopens_of(ctx: Context) -> tuple[tuple[str, str], ...]:
-    """Give the folders the guest may use, as (folder, guest's name), in order. Raises CannotHandle.
+    """Return the folders the guest may use, as (folder, guest's name), in order. Raises CannotHandle.
 
     The root is given as "/". WASI p1 knows no working directory, so with another one than "/" a guest would
     take a relative path as one from the root. wasi-libc (and so C, Rust, Python) strips the slash before it

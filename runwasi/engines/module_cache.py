@@ -107,7 +107,7 @@ class ModuleCache:
             os.close(folder)
 
     def holds(self, key: str) -> bool:
-        """Say whether there seems to be an artefact of `key`, without reading it as `lookup` does."""
+        """Return whether there seems to be an artefact of `key`, without reading it as `lookup` does."""
         return os.path.lexists(f"{self.root}/modules/{key}")
 
     def store(self, key: str, artefact: Artefact) -> int:
@@ -237,7 +237,7 @@ def _digest_of(fd: int) -> bytes:
 
 
 def _is_whole(folder: int, key: str, artefact: int) -> bool:
-    """Say whether an entry is as it was stored, and remove it if not; without its other file it is being made."""
+    """Return whether an entry is as it was stored, and remove it if not; without its other file it is being made."""
     fd = _open_entry(folder, f"{key}.sum")
     if fd is None:
         return False
@@ -282,7 +282,7 @@ def _last_use(folder: int, key: str) -> int:
 
 
 def _write(folder: int, name: str, content: Artefact) -> int:
-    """Write a file under a name of our own, give it its name when it is whole, and open it for reading.
+    """Write a file under a name of our own, return it its name when it is whole, and open it for reading.
 
     Everybody may read it once it is opened (the folder keeps them from opening it): a container's user has to
     be able to map it through /proc/self/fd.

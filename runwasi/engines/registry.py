@@ -51,12 +51,12 @@ def load(name: str) -> Engine:
 
 
 def runtime_name(engine: str, *, shared: bool = False) -> str:
-    """Give the runtime name that containerd's configuration uses, e.g. io.containerd.wasmtime.v1."""
+    """Return the runtime name that containerd's configuration uses, e.g. io.containerd.wasmtime.v1."""
     return f"io.containerd.{engine}{'d' if shared else ''}.v1"
 
 
 def shim_name(engine: str, *, shared: bool = False) -> str:
-    """Give the program that containerd looks for in PATH, e.g. containerd-shim-wasmtime-v1.
+    """Return the program that containerd looks for in PATH, e.g. containerd-shim-wasmtime-v1.
 
     Source: containerd core/runtime/v2/README.md, "Binary Naming".
     """
@@ -64,7 +64,7 @@ def shim_name(engine: str, *, shared: bool = False) -> str:
 
 
 def daemon_name(engine: str) -> str:
-    """Give the shared mode's node daemon, e.g. containerd-wasmtimed."""
+    """Return the shared mode's node daemon, e.g. containerd-wasmtimed."""
     return f"containerd-{engine}d"
 
 

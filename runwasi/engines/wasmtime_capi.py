@@ -210,7 +210,7 @@ def library() -> CDLL:
 
 
 def library_path() -> str:
-    """Give the path of libwasmtime. Raises EngineMissing."""
+    """Return the path of libwasmtime. Raises EngineMissing."""
     return f"{package_folder()}/linux-{os.uname().machine}/_libwasmtime.so"
 
 
@@ -223,7 +223,7 @@ def package_folder() -> str:
 
 
 def version() -> str:
-    """Give wasmtime's version, by the name of its metadata's folder: importlib.metadata costs 20 ms."""
+    """Return wasmtime's version, by the name of its metadata's folder: importlib.metadata costs 20 ms."""
     for name in os.listdir(os.path.dirname(package_folder())):
         if name.startswith("wasmtime-") and name.endswith(".dist-info"):
             return name[len("wasmtime-") : -len(".dist-info")]

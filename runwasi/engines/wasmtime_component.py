@@ -139,7 +139,7 @@ class Component:
         return word(OUT)
 
     def _find_function(self) -> tuple[str, str]:
-        """Give the instance ("" for none) and the name of the export to call."""
+        """Return the instance ("" for none) and the name of the export to call."""
         wanted = self._ctx.function
         if wanted != "_start":
             return self._find_named(wanted)

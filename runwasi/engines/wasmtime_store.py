@@ -55,7 +55,7 @@ class Store:
         check(library().wasmtime_context_set_fuel(self._context, fuel))
 
     def set_wasi(self, args: Sequence[str], env: Sequence[str], preopens: Sequence[tuple[str, str]]) -> None:
-        """Give the guest this process's 0, 1 and 2, its argv and env, and (host, guest) folders, writable.
+        """Return the guest this process's 0, 1 and 2, its argv and env, and (host, guest) folders, writable.
 
         Raises WasmtimeError when a folder cannot be opened.
         """

@@ -27,7 +27,7 @@ class Fd:
 
     @property
     def is_open(self) -> bool:
-        """Whether it has been neither closed nor handed on."""
+        """Return whether it has been neither closed nor handed on."""
         return self._number is not None
 
     def detach(self) -> int:

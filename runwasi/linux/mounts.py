@@ -147,7 +147,7 @@ class Mounted:
 
     @property
     def readonly(self) -> bool:
-        """Whether the mount is read-only."""
+        """Return whether the mount is read-only."""
         return b"ro" in self._options.partition(b" ")[0].split(b",") or "ro" in self.options
 
 

@@ -1,1 +1,1 @@
-"""Our host of WASI 0.2 by WASI's own packages, for components that need what libwasmtime lacks."""
+"""Host functions of WASI 0.2 and preview 1, for what libwasmtime's own WASI lacks or does slowly."""

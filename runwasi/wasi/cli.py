@@ -1,4 +1,4 @@
-"""wasi:cli: arguments, environment, standard streams, terminals and the end."""
+"""wasi:cli: arguments, environment, standard streams, terminals and exit."""
 
 from __future__ import annotations
 
@@ -28,19 +28,19 @@ terminal_stderr = Interface("wasi:cli/terminal-stderr")
 
 @environment.function("get-environment")
 def get_environment(guest: Guest) -> list[tuple[str, str]]:
-    """Give the environment's (name, value) pairs."""
+    """Return the environment's (name, value) pairs."""
     return guest.world.env
 
 
 @environment.function("get-arguments")
 def get_arguments(guest: Guest) -> list[str]:
-    """Give argv."""
+    """Return argv."""
     return guest.world.args
 
 
 @environment.function("initial-cwd")
 def initial_cwd(guest: Guest) -> str:
-    """Give the working directory."""
+    """Return the working directory."""
     return guest.world.cwd
 
 
@@ -52,51 +52,51 @@ def exit_status(_guest: Guest, status: Ok | Err) -> None:
 
 @exit_.function("exit-with-code")
 def exit_with_code(_guest: Guest, code: int) -> None:
-    """End the guest with a code of its own."""
+    """End the guest with an exit code."""
     raise Exit(code)
 
 
 @stdin.function("get-stdin")
 def get_stdin(_guest: Guest) -> DescriptorInput:
-    """Give what reads descriptor 0."""
+    """Return the stream that reads descriptor 0."""
     return DescriptorInput(0)
 
 
 @stdout.function("get-stdout")
 def get_stdout(_guest: Guest) -> DescriptorOutput:
-    """Give what writes descriptor 1."""
+    """Return the stream that writes descriptor 1."""
     return DescriptorOutput(1)
 
 
 @stderr.function("get-stderr")
 def get_stderr(_guest: Guest) -> DescriptorOutput:
-    """Give what writes descriptor 2."""
+    """Return the stream that writes descriptor 2."""
     return DescriptorOutput(2)
 
 
 @terminal_input.resource("terminal-input")
 class TerminalInput(Resource):
-    """Says that an input is a terminal; there is nothing to do with it yet."""
+    """Marks an input as a terminal; WASI 0.2 defines no methods for it."""
 
 
 @terminal_output.resource("terminal-output")
 class TerminalOutput(Resource):
-    """Says that an output is a terminal; there is nothing to do with it yet."""
+    """Marks an output as a terminal; WASI 0.2 defines no methods for it."""
 
 
 @terminal_stdin.function("get-terminal-stdin")
 def get_terminal_stdin(_guest: Guest) -> TerminalInput | None:
-    """Give the terminal at descriptor 0."""
+    """Return the terminal at descriptor 0, or None."""
     return TerminalInput() if os.isatty(0) else None
 
 
 @terminal_stdout.function("get-terminal-stdout")
 def get_terminal_stdout(_guest: Guest) -> TerminalOutput | None:
-    """Give the terminal at descriptor 1."""
+    """Return the terminal at descriptor 1, or None."""
     return TerminalOutput() if os.isatty(1) else None
 
 
 @terminal_stderr.function("get-terminal-stderr")
 def get_terminal_stderr(_guest: Guest) -> TerminalOutput | None:
-    """Give the terminal at descriptor 2."""
+    """Return the terminal at descriptor 2, or None."""
     return TerminalOutput() if os.isatty(2) else None

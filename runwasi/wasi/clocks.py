@@ -1,4 +1,4 @@
-"""wasi:clocks and wasi:random: time and chance."""
+"""wasi:clocks and wasi:random: clocks and random numbers."""
 
 from __future__ import annotations
 
@@ -26,55 +26,55 @@ NANO = 1_000_000_000
 
 @monotonic_clock.function("now")
 def monotonic_now(_guest: Guest) -> int:
-    """Give nanoseconds since some moment."""
+    """Return the nanoseconds since an arbitrary moment."""
     return time.monotonic_ns()
 
 
 @monotonic_clock.function("resolution")
 def monotonic_resolution(_guest: Guest) -> int:
-    """Give the clock's step in nanoseconds."""
+    """Return the clock's resolution in nanoseconds."""
     return round(time.get_clock_info("monotonic").resolution * NANO) or 1
 
 
 @monotonic_clock.function("subscribe-instant")
 def subscribe_instant(_guest: Guest, when: int) -> Pollable:
-    """Be ready at an instant of this clock."""
+    """Return a pollable that is ready at an instant of this clock."""
     return Pollable(deadline=when / NANO)
 
 
 @monotonic_clock.function("subscribe-duration")
 def subscribe_duration(_guest: Guest, duration: int) -> Pollable:
-    """Be ready after some nanoseconds."""
+    """Return a pollable that is ready after `duration` nanoseconds."""
     return Pollable(deadline=time.monotonic() + duration / NANO)
 
 
 @wall_clock.function("now")
 def wall_now(_guest: Guest) -> Datetime:
-    """Give the time."""
+    """Return the current time."""
     return divmod(time.time_ns(), NANO)
 
 
 @wall_clock.function("resolution")
 def wall_resolution(_guest: Guest) -> Datetime:
-    """Give the clock's step."""
+    """Return the clock's resolution."""
     return 0, round(time.get_clock_info("time").resolution * NANO) or 1
 
 
 @random.function("get-random-bytes")
 @insecure.function("get-insecure-random-bytes")
 def random_bytes(_guest: Guest, length: int) -> bytes:
-    """Give bytes nobody can guess; the insecure ones are as good."""
+    """Return bytes that nobody can guess; the insecure interface returns the same quality."""
     return os.urandom(length)
 
 
 @random.function("get-random-u64")
 @insecure.function("get-insecure-random-u64")
 def random_u64(_guest: Guest) -> int:
-    """Give a number nobody can guess; the insecure one is as good."""
+    """Return a number that nobody can guess; the insecure interface returns the same quality."""
     return int.from_bytes(os.urandom(8), "little")
 
 
 @insecure_seed.function("insecure-seed")
 def seed(_guest: Guest) -> tuple[int, int]:
-    """Give 128 bits to seed hash tables with."""
+    """Return 128 bits to seed hash tables with."""
     return int.from_bytes(os.urandom(8), "little"), int.from_bytes(os.urandom(8), "little")

@@ -16,4 +16,4 @@ PROVIDERS = (
 
 
 def load() -> None:
-    """Have them registered, which the import did."""
+    """Do nothing: importing this module registered the interfaces."""

@@ -67,7 +67,7 @@ class Interface:
                     self._function_indices[name] = index
 
     def has_long_memory(self) -> bool:
-        """Say whether a memory of its own has addresses of 64 bits."""
+        """Return whether a memory of its own has addresses of 64 bits."""
         section = self._sections.get(MEMORY_SECTION)
         reader = Reader(section.data if section else b"\0")
         return any(reader.limits() & ADDRESSES_OF_64_BITS for _ in range(reader.number()))
@@ -221,7 +221,7 @@ def _sections(read: Callable[[int, int], bytes], size: int) -> dict[int, Reader]
 
 
 def _imports(reader: Reader | None) -> tuple[tuple[Import, ...], list[int]]:
-    """Give the imports, and the type indices of the imported functions."""
+    """Return the imports, and the type indices of the imported functions."""
     imports: list[Import] = []
     function_types: list[int] = []
     for _ in range(reader.number() if reader else 0):

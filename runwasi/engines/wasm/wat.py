@@ -27,7 +27,7 @@ def to_binary(module: bytes) -> bytes:
 
 
 def binary_fd(module: Module) -> int:
-    """Give a descriptor of the module in binary: its own, or one in memory. Raises CannotHandle."""
+    """Return a descriptor of the module in binary: its own, or one in memory. Raises CannotHandle."""
     if sniff(os.pread(module.fd, SNIFF_SIZE, 0)) != "wat":
         return module.fd
     fd = os.memfd_create(module.name)

@@ -71,7 +71,7 @@ if TYPE_CHECKING:
             """Make the directories, and those above them that are missing. Existing ones are used."""
 
         def has(self, controller: str) -> bool:
-            """Whether limits of this controller can be set here."""
+            """Return whether limits of this controller can be set here."""
 
         def enter(self, pid: int, beside: int = 0) -> None:
             """Move a process in (0: the caller).
@@ -115,7 +115,7 @@ if TYPE_CHECKING:
             """Let frozen processes run on. A cgroup that is gone holds none: systemd removes empty ones."""
 
         def frozen(self) -> bool:
-            """Whether the cgroup is frozen, or was asked to be."""
+            """Return whether the cgroup is frozen, or was asked to be."""
 
         def kill(self) -> None:
             """Send SIGKILL to every process, leaving none that a fork could have hidden. Does not wait."""

@@ -43,7 +43,7 @@ class DeviceRule:
         self.access = sum(_ACCESS[letter] for letter in set(access)) or _ALL
 
     def matches_everything(self) -> bool:
-        """Whether the rule sets the default rather than an exception."""
+        """Return whether the rule sets the default rather than an exception."""
         return self.kind == "a" and self.major == ANY and self.minor == ANY and self.access == _ALL
 
     def exceptions(self) -> list[Key]:

@@ -1,8 +1,8 @@
-"""wasmtime's component API, called directly: all that stands on the path of a call between a guest and us.
+"""Calls wasmtime's component API directly: everything on the path of a call between a guest and its host.
 
-wasmtime's Python package looks at a function's type anew for each call (about 100 us) and takes 30 ms to
-import; here types are looked at once and values are read and written where they lie in memory (2 to 5 us).
-Addresses are plain integers; what lies at one is said by a class of ctypes.
+wasmtime's Python package examines a function's type again for each call (about 100 us) and takes 30 ms to
+import; this module examines types once, and reads and writes values in place (2 to 5 us).
+Addresses are plain integers; a ctypes class describes the memory at an address.
 Source: wasmtime/component/*.h and wasmtime/async.h of wasmtime 50.
 """
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 _P = c_void_p
 
-# What keeps the GIL: under a microsecond each, less than giving it up and taking it back.
+# These keep the GIL: each takes under a microsecond, less than releasing and taking the GIL would.
 # name: (result, arguments); errors are owned pointers or NULL
 _SHORT: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "resource_host_new": (_P, (c_bool, c_uint32, c_uint32)),
@@ -75,7 +75,7 @@ _SHORT: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "result_type_err": (c_bool, (_P, _P)),
 }
 
-# What may run the guest or take long: other threads go on meanwhile.
+# These may run the guest or take long, so they release the GIL.
 _LONG: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "new": (_P, (_P, c_char_p, c_size_t, _P)),
     "linker_instantiate": (_P, (_P, _P, _P, _P)),
@@ -100,7 +100,7 @@ _LONG_OTHERS: dict[str, tuple[Any, tuple[Any, ...]]] = {
 
 
 class _Functions:
-    """The library's functions as attributes, without the prefix wasmtime_component_ where they have it."""
+    """The library's functions as attributes, without their prefix wasmtime_component_."""
 
     if TYPE_CHECKING:
 
@@ -125,13 +125,13 @@ lib = _Functions()
 
 _out = ctypes.create_string_buffer(64)
 OUT = ctypes.addressof(_out)
-"""Room for what a function hands back through pointers; read it before calling the next."""
+"""Memory for the results that a function writes through pointers; read it before the next call."""
 
 HOST_FUNCTION = ctypes.CFUNCTYPE(_P, _P, _P, _P, _P, c_size_t, _P, c_size_t)
 """data, store context, function type, arguments, their number, results, their number -> error or NULL."""
 
 ASYNC_HOST_FUNCTION = ctypes.CFUNCTYPE(None, _P, _P, _P, _P, c_size_t, _P, c_size_t, _P, _P)
-"""The same, and where to put the error, and where to put a continuation (callback, data, finalizer)."""
+"""The same, then where to store the error, and where to store a continuation (callback, data, finalizer)."""
 
 
 class Continuation(ctypes.Structure):
@@ -141,18 +141,18 @@ class Continuation(ctypes.Structure):
 
 
 CONTINUATION = ctypes.CFUNCTYPE(c_bool, _P)
-"""Asked with its data each time the call is polled; True when the results are written."""
+"""Called with its data each time the call is polled; returns True once the results are written."""
 
 DESTRUCTOR = ctypes.CFUNCTYPE(_P, _P, _P, c_uint32)
 """data, store context, rep -> error or NULL."""
 
 
 class Pointer(ctypes.Structure):
-    """void * or size_t where it lies: `Pointer.from_address(address).value`.
+    """A void * or size_t in memory: `Pointer.from_address(address).value`.
 
-    C's structures are read and written in the same way, each by a class of its own with its members' names:
-    `Val.from_address(address).size`. That costs some 80 ns, and nothing is copied. Only ever use addresses
-    that wasmtime gave us, or of memory of ours: any other is a segmentation fault.
+    Every C structure has such a class, with its members' names: `Val.from_address(address).size`. An access
+    costs about 80 ns and copies nothing. Use only addresses that wasmtime returned, or of memory that we own:
+    any other causes a segmentation fault.
     """
 
     _fields_ = (("value", c_size_t),)
@@ -165,14 +165,14 @@ def word(address: int) -> int:
 
 
 def take_error(error: int) -> WasmtimeError:
-    """Make an exception of an error, and free it."""
+    """Convert an error to an exception, and free the error."""
     exception = wasmtime_capi.exception_of(error)
     lib.wasmtime_error_delete(error)
     return exception
 
 
 def function_pointer(callback: object) -> int:
-    """Give the address of a callback; the callback must be kept for as long as it may be called."""
+    """Return the address of a callback; keep the callback alive for as long as it may be called."""
     address = ctypes.cast(callback, c_void_p).value  # type: ignore[arg-type]
     assert address is not None
     return address

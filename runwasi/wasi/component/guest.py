@@ -1,4 +1,4 @@
-"""A guest: one instance of a component in a store of its own, with the handles it holds."""
+"""A guest: one instance of a component, with its own store and the handles that it holds."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ if TYPE_CHECKING:
     from runwasi.wasi.component.world import World
 
 GUESTS: dict[int, Guest] = {}
-"""The guests alive, by the address of their store's context: how a host function knows who calls."""
+"""The live guests by the address of their store's context: a host function finds its caller here."""
 
 
 class Exit(BaseException):
-    """The guest ended itself through wasi:cli/exit."""
+    """The guest called wasi:cli/exit."""
 
     def __init__(self, code: int) -> None:
         super().__init__(code)
@@ -27,15 +27,15 @@ class Exit(BaseException):
 
 
 class Guest:
-    """A store, the resources its component holds, and what it sees of the outside (`world`).
+    """A store, the resources that its component holds, and its view of the outside (`world`).
 
-    `serves` is the request that it works for, if it is a server's.
+    `serves` is the HTTP request that it handles, if any.
     """
 
     __slots__ = ("_next", "_store", "context", "failure", "resources", "serves", "suspension", "world")
 
     def __init__(self, store: int, context: int, world: World) -> None:
-        """`store` is ended by `close`; 0 is a store that somebody else ends."""
+        """Own `store`, which `close` deletes; 0 if somebody else owns it."""
         self.world = world
         self.resources: dict[int, Resource] = {}
         self.failure: BaseException | None = None
@@ -47,17 +47,17 @@ class Guest:
         GUESTS[context] = self
 
     def hold(self, resource: Resource) -> int:
-        """Give a resource to the guest and return the number its handle has."""
+        """Add a resource to the guest, and return the number of its handle."""
         self._next = rep = self._next + 1
         self.resources[rep] = resource
         return rep
 
     def limit(self, limits: Limits) -> None:
-        """Bound its memories and tables from now on."""
+        """Limit its memories and tables from now on."""
         limit_store(self._store, limits)
 
     def close(self) -> None:
-        """End the store and release what the guest still held."""
+        """Delete the store, and release the resources that the guest still held."""
         if self._store:
             lib.wasmtime_store_delete(self._store)
             self._store = 0
@@ -68,7 +68,7 @@ class Guest:
 
 
 def new_guest(engine: int, world: World, limits: Limits) -> Guest:
-    """Make a guest with a store of its own, bounded by `limits`."""
+    """Make a guest with its own store, limited by `limits`."""
     store: int = lib.wasmtime_store_new(engine, None, None)
     context: int = lib.wasmtime_store_context(store)
     if limits.fuel is not None:

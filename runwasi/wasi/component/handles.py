@@ -1,4 +1,4 @@
-"""Handles: the numbers by which a store knows a guest's resources, and the Python objects behind them."""
+"""Maps the handles by which a store knows a guest's resources to the Python objects behind them."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ if TYPE_CHECKING:
 
 
 def rep_of(handle: int, guest: Guest) -> int:
-    """Give the number that we made a handle from; a handle that is lent or handed over leaves the store's table."""
+    """Return the number that a handle was made from; a borrowed or moved handle leaves the store's table."""
     error = lib.resource_any_to_host(guest.context, handle, OUT)
     if error:
-        raise RuntimeError("a handle is not one of ours")
+        raise RuntimeError("the handle is not one that this host made")
     host = word(OUT)
     rep: int = lib.resource_host_rep(host)
     lib.resource_host_delete(host)
@@ -22,19 +22,19 @@ def rep_of(handle: int, guest: Guest) -> int:
 
 
 def new_handle(resource: Resource, guest: Guest) -> int:
-    """Give the guest a resource: the handle, which belongs to whoever it is handed to."""
+    """Add a resource to the guest, and return its handle, which the receiver owns."""
     number, rep = resource.RESOURCE, guest.hold(resource)
     host = _templates.get((number, rep)) or _template(number, rep)
     error = lib.resource_host_to_any(guest.context, host, OUT)
     if rep > _TEMPLATE_LIMIT:
         lib.resource_host_delete(host)
     if error:
-        raise RuntimeError("the store takes no more handles")
+        raise RuntimeError("the store cannot hold more handles")
     return word(OUT)
 
 
 _templates: dict[tuple[int, int], int] = {}
-"""C objects "own handle of type T number N", kept for small N: every new guest asks for the same ones."""
+"""C objects "own handle of type T number N", kept for small N: every new guest needs the same ones."""
 
 _TEMPLATE_LIMIT = 64
 

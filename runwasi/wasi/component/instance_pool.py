@@ -1,7 +1,7 @@
-"""Instances out of a pool, for a server that makes one for each request: 25 us less than from the kernel.
+"""Takes instances from a pool, for a server that makes one per request: 25 us less than asking the kernel.
 
-The pool is a terabyte of reserved addresses, nothing of which exists before it is used; each worker has its own
-after the fork.
+The pool reserves a terabyte of addresses, and none of it uses memory until it is touched. Each worker has its own
+pool after the fork.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ if TYPE_CHECKING:
     from runwasi.engines.wasmtime_capi import Engine
 
 GUESTS = 128
-"""How many guests a worker has at once; more requests wait."""
+"""The most guests that a worker runs at once; further requests wait."""
 
 _ADDRESSES = 7 << 38
-"""Bytes of address space that have to be free: a memory has 4 GiB and its guards, a guest up to three."""
+"""Bytes of address space that must be free: a memory needs 4 GiB and guards, and a guest has up to three."""
 
 _MAP_NORESERVE = 0x4000  # asm-generic/mman.h; Python 3.11's mmap does not have it
 
@@ -34,7 +34,7 @@ _SIZES = {
     "table_elements": 100_000,
     "max_core_instance_size": 4 << 20,
     "max_component_instance_size": 4 << 20,
-    # what stays in memory and is zeroed instead of given back, in bytes for each
+    # bytes of each that stay in memory and are zeroed, not returned to the kernel
     "linear_memory_keep_resident": 128 << 10,
     "table_keep_resident": 64 << 10,
     "async_stack_keep_resident": 64 << 10,
@@ -48,7 +48,7 @@ _32_BIT = frozenset(
 
 
 def pooling(engine: Engine) -> Engine | None:
-    """Make an engine with a pool; None where so many addresses cannot be had: making it would then abort."""
+    """Make an engine with a pool; None if the addresses cannot be reserved, as wasmtime would abort."""
     if engine.memory_reservation is not None:
         return None
     try:

@@ -1,4 +1,4 @@
-"""How a file of this package says which WIT interface it provides.
+"""Declares which Python functions and classes provide a WIT interface.
 
     streams = Interface("wasi:io/streams")
 
@@ -13,7 +13,7 @@
     def get_stdin(guest: Guest) -> InputStream: ...
 
 Constructors are `@classmethod new`, statics are static methods, and a host function fails by raising Err.
-Versions do not appear: within 0.2 WASI only adds, and a component's own types say what it expects.
+Versions do not appear: within 0.2 WASI only adds, and a component's types say which version it expects.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ if TYPE_CHECKING:
     from typing import Any, ClassVar, Protocol, TypeVar
 
     class Waitable(Protocol):
-        """What a guest may wait for, as wasi:io/poll's pollables are."""
+        """Something that a guest can wait for, such as wasi:io/poll's pollables."""
 
         def ready(self) -> bool:
-            """Say whether waiting is over."""
+            """Return whether waiting is over."""
 
         def sources(self) -> tuple[int, int, float | None]:
-            """Say what to wait for now: a descriptor (-1: none) with poll(2)'s events, a monotonic deadline."""
+            """Return what to wait for now: a descriptor (-1: none), poll(2)'s events, a monotonic deadline."""
 
     F = TypeVar("F", bound=Callable[..., Any])
     R = TypeVar("R", bound="type[Resource]")
@@ -44,21 +44,21 @@ _numbers = itertools.count(1)
 
 
 class Resource:
-    """What stands behind a handle the guest holds."""
+    """The object behind a handle that the guest holds."""
 
     RESOURCE: ClassVar[int] = 0
-    """The number of its WIT type; subclasses of a registered class are of the same WIT type."""
+    """The number of its WIT type; subclasses of a registered class share its WIT type."""
 
     def drop(self) -> None:
-        """Release what it owns: the guest dropped its handle, or ended."""
+        """Release what it owns, when the guest drops its handle or ends."""
 
 
 class Interface:
-    """One WIT interface: its functions by their WIT name and its resources by theirs."""
+    """One WIT interface: its functions and its resources, each by its WIT name."""
 
     by_name: ClassVar[dict[str, Interface]] = {}
     resource_by_name: ClassVar[dict[str, type[Resource]]] = {}
-    """Every resource: an interface that `use`s another's exports it again, and WASI's names are distinct."""
+    """All resources: an interface exports again the resources that it `use`s, and WASI's names are unique."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -76,7 +76,7 @@ class Interface:
         return register
 
     def resource(self, name: str, *aliases: str) -> Callable[[R], R]:
-        """Register a class as this interface's resource of that name, and of the names others use it by."""
+        """Register a class as this interface's resource of that name, and under the aliases that others use."""
 
         def register(cls: R) -> R:
             cls.RESOURCE = next(_numbers)

@@ -1,4 +1,4 @@
-"""Reads component values: a function for each type, made once."""
+"""Reads component values, with one function per type, made once."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def _lift_list(ty: Type) -> Lift:
 
 
 def _lift_bytes(address: int, _guest: Guest) -> bytes:
-    """Read a value for each byte; the byte itself is the ninth of it."""
+    """Read a list of bytes, of which each is a whole value; the byte is at offset 8."""
     val = _val_at(address)
     return bytes_at(val.data, val.size * VAL_SIZE)[8::VAL_SIZE].tobytes() if val.size else b""
 

@@ -1,11 +1,11 @@
-"""Connects a component's imports with the interfaces of this package.
+"""Connects a component's imports to the interfaces of this package.
 
-Every imported function gets a C callback of its own, put together once from its type (`values.py`) and its
-implementation (`Interface.lookup`). A function that may wait is a generator; there are two ways to wait:
+Every imported function gets its own C callback, made once from its type (`values.py`) and its
+implementation (`Interface.lookup`). A function that may wait is a generator. There are two ways to wait:
 
 * alone: the thread blocks in poll(2) until one of the pollables is ready (a command component);
-* concurrently: wasmtime puts the guest's stack aside (a fiber) and the event loop that polls the call comes
-  back when a pollable is ready (a server with many guests in one thread).
+* concurrently: wasmtime suspends the guest's stack (a fiber), and the event loop that polls the call resumes
+  it when a pollable is ready (a server with many guests in one thread).
 """
 
 from __future__ import annotations
@@ -52,15 +52,15 @@ _GENERATOR = 0x20  # inspect.CO_GENERATOR, without importing inspect
 
 
 class HostLinker:
-    """A linker that has what one component imports, and keeps the C callbacks alive."""
+    """A linker with the functions that one component imports; it keeps their C callbacks alive."""
 
     def __init__(
         self, engine: int, imports: Mapping[str, Item], *, concurrent: bool = False, native: bool = False
     ) -> None:
-        """With `concurrent` guests are put aside while they wait.
+        """Define the imports. With `concurrent`, guests are suspended while they wait.
 
-        With `native` all is the engine's own but wasi:cli/exit, of whose codes the engine passes on the small
-        ones only. The others cannot be mixed: they share streams and pollables, and ours are not the engine's.
+        With `native`, the engine provides everything but wasi:cli/exit, whose large codes the engine would lose.
+        The other interfaces cannot be mixed: they share streams and pollables, and ours are not the engine's.
         """
         self.pointer: int = lib.linker_new(engine)
         self._concurrent = concurrent
@@ -113,18 +113,18 @@ def unversioned(name: str) -> str:
 
 
 def is_version_0_2(name: str) -> bool:
-    """Say whether an interface's name has no version, or one of WASI 0.2."""
+    """Return whether an interface's name has no version, or one of WASI 0.2."""
     _, separator, version = name.partition("@")
     return not separator or version.startswith("0.2.")
 
 
 def is_provided(name: str) -> bool:
-    """Say whether this package has the interface of this name, whatever is imported from it."""
+    """Return whether this package has an interface of this name, whichever functions are imported."""
     return unversioned(name) in Interface.by_name and is_version_0_2(name)
 
 
 def missing(imports: Mapping[str, Item]) -> list[str]:
-    """Name what is imported and this package does not provide, functions as "interface#name"."""
+    """Return the names of imports that this package does not provide, functions as "interface#name"."""
     lacking = []
     for name, ty in imports.items():
         provided = Interface.by_name.get(unversioned(name))
@@ -264,16 +264,16 @@ def _destroy(_data: int, context: int, rep: int) -> None:
     guest = GUESTS[context]
     try:
         guest.resources.pop(rep).drop()
-    except BaseException as failure:  # noqa: BLE001  (a handle's end cannot fail; the guest is ended instead)
+    except BaseException as failure:  # noqa: BLE001  (dropping a handle cannot fail; the guest is ended instead)
         guest.failure = failure
 
 
-# The callbacks that are the same for all functions, kept for good.
+# The callbacks that all functions share, never freed.
 _shared = (CONTINUATION(_resume), DESTRUCTOR(_destroy))
 _resume_pointer, _destroy_pointer = map(function_pointer, _shared)
 
 _DONE = function_pointer(ctypes.CDLL(None).labs)
-"""A continuation that is done, given 1, without a call of Python's: C's labs(1) is 1, which is true."""
+"""A continuation that is done, without calling Python: C's labs(1) returns 1, which is true."""
 
 
 def _sized(name: str) -> tuple[bytes, int]:

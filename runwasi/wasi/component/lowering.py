@@ -1,4 +1,4 @@
-"""Writes component values: a function for each type, made once. What it allocates belongs to wasmtime then."""
+"""Writes component values, with one function per type, made once. wasmtime owns what they allocate."""
 
 from __future__ import annotations
 
@@ -48,11 +48,11 @@ _ENTRY_VAL: int = RecordEntry.val.offset
 
 _scratch = Val()
 _SCRATCH = ctypes.addressof(_scratch)
-"""Room for one value on its way into a box of its own."""
+"""Memory for one value on its way into its own box."""
 
 
 def lowerer(ty: Type | None) -> Lower:
-    """Make the function that writes values of this type, which only a case without payload lacks."""
+    """Make the function that writes values of this type; None is a case without a payload."""
     assert ty is not None
     if ty.kind in SCALARS:
         return _lower_scalar(ty.kind)
@@ -115,7 +115,7 @@ def _write_name(address: int, name: bytes) -> None:
     lib.wasm_byte_vec_new(address, len(name), name)
 
 
-# --- lists, records, tuples, flags: vectors that the library makes and we fill
+# --- lists, records, tuples, flags: vectors that the library allocates and we fill
 
 
 def _lower_list(ty: Type) -> Lower:

@@ -1,4 +1,4 @@
-"""A guest that waits in a host function: what for, and how it goes on."""
+"""A guest that waits in a host function: what it waits for, and how it resumes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class Suspension:
-    """The host function's steps still to be taken; `finish` gets its value, or the Err that it raised."""
+    """The remaining steps of the host function; `finish` gets its value, or the Err that it raised."""
 
     __slots__ = ("_finish", "_steps", "waits_for")
 
@@ -25,11 +25,11 @@ class Suspension:
         self._finish = finish
 
     def ready(self) -> bool:
-        """Say whether anything of what it waits for has come about."""
+        """Return whether anything that it waits for is ready."""
         return any(each.ready() for each in self.waits_for)
 
     def resume(self) -> bool:
-        """Go on if that is so; say whether the host function is done. Raises what it raises."""
+        """Continue if something is ready; return whether the host function is done. Raises what it raises."""
         if not self.ready():
             return False
         try:

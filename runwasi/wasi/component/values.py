@@ -1,4 +1,4 @@
-"""Component values: how they lie in C's memory, and what Python has for them.
+"""Component values: their layout in C, and their Python equivalents.
 
 | WIT                | Python                                                                     |
 |--------------------|----------------------------------------------------------------------------|
@@ -32,20 +32,20 @@ from ctypes import (
     c_uint64,
 )
 
-# Kinds. Source: wasmtime/component/val.h.
+# The kinds of values. Source: wasmtime/component/val.h.
 CHAR, STRING, LIST, RECORD, TUPLE, VARIANT, ENUM, OPTION, RESULT, FLAGS, RESOURCE = range(11, 22)
 SCALARS = ("bool", "s8", "u8", "s16", "u16", "s32", "u32", "s64", "u64", "f32", "f64")
 """Kinds 0 to 10, under the names of Val's members."""
 
 
 class Vector(ctypes.Structure):
-    """wasm_byte_vec_t and the vectors of values, of record entries and of names."""
+    """wasm_byte_vec_t, and the vectors of values, record entries and names."""
 
     _fields_ = (("size", c_size_t), ("data", c_size_t))
 
 
 class _Variant(ctypes.Structure):
-    """A case's name and its boxed payload, 0 without one."""
+    """A case's name and its boxed payload, 0 for none."""
 
     _fields_ = (("name", Vector), ("payload", c_size_t))
 
@@ -69,7 +69,7 @@ class _Contents(ctypes.Union):
 
 
 class Val(ctypes.Structure):
-    """wasmtime_component_val_t: the kind, and contents that depend on it."""
+    """wasmtime_component_val_t: the kind, and the contents, whose layout depends on the kind."""
 
     _anonymous_ = ("contents",)
     _fields_ = (("kind", c_uint8), ("contents", _Contents))
@@ -87,7 +87,7 @@ assert (VAL_SIZE, ctypes.sizeof(RecordEntry)) == (32, 48)
 
 
 class Ok:
-    """The good half of a result inside another value."""
+    """The success half of a result inside another value."""
 
     __slots__ = ("value",)
 
@@ -96,7 +96,7 @@ class Ok:
 
 
 class Err(Exception):
-    """The bad half of a result: raised by a host function, or inside another value."""
+    """The error half of a result: raised by a host function, or inside another value."""
 
     def __init__(self, value: object = None) -> None:
         super().__init__(value)

@@ -1,4 +1,4 @@
-"""What a component imports and exports, with the types of its functions, as wasmtime tells it."""
+"""Reads a component's imports and exports, with the types of their functions, from wasmtime."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ KINDS = (
     "bool", "s8", "s16", "s32", "s64", "u8", "u16", "u32", "u64", "f32", "f64", "char", "string",
     "list", "record", "tuple", "variant", "enum", "option", "result", "flags", "own", "borrow",
 )  # fmt: skip
-"""By wasmtime_component_valtype_t's number; futures, streams and error contexts come after, and are WASI 0.3."""
+"""By the number in wasmtime_component_valtype_t; futures, streams and error contexts follow: they are WASI 0.3."""
 
 _INSTANCE, _FUNCTION, _RESOURCE = 1, 3, 4  # wasmtime_component_item_t
 
 
 class Type:
-    """A value type: its kind and the types it is made of (None where a case carries nothing).
+    """A value type: its kind and the types of its parts (None for a case without a payload).
 
-    list and option have one part; result has two, ok and err; tuples, records (by `names`) and variants one
-    for each element, field or case.
+    A list or option has one part; a result has two, ok and err; a tuple, record or variant has one for each
+    element, field or case, whose names are in `names`.
     """
 
     __slots__ = ("kind", "names", "parts")
@@ -37,7 +37,7 @@ class Type:
 
 
 class FunctionType:
-    """A function's parameters and its result, None when it has none."""
+    """A function's parameters, and its result or None."""
 
     __slots__ = ("params", "result")
 
@@ -47,11 +47,11 @@ class FunctionType:
 
 
 class ResourceType:
-    """A resource; nothing about it but its name is of interest."""
+    """A resource; only its name matters."""
 
 
 class InstanceType(dict[str, "Item"]):
-    """An interface: its functions and resources, and anything else as None, by name."""
+    """An interface: its functions and resources by name; anything else is None."""
 
 
 if TYPE_CHECKING:
@@ -59,19 +59,19 @@ if TYPE_CHECKING:
 
 
 class ValType(ctypes.Structure):
-    """wasmtime_component_valtype_t: its kind, and a pointer to more."""
+    """wasmtime_component_valtype_t: the kind, and a pointer to the details."""
 
     _fields_ = (("kind", c_uint8), ("pointer", c_size_t))
 
 
 class ExternItem(ctypes.Structure):
-    """wasmtime_component_item_t: its kind, and a pointer to more, or a whole ValType."""
+    """wasmtime_component_item_t: the kind, then a pointer to the details or a whole ValType."""
 
     _fields_ = (("kind", c_uint8), ("pointer", c_size_t), ("of_a_type", c_size_t))
 
 
 class _Out(ctypes.Structure):
-    """Room for what a function hands back: read it before calling the next."""
+    """Memory for the results that a function writes; read it before the next call."""
 
     _fields_ = (
         ("name", c_size_t), ("name_size", c_size_t), ("extern", c_size_t), ("has_payload", c_bool),
@@ -87,13 +87,13 @@ _NAME, _NAME_SIZE, _EXTERN, _HAS_PAYLOAD, _TYPE, _ITEM = (
 
 
 def imports(engine: int, component: int) -> dict[str, Item]:
-    """Give what a component imports by name. Raises ValueError for types of WASI 0.3."""
+    """Return a component's imports by name. Raises ValueError for types of WASI 0.3."""
     ty = lib.type(component)
     return _items(engine, ty, lib.type_import_count, lib.type_import_nth)
 
 
 def exports(engine: int, component: int) -> dict[str, Item]:
-    """Give what a component exports by name. Raises ValueError for types of WASI 0.3."""
+    """Return a component's exports by name. Raises ValueError for types of WASI 0.3."""
     ty = lib.type(component)
     return _items(engine, ty, lib.type_export_count, lib.type_export_nth)
 
@@ -120,7 +120,7 @@ def _item(engine: int, kind: int, pointer: int) -> Item:
 
 
 def _name() -> str:
-    """Read the name a function gave back."""
+    """Read the name that a function returned."""
     return string_at(_out.name, _out.name_size).decode()
 
 
@@ -130,10 +130,10 @@ def _param(function: int, index: int) -> Type:
 
 
 def _value_type() -> Type:
-    """Read the value type a function gave back."""
+    """Read the value type that a function returned."""
     number, pointer = _out.type.kind, _out.type.pointer
     if number >= len(KINDS):
-        raise ValueError("futures and streams, which are of WASI 0.3")
+        raise ValueError("futures and streams are WASI 0.3")
     kind = KINDS[number]
     read = _COMPOUND.get(kind)
     return read(kind, pointer) if read else Type(kind)

@@ -1,4 +1,4 @@
-"""What a guest may see of the world it runs in."""
+"""Describes a guest's surroundings: arguments, environment, folders and network."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ if TYPE_CHECKING:
 
 
 class World:
-    """argv, environment and folders of a guest; its standard streams are descriptors 0, 1 and 2.
+    """A guest's arguments, environment and folders; its standard streams are descriptors 0, 1 and 2.
 
-    args      argv in full, args[0] included
+    args      argv, args[0] included
     env       (name, value) pairs
-    cwd       the folder relative paths start from, as the guest names it
-    preopens  (path here, path as the guest names it)
+    cwd       the working directory, as the guest names it
+    preopens  (path in this process, path as the guest names it)
     network   whether sockets and name lookup work
     """
 

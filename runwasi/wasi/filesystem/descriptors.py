@@ -1,4 +1,4 @@
-"""wasi:filesystem: folders and files of the container, for components that cannot have the engine's own."""
+"""wasi:filesystem: the container's folders and files, for components that cannot use the engine's own WASI."""
 
 from __future__ import annotations
 
@@ -64,12 +64,12 @@ _ADVICE = {
 
 
 def error_code(error: OSError) -> str:
-    """Give WIT's name of an errno."""
+    """Return WIT's name of an errno."""
     return _ERRORS.get(error.errno or 0, "io")
 
 
 def _fails(method: F) -> F:
-    """Turn a method's OSError into the error-code its caller gets."""
+    """Turn a method's OSError into the error-code that its caller gets."""
 
     def wrapper(*args: Any) -> Any:
         try:
@@ -85,7 +85,7 @@ def _fails(method: F) -> F:
 
 @types.resource("descriptor")
 class Descriptor(Resource):
-    """An open file or folder; `confined` says where paths may lead from there."""
+    """An open file or folder; `confined` says where paths from there may lead."""
 
     def __init__(self, fd: int, flags: AbstractSet[str], confined: int) -> None:
         self.fd = fd
@@ -100,38 +100,38 @@ class Descriptor(Resource):
 
     @_fails
     def read_via_stream(self, offset: int) -> FileInput:
-        """Give what reads from an offset on."""
+        """Return a stream that reads from an offset."""
         return FileInput(os.dup(self.fd), offset)
 
     @_fails
     def write_via_stream(self, offset: int) -> FileOutput:
-        """Give what writes from an offset on."""
+        """Return a stream that writes from an offset."""
         return FileOutput(os.dup(self.fd), offset)
 
     @_fails
     def append_via_stream(self) -> FileOutput:
-        """Give what writes at the end."""
+        """Return a stream that writes at the end."""
         return FileOutput(os.dup(self.fd), None)
 
     @_fails
     def read(self, length: int, offset: int) -> tuple[bytes, bool]:
-        """Read at an offset; also say whether that was the end."""
+        """Read at an offset; return the bytes, and whether that was the end."""
         data = os.pread(self.fd, min(length, CHUNK), offset)
         return data, not data and length > 0
 
     @_fails
     def write(self, buffer: bytes, offset: int) -> int:
-        """Write at an offset."""
+        """Write at an offset; return the number of bytes written."""
         return os.pwrite(self.fd, buffer, offset)
 
     @_fails
     def set_size(self, size: int) -> None:
-        """Truncate or extend."""
+        """Truncate or extend the file."""
         os.ftruncate(self.fd, size)
 
     @_fails
     def advise(self, offset: int, length: int, advice: str) -> None:
-        """Say how the file will be used."""
+        """Tell the kernel how the file will be used."""
         os.posix_fadvise(self.fd, offset, length, _ADVICE[advice])
 
     @_fails
@@ -147,22 +147,22 @@ class Descriptor(Resource):
     # --- metadata
 
     def get_flags(self) -> AbstractSet[str]:
-        """Give what it was opened for."""
+        """Return the flags that it was opened with."""
         return self.flags
 
     @_fails
     def get_type(self) -> str:
-        """Give its type."""
+        """Return its type."""
         return _type(os.fstat(self.fd).st_mode)
 
     @_fails
     def stat(self) -> Stat:
-        """Give its metadata."""
+        """Return its metadata."""
         return _stat(os.fstat(self.fd))
 
     @_fails
     def stat_at(self, path_flags: AbstractSet[str], path: str) -> Stat:
-        """Give a path's metadata."""
+        """Return a path's metadata."""
         return _stat(self._status_at(path_flags, path))
 
     @_fails
@@ -191,17 +191,17 @@ class Descriptor(Resource):
                 os.utime(parent.name, ns=times, dir_fd=parent.fd, follow_symlinks=False)
 
     def is_same_object(self, other: Descriptor) -> bool:
-        """Say whether both are one file."""
+        """Return whether both are the same file."""
         return os.path.sameopenfile(self.fd, other.fd)
 
     @_fails
     def metadata_hash(self) -> tuple[int, int]:
-        """Give a number that two descriptors of one unchanged file have in common."""
+        """Return a hash that stays the same while the file is unchanged."""
         return _hash(os.fstat(self.fd))
 
     @_fails
     def metadata_hash_at(self, path_flags: AbstractSet[str], path: str) -> tuple[int, int]:
-        """Give the same for a path."""
+        """Return the hash of the file at a path."""
         return _hash(self._status_at(path_flags, path))
 
     # --- folders
@@ -214,7 +214,7 @@ class Descriptor(Resource):
         open_flags: AbstractSet[str],
         flags: AbstractSet[str],
     ) -> Descriptor:
-        """Open or make what is at a path."""
+        """Open or create the file at a path."""
         access = {(False, True): os.O_WRONLY, (True, True): os.O_RDWR}.get(
             ("read" in flags, "write" in flags), os.O_RDONLY
         )
@@ -228,7 +228,7 @@ class Descriptor(Resource):
 
     @_fails
     def read_directory(self) -> DirectoryStream:
-        """Give what lists the folder."""
+        """Return a stream of the folder's entries."""
         return DirectoryStream(self.fd)
 
     @_fails
@@ -239,7 +239,7 @@ class Descriptor(Resource):
 
     @_fails
     def link_at(self, path_flags: AbstractSet[str], path: str, folder: Descriptor, new_path: str) -> None:
-        """Make a hard link; not to what a symbolic link names."""
+        """Make a hard link; symbolic links are not followed."""
         if "symlink-follow" in path_flags:
             raise OSError(errno.EINVAL, "links are not followed")
         with self._parent(path) as old, folder._parent(new_path) as new:
@@ -247,7 +247,7 @@ class Descriptor(Resource):
 
     @_fails
     def symlink_at(self, target: str, path: str) -> None:
-        """Make a symbolic link, not to an absolute path."""
+        """Make a symbolic link; its target must be relative."""
         if target.startswith("/"):
             raise OSError(errno.EPERM, "absolute links are not made")
         with self._parent(path) as parent:
@@ -255,7 +255,7 @@ class Descriptor(Resource):
 
     @_fails
     def readlink_at(self, path: str) -> str:
-        """Give what a symbolic link holds; not if that is an absolute path out of a folder that was given alone."""
+        """Return a symbolic link's target; an absolute one is refused in a folder that was given alone."""
         with self._parent(path) as parent:
             target = os.readlink(parent.name, dir_fd=parent.fd)
         if target.startswith("/") and self.confined == BENEATH:
@@ -270,13 +270,13 @@ class Descriptor(Resource):
 
     @_fails
     def unlink_file_at(self, path: str) -> None:
-        """Remove what is no folder."""
+        """Remove anything but a folder."""
         with self._parent(path) as parent:
             os.unlink(parent.name, dir_fd=parent.fd)
 
     @_fails
     def rename_at(self, path: str, folder: Descriptor, new_path: str) -> None:
-        """Move."""
+        """Move a file or folder."""
         with self._parent(path) as old, folder._parent(new_path) as new:
             os.rename(old.name, new.name, src_dir_fd=old.fd, dst_dir_fd=new.fd)
 
@@ -331,7 +331,7 @@ class DirectoryStream(Resource):
 
     @_fails
     def read_directory_entry(self) -> tuple[str, str] | None:
-        """Give the next entry's type and name, None after the last."""
+        """Return the next entry's type and name, None after the last."""
         entry = next(self._entries, None)
         if entry is None:
             return None
@@ -348,13 +348,13 @@ class DirectoryStream(Resource):
 
 @types.function("filesystem-error-code")
 def filesystem_error_code(_guest: Guest, error: IoError) -> str | None:
-    """Tell which file error a stream's error was, if it was one."""
+    """Return the error-code of a stream's error, None if it was no file error."""
     return error_code(error.cause) if isinstance(error.cause, OSError) else None
 
 
 @preopens.function("get-directories")
 def get_directories(guest: Guest) -> list[tuple[Descriptor, str]]:
-    """Give the folders the guest may use."""
+    """Return the guest's preopened folders."""
     folders = []
     for path, name, confined in confinements(guest.world.preopens):
         fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)

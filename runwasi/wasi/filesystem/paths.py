@@ -1,4 +1,4 @@
-"""Opens what a guest names, as the confinement of its folder says."""
+"""Opens the paths that a guest names, within the confinement of their folder."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def open_path(folder: int, path: str, flags: int, mode: int, confinement: int) -> int:
-    """Open a path relative to a folder. Raises OSError, EPERM for what leads out."""
+    """Open a path relative to a folder. Raises OSError, EPERM for a path that leads out."""
     if "\0" in path:
         raise OSError(errno.EINVAL, os.strerror(errno.EINVAL), path)
     return open_confined(folder, os.fsencode(path), flags, mode, confinement)
@@ -23,7 +23,7 @@ class Parent:
     """The open folder of a path's last component, for calls that take a folder and a name."""
 
     def __init__(self, folder: int, path: str, confinement: int) -> None:
-        """Raises OSError; EINVAL where the last component is no name."""
+        """Open the folder. Raises OSError; EINVAL if the last component is not a name."""
         head, _, self.name = path.rstrip("/").rpartition("/")
         if self.name in ("", ".", ".."):
             number = errno.EINVAL if path else errno.ENOENT

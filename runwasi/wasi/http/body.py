@@ -1,4 +1,4 @@
-"""wasi:http/types, bodies: what arrives for the guest and what it sends, whoever the other side is."""
+"""wasi:http/types, bodies: those that the guest receives and those that it sends, as server or client."""
 
 from __future__ import annotations
 
@@ -20,31 +20,31 @@ if TYPE_CHECKING:
     class Transport(Protocol):
         """The connection a body's bytes come from or go to.
 
-        A guest that waits polls its `sources`; without any it is woken by the event loop.
+        A guest that waits polls its `sources`; if there are none, the event loop wakes it.
         """
 
         def sources(self) -> tuple[int, int, float | None]:
-            """Say what input or output waits for, as `Pollable.sources` does."""
+            """Return what input or output waits for, as `Pollable.sources` does."""
 
         def pump(self) -> None:
-            """Do what input and output is possible without waiting."""
+            """Do as much input and output as possible without waiting."""
 
         def backlog(self) -> int:
-            """Count the bytes taken out of the body being sent that the peer's socket has not taken."""
+            """Return the number of bytes taken from the body that the peer's socket has not accepted yet."""
 
         def lingers(self, waiting: int) -> bool:
-            """Say whether so many bytes that were flushed may stay for a moment, as more may follow them."""
+            """Return whether this many flushed bytes may be held for a moment, as more may follow them."""
 
         def body_finished(self) -> None:
-            """Hear that the body being sent is complete or, if `aborted`, will never be."""
+            """Note that the body being sent is complete or, if `aborted`, will never be."""
 
 
 HIGH_WATER = 4 * CHUNK
-"""How much of a body we hold for a guest that does not read it, before the peer has to wait."""
+"""Bytes of a body that are held for a guest that does not read it, before the peer has to wait."""
 
 
 class Event(Pollable):
-    """Ready when a function says so, after the transport has done what it can."""
+    """Ready when a function says so, once the transport has done what it can."""
 
     __slots__ = ("_happened", "_transport")
 
@@ -54,13 +54,13 @@ class Event(Pollable):
         self._transport = transport
 
     def ready(self) -> bool:
-        """Say whether it has happened."""
+        """Return whether it has happened."""
         if self._transport is not None:
             self._transport.pump()
         return self._happened()
 
     def sources(self) -> tuple[int, int, float | None]:
-        """Say what the transport waits for."""
+        """Return what the transport waits for."""
         return self._transport.sources() if self._transport is not None else (-1, 0, None)
 
 
@@ -78,12 +78,12 @@ class Arriving:
         self.trailers: list[tuple[str, bytes]] = []
 
     def feed(self, data: bytes) -> None:
-        """Add what arrived."""
+        """Add bytes that arrived."""
         self._chunks.append(data)
         self.held += len(data)
 
     def take(self, length: int) -> bytes:
-        """Remove up to so many bytes."""
+        """Remove and return up to `length` bytes."""
         if not self.held and self.transport is not None:
             self.transport.pump()
         if not self.held:
@@ -96,16 +96,16 @@ class Arriving:
         return chunk
 
     def discard(self) -> None:
-        """Forget what has arrived: nobody wants it."""
+        """Discard the bytes that have arrived: nobody will read them."""
         self._chunks.clear()
         self.held = 0
 
     def readable(self) -> bool:
-        """Say whether there is something to take, or nothing more to come."""
+        """Return whether there are bytes to take, or none will come."""
         return self.held > 0 or self.ended or self.failure is not None
 
     def complete(self) -> bool:
-        """Say whether the last of it, trailers included, has arrived or will never."""
+        """Return whether the body has ended, trailers included, or will never end."""
         return self.ended or self.failure is not None
 
 
@@ -116,7 +116,7 @@ class BodyStream(InputStream):
         self.body = body
 
     def read(self, length: int) -> bytes:
-        """Give what has arrived."""
+        """Return bytes that have arrived."""
         data = self.body.take(length)
         if not data and length:
             if self.body.failure is not None:
@@ -126,20 +126,20 @@ class BodyStream(InputStream):
         return data
 
     def subscribe(self) -> Pollable:
-        """Be ready with the next bytes or the end."""
+        """Return a pollable that is ready at the next bytes or the end."""
         return Event(self.body.readable, self.body.transport)
 
 
 @types.resource("incoming-body")
 class IncomingBody(Resource):
-    """A body the guest may read once."""
+    """A body that the guest may read once."""
 
     def __init__(self, body: Arriving) -> None:
         self.body = body
         self._taken = False
 
     def stream(self) -> BodyStream:
-        """Give the bytes, the first time."""
+        """Return the stream to read it from; only the first call succeeds."""
         if self._taken:
             raise Err
         self._taken = True
@@ -153,18 +153,18 @@ class IncomingBody(Resource):
 
 @types.resource("future-trailers")
 class FutureTrailers(Resource):
-    """The fields after a body, once it has arrived in full."""
+    """The fields after a body, available once it has arrived in full."""
 
     def __init__(self, body: Arriving) -> None:
         self.body = body
         self._given = False
 
     def subscribe(self) -> Pollable:
-        """Be ready when the body has ended."""
+        """Return a pollable that is ready when the body has ended."""
         return Event(self.body.complete, self.body.transport)
 
     def get(self) -> Ok | Err | None:
-        """Give them once; nothing before they are there."""
+        """Return the trailers, None until they have arrived; only one call gets them."""
         if not self.body.complete():
             return None
         if self._given:
@@ -177,7 +177,7 @@ class FutureTrailers(Resource):
 
 @types.resource("outgoing-body")
 class OutgoingBody(Resource):
-    """A body the guest writes. `declared` is its content-length, `transport` whoever sends it."""
+    """A body that the guest writes. `declared` is its content-length, `transport` sends it."""
 
     def __init__(self, declared: int | None, too_long: str) -> None:
         self.declared = declared
@@ -192,7 +192,7 @@ class OutgoingBody(Resource):
         self._taken = False
 
     def write(self) -> BodyWriter:
-        """Give the stream to write it to, the first time."""
+        """Return the stream to write it to; only the first call succeeds."""
         if self._taken:
             raise Err
         self._taken = True
@@ -200,7 +200,7 @@ class OutgoingBody(Resource):
 
     @staticmethod
     def finish(this: OutgoingBody, trailers: Fields | None) -> None:
-        """End it; only a finished body arrives as a whole."""
+        """End the body; the other side gets a body that was not finished as incomplete."""
         if this.declared is not None and this.written != this.declared:
             this.drop()
             raise Err((this._too_long, this.written))
@@ -211,14 +211,14 @@ class OutgoingBody(Resource):
             this.transport.body_finished()
 
     def drop(self) -> None:
-        """Give it up unfinished: the other side learns that it is not whole."""
+        """Abandon the body unless it is finished: the other side learns that it is incomplete."""
         if not self.finished:
             self.aborted = True
             if self.transport is not None:
                 self.transport.body_finished()
 
     def add(self, contents: bytes) -> None:
-        """Take bytes to send. Raises failed() beyond the declared length or after the connection is gone."""
+        """Add bytes to send. Raises failed() beyond the declared length, or once the connection is gone."""
         if self.aborted:
             raise closed()
         self.written += len(contents)
@@ -228,13 +228,13 @@ class OutgoingBody(Resource):
         self.held += len(contents)
 
     def take(self) -> list[bytes]:
-        """Remove everything there is to send."""
+        """Remove and return everything that can be sent."""
         chunks, self.chunks = self.chunks, []
         self.held = 0
         return chunks
 
     def waiting(self) -> int:
-        """Count the bytes the guest wrote and the peer's socket has not taken, after it took what it could."""
+        """Offer the peer's socket what there is; return the number of bytes that it has not accepted."""
         if self.transport is None:
             return self.held
         self.transport.pump()
@@ -242,28 +242,28 @@ class OutgoingBody(Resource):
 
 
 class BodyWriter(OutputStream):
-    """The guest's end of a body it writes; holds up to CHUNK bytes while the peer is slower."""
+    """The guest's end of a body that it writes; holds up to CHUNK bytes while the peer is slower."""
 
     def __init__(self, body: OutgoingBody) -> None:
         self.body = body
 
     def check_write(self) -> int:
-        """Give the room left."""
+        """Return the number of bytes that it can take."""
         if self.body.aborted:
             raise closed()
         return max(0, CHUNK - self.body.waiting())
 
     def write(self, contents: bytes) -> None:
-        """Take the bytes; they go out when the guest flushes them, waits or is done."""
+        """Take the bytes; they are sent when the guest flushes, waits or is done."""
         self.body.add(contents)
 
     def flush(self) -> None:
-        """Send what is there, if it is known already where to."""
+        """Send what was written, if there is a transport yet."""
         if self.body.transport is not None:
             self.body.transport.pump()
 
     def flushed(self) -> bool:
-        """Say whether the peer's socket has everything or need not yet, or there is no peer to wait for."""
+        """Return whether nothing needs to be waited for: all is sent, may linger, or has no peer."""
         transport = self.body.transport
         if transport is None or self.body.aborted:
             return True
@@ -271,7 +271,7 @@ class BodyWriter(OutputStream):
         return not waiting or transport.lingers(waiting)
 
     def subscribe(self) -> Pollable:
-        """Be ready when there is room again."""
+        """Return a pollable that is ready when there is room again."""
         return Event(self._has_room, self.body.transport)
 
     def _has_room(self) -> bool:
@@ -284,7 +284,7 @@ class BodyWriter(OutputStream):
             yield (Event(self.flushed, self.body.transport),)
 
     def blocking_write_and_flush(self, contents: bytes) -> Waiting[None]:
-        """Do the usual in one step where it fits: a call from the guest costs more than the bytes."""
+        """Write and flush in one step if there is room: a call from the guest costs more than the bytes."""
         if len(contents) <= CHUNK - self.body.waiting():
             self.body.add(contents)
             yield from self.blocking_flush()

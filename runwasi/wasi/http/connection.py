@@ -1,4 +1,4 @@
-"""A client of the server: its socket, its HTTP/1.1 and the guest that works for it."""
+"""A client's connection to the HTTP server: its socket, its HTTP/1.1 state and its guest."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ READ_SIZE = 65536
 
 
 class Connection:
-    """Moves bytes between a socket and an Http1; the server says when.
+    """Moves bytes between a socket and an Http1, when the server says so.
 
-    lost   nobody is there any more, or nothing can be said to them
-    ended  our side has ended; the client's end is awaited
-    unsent bytes that the socket has not taken
-    since  when the client last had its turn: it connected, got a response, or took a part of one
+    lost   the client is gone, or cannot be sent anything
+    ended  our side is shut down; the client is to end its own
+    unsent bytes that the socket has not accepted
+    since  when the client last became the one to act: it connected, got a response or a part of one
     """
 
     __slots__ = ("_left_over", "_sock", "call", "ended", "fd", "http", "lost", "mask", "since", "unsent")
@@ -40,7 +40,7 @@ class Connection:
         self.unsent = 0
 
     def receive(self) -> None:
-        """Read once, and let the HTTP have it."""
+        """Read once, and pass the bytes to the Http1."""
         try:
             data = self._sock.recv(READ_SIZE)
         except BlockingIOError:
@@ -56,9 +56,9 @@ class Connection:
             self.http.end_input()
 
     def send(self, chunks: Sequence[bytes]) -> bool:
-        """Send what was left over, then these; what the socket does not take is left over again.
+        """Send the bytes left over, then these; keep what the socket does not accept.
 
-        Says whether it took anything.
+        Returns whether the socket accepted anything.
         """
         data = b"".join((self._left_over, *chunks)) if self._left_over else b"".join(chunks)
         if not data or self.lost:
@@ -77,11 +77,11 @@ class Connection:
         return sent > 0
 
     def awaits_client(self) -> bool:
-        """Say whether only the client can go on: by asking, by reading, or by ending the connection."""
+        """Return whether the client is the one to act: by sending, reading, or ending the connection."""
         return bool(self.unsent) or self.http.is_idle()
 
     def end(self) -> None:
-        """End our side, once everything is sent; the client is to end its own.
+        """Shut our side down, once everything is sent; the client is to end its own.
 
         Closing with input unread would make the kernel reset the connection, and the client might lose the
         response. Source: RFC 9112, 9.6.
@@ -95,10 +95,10 @@ class Connection:
             self.lost = True
 
     def wanted(self) -> int:
-        """Say what of the socket is of interest, as a mask of epoll's."""
+        """Return the epoll events of the socket to wait for."""
         reading = self.ended or self.http.wants_input()
         return (select.EPOLLIN if reading else 0) | (select.EPOLLOUT if self.unsent else 0)
 
     def close(self) -> None:
-        """Let go of the client."""
+        """Close the connection."""
         self._sock.close()

@@ -1,7 +1,7 @@
-"""A request and its response, between a connection and a guest, neither of which knows the other.
+"""A request and its response: stands between a connection and a guest, which do not know each other.
 
-The connection feeds the request's body, the guest reads it; the guest says the response, the connection takes
-what there is of it whenever the guest waits or is done (`http1.py`).
+The connection feeds the request's body and the guest reads it. The guest sets the response, and the connection
+takes what there is of it whenever the guest waits or is done (`http1.py`).
 """
 
 from __future__ import annotations
@@ -22,29 +22,29 @@ if TYPE_CHECKING:
     from runwasi.wasi.http.requests import OutgoingResponse, RequestHead
 
 FLUSH_DELAY = 0.002
-"""Seconds that a flushed piece may stay with a guest that goes on running, so that the next joins it."""
+"""Seconds that flushed bytes may be held while the guest goes on running, so that the next ones join them."""
 
 _ERROR_STATUS = {
     "HTTP-request-denied": 403, "HTTP-request-length-required": 411, "HTTP-request-body-size": 413,
     "HTTP-request-method-invalid": 405, "HTTP-request-URI-invalid": 400, "HTTP-request-URI-too-long": 414,
     "HTTP-request-header-section-size": 431, "HTTP-request-header-size": 431, "loop-detected": 508,
 }  # fmt: skip
-"""What a guest's error-code in place of a response becomes; any other is a 502."""
+"""The status for an error-code that a guest returns in place of a response; any other is a 502."""
 
 
 class Exchange:
-    """`Request` to the guest and `Transport` to the body it sends.
+    """The guest's `Request`, and the `Transport` of the body that it sends.
 
-    status    the response's, 0 while there is none
-    lines     its fields, each with the line's end
-    dated     whether Date is among them
-    declared  the body's length, if the guest said it
-    done      the guest has said all of its response
-    aborted   its response, begun already, will not be whole: only the connection's end can say so
+    status    the response's status, 0 while there is none
+    lines     its fields, each with its line end
+    dated     whether they include Date
+    declared  the body's length, if the guest declared it
+    done      the response is complete
+    aborted   the response has begun and will stay incomplete: only ending the connection can say so
     begun     its head has been sent
-    last      the connection ends with it
-    continued an interim response is due: the guest wants the body that its client holds back
-    unsent    bytes of it that the socket has not taken
+    last      the connection ends after it
+    continued an interim response is due: the guest reads the body, which the client holds back
+    unsent    bytes of it that the socket has not accepted
     """
 
     __slots__ = (
@@ -73,24 +73,24 @@ class Exchange:
     # --- Request
 
     def fields(self) -> list[tuple[str, bytes]]:
-        """Give the request's fields, its id among them."""
+        """Return the request's fields, including its id."""
         fields = list(self.head.fields)
         if not _clients_id(self.head):
             fields.append(("x-request-id", self.request_id().encode()))
         return fields
 
     def request_id(self) -> str:
-        """Give the request's id: the client's own or a new one."""
+        """Return the request's id: the client's, or a new one."""
         if not self._request_id:
             self._request_id = _clients_id(self.head) or _new_id()
         return self._request_id
 
     def wants_body(self) -> None:
-        """Tell a client that waits for it to go ahead. Source: RFC 9110, 10.1.1."""
+        """Tell a waiting client to send the body. Source: RFC 9110, 10.1.1."""
         self.continued = self.head.expects and not self.begun and not self.body.complete()
 
     def respond(self, response: OutgoingResponse | ErrorCode) -> None:
-        """Take the guest's response; its head goes out with the first of its body."""
+        """Take the guest's response; its head is sent with the first bytes of its body."""
         if isinstance(response, tuple):
             self.fail(_ERROR_STATUS.get(response[0], 502))
             return
@@ -98,7 +98,7 @@ class Exchange:
         self.declared = content_length(response.fields)
         pairs = response.fields.pairs
         self.dated = any(name == "date" for name, _ in pairs)
-        # framing is ours: a wrong content-length would split the response
+        # we frame the body: a wrong content-length would split the response
         self.lines = lines([pair for pair in pairs if pair[0] != "content-length"])
         self.outgoing = body = response.content
         if body is None:
@@ -109,13 +109,13 @@ class Exchange:
                 self.body_finished()
 
     def answer(self, status: int, lines: bytes, content: bytes, *, dated: bool) -> None:
-        """Take a response that is whole."""
+        """Take a complete response."""
         self.status, self.lines, self.dated = status, lines, dated
         self._content = content
         self.done = True
 
     def fail(self, status: int) -> None:
-        """Answer for a guest that did not, or end the connection in the middle of what it did answer."""
+        """Answer in place of the guest, or end the connection if the guest has begun its answer."""
         self.done = True
         if self.begun:
             self.aborted = True
@@ -127,20 +127,20 @@ class Exchange:
     # --- Transport
 
     def pump(self) -> None:
-        """Nothing: the event loop moves the bytes."""
+        """Do nothing: the event loop moves the bytes."""
 
     def sources(self) -> tuple[int, int, float | None]:
-        """Nothing: the event loop wakes the guest."""
+        """Return no source: the event loop wakes the guest."""
         return -1, 0, None
 
     def backlog(self) -> int:
-        """Count the bytes the client's socket has not taken."""
+        """Return the number of bytes that the client's socket has not accepted."""
         return self.unsent
 
     def lingers(self, waiting: int) -> bool:
-        """Let the guest go on for a moment after a flush, so that a short response is one segment.
+        """Let the guest run on for a moment after a flush, so that a short response is one segment.
 
-        A guest that goes on for longer waits at its next flush, and what it wrote is sent.
+        A guest that runs for longer waits at its next flush, while its bytes are sent.
         """
         now = time.monotonic()
         if not self._flushed:
@@ -148,7 +148,7 @@ class Exchange:
         return waiting < CHUNK and now - self._flushed < FLUSH_DELAY
 
     def hurry(self) -> None:
-        """Let no flush stay any more until something has been sent: one has stayed already."""
+        """Hold no further flush until something has been sent: one was held already."""
         self._flushed = -math.inf
 
     def body_finished(self) -> None:
@@ -160,7 +160,7 @@ class Exchange:
     # --- the connection's side
 
     def take(self) -> list[bytes]:
-        """Remove what there is to send of the body."""
+        """Remove and return the bytes of the body that can be sent."""
         self._flushed = 0.0
         if self.outgoing is not None:
             return self.outgoing.take()
@@ -168,11 +168,11 @@ class Exchange:
         return [content] if content else []
 
     def trailers(self) -> list[tuple[str, bytes]]:
-        """Give the fields after the body."""
+        """Return the fields after the body."""
         return self.outgoing.trailers if self.outgoing is not None else []
 
     def close(self) -> None:
-        """Let go of the guest's body, which knows us: a circle would wait for the garbage collector."""
+        """Drop the guest's body, which refers to us: a cycle would wait for the garbage collector."""
         if self.outgoing is not None:
             self.outgoing.transport = None
             self.outgoing = None
@@ -190,7 +190,7 @@ _prefix: dict[int, str] = {}
 
 
 def _new_id() -> str:
-    """Make an id that no other request has, whichever worker it is."""
+    """Make an id that is unique among all workers."""
     pid = os.getpid()
     if pid not in _prefix:
         _prefix[pid] = f"{pid:x}{os.urandom(4).hex()}-"

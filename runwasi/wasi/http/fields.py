@@ -1,4 +1,4 @@
-"""wasi:http/types, the plain parts: header fields, methods, error codes."""
+"""wasi:http/types, the simple parts: header fields, methods, error codes."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 types = Interface("wasi:http/types")
 
 _TOKEN = b"!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
-"""What names and methods are made of. Source: RFC 9110, 5.6.2."""
+"""The characters of names and methods. Source: RFC 9110, 5.6.2."""
 
 _CONTROLS = bytes(byte for byte in (*range(0x20), 0x7F) if byte != 0x09)
-"""What may not stand in a value. Source: RFC 9110, 5.5."""
+"""The characters that a value must not contain. Source: RFC 9110, 5.5."""
 
 HOP_BY_HOP = frozenset(
     (
@@ -30,14 +30,14 @@ HOP_BY_HOP = frozenset(
         "te", "trailer", "transfer-encoding", "upgrade",
     )
 )  # fmt: skip
-"""Fields that belong to the connection, so to us: guests neither see nor set them."""
+"""Fields of the connection, which is ours: guests neither see nor set them."""
 
 METHODS = ("GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH")
 _METHOD_CASES = {method.encode(): (method.lower(), None) for method in METHODS}
 
 
 class HttpError(Exception):
-    """A transfer failed; `code` is what the guest is told."""
+    """A transfer failed; `code` is the guest's error-code."""
 
     def __init__(self, case: str, payload: object = None) -> None:
         super().__init__(case)
@@ -45,17 +45,17 @@ class HttpError(Exception):
 
 
 def is_token(text: bytes) -> bool:
-    """Say whether this may be a field's name or a method."""
+    """Return whether the text is valid as a field name or a method."""
     return bool(text) and not text.translate(None, _TOKEN)
 
 
 def is_value(text: bytes) -> bool:
-    """Say whether this may be a field's value."""
+    """Return whether the text is valid as a field value."""
     return len(text.translate(None, _CONTROLS)) == len(text)
 
 
 def method_case(method: bytes) -> tuple[str, str | None]:
-    """Give a method as WIT's variant."""
+    """Convert a method to WIT's variant."""
     return _METHOD_CASES.get(method) or ("other", method.decode("latin-1"))
 
 
@@ -81,12 +81,12 @@ class Fields(Resource):
         return fields
 
     def get(self, name: str) -> list[bytes]:
-        """Give all values of a name."""
+        """Return all values of a name."""
         name = name.lower()
         return [value for known, value in self.pairs if known == name]
 
     def has(self, name: str) -> bool:
-        """Say whether a name is there."""
+        """Return whether a name is present."""
         name = name.lower()
         return any(known == name for known, _ in self.pairs)
 
@@ -106,11 +106,11 @@ class Fields(Resource):
         self.pairs.append((self._checked(name, value), value))
 
     def entries(self) -> list[tuple[str, bytes]]:
-        """Give all (name, value) pairs."""
+        """Return all (name, value) pairs."""
         return self.pairs
 
     def clone(self) -> Fields:
-        """Make a copy, which may be changed even if this may not."""
+        """Make a copy, which can be changed even if this cannot."""
         return Fields(self.pairs)
 
     def _checked(self, name: str, value: bytes) -> str:
@@ -129,17 +129,17 @@ def _refuse(header_error: str) -> NoReturn:
 
 
 def lines(fields: Iterable[tuple[str, bytes]]) -> bytes:
-    """Put fields into HTTP/1.1, each with the line's end."""
+    """Format fields as HTTP/1.1, each with its line end."""
     return b"".join([b"%s: %s\r\n" % (name.encode(), value) for name, value in fields])
 
 
 def content_length(fields: Fields) -> int | None:
-    """Give the declared length of a body, None if it is not declared or no number."""
+    """Return the declared length of a body, None if it is missing or not a number."""
     values = fields.get("content-length")
     return int(values[0]) if values and values[0].isdigit() else None
 
 
 @types.function("http-error-code")
 def http_error_code(_guest: Guest, error: IoError) -> ErrorCode | None:
-    """Tell which HTTP error a stream's error was, if it was one."""
+    """Return the error-code of a stream's error, None if it was no HTTP error."""
     return error.cause.code if isinstance(error.cause, HttpError) else None

@@ -1,4 +1,4 @@
-"""Puts a response into HTTP/1.1: its head, and how the end of its body is found. Source: RFC 9112."""
+"""Formats a response as HTTP/1.1: its head, and the framing of its body. Source: RFC 9112."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 _STATUS_LINES = {
     status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus
 }
-_BODILESS = (204, 304)  # RFC 9110, 6.4.1; those below 200 a guest cannot set
+_BODILESS = (204, 304)  # RFC 9110, 6.4.1; a guest cannot set those below 200
 
 
 class Framing:
@@ -28,11 +28,11 @@ class Framing:
 
     def __init__(self) -> None:
         self._chunked = False
-        self._silent = False  # a body is not sent
+        self._silent = False  # the response has no body
         self._ended = False
 
     def take(self, exchange: Exchange) -> list[bytes]:
-        """Give what is to be sent of the response by now; nothing of it is given twice."""
+        """Return the bytes of the response that can be sent now, each only once."""
         out: list[bytes] = []
         if exchange.continued:
             exchange.continued = False
@@ -52,7 +52,7 @@ class Framing:
         return out
 
     def _head(self, exchange: Exchange, size: int) -> list[bytes]:
-        """Decide how the end of the body is found. Source: RFC 9112, 6.3 and 9.3."""
+        """Format the head, and choose the body's framing. Source: RFC 9112, 6.3 and 9.3."""
         status, head = exchange.status, exchange.head
         out = [_STATUS_LINES.get(status) or b"HTTP/1.1 %d \r\n" % status, exchange.lines]
         if not exchange.dated:
@@ -63,7 +63,7 @@ class Framing:
             if exchange.done and not exchange.trailers():
                 length = size
             elif head.version == "1.0":
-                exchange.last = True  # nothing else tells the body's end
+                exchange.last = True  # only the connection's end marks the body's end
             else:
                 self._chunked = True
                 out.append(b"transfer-encoding: chunked\r\n")
@@ -78,7 +78,7 @@ class Framing:
 
 
 def _chunked(chunks: Iterable[bytes]) -> list[bytes]:
-    """Frame chunks; an empty one would be taken for the last. Source: RFC 9112, 7.1."""
+    """Frame chunks, leaving out empty ones: they would end the body. Source: RFC 9112, 7.1."""
     return [b"%x\r\n%s\r\n" % (len(chunk), chunk) for chunk in chunks if chunk]
 
 
@@ -90,7 +90,7 @@ class _Date:
         self._line = b""
 
     def line(self) -> bytes:
-        """Give the line of this second."""
+        """Return the line for the current second."""
         now = int(time.time())
         if now != self._second:
             self._second = now

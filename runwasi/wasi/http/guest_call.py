@@ -1,4 +1,4 @@
-"""A guest working for one request: instantiated, called, put aside while it waits, ended."""
+"""Runs a guest for one HTTP request: instantiates it, calls it, suspends it while it waits, ends it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 _lower_own = lowerer(Type("own"))
 
-# What the library needs for a call, in one piece of memory: two arguments or a result, an instance, a function,
+# One piece of memory for everything that a call needs: two arguments or a result, an instance, a function,
 # an error.
 _INSTANCE = 2 * VAL_SIZE
 _FUNCTION = _INSTANCE + 32
@@ -37,14 +37,14 @@ _spare: list[tuple[object, int]] = []
 _DATED = 1 << 16
 
 INSET_TABLES = 1
-"""Tables that a guest has through the inset, which its bound does not count."""
+"""Tables that the inset adds to a guest; its limit does not count them."""
 
 _val_at = Val.from_address
 _values_at = (Val * 3).from_address
 
 
 class Handler:
-    """A component that handles requests: all that is the same for each of its guests."""
+    """A component that handles requests: everything that its guests share."""
 
     __slots__ = ("_limits_now", "component", "engine", "function", "inset", "limits", "linker", "world")
 
@@ -59,7 +59,7 @@ class Handler:
         *,
         inset: bool = False,
     ) -> None:
-        """`limits` returns what a guest may use as of now; with `inset` the function is the inset's own."""
+        """`limits` returns a guest's current limits; with `inset` the function is the inset's."""
         self.engine = engine
         self.component = component
         self.linker = linker
@@ -70,7 +70,7 @@ class Handler:
         self.limits = self._limits()
 
     def follow_limits(self) -> None:
-        """Bind the guests there are, and those to come, by the limits as they are now."""
+        """Apply the current limits to all guests, present and future."""
         self.limits = limits = self._limits()
         for guest in GUESTS.values():
             guest.limit(limits)
@@ -85,7 +85,7 @@ class Handler:
 
 
 def instantiates(linker: int, component: int, guest: Guest) -> bool:
-    """Try whether the guest can be made, and end it; one that waits for something can."""
+    """Return whether a guest can be instantiated, and end it; one that waits counts as instantiated."""
     memory, address = _allocate()
     future = lib.linker_instantiate_async(
         linker, guest.context, component, address + _INSTANCE, address + _ERROR
@@ -101,10 +101,10 @@ def instantiates(linker: int, component: int, guest: Guest) -> bool:
 
 
 class Call:
-    """One call of wasi:http/incoming-handler's handle, in an instance made for it.
+    """One call of wasi:http/incoming-handler's handle, in its own instance.
 
-    suspended  the guest waits in a host function; `resume` goes on when what it waits for is `ready`
-    trouble    why the guest ended before its time, for the log
+    suspended  the guest waits in a host function; `resume` continues it when it is `ready`
+    trouble    why the guest failed, for the log
     """
 
     __slots__ = (
@@ -127,7 +127,7 @@ class Call:
         self.resume()
 
     def ready(self) -> bool:
-        """Say whether what the guest waits for has come about."""
+        """Return whether something that the guest waits for is ready."""
         suspension = self.guest.suspension
         return suspension is None or suspension.ready()
 
@@ -147,13 +147,13 @@ class Call:
         self._end()
 
     def cancel(self) -> None:
-        """End the guest where it stands; nobody waits for it."""
+        """End the guest at once; nobody waits for it."""
         if self._future:
             self._end()
 
     def time_out(self) -> None:
-        """End the guest because its time is over; it is noticed while it waits."""
-        self._fail("the time that a request may take has passed", 504)
+        """End the guest because its time is over."""
+        self._fail("the request took longer than it may", 504)
         self._end()
 
     def _start(self) -> None:
@@ -161,7 +161,7 @@ class Call:
         lib.instance_get_func(address + _INSTANCE, guest.context, handler.function, address + _FUNCTION)
         if handler.inset:
             guest.serves = self.exchange
-            _val_at(address).kind = 0  # what is there before, the library frees
+            _val_at(address).kind = 0  # the library frees the old contents
             self._future = lib.func_call_async(
                 address + _FUNCTION, guest.context, None, 0, address, 1, address + _ERROR
             )
@@ -173,7 +173,7 @@ class Call:
         )
 
     def _take_answer(self) -> None:
-        """Take the response that the inset has, if it has one; else the guest gave it to the host itself."""
+        """Take the response from the inset, if it has one; otherwise the guest passed it to the host."""
         status, size, text = _values_at(_val_at(self._address).data)
         if status.u32:
             content = string_at(text.data, text.size)
@@ -184,7 +184,7 @@ class Call:
         lib.val_delete(self._address)
 
     def _poll(self) -> bool:
-        """Run the guest until it waits or is done with this stage; say whether it is done."""
+        """Run the guest until it waits or finishes this stage; return whether it finished."""
         done = lib.wasmtime_call_future_poll(self._future)
         guest = self.guest
         error = word(self._address + _ERROR)
@@ -219,7 +219,7 @@ class Call:
 
 
 def describe(failure: BaseException | None, error: WasmtimeError | None) -> str:
-    """Say why a guest ended before its time, as an Engine's Trap would."""
+    """Describe why a guest failed, as an Engine's Trap would."""
     if isinstance(failure, Exit):
         return f"the guest exited with code {failure.code} instead of responding"
     if failure is not None:

@@ -1,12 +1,12 @@
-"""The server's side of HTTP/1.1 on one connection, without the connection: bytes in, exchanges out, bytes out.
+"""The server's side of HTTP/1.1, without the connection: bytes in, exchanges out, bytes out.
 
     http.receive(data)           # or end_input()
     exchange = http.next()       # a guest answers it
-    socket.send(http.output())   # whatever the guest has said by now
-    http.settle()                # and when there is no `current` any more, on to the next
+    socket.send(http.output())   # the guest's response as far as it has come
+    http.settle()                # once there is no `current`, begin the next
 
-What has been asked and what has been said are two machines, as in h11. Input is awaited (HEAD), belongs to a
-request (BODY), or is OVER: ended, or no HTTP any more. The dialogue follows `_AFTER`.
+As in h11, there are two state machines. Input is the next head (HEAD), belongs to a request's body (BODY), or is
+OVER: it has ended, or is no longer HTTP. The responses follow `_AFTER`.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ if TYPE_CHECKING:
     Event = Literal["BEGUN", "ANSWERED", "ANSWERED_LAST", "READ", "NO_MORE"]
 
 MAX_HEAD = 65536
-"""Bytes a request's first line and fields may have together, and so may what comes between the parts of a body."""
+"""The most bytes of a request's first line and fields together, and of what separates the parts of a body."""
 MAX_PIPELINED = 16
-"""Requests a client may send ahead of the responses before we stop reading."""
+"""Requests that a client may send ahead of the responses before we stop reading."""
 
 _AFTER: dict[tuple[State, Event], State] = {
-    # IDLE: no request is in work · WORKING: a response is due · SKIPPING: it has been said, and what is left
-    # of the request's body is read over · OVER: nothing more will be said
+    # IDLE: no request is in progress · WORKING: a response is due · SKIPPING: it was sent, and the rest of the
+    # request's body is discarded · OVER: nothing more will be sent
     ("IDLE", "BEGUN"): "WORKING",
     ("WORKING", "ANSWERED"): "SKIPPING",
     ("WORKING", "ANSWERED_LAST"): "OVER",
@@ -47,9 +47,9 @@ _AFTER: dict[tuple[State, Event], State] = {
 
 
 class Http1:
-    """One client's requests and their responses, one after the other.
+    """One client's requests and their responses, in order.
 
-    `current` is the exchange whose response is due, if one is.
+    `current` is the exchange whose response is due, or None.
     """
 
     __slots__ = (
@@ -64,8 +64,8 @@ class Http1:
         self._parser: Any = httptools.HttpRequestParser(self)
         self._target = b""
         self._fields: list[tuple[bytes, bytes]] = []
-        self._unread = 0  # bytes that came since the last that belonged to a body or ended a head
-        self._incoming: Exchange | None = None  # whose body is arriving
+        self._unread = 0  # bytes since the last that belonged to a body or ended a head
+        self._incoming: Exchange | None = None  # the one whose body is arriving
         self._waiting: deque[Exchange] = deque()  # complete heads, in the order they came
         self._framing = Framing()
         self._draining = False
@@ -73,7 +73,7 @@ class Http1:
     # --- exchanges
 
     def has_next(self) -> bool:
-        """Say whether a request waits to be begun."""
+        """Return whether a request waits for its guest."""
         return self.state == "IDLE" and bool(self._waiting)
 
     def next(self) -> Exchange:
@@ -85,12 +85,12 @@ class Http1:
         return exchange
 
     def output(self) -> list[bytes]:
-        """Give what is to be sent of the current response by now."""
+        """Return the bytes of the current response that can be sent now."""
         exchange = self.current
         return self._framing.take(exchange) if exchange is not None and self.state == "WORKING" else []
 
     def settle(self) -> Exchange | None:
-        """Go on as far as the current response allows; give the exchange if all of it has been said just now."""
+        """Advance as far as the current response allows; return the exchange if it has just been completed."""
         exchange = self.current
         if exchange is None:
             return None
@@ -107,11 +107,11 @@ class Http1:
         return exchange if answered else None
 
     def is_idle(self) -> bool:
-        """Say whether no response is due: only the client can go on."""
+        """Return whether no response is due: the client is the one to act."""
         return self.state != "WORKING" and not self._waiting
 
     def is_over(self) -> bool:
-        """Say whether nothing more will be said: the connection can end when all has been sent."""
+        """Return whether nothing more will be sent: the connection can end once the rest has gone out."""
         no_more = self._draining or (self._input == "OVER" and self.state == "IDLE")
         if no_more and self.state != "OVER" and self.is_idle():
             self._go("NO_MORE")
@@ -124,14 +124,14 @@ class Http1:
             self.current.last = True
 
     def close(self) -> None:
-        """Let go of the guest and of the parser: nobody is there any more."""
+        """Drop the guest and the parser: the client is gone."""
         for exchange in (self._incoming, self.current):
             if exchange is not None:
                 if not exchange.body.complete():
                     exchange.body.failure = HttpError("connection-terminated")
                 exchange.close()
         self.current = self._incoming = None
-        self._parser = None  # which holds us
+        self._parser = None  # it refers to us
 
     def _go(self, event: Event) -> None:
         self.state = _AFTER[self.state, event]
@@ -139,7 +139,7 @@ class Http1:
     # --- input
 
     def wants_input(self) -> bool:
-        """Say whether there is room for more; what is not read makes the client wait."""
+        """Return whether there is room for more; until then the client has to wait."""
         if self._input == "OVER" or len(self._waiting) > MAX_PIPELINED:
             return False
         return self._incoming is None or self._incoming.body.held < HIGH_WATER
@@ -152,14 +152,14 @@ class Http1:
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade:
-            self._input = "OVER"  # served as if it had not asked; what follows is another protocol
+            self._input = "OVER"  # an upgrade is ignored; the bytes after it are another protocol
         except httptools.HttpParserError:
             self._refuse(400)
         if self._unread > MAX_HEAD:
             self._refuse(431)
 
     def end_input(self) -> None:
-        """Hear that the client will send no more; it may still be waiting for what it asked."""
+        """Note that the client has ended its side; it may still wait for responses."""
         self._input = "OVER"
         self._fail_incoming("connection-terminated")
 
@@ -170,7 +170,7 @@ class Http1:
             self._incoming = None
 
     def _refuse(self, status: int) -> None:
-        """Answer what is no request, after the responses still due, and end the connection."""
+        """Answer a malformed request, after the responses still due, and end the connection."""
         if self._input == "OVER":
             return
         self._input = "OVER"
@@ -194,14 +194,14 @@ class Http1:
         self._target += part
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Take a field, or a trailer when it comes after the body began (httptools)."""
+        """Take a field, or a trailer if the body has begun (httptools)."""
         if self._incoming is None:
             self._fields.append((name, value))
         elif (lower := name.lower().decode()) not in HOP_BY_HOP:
             self._incoming.body.trailers.append((lower, value))
 
     def on_headers_complete(self) -> None:
-        """Make a request of what came (httptools). Raises ValueError for what RFC 9112, 3.2 forbids."""
+        """Make the request (httptools). Raises ValueError for a head that RFC 9112, 3.2 forbids."""
         self._input, self._unread = "BODY", 0
         self._incoming = exchange = Exchange(self._head())
         self._waiting.append(exchange)
@@ -220,7 +220,7 @@ class Http1:
                 fields.append((name, value))
                 expects = expects or (name == "expect" and value.lower() == b"100-continue")
         if len(hosts) > 1 or (not hosts and version == "1.1"):
-            raise ValueError("a request of HTTP/1.1 has one Host")
+            raise ValueError("an HTTP/1.1 request needs exactly one Host")
         target, authority = self._target.decode("latin-1"), hosts[0] if hosts else None
         if not target.startswith("/"):
             target, authority = _origin_form(target, authority)
@@ -229,7 +229,7 @@ class Http1:
         return RequestHead(method, target, version, authority, fields, keep_alive=keep_alive, expects=expects)
 
     def on_body(self, data: bytes) -> None:
-        """Take a part of the body (httptools); nobody wants it once the response is complete."""
+        """Take a part of the body (httptools); it is discarded once the response is complete."""
         self._unread = 0
         if self._incoming is not None and not self._incoming.done:
             self._incoming.body.feed(data)
@@ -243,7 +243,7 @@ class Http1:
 
 
 def _origin_form(target: str, authority: str | None) -> tuple[str, str | None]:
-    """Split "http://host/path" (RFC 9112, 3.2.2); "*" and CONNECT's authority have no path."""
+    """Split "http://host/path" (RFC 9112, 3.2.2); neither "*" nor CONNECT's authority has a path."""
     scheme, separator, rest = target.partition("://")
     if not separator or scheme.lower() not in ("http", "https"):
         return target, authority

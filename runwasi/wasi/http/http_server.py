@@ -1,8 +1,8 @@
 """Serves a component that exports wasi:http/incoming-handler: one thread, one epoll, many guests.
 
-A guest runs until it has answered or has to wait, and is then put aside (guest_call.py); so a worker's guests
-share its CPU the way coroutines do. The other CPUs have workers of their own (workers.py). In each round all
-that has arrived is read, run and answered before the kernel is asked again.
+A guest runs until it has answered or has to wait, and is then suspended (guest_call.py): a worker's guests
+share its CPU as coroutines do. Each other CPU has its own worker (workers.py). In each round, the server reads,
+runs and answers everything that has arrived before it asks the kernel again.
 """
 
 from __future__ import annotations
@@ -28,19 +28,19 @@ if TYPE_CHECKING:
     from runwasi.wasi.http.waits import Wait
 
 CLIENT_TIMEOUT = 75.0
-"""Seconds a client may take: for a complete request head, between requests, for reading any more of a response."""
+"""Seconds that a client may take: for a complete request head, between requests, to read more of a response."""
 
 ACCEPTS = 4
-"""Connections taken between two rounds of serving those there are."""
+"""The most connections accepted per round."""
 
 TURN = 16
-"""Requests of one client that are answered together before others have their turn."""
+"""The most requests of one client that are answered before others get their turn."""
 
 _GONE = select.EPOLLHUP | select.EPOLLERR
 
 
 class Server:
-    """A worker: accepts from a listener it shares with the others, until told to drain."""
+    """A worker: accepts from a listener that all workers share, until told to drain."""
 
     def __init__(self, listener: socket.socket, handler: Handler, *, access_log: bool = False) -> None:
         self._listener = listener
@@ -50,14 +50,14 @@ class Server:
         self._epoll = select.epoll()
         self._actions: dict[int, Callable[[], None]] = {}
         self._clients: dict[int, Connection] = {}
-        self._closed: list[Connection] = []  # in this round; an event of it may still come up
+        self._closed: list[Connection] = []  # in this round; an event of theirs may still follow
         self._waits = Waits(self._epoll)
-        self._waiting: dict[Call, Wait] = {}  # the guests that have been put aside
+        self._waiting: dict[Call, Wait] = {}  # the suspended guests
         self._soon: dict[Connection, None] = {}
-        self._queue: dict[Connection, None] = {}  # with requests for whose guests there is no room
-        self._expiring: dict[Call, tuple[float, Connection]] = {}  # when their time is over, the first first
+        self._queue: dict[Connection, None] = {}  # clients with requests, but no room for another guest
+        self._expiring: dict[Call, tuple[float, Connection]] = {}  # when their time is over, soonest first
         self._now = time.monotonic()
-        self._look = 0.0  # when to look again for clients that take too long
+        self._look = 0.0  # when to check again for clients that take too long
 
     def run(self) -> None:
         """Serve until drained."""
@@ -83,7 +83,7 @@ class Server:
         self._add(fd, select.EPOLLIN, lambda: self._drain(fd))
 
     def _drain(self, fd: int) -> None:
-        """Take no more connections, end the idle ones, let the others finish their requests."""
+        """Stop accepting connections, end the idle ones, and let the others finish their requests."""
         self._remove(fd)
         self._draining = True
         self._remove(self._listener.fileno())
@@ -101,11 +101,11 @@ class Server:
     # --- clients
 
     def _accept(self) -> None:
-        """Take a few connections; the others are for workers that have nothing to do."""
+        """Accept a few connections, and leave the rest to idle workers."""
         for _ in range(ACCEPTS):
             try:
                 sock, _ = self._listener.accept()
-            except OSError:  # none is left, or its client is gone again, or descriptors are short for now
+            except OSError:  # none is left, or its client has gone, or descriptors have run out for now
                 return
             sock.setblocking(False)
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -116,7 +116,7 @@ class Server:
                 self._look = self._now + CLIENT_TIMEOUT
 
     def _serve(self, client: Connection, events: int) -> None:
-        """Do what a client's socket is ready for."""
+        """Do whatever a client's socket is ready for."""
         if events & _GONE:
             client.lost = True
         if events & select.EPOLLOUT:
@@ -126,7 +126,7 @@ class Server:
         self._advance(client)
 
     def _advance(self, client: Connection) -> None:
-        """Go on with what has become possible: the waiting guest, the response, the next request, the end."""
+        """Do whatever has become possible: resume the guest, send the response, begin the next request, end."""
         if self._clients.get(client.fd) is not client:
             return
         http, call = client.http, client.call
@@ -138,7 +138,7 @@ class Server:
             return
         call = client.call
         if sent and call is not None and call.suspended and call.ready():
-            self._soon[client] = None  # sending has made the room that its guest waits for
+            self._soon[client] = None  # sending made the room that its guest waits for
         elif http.has_next() and client not in self._queue and client.unsent <= HIGH_WATER:
             self._soon[client] = None  # its turn is over
         if http.is_over():
@@ -148,7 +148,7 @@ class Server:
             self._epoll.modify(client.fd, mask)
 
     def _answers(self, client: Connection) -> list[bytes]:
-        """Run guests for a client's requests, and give what is to be sent by now."""
+        """Run guests for a client's requests, and return the bytes that can be sent now."""
         http = client.http
         out: list[bytes] = []
         for _ in range(TURN):
@@ -171,7 +171,7 @@ class Server:
         return sent
 
     def _close(self, client: Connection) -> None:
-        """Let go of a client and of a guest that works for it."""
+        """Drop a client, and end its guest."""
         client.http.close()
         if client.call is not None and client.call.suspended:
             client.call.cancel()
@@ -183,7 +183,7 @@ class Server:
         self._closed.append(client)
 
     def _bury(self) -> None:
-        """Close what was given up in this round; before, its descriptor's number might have been another's."""
+        """Close the connections dropped in this round: closed any earlier, their numbers could have been reused."""
         for client in self._closed:
             client.close()
         self._closed.clear()
@@ -192,7 +192,7 @@ class Server:
     # --- guests
 
     def _begin(self, client: Connection) -> bool:
-        """Begin a client's next request; say whether there is one, and room for its guest."""
+        """Begin a client's next request; return whether there was one, and room for its guest."""
         if not client.http.has_next() or client.unsent > HIGH_WATER:
             return False
         if len(self._waiting) >= GUESTS:
@@ -207,22 +207,22 @@ class Server:
         return True
 
     def _wake(self, client: Connection, call: Call) -> None:
-        """Take notice that something a guest waits for may have come about."""
+        """Note that something that a guest waits for may be ready."""
         if client.call is call:
             self._advance(client)
-        else:  # its response has been said, and it works on
+        else:  # its response is complete, and it is still running
             self._resume(client, call)
 
     def _resume(self, client: Connection, call: Call) -> None:
-        """Let a guest go on if what it waits for has come about."""
+        """Resume a guest if something that it waits for is ready."""
         if call.ready():
             call.resume()
         self._settle(
             client, call
-        )  # it may wait for something else now: for a connection, once a name is known
+        )  # it may wait for something else now: for a connection, once a name is resolved
 
     def _settle(self, client: Connection, call: Call) -> None:
-        """Note how a guest stands: put aside, or ended."""
+        """Note whether a guest is suspended or has ended."""
         wait = self._waiting.pop(call, None)
         if wait is not None:
             self._waits.stop(wait)
@@ -235,7 +235,7 @@ class Server:
             self._report(call)
 
     def _admit(self) -> None:
-        """Let clients go on that can without an event: a turn is theirs, or a guest has ended."""
+        """Advance the clients that need no event: their turn has come, or a guest has ended."""
         soon, self._soon = self._soon, {}
         for client in soon:
             self._advance(client)
@@ -247,7 +247,7 @@ class Server:
     # --- time
 
     def _expire(self) -> None:
-        """End guests whose time is over, and let go of clients that take too long."""
+        """End guests whose time is over, and drop clients that take too long."""
         while self._expiring:
             call, (moment, client) = next(iter(self._expiring.items()))
             if moment > self._now:
@@ -264,7 +264,7 @@ class Server:
                     self._look = min(self._look, client.since + CLIENT_TIMEOUT)
 
     def _timeout(self) -> float | None:
-        """Say how long the kernel may let us sleep."""
+        """Return the seconds until the next deadline, None if there is none."""
         if self._soon:
             return 0.0
         moments = [next(iter(self._expiring.values()))[0]] if self._expiring else []
@@ -277,11 +277,11 @@ class Server:
     # --- logs
 
     def _report(self, call: Call) -> None:
-        """Say on stderr what went wrong with a request."""
+        """Report a failed request on stderr."""
         os.write(2, f"runwasi: request {call.exchange.request_id()}: {call.trouble}\n".encode())
 
     def _log(self, exchange: Exchange) -> None:
-        """Write a line of the access log, if there is one."""
+        """Write a line to the access log, if it is enabled."""
         if self._access_log:
             case, other = exchange.head.method
             line = (

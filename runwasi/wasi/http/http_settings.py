@@ -1,4 +1,4 @@
-"""What an operator can set of the HTTP server, and the server put together from it."""
+"""Reads the operator's settings of the HTTP server, and starts the server with them."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from runwasi.wasi.http.guest_call import Handler
 
 SOCKET_ADDR = "WASMTIME_HTTP_PROXY_SOCKET_ADDR"
-"""HOST:PORT to listen on, an IPv6 host in brackets. Taken from the container's environment, not passed on."""
+"""HOST:PORT to listen on, an IPv6 host in brackets. Read from the container's environment, not passed on."""
 BACKLOG = "WASMTIME_HTTP_PROXY_BACKLOG"
-"""Connections the kernel keeps waiting to be accepted. Taken from the environment, not passed on."""
+"""The listener's backlog. Read from the container's environment, not passed on."""
 
 DEFAULT_ADDR = "0.0.0.0:8080"
 DEFAULT_BACKLOG = "100"
@@ -28,10 +28,10 @@ MOST_WORKERS = 8
 
 
 class HttpSettings:
-    """Where to listen and with how many workers."""
+    """Where to listen, and with how many workers."""
 
     def __init__(self, ctx: Context) -> None:
-        """Raises CannotHandle, which names what makes no sense."""
+        """Read the settings. Raises CannotHandle, which names the invalid one."""
         environment = dict(variable.partition("=")[::2] for variable in ctx.env)
         self.host, self.port = _address(environment.get(SOCKET_ADDR, DEFAULT_ADDR))
         self.backlog = _number(BACKLOG, environment.get(BACKLOG, DEFAULT_BACKLOG))
@@ -41,11 +41,11 @@ class HttpSettings:
 
     @staticmethod
     def guest_env(env: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
-        """Give the environment without what was meant for the server."""
+        """Return the environment without the server's own settings."""
         return [pair for pair in env if pair[0] not in (SOCKET_ADDR, BACKLOG)]
 
     def serve(self, handler: Handler) -> int:
-        """Listen and serve until told to end; give the exit status. Raises EngineError."""
+        """Listen and serve until told to end; return the exit status. Raises EngineError."""
         listener = self._listen()
 
         def work(drain_fd: int) -> None:

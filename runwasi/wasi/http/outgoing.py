@@ -1,6 +1,6 @@
-"""wasi:http/outgoing-handler: requests a guest sends, over HTTP/1.1 with or without TLS.
+"""wasi:http/outgoing-handler: sends a guest's requests, over HTTP/1.1 with or without TLS.
 
-Each request has a connection of its own, which the guest's own waiting drives (`pump`): no thread, no loop.
+Each request has its own connection, which advances while the guest waits (`pump`): no thread, no loop.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 outgoing_handler = Interface("wasi:http/outgoing-handler")
 
 DEFAULT_TIMEOUT = 600.0
-"""Seconds to connect, to the response's head and between two pieces of its body, unless the guest says."""
+"""Default seconds to connect, until the response's head, and between two pieces of its body."""
 
 _BODILESS_METHODS = ("get", "head", "options", "trace")
 _CONNECT_ERRORS = {
@@ -69,18 +69,18 @@ def _host_and_port(authority: str, default: int) -> tuple[str, int]:
 
 @types.resource("future-incoming-response")
 class FutureResponse(Resource):
-    """A response to come."""
+    """A response that may not have arrived yet."""
 
     def __init__(self, exchange: ClientExchange) -> None:
         self._exchange = exchange
         self._given = False
 
     def subscribe(self) -> Pollable:
-        """Be ready when the head has arrived, or never will."""
+        """Return a pollable that is ready when the head has arrived or the request has failed."""
         return Event(self._exchange.answered, self._exchange)
 
     def get(self) -> Ok | Err | None:
-        """Give the response or the error, once."""
+        """Return the response or the error, None before; only one call gets it."""
         exchange = self._exchange
         exchange.pump()
         if not exchange.answered():
@@ -93,15 +93,15 @@ class FutureResponse(Resource):
         return Ok(Ok(exchange.response))
 
     def drop(self) -> None:
-        """Give up a response nobody took; one that was taken is read on through its body."""
+        """End the exchange, unless the guest took the response: then its body keeps the exchange alive."""
         if not self._given:
             self._exchange.close()
 
 
 class ClientExchange:
-    """A request on its way and its response; `Transport` to the bodies of both.
+    """A request and its response; the `Transport` of both bodies.
 
-    `_step` is what comes next: resolve, connect, handshake, transfer; each says whether it is done.
+    `_step` is the next step: resolve, connect, handshake or transfer. Each returns whether it is done.
     """
 
     def __init__(
@@ -132,11 +132,11 @@ class ClientExchange:
     # --- Transport
 
     def sources(self) -> tuple[int, int, float | None]:
-        """Say what the current step waits for."""
+        """Return what the current step waits for."""
         return *self._sources, self._deadline
 
     def pump(self) -> None:
-        """Take as many steps as are possible without waiting."""
+        """Take as many steps as possible without waiting."""
         try:
             while self.failure is None and self._step():
                 pass
@@ -154,16 +154,16 @@ class ClientExchange:
             self._fail(_CONNECT_ERRORS.get(socket_error_code(error), "connection-terminated"))
 
     def backlog(self) -> int:
-        """Count the bytes the socket has not taken."""
+        """Return the number of bytes that the socket has not accepted."""
         return len(self._out)
 
     def lingers(self, waiting: int) -> bool:
-        """Nothing stays: the kernel puts small pieces together as well as we could."""
+        """Hold nothing: the kernel joins small pieces as well as we could."""
         del waiting
         return False
 
     def body_finished(self) -> None:
-        """Hear that the request's body is complete, or that there is no more point in sending it."""
+        """Note that the request's body is complete, or no longer worth sending."""
         content = self._request.content
         if content is not None and content.aborted:
             self._fail("HTTP-request-body-size")
@@ -171,7 +171,7 @@ class ClientExchange:
             self.pump()
 
     def answered(self) -> bool:
-        """Say whether there is a response, or none to come."""
+        """Return whether there is a response, or none will come."""
         return self.response is not None or self.failure is not None
 
     def close(self) -> None:
@@ -192,7 +192,7 @@ class ClientExchange:
         self.close()
 
     def _allow(self, error: str, nanoseconds: int | None) -> None:
-        """Set how long the next thing may take, and what it is called if it takes longer."""
+        """Set the time limit of the next step, and the error-code for exceeding it."""
         seconds = DEFAULT_TIMEOUT if nanoseconds is None else nanoseconds / 1e9
         self._deadline: float | None = time.monotonic() + seconds
         self._timeout_error = error
@@ -216,7 +216,7 @@ class ClientExchange:
         return True
 
     def _connect_next(self) -> None:
-        """Begin to connect to the next address; whatever the last one said is told if there is none."""
+        """Begin to connect to the next address; if there is none, fail with the last address's error."""
         family, parts = self._addresses.pop()
         if family == "ipv4":
             host = socket.inet_ntoa(bytes(parts))
@@ -295,7 +295,7 @@ class ClientExchange:
     # --- request out
 
     def _fill(self) -> None:
-        """Put the head, and what the guest has written of the body, into HTTP/1.1."""
+        """Format the head, and the guest's body as far as it is written, as HTTP/1.1."""
         content = self._request.content
         if len(self._out) >= CHUNK or self._last_sent:
             return
@@ -304,7 +304,7 @@ class ClientExchange:
         if not self._head_sent:
             undecided = content is not None and not (finished or chunks or content.declared is not None)
             if undecided and self._request.method_case[0] in _BODILESS_METHODS:
-                return  # a body nobody expects: most likely it will turn out empty
+                return  # an unusual body: most likely it will turn out empty
             self._head_sent = True
             self._out += self._head(sum(map(len, chunks)), finished=finished)
         if self._chunked:
@@ -366,7 +366,7 @@ class ClientExchange:
         return False
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Take a field, or a trailer when it comes after the body began (httptools)."""
+        """Take a field, or a trailer if the body has begun (httptools)."""
         lower = name.lower().decode("latin-1")
         if lower in ("content-length", "transfer-encoding"):
             self._framed = True
@@ -374,7 +374,7 @@ class ClientExchange:
             (self._fields if self.response is None else self._body.trailers).append((lower, value))
 
     def on_headers_complete(self) -> None:
-        """Make a response of what came, unless it only announces one (httptools)."""
+        """Make the response, unless the head is an interim one (httptools)."""
         status = self._parser.get_status_code()
         if status < 200:
             self._fields, self._framed = [], False
@@ -394,7 +394,7 @@ class ClientExchange:
 
 
 def _stand() -> bool:
-    """Step of an exchange that has ended."""
+    """Do nothing: the step of an exchange that has ended."""
     return False
 
 

@@ -1,4 +1,4 @@
-"""wasi:http/types, requests and responses, of both directions."""
+"""wasi:http/types, requests and responses in both directions."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ if TYPE_CHECKING:
     """WIT's variants method and scheme."""
 
     class Request(Protocol):
-        """A request that arrived, as its server knows it."""
+        """A request that arrived, as the server sees it."""
 
         head: RequestHead
         body: Arriving
 
         def fields(self) -> list[tuple[str, bytes]]:
-            """Give the fields that the guest may see."""
+            """Return the fields that the guest may see."""
 
         def wants_body(self) -> None:
-            """Hear that the guest will read the body: a client may be waiting for that."""
+            """Note that the guest will read the body: a client may be waiting for that."""
 
         def respond(self, response: OutgoingResponse | ErrorCode) -> None:
             """Take the guest's answer, or why there is none."""
@@ -68,34 +68,34 @@ class RequestHead:
 
 @types.resource("incoming-request")
 class IncomingRequest(Resource):
-    """A request the guest handles."""
+    """A request that the guest handles."""
 
     def __init__(self, request: Request) -> None:
         self.request = request
         self._consumed = False
 
     def method(self) -> Case:
-        """Give the method."""
+        """Return the method."""
         return self.request.head.method
 
     def path_with_query(self) -> str | None:
-        """Give the target without scheme and authority."""
+        """Return the target without scheme and authority."""
         return self.request.head.target
 
     def scheme(self) -> Case:
-        """Give the scheme; TLS ends before us."""
+        """Return the scheme; TLS ends in front of this server."""
         return ("HTTP", None)
 
     def authority(self) -> str | None:
-        """Give the host the client asked for."""
+        """Return the host that the client named."""
         return self.request.head.authority
 
     def headers(self) -> Fields:
-        """Give the fields, which cannot be changed."""
+        """Return the fields, which cannot be changed."""
         return Fields(self.request.fields(), immutable=True)
 
     def consume(self) -> IncomingBody:
-        """Give the body, once."""
+        """Return the body, once."""
         if self._consumed:
             raise Err
         self._consumed = True
@@ -105,7 +105,7 @@ class IncomingRequest(Resource):
 
 @types.resource("outgoing-response")
 class OutgoingResponse(Resource):
-    """A response the guest makes."""
+    """A response that the guest makes."""
 
     def __init__(self, headers: Fields) -> None:
         headers.immutable = True
@@ -115,25 +115,25 @@ class OutgoingResponse(Resource):
 
     @classmethod
     def new(cls, headers: Fields) -> OutgoingResponse:
-        """Make a response of status 200."""
+        """Make a response with status 200."""
         return cls(headers)
 
     def status_code(self) -> int:
-        """Give the status."""
+        """Return the status."""
         return self.status
 
     def set_status_code(self, status: int) -> None:
-        """Set the status, 100 to 999; those below 200 announce another response and are none themselves."""
+        """Set the status, 200 to 999; those below 200 are interim responses, which the guest cannot send."""
         if not 200 <= status <= 999:
             raise Err
         self.status = status
 
     def headers(self) -> Fields:
-        """Give the fields, which are fixed by now."""
+        """Return the fields, which are fixed by now."""
         return Fields(self.fields.pairs, immutable=True)
 
     def body(self) -> OutgoingBody:
-        """Give the body to write, once."""
+        """Return the body to write, once."""
         if self.content is not None:
             raise Err
         self.content = OutgoingBody(content_length(self.fields), "HTTP-response-body-size")
@@ -142,7 +142,7 @@ class OutgoingResponse(Resource):
 
 @types.resource("response-outparam")
 class ResponseOutparam(Resource):
-    """Where the guest puts its response."""
+    """Takes the guest's response."""
 
     def __init__(self, request: Request) -> None:
         self.request = request
@@ -155,7 +155,7 @@ class ResponseOutparam(Resource):
 
 @types.resource("outgoing-request")
 class OutgoingRequest(Resource):
-    """A request the guest sends."""
+    """A request that the guest sends."""
 
     def __init__(self, headers: Fields) -> None:
         headers.immutable = True
@@ -172,14 +172,14 @@ class OutgoingRequest(Resource):
         return cls(headers)
 
     def body(self) -> OutgoingBody:
-        """Give the body to write, once."""
+        """Return the body to write, once."""
         if self.content is not None:
             raise Err
         self.content = OutgoingBody(content_length(self.fields), "HTTP-request-body-size")
         return self.content
 
     def method(self) -> Case:
-        """Give the method."""
+        """Return the method."""
         return self.method_case
 
     def set_method(self, method: Case) -> None:
@@ -189,7 +189,7 @@ class OutgoingRequest(Resource):
         self.method_case = method
 
     def path_with_query(self) -> str | None:
-        """Give the target."""
+        """Return the target."""
         return self.target
 
     def set_path_with_query(self, target: str | None) -> None:
@@ -199,7 +199,7 @@ class OutgoingRequest(Resource):
         self.target = target
 
     def scheme(self) -> Case | None:
-        """Give the scheme."""
+        """Return the scheme."""
         return self.scheme_case
 
     def set_scheme(self, scheme: Case | None) -> None:
@@ -207,7 +207,7 @@ class OutgoingRequest(Resource):
         self.scheme_case = scheme
 
     def authority(self) -> str | None:
-        """Give the host and port."""
+        """Return the host and port."""
         return self.host
 
     def set_authority(self, authority: str | None) -> None:
@@ -217,12 +217,12 @@ class OutgoingRequest(Resource):
         self.host = authority
 
     def headers(self) -> Fields:
-        """Give the fields, which are fixed by now."""
+        """Return the fields, which are fixed by now."""
         return Fields(self.fields.pairs, immutable=True)
 
 
 def _is_target(text: str) -> bool:
-    """Say whether it stays one word in a request's first line, which a space or a line's end would split."""
+    """Return whether a text has no space or line end, which would split a request's first line."""
     return all("!" <= character != "\x7f" for character in text)
 
 
@@ -241,7 +241,7 @@ class RequestOptions(Resource):
         return cls()
 
     def connect_timeout(self) -> int | None:
-        """Give how long connecting may take."""
+        """Return how long connecting may take."""
         return self.connect
 
     def set_connect_timeout(self, duration: int | None) -> None:
@@ -249,7 +249,7 @@ class RequestOptions(Resource):
         self.connect = duration
 
     def first_byte_timeout(self) -> int | None:
-        """Give how long the response's head may take."""
+        """Return how long the response's head may take."""
         return self.first_byte
 
     def set_first_byte_timeout(self, duration: int | None) -> None:
@@ -257,7 +257,7 @@ class RequestOptions(Resource):
         self.first_byte = duration
 
     def between_bytes_timeout(self) -> int | None:
-        """Give how long the body may pause."""
+        """Return how long the body may pause."""
         return self.between_bytes
 
     def set_between_bytes_timeout(self, duration: int | None) -> None:
@@ -267,7 +267,7 @@ class RequestOptions(Resource):
 
 @types.resource("incoming-response")
 class IncomingResponse(Resource):
-    """A response that arrived for a request the guest sent."""
+    """A response to a request that the guest sent."""
 
     def __init__(self, status: int, fields: Sequence[tuple[str, bytes]], body: Arriving) -> None:
         self._status = status
@@ -276,15 +276,15 @@ class IncomingResponse(Resource):
         self._consumed = False
 
     def status(self) -> int:
-        """Give the status."""
+        """Return the status."""
         return self._status
 
     def headers(self) -> Fields:
-        """Give the fields, which cannot be changed."""
+        """Return the fields, which cannot be changed."""
         return Fields(self._fields, immutable=True)
 
     def consume(self) -> IncomingBody:
-        """Give the body, once."""
+        """Return the body, once."""
         if self._consumed:
             raise Err
         self._consumed = True

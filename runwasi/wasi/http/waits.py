@@ -1,4 +1,4 @@
-"""What the suspended guests of an event loop wait for: descriptors in its epoll, and moments."""
+"""Keeps what the suspended guests of an event loop wait for: descriptors in its epoll, and deadlines."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ if TYPE_CHECKING:
     from runwasi.wasi.component.suspension import Suspension
 
 LONGEST_WAIT = 86400.0
-"""Seconds; a guest may sleep for centuries, epoll counts milliseconds in an int."""
+"""Seconds; a guest may sleep for centuries, but epoll counts milliseconds in an int."""
 
 
 class Wait:
-    """One guest's waiting, until it is told to `stop`."""
+    """What one guest waits for, until `stop`."""
 
     __slots__ = ("fds", "over", "wake")
 
@@ -30,7 +30,7 @@ class Wait:
 
 
 class Waits:
-    """All that is waited for; the loop asks for its `timeout`, hands it events, and lets it `fire`."""
+    """Everything that guests wait for; the loop asks for `next_moment`, passes events, and calls `fire`."""
 
     def __init__(self, epoll: select.epoll) -> None:
         self._epoll = epoll
@@ -38,13 +38,13 @@ class Waits:
         self._moments: list[tuple[float, int, Wait]] = []
         self._numbers = itertools.count()
         self._waiting = 0
-        self._stopped: list[int] = []  # in this round; an event of theirs may still come up
+        self._stopped: list[int] = []  # in this round; an event of theirs may still follow
 
     def start(self, suspension: Suspension | None, wake: Callable[[], None]) -> Wait:
-        """Have `wake` called when what a guest waits for may have come about; it is stopped and started anew then."""
+        """Call `wake` when something that a guest waits for may be ready; stop the wait and start a new one then."""
         wait = Wait(wake)
         self._waiting += 1
-        if suspension is None:  # not in a host function of ours: poll again at once
+        if suspension is None:  # not in one of our host functions: poll again at once
             self._at(0.0, wait)
             return wait
         events: dict[int, int] = {}
@@ -59,7 +59,7 @@ class Waits:
         return wait
 
     def stop(self, wait: Wait) -> None:
-        """Forget a guest's waiting: it goes on or ends."""
+        """Forget what a guest waits for: it resumes or ends."""
         wait.over = True
         self._waiting -= 1
         for fd in wait.fds:
@@ -74,35 +74,35 @@ class Waits:
         self._stopped.clear()
 
     def handle(self, fd: int) -> None:
-        """Take an event of a descriptor that is not the loop's own."""
+        """Handle an event of a descriptor that is not the loop's own."""
         wait = self._by_fd.get(fd)
         if wait is not None:
             wait.wake()
 
     def fire(self, now: float) -> None:
-        """Wake those whose moment has come."""
+        """Wake the guests whose deadline has passed."""
         while self._moments and self._moments[0][0] <= now:
             wait = heapq.heappop(self._moments)[2]
             if not wait.over:
                 wait.wake()
 
     def next_moment(self) -> float | None:
-        """Give the next moment at which somebody is to be woken, none later than LONGEST_WAIT from now."""
+        """Return the next deadline, at most LONGEST_WAIT from now."""
         if not self._moments:
             return None
         return min(self._moments[0][0], time.monotonic() + LONGEST_WAIT)
 
     def _at(self, moment: float, wait: Wait) -> None:
-        if len(self._moments) > 64 + 4 * self._waiting:  # mostly of waits that are over
+        if len(self._moments) > 64 + 4 * self._waiting:  # most belong to waits that are over
             self._moments = [each for each in self._moments if not each[2].over]
             heapq.heapify(self._moments)
         heapq.heappush(self._moments, (moment, next(self._numbers), wait))
 
     def _watch(self, fd: int, events: int, wait: Wait) -> None:
-        copy = os.dup(fd)  # as another guest may wait for the same
+        copy = os.dup(fd)  # another guest may wait for the same one
         try:
             self._epoll.register(copy, events)
-        except PermissionError:  # a regular file, which is always ready
+        except PermissionError:  # a regular file is always ready
             os.close(copy)
             self._at(0.0, wait)
         else:

@@ -1,8 +1,8 @@
-"""The server's processes: workers forked from one warm parent, which waits, passes on signals and counts.
+"""Runs the HTTP server's processes: one warm parent forks the workers, waits for them and passes signals on.
 
 The first SIGTERM or SIGINT makes the workers drain, and the container ends with 0 when they have; the second
-ends everything at once. That the container's limits have changed is passed on to each. The parent is a
-container's PID 1: it blocks the signals and takes them one by one, so none is lost, whatever a guest does
+ends everything at once. The parent also tells each worker when the container's limits have changed. The parent is
+a container's PID 1: it blocks the signals and takes them one by one, so that none is lost, whatever a guest does
 meanwhile.
 """
 
@@ -26,7 +26,7 @@ def run_workers(count: int, serve: Callable[[int], None], follow_limits: Callabl
     """Fork workers that call `serve` with a descriptor that becomes readable when they have to drain.
 
     In a worker `follow_limits` is called whenever the container's limits may have changed: between two steps of
-    the worker's own code, also while a guest is in a host function.
+    the worker's own code, even while a guest is in a host function.
     Returns the exit status: 0 after draining; 128 + n when a second signal n ended it; a worker's own, or
     128 + its signal, when one ended without being asked, which ends the others too. Raises EngineError.
     """
@@ -63,7 +63,7 @@ def run_workers(count: int, serve: Callable[[int], None], follow_limits: Callabl
 
 
 def _fork_workers(count: int, work: Callable[[], None]) -> set[int]:
-    """Fork as many as a limit of processes allows, one at least. Raises EngineError."""
+    """Fork as many workers as the process limit allows, at least one. Raises EngineError."""
     workers: set[int] = set()
     try:
         while len(workers) < count:
@@ -89,13 +89,13 @@ def _fork_worker(work: Callable[[], None]) -> int:
 
 
 def _reap(workers: set[int]) -> int:
-    """Collect the workers that have ended; give the first bad status among them."""
+    """Reap the workers that have ended; return the first bad status among them."""
     bad = 0
     while workers:
         pid, status = os.waitpid(-1, os.WNOHANG)
         if not pid:
             break
-        if pid not in workers:  # an orphan of the container, if this is its PID 1
+        if pid not in workers:  # an orphan of the container, whose PID 1 this is
             continue
         workers.discard(pid)
         code = os.waitstatus_to_exitcode(status)

@@ -1,1 +1,1 @@
-"""A piece of wasm of ours in components that serve HTTP: it answers for the host what it can."""
+"""The inset: our own wasm code, set into components that serve HTTP to answer calls in the host's place."""

@@ -1,4 +1,4 @@
-"""What the inset has to know of a component: what it calls of wasi:http, and how the calls get there."""
+"""Finds how a component calls wasi:http, so that the inset can take those calls over."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ _OTHER_NAMES = {"headers": "fields", "trailers": "fields"}
 
 
 class Taken:
-    """A function that the inset takes from the guest.
+    """A function that the inset takes over.
 
     function  its WIT name
     name      what it is called in the inset's text
-    slot      where the shim finds it: in its second table if it is called directly
+    slot      its slot in the shim's table, or in the second table if it is called directly
     real      the core function behind it
-    in_place  its definition, if the guest calls it directly; that is then replaced
+    in_place  its definition, to be replaced, if the guest calls it directly
     """
 
     __slots__ = ("function", "in_place", "name", "real", "slot")
@@ -49,17 +49,17 @@ class Taken:
         return self.in_place.where[0]
 
     def spot(self) -> int:
-        """Return where in that section it is."""
+        """Return its index in that section."""
         assert self.in_place is not None
         return self.in_place.where[1]
 
     def is_drop(self) -> bool:
-        """Say whether it drops a resource's handle."""
+        """Return whether it drops a resource's handle."""
         return self.function.startswith("[resource-drop]")
 
 
 def _short(function: str) -> str:
-    """Name a function: "[method]fields.append" is fields.append, "[constructor]fields" fields.new."""
+    """Shorten a name: "[method]fields.append" to fields.append, "[constructor]fields" to fields.new."""
     kind, bracket, name = function.partition("]")
     if not bracket:
         return function
@@ -67,12 +67,12 @@ def _short(function: str) -> str:
 
 
 class Findings:
-    """What was found. Raises NotUnderstood where a component is put together in a way not known here.
+    """The parts of a component that matter. Raises NotUnderstood for a component of an unknown structure.
 
     handle       the core function behind the handler
-    post_return  the one that is called after it, if there is one
-    memory       the guest's
-    resources    those that the guest may have, each with the instance that exports its type
+    post_return  the one that is called after it, if any
+    memory       the guest's memory
+    resources    the guest's resources, each with the instance that exports its type
     """
 
     def __init__(self, outline: Outline) -> None:
@@ -94,7 +94,7 @@ class Findings:
         self.resources = self._find_resources()
 
     def _find_interfaces(self) -> dict[str, int]:
-        """Find the imports that the inset is about: each in one version, as two have two sets of types."""
+        """Find the imports that concern the inset, each in one version: two versions have different types."""
         found: dict[str, int] = {}
         for index, each in enumerate(self.outline.space(binary.INSTANCE_SORT)):
             interface = each.name.partition("@")[0]
@@ -107,7 +107,7 @@ class Findings:
         return found
 
     def _find_lift(self) -> Definition:
-        """Find how the guest's function becomes the one that is exported."""
+        """Find the definition that lifts the guest's function to the exported one."""
         outline = self.outline
         exported = [
             outline.space(sort)[index]
@@ -115,7 +115,7 @@ class Findings:
             if name.partition("@")[0] == HANDLER and sort == binary.INSTANCE_SORT
         ]
         if len(exported) != 1 or len(exported[0].given) != 1:
-            raise NotUnderstood(f"it exports no {HANDLER}, or more than that")
+            raise NotUnderstood(f"it exports no {HANDLER}, or more than one")
         lift = outline.space(binary.FUNC)[exported[0].given[0]]
         if lift.how != "lift":
             raise NotUnderstood(f"its {HANDLER} is another component's")
@@ -124,7 +124,7 @@ class Findings:
     # --- the shim
 
     def _find_shim_instance(self) -> int:
-        """Find the instance whose table "$imports" others are to fill."""
+        """Find the instance whose table "$imports" is filled later."""
         outline = self.outline
         owners = {each.of for each in outline.core(binary.CORE_TABLE) if each.name == IMPORTS_TABLE}
         owners |= {each.arguments["shim"] for each in outline.core_instances if "shim" in each.arguments}
@@ -134,11 +134,11 @@ class Findings:
         shim = outline.core_instances[index]
         of_it = [each for each in outline.core_instances if each.module == shim.module]
         if shim.module is None or shim.arguments or len(of_it) != 1:
-            raise NotUnderstood("its shim is none")
+            raise NotUnderstood("its shim has an unknown form")
         return index
 
     def _check_users_of_shim(self) -> None:
-        """See that nobody takes of the shim's instance what only the inset's will have: its memory, above all."""
+        """Check that nobody uses an export of the shim that its replacement lacks."""
         outline, known = self.outline, self.shim.names()
         used = {
             each.name
@@ -153,7 +153,7 @@ class Findings:
                     imports = interface_of(module).imports
                     used |= {imported.name for imported in imports if imported.module == argument}
         if not used <= known:
-            raise NotUnderstood("it uses of its shim what that does not have")
+            raise NotUnderstood("it uses unknown exports of its shim")
 
     # --- calls
 
@@ -163,16 +163,16 @@ class Findings:
         return [Taken(name, slot, index) for slot, index in slots if (name := self._name(functions[index]))]
 
     def _slots(self) -> dict[int, int]:
-        """Return the core function that each slot of the shim's table is filled with."""
+        """Return the core function for each slot of the shim's table."""
         for each in self.outline.core_instances:
             for index in each.arguments.values():
                 exports = self.outline.core_instances[index].exports
                 if {*exports, IMPORTS_TABLE} == self.shim.names():
                     return {int(name): each for name, (_, each) in exports.items() if name != IMPORTS_TABLE}
-        raise NotUnderstood("its shim is filled in another way")
+        raise NotUnderstood("its shim is filled in an unknown way")
 
     def _direct(self) -> list[Taken]:
-        """Find the calls that need no memory, or come after it: slots are added for them."""
+        """Find the calls that bypass the shim; slots are added for them."""
         functions = self.outline.core(binary.CORE_FUNC)
         through_table = set(self._slots().values())
         shim = self.outline.core_instances[self.shim_instance]
@@ -182,7 +182,7 @@ class Findings:
             if index not in through_table and (name := self._name(each))
         ]
         if any(each.where < shim.where for _, _, each in found):
-            raise NotUnderstood("it calls the host before there is a shim")
+            raise NotUnderstood("it calls the host before its shim exists")
         return [Taken(name, slot, index, each) for slot, (name, index, each) in enumerate(found)]
 
     def _name(self, definition: Definition) -> str:
@@ -200,7 +200,7 @@ class Findings:
         return function.name if function.name in FUNCTIONS or function.name in PASSED_ON else ""
 
     def _find_memory(self) -> int:
-        """Find the guest's memory: the one that all of these functions use."""
+        """Find the guest's memory, which all these functions use."""
         functions = self.outline.core(binary.CORE_FUNC)
         memories = {functions[each.real].option(binary.MEMORY) for each in self.taken} - {None}
         if len(memories) != 1:

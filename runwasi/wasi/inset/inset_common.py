@@ -1,10 +1,10 @@
-"""The inset's own code, as WebAssembly text: what is always there (see setting.py).
+"""The inset's code in WebAssembly text: the part that every inset has (see setting.py).
 
-The guest gets numbers that no handle of the component model can be (those stay below 2^28) for one each of:
-fields, a response, its body, the body's stream, the request and the response-outparam. What it does with them
-only changes the globals here, and the buffer that its lines and its body are copied to. As soon as it does
-anything else with one of them, or something else would have to be seen by the client, the host makes real ones
-of all ($spill), and from then on these functions pass everything on.
+The guest gets numbers that cannot be handles of the component model (those stay below 2^28) for one each of:
+fields, a response, its body, the body's stream, the request and the response-outparam. Calls with them only
+change the globals here, and the buffer with the lines and the body. As soon as the guest does anything else with
+one of them, or the client has to see something, the host makes real resources of all ($spill), and from then on
+these functions pass every call on.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ COMMON = """
   (global $dated (mut i32) (i32.const 0))
   (global $flushed (mut i32) (i32.const 0)) ;; where the buffer ended at the last flush
 
-  ;; Makes room for so many bytes more, and says whether there is: three pages are all that it may have.
+  ;; Makes room for $size more bytes, and returns whether there is: the memory may grow to three pages.
   (func $room (param $size i32) (result i32)
     (local $end i32)
     (if (i32.gt_u (local.get $size) (i32.const 0x30000)) (then (return (i32.const 0))))
@@ -47,7 +47,7 @@ COMMON = """
     (if (i32.le_u (local.get $end) (i32.shl (memory.size $s) (i32.const 16))) (then (return (i32.const 1))))
     (i32.ne (memory.grow $s (i32.const 2)) (i32.const -1)))
 
-  ;; Copies bytes of the guest's, for which there is room.
+  ;; Copies bytes from the guest; there must be room.
   (func $take (param $from i32) (param $size i32)
     (memory.copy $s $g (global.get $end) (local.get $from) (local.get $size))
     (global.set $end (i32.add (global.get $end) (local.get $size))))
@@ -58,7 +58,7 @@ COMMON = """
     (global.set $dated (i32.const 0))
     (global.set $flushed (i32.const 0)))
 
-  ;; Adds a field, and says whether it could: one that is not plain is for the host to judge.
+  ;; Adds a field, and returns whether it could: the host judges one that is not plain.
   (func $add (param $name i32) (param $name:size i32) (param $value i32) (param $value:size i32) (result i32)
     (local $start i32)
     (local.set $start (global.get $end))
@@ -67,7 +67,7 @@ COMMON = """
     (global.set $end (local.get $start))
     (i32.const 0))
 
-  ;; Names are tokens (RFC 9110, 5.6.2), in lower case; the two constants have a bit for each byte that may be.
+  ;; Names are tokens (RFC 9110, 5.6.2), in lower case; the two constants have a bit for each valid byte.
   (func $add:name (param $name i32) (param $size i32) (result i32)
     (local $at i32) (local $byte i32) (local $start i32)
     (if (i32.gt_u (i32.sub (local.get $size) (i32.const 1)) (i32.const 255)) (then (return (i32.const 0))))
@@ -98,7 +98,7 @@ COMMON = """
     (global.set $end (i32.add (global.get $end) (i32.const 2)))
     (i32.const 1))
 
-  ;; Says whether a name may be one that the connection has for itself, or content-length; and notes date.
+  ;; Returns whether a name may be a field of the connection, or content-length; notes date.
   (func $is_special (param $at i32) (param $size i32) (result i32)
     (local $head i32)
     (local.set $head (i32.load $s (local.get $at)))
@@ -119,7 +119,7 @@ COMMON = """
         (i32.or (i32.eq (local.get $head) (i32.const 0x70747468)) ;; http
           (i32.eq (local.get $head) (i32.const 0x786f7270)))))) ;; prox
 
-  ;; Values have no control characters but tabs (RFC 9110, 5.5).
+  ;; Values contain no control characters but tabs (RFC 9110, 5.5).
   (func $add:value (param $value i32) (param $size i32) (result i32)
     (local $at i32) (local $byte i32)
     (if (i32.gt_u (local.get $size) (i32.const 8192)) (then (return (i32.const 0))))
@@ -141,7 +141,7 @@ COMMON = """
 
   ;; --- from the inset to the host
 
-  ;; Has the host make real ones of all that is known only here.
+  ;; Makes the host create real resources for everything that is known only here.
   (func $spill
     (if (i32.eq (global.get $fields) (i32.const 1))
       (then
@@ -174,7 +174,7 @@ COMMON = """
   (func $spill:body
     (if (i32.or (i32.eq (global.get $stream) (i32.const 1)) (i32.gt_u (global.get $end) (global.get $lines:end)))
       (then
-        ;; The host has the lines. Texts that may be Latin-1 have even addresses (CanonicalABI.md, store_string).
+        ;; The host has the lines. Strings that may be Latin-1 have even addresses (CanonicalABI.md, store_string).
         (memory.copy $s $s
           (i32.const 64) (global.get $lines:end) (i32.sub (global.get $end) (global.get $lines:end)))
         (global.set $stream:behind
@@ -194,11 +194,11 @@ COMMON = """
         (global.set $body (i32.const 3))))
     (call $empty))
 
-  ;; The guest may be about to wait: what it has answered must not wait with it.
+  ;; The guest may be about to wait: its answer must not wait with it.
   (func $before_waiting
     (if (i32.eq (global.get $outparam) (i32.const 4)) (then (call $spill))))
 
-  ;; Notes a flush, and says whether what it is about may stay here: once it may, as a short response is then whole.
+  ;; Notes a flush, and returns whether its bytes may stay here: they may the first time, to end a short response.
   (func $stays (param $stream i32) (param $out i32) (result i32)
     (if (i32.ne (local.get $stream) (i32.const 0x10000004)) (then (return (i32.const 0))))
     (if (i32.ne (global.get $stream) (i32.const 1)) (then (return (i32.const 0))))
@@ -208,14 +208,14 @@ COMMON = """
     (i32.store8 $g (local.get $out) (i32.const 0))
     (i32.const 1))
 
-  ;; --- the real handle behind a number; 0, which no handle is, when there is none any more
+  ;; --- the real handle behind a number; 0, which is no handle, once it is gone
 
   (func $fields:real (param $handle i32) (result i32)
     (if (i32.ne (local.get $handle) (i32.const 0x10000001)) (then (return (local.get $handle))))
     (if (i32.eq (global.get $fields) (i32.const 1)) (then (call $spill)))
     (global.get $fields:behind))
 
-  ;; The same, and it leaves the guest, which may then get this number again.
+  ;; The same for a handle that leaves the guest, which may get this number again.
   (func $fields:taken (param $handle i32) (result i32)
     (local $real i32)
     (local.set $real (call $fields:real (local.get $handle)))

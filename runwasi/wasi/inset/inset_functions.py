@@ -1,4 +1,4 @@
-"""The inset's own code, as WebAssembly text: the functions that it takes from a guest (see setting.py)."""
+"""The inset's code in WebAssembly text: the functions that it takes over from the host (see setting.py)."""
 
 from __future__ import annotations
 
@@ -363,8 +363,8 @@ FUNCTIONS: dict[str, tuple[str, str, str]] = {
 }
 
 PASSED_ON: dict[str, tuple[str, str, str, bool]] = {
-    # WIT name: core parameters, core results, the resource of the first parameter ("": it is none of the
-    # inset's), whether the guest may wait in it. The inset puts the real handle in, and passes the call on.
+    # WIT name: core parameters, core results, the resource of the first parameter ("": not one of the
+    # inset's), whether the guest may wait in it. The inset inserts the real handle, and passes the call on.
     "[method]fields.get": ("i32 i32 i32 i32", "", "fields", False),
     "[method]fields.has": ("i32 i32 i32", "i32", "fields", False),
     "[method]fields.delete": ("i32 i32 i32 i32", "", "fields", False),

@@ -1,6 +1,6 @@
-"""What the inset asks of the host when it cannot go on alone: to make real ones of what it keeps.
+"""The host functions for the inset: they make real resources of what the inset keeps.
 
-Texts are bytes, each a character of Latin-1: so the library moves them whole, and not a value for each byte.
+Bytes are passed as Latin-1 strings: the library copies those whole, and not one value per byte.
 """
 
 from __future__ import annotations
@@ -20,19 +20,19 @@ inset = Interface(HOST)
 
 @inset.function("request")
 def request(guest: Guest) -> IncomingRequest:
-    """Give the request that the guest works for."""
+    """Return the request that the guest handles."""
     return IncomingRequest(guest.serves)
 
 
 @inset.function("outparam")
 def outparam(guest: Guest) -> ResponseOutparam:
-    """Give the place for its response."""
+    """Return the outparam for its response."""
     return ResponseOutparam(guest.serves)
 
 
 @inset.function("fields")
 def fields(_guest: Guest, lines: str) -> Fields:
-    """Make fields, which the inset has checked."""
+    """Make fields; the inset has checked them."""
     pairs = [line.partition(b": ") for line in lines.encode("latin-1").split(b"\r\n")[:-1]]
     return Fields([(name.decode(), value) for name, _, value in pairs])
 
@@ -47,7 +47,7 @@ def response(guest: Guest, status: int, lines: str) -> OutgoingResponse:
 
 @inset.function("respond")
 def respond(guest: Guest, status: int, lines: str) -> OutgoingBody:
-    """Make a response, answer with it, and give its body."""
+    """Make a response, answer with it, and return the response's body."""
     made = response(guest, status, lines)
     content = made.body()
     guest.serves.respond(made)
@@ -62,13 +62,13 @@ def respond_without_body(guest: Guest, status: int, lines: str) -> None:
 
 @inset.function("body")
 def body(_guest: Guest, of: OutgoingResponse) -> OutgoingBody:
-    """Give a response's body."""
+    """Return a response's body."""
     return of.body()
 
 
 @inset.function("stream")
 def stream(guest: Guest, of: OutgoingBody, contents: str, flushed: bool) -> BodyWriter:
-    """Give a body's stream, with what has been written to it; what was flushed once stays no longer."""
+    """Return a body's stream with the bytes written so far; `flushed` says that a flush has been held once."""
     writer = of.write()
     of.add(contents.encode("latin-1"))
     if flushed:

@@ -1,4 +1,4 @@
-"""What a component with the inset imports for it, and the function that it exports."""
+"""The names and types that a component with the inset imports and exports for it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Writes the inset for one component, as WebAssembly text: what it imports, its functions, the tables it fills."""
+"""Writes the inset for one component in WebAssembly text: imports, functions, and the tables to fill."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _POST_RETURN: Signature = ((), ())
 
 
 def inset_text(found: Findings, hosts: Container[str]) -> str:
-    """Write it, where the host provides these of its functions."""
+    """Return the inset's text; `hosts` are the functions that the host provides."""
     parts = [
         '(import "memory" "guest" (memory $g 0))',
         f'(import "shim" "{MEMORY}" (memory $s 1))',
@@ -49,12 +49,12 @@ def inset_text(found: Findings, hosts: Container[str]) -> str:
 
 
 def imported(module: str, name: str, ty: Signature) -> str:
-    """Import a function as $MODULE:NAME."""
+    """Return the import of a function as $MODULE:NAME."""
     return f'(import "{module}" "{name}" (func ${module}:{name} {_type(ty)}))'
 
 
 def signature(function: str) -> Signature:
-    """Return the core signature of a function that the inset takes."""
+    """Return the core signature of a function that the inset takes over."""
     if function.startswith("[resource-drop]"):
         return _DROP
     params, results = (FUNCTIONS.get(function) or PASSED_ON[function])[:2]
@@ -62,7 +62,7 @@ def signature(function: str) -> Signature:
 
 
 def _host(name: str, *, is_there: bool) -> str:
-    """Import a function of the host's; one about a resource that the guest does not have is never called."""
+    """Return the import of a host function; for a resource that the guest lacks, a function that is never called."""
     params, result = SIGNATURES[name]
     flat = [core for ty in params for core in (("i32", "i32") if ty == "string" else ("i32",))]
     ty = tuple(flat), ("i32",) if result else ()

@@ -1,14 +1,14 @@
-"""Sets a piece of wasm of ours into a component that serves HTTP: it answers for the host what it can.
+"""Sets the inset, our own wasm code, into a component that serves HTTP.
 
-A small response takes a guest some ten calls into the host, each with handles and values to be converted. The
-inset stands between the guest and those functions, in the guest's own sandbox (inset_common.py and
+For a small response a guest makes about ten calls to the host, each with handles and values to convert. The
+inset stands between the guest and the host, in the guest's own sandbox (inset_common.py and
 inset_functions.py): it collects the response there, and the host gets it whole, as the result of the one
-function it calls. Whatever goes beyond that is passed on to the host's functions, and what the inset had kept
-is made real before (inset_host.py). So nothing but the time it takes is different.
+function that it calls. The inset passes any other call on to the host, after it has made real resources of what
+it kept (inset_host.py). So only the time differs.
 
-The functions of its shim module are the guest's way to the host. That module is replaced by one that has memory
-and a second table beside its own; what the guest called directly goes through that; all else is added at the
-component's end, where both tables are filled with the inset's functions.
+The guest reaches the host through the functions of its shim module. This module replaces the shim by one with a
+memory and a second table, through which the guest's direct calls go. Everything else is added at the component's
+end, where both tables are filled with the inset's functions.
 Source: the component model's design/mvp/Binary.md and CanonicalABI.md.
 """
 
@@ -40,8 +40,8 @@ _NO_OPTIONS = vector([])
 def with_inset(component: bytes) -> bytes:
     """Return the component with the inset in it.
 
-    Raises NotUnderstood when it serves no HTTP, is put together in a way not known here, or is malformed, about
-    which the compiler has better words.
+    Raises NotUnderstood if it serves no HTTP, has an unknown structure, or is malformed; the compiler describes
+    the last better.
     """
     try:
         outline = Outline(component)
@@ -51,7 +51,7 @@ def with_inset(component: bytes) -> bytes:
 
 
 class _Setting:
-    """The component put together anew."""
+    """The assembly of the new component."""
 
     def __init__(self, outline: Outline, found: Findings) -> None:
         self._outline = outline
@@ -71,7 +71,7 @@ class _Setting:
         self._added = Definitions(sizes, {sort: len(space) for sort, space in outline.spaces.items()})
 
     def component(self) -> bytes:
-        """Put it together."""
+        """Return the new component."""
         shim = wat_to_wasm(
             self._found.shim.text([signature(each.function) for each in self._direct]).encode()
         )
@@ -103,7 +103,7 @@ class _Setting:
         return b"".join(parts)
 
     def _fill_for_now(self) -> dict[str, int]:
-        """Make the real functions of the direct calls anew, and fill their table with them until the inset is there.
+        """Lower the direct calls again, and fill their table with them until the inset exists.
 
         Returns them by their names in the inset's text.
         """
@@ -156,7 +156,7 @@ class _Setting:
         }
 
     def _host_functions(self, latin1: bytes) -> dict[str, int]:
-        """Import those functions of the host that are about resources which the guest has."""
+        """Import the host functions for the resources that the guest has."""
         names = [name for name, (params, result) in SIGNATURES.items() if self._knows(*params, result)]
         instance = self._added.import_instance(HOST, self._added.type(self._host_type(names)))
         functions = {}
@@ -197,7 +197,7 @@ class _Setting:
         return _INSTANCE_TYPE + vector(declarations)
 
     def _real_functions(self, direct: dict[str, int]) -> dict[str, int]:
-        """Return what is behind each function that the inset takes, but for drops, which are all of one kind."""
+        """Return the function behind each one that the inset takes over, except drops, which are alike."""
         moved = self._insertion.moved
         return {
             each.name: direct.get(each.name, moved(binary.CORE_FUNC, each.real))
@@ -206,7 +206,7 @@ class _Setting:
         }
 
     def _drops(self) -> dict[str, int]:
-        """Add the drop of each resource, whether the guest drops any itself or not."""
+        """Add the drop of each resource, whether or not the guest drops it."""
         added = self._added
         return {
             resource: added.drop(added.alias(binary.TYPE_SORT, instance, resource))
@@ -215,6 +215,6 @@ class _Setting:
 
 
 def _type_index(index: int) -> bytes:
-    """Encode a type's index where a value's type may stand: as a signed number."""
+    """Encode a type index as a signed number, as a value type."""
     encoded = leb128(index)
     return encoded if encoded[-1] < 0x40 else encoded[:-1] + bytes((encoded[-1] | 0x80, 0))

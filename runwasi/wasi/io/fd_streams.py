@@ -1,4 +1,4 @@
-"""Streams over file descriptors: pipes and terminals, which have no position, and files, which have one."""
+"""Streams over file descriptors: pipes and terminals without a position, and files with one."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ if TYPE_CHECKING:
 
 
 class DescriptorInput(InputStream):
-    """Reads a descriptor that belongs to somebody else, blocking or not, without ever blocking itself."""
+    """Reads a borrowed descriptor, blocking or not, and never blocks itself."""
 
     def __init__(self, fd: int) -> None:
         self.fd = fd
 
     def read(self, length: int) -> bytes:
-        """Give what is there."""
+        """Return bytes that are available."""
         if not length or not self.subscribe().ready():
             return b""
         try:
@@ -34,19 +34,19 @@ class DescriptorInput(InputStream):
         return data
 
     def subscribe(self) -> Pollable:
-        """Be ready when poll(2) says so."""
+        """Return a pollable that is ready when poll(2) says so."""
         return Pollable(self.fd, select.POLLIN)
 
 
 class DescriptorOutput(OutputStream):
-    """Writes a descriptor that belongs to somebody else and blocks, so that nothing is ever buffered."""
+    """Writes to a borrowed descriptor and blocks, so that nothing is ever buffered."""
 
     def __init__(self, fd: int) -> None:
         self.fd = fd
         self._broken = False
 
     def check_write(self) -> int:
-        """Give room when poll(2) has some."""
+        """Return CHUNK if poll(2) says that there is room, 0 otherwise."""
         if self._broken:
             raise closed()
         return CHUNK if self.subscribe().ready() else 0
@@ -67,25 +67,25 @@ class DescriptorOutput(OutputStream):
             raise failed(error) from error
 
     def subscribe(self) -> Pollable:
-        """Be ready when poll(2) says so, which includes that nobody reads any more."""
+        """Return a pollable that is ready when poll(2) says so, which includes a closed reading end."""
         return Pollable(self.fd, select.POLLOUT)
 
     def blocking_write_and_flush(self, contents: bytes) -> Waiting[None]:
         """Write; there is nothing to flush, and the write itself waits."""
         self.write(contents)
         return
-        yield  # a generator, as all that may wait
+        yield  # a generator, as every function that may wait
 
 
 class FileInput(InputStream):
-    """Reads a file from a position on."""
+    """Reads a file from a position."""
 
     def __init__(self, fd: int, position: int) -> None:
         self._fd = fd
         self._position = position
 
     def read(self, length: int) -> bytes:
-        """Give the next bytes."""
+        """Return the next bytes."""
         try:
             data = os.pread(self._fd, min(length, CHUNK), self._position)
         except (OSError, OverflowError) as error:
@@ -101,7 +101,7 @@ class FileInput(InputStream):
 
 
 class FileOutput(OutputStream):
-    """Writes a file from a position on, or always at its end (None)."""
+    """Writes a file from a position, or always at its end (None)."""
 
     def __init__(self, fd: int, position: int | None) -> None:
         self._fd = fd

@@ -1,4 +1,4 @@
-"""wasi:io/poll: what a guest can wait for, and waiting for it in this thread."""
+"""wasi:io/poll: the pollables that a guest can wait for, and waiting for them in this thread."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ poll = Interface("wasi:io/poll")
 
 @poll.resource("pollable")
 class Pollable(Resource):
-    """Something that is ready or not: a descriptor, a moment, or, with neither, always."""
+    """Something that becomes ready: a descriptor or a deadline; with neither, it always is."""
 
     __slots__ = ("_deadline", "_events", "_fd")
 
@@ -29,7 +29,7 @@ class Pollable(Resource):
         self._deadline = deadline
 
     def ready(self) -> bool:
-        """Say whether waiting is over."""
+        """Return whether waiting is over."""
         if self._fd >= 0:
             one = select.poll()
             one.register(self._fd, self._events)
@@ -37,18 +37,18 @@ class Pollable(Resource):
         return self._deadline is None or time.monotonic() >= self._deadline
 
     def sources(self) -> tuple[int, int, float | None]:
-        """Say what to wait for now: a descriptor (-1: none) with poll(2)'s events, a monotonic deadline."""
+        """Return what to wait for now: a descriptor (-1: none), poll(2)'s events, a monotonic deadline."""
         return self._fd, self._events, self._deadline
 
     def block(self) -> Waiting[None]:
-        """Wait for this one."""
+        """Wait until it is ready."""
         while not self.ready():
             yield (self,)
 
 
 @poll.function("poll")
 def poll_list(_guest: Guest, pollables: Sequence[Pollable]) -> Waiting[list[int]]:
-    """Wait until at least one is ready and name those that are, by their index."""
+    """Wait until at least one is ready; return the indexes of those that are."""
     if not pollables:
         raise ValueError("wasi:io/poll: the list is empty")
     while not (ready := [index for index, pollable in enumerate(pollables) if pollable.ready()]):
@@ -57,7 +57,7 @@ def poll_list(_guest: Guest, pollables: Sequence[Pollable]) -> Waiting[list[int]
 
 
 LONGEST_WAIT = 86400.0
-"""Seconds; a guest may sleep for centuries, poll(2) counts milliseconds in an int."""
+"""Seconds; a guest may sleep for centuries, but poll(2) counts milliseconds in an int."""
 
 
 def wait_for_any(pollables: Iterable[Waitable]) -> None:

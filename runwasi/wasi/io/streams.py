@@ -1,4 +1,4 @@
-"""wasi:io/error and wasi:io/streams: what every stream does, whatever it is connected to."""
+"""wasi:io/error and wasi:io/streams: the behaviour that all streams share."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ error = Interface("wasi:io/error")
 streams = Interface("wasi:io/streams")
 
 CHUNK = 65536
-"""The most one read or one write moves; reading more would only be copied more often on its way."""
+"""The most bytes that one read or write moves; more would only be copied more often."""
 
 
 @error.resource("error", "io-error")
@@ -30,25 +30,25 @@ class IoError(Resource):
 
 
 def closed() -> Err:
-    """The stream-error of a stream that has ended, by its end or by an earlier failure."""
+    """Return the stream-error of a stream that has ended or failed before."""
     return Err(("closed", None))
 
 
 def failed(cause: Exception) -> Err:
-    """The stream-error of an operation that failed just now."""
+    """Return the stream-error of an operation that has just failed."""
     return Err(("last-operation-failed", IoError(cause)))
 
 
 @streams.resource("input-stream")
 class InputStream(Resource):
-    """Bytes for the guest. A subclass defines `read` and, when reading may have to wait, `subscribe`."""
+    """Bytes for the guest. A subclass defines `read` and, if reading may have to wait, `subscribe`."""
 
     def read(self, length: int) -> bytes:
-        """Give up to so many bytes, none if none are there yet. Raises closed() at the end."""
+        """Return up to `length` bytes, none if none are available yet. Raises closed() at the end."""
         raise NotImplementedError
 
     def subscribe(self) -> Pollable:
-        """Give what is ready as soon as `read` would give bytes or raise."""
+        """Return a pollable that is ready as soon as `read` would return bytes or raise."""
         return Pollable()
 
     def blocking_read(self, length: int) -> Waiting[bytes]:
@@ -58,7 +58,7 @@ class InputStream(Resource):
         return data
 
     def skip(self, length: int) -> int:
-        """Read and forget; give the number of bytes."""
+        """Read and discard; return the number of bytes."""
         return len(self.read(length))
 
     def blocking_skip(self, length: int) -> Waiting[int]:
@@ -69,29 +69,29 @@ class InputStream(Resource):
 
 @streams.resource("output-stream")
 class OutputStream(Resource):
-    """Bytes from the guest. A subclass defines `write`, and the rest where it may have to wait."""
+    """Bytes from the guest. A subclass defines `write`, and the other methods if it may have to wait."""
 
     def check_write(self) -> int:
-        """Give the number of bytes `write` takes now; 0 means wait for `subscribe`."""
+        """Return the number of bytes that `write` takes now; 0 means to wait for `subscribe`."""
         return CHUNK
 
     def write(self, contents: bytes) -> None:
-        """Take all of it; the guest may not write more than `check_write` allowed."""
+        """Take all the bytes; the guest must not write more than `check_write` allowed."""
         raise NotImplementedError
 
     def flush(self) -> None:
-        """Begin to send what is buffered; `check_write` gives 0 until it is gone."""
+        """Begin to send the buffered bytes; `check_write` returns 0 until they are sent."""
 
     def subscribe(self) -> Pollable:
-        """Give what is ready as soon as `check_write` is above 0 or raises."""
+        """Return a pollable that is ready as soon as `check_write` is above 0 or raises."""
         return Pollable()
 
     def flushed(self) -> bool:
-        """Say whether nothing is buffered any more. Raises as `check_write` does."""
+        """Return whether the buffer is empty. Raises as `check_write` does."""
         return True
 
     def blocking_flush(self) -> Waiting[None]:
-        """Flush, and wait until nothing is buffered."""
+        """Flush, and wait until the buffer is empty."""
         self.flush()
         while not self.flushed():
             yield (self.subscribe(),)
@@ -107,7 +107,7 @@ class OutputStream(Resource):
         yield from self.blocking_flush()
 
     def write_zeroes(self, length: int) -> None:
-        """Write so many zero bytes."""
+        """Write `length` zero bytes."""
         self.write(bytes(length))
 
     def blocking_write_zeroes_and_flush(self, length: int) -> Waiting[None]:

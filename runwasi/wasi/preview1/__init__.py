@@ -1,1 +1,1 @@
-"""Our WASI preview 1, and what was before it, for core modules: functions over the guest's own memory."""
+"""WASI preview 1 and its predecessor for core modules: host functions that work on the guest's memory."""

@@ -13,10 +13,10 @@ _ERRNO_NAMES = """
     ENOTCONN ENOTDIR ENOTEMPTY ENOTRECOVERABLE ENOTSOCK ENOTSUP ENOTTY ENXIO EOVERFLOW EOWNERDEAD EPERM EPIPE EPROTO
     EPROTONOSUPPORT EPROTOTYPE ERANGE EROFS ESPIPE ESRCH ESTALE ETIMEDOUT ETXTBSY EXDEV
 """
-"""$errno from 1 on, in its order."""
+"""The names of $errno in order, from 1."""
 
 ERRNO = {getattr(errno, name): number for number, name in enumerate(_ERRNO_NAMES.split(), 1)}
-"""WASI's errno by the kernel's."""
+"""WASI's errno for each of the kernel's."""
 
 SUCCESS, BADF, INVAL, IO, ISDIR, NAMETOOLONG, NOTDIR, NOTSOCK, NOTSUP, PERM, SPIPE = (
     0, 8, 28, 29, 31, 37, 54, 57, 58, 63, 70,
@@ -24,7 +24,7 @@ SUCCESS, BADF, INVAL, IO, ISDIR, NAMETOOLONG, NOTDIR, NOTSOCK, NOTSUP, PERM, SPI
 
 
 class Errno(Exception):
-    """A call fails with this errno of WASI."""
+    """A call failed with this errno of WASI."""
 
     def __init__(self, number: int) -> None:
         super().__init__(number)
@@ -75,7 +75,7 @@ _FROM_PATH_CREATE_DIRECTORY, _AFTER_PATH_UNLINK_FILE, _SOCKETS = 1 << 9, 1 << 27
 PREOPEN_RIGHTS = (_AFTER_PATH_UNLINK_FILE - _FROM_PATH_CREATE_DIRECTORY) & ~(
     PATH_FILESTAT_SET_SIZE | FD_FILESTAT_SET_SIZE
 )
-"""Those of paths, of times and of listing: what many guests compare with, as wasmtime gives them."""
+"""The rights for paths, times and listing, as wasmtime reports them: many guests compare with those."""
 PREOPEN_INHERITING = ALL_RIGHTS & ~(_SOCKETS | PATH_FILESTAT_SET_SIZE)
 
 # $whence
@@ -89,7 +89,7 @@ CLOCK, READ, WRITE = 0, 1, 2
 HANGUP = 1
 
 SIZE = Struct("<I")
-"""$size, and pointers."""
+"""$size and pointers."""
 FILESIZE = Struct("<Q")
 """$filesize, $timestamp."""
 IOVEC = Struct("<II")

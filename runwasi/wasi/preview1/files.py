@@ -1,4 +1,4 @@
-"""The functions fd_*: what is done with an open file, stream or folder."""
+"""The functions fd_*: operations on an open file, stream or folder."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _ADVICE = (
 
 
 def fd_read(guest: Guest, fd: int, iovs: int, count: int, result: int) -> int:
-    """Read from where it stands."""
+    """Read at the current position."""
     guest.view[result + 3]
     size = guest.handles[fd].read(guest.buffers(iovs, count))
     abi.SIZE.pack_into(guest.view, result, size)
@@ -32,7 +32,7 @@ def fd_read(guest: Guest, fd: int, iovs: int, count: int, result: int) -> int:
 
 
 def fd_write(guest: Guest, fd: int, iovs: int, count: int, result: int) -> int:
-    """Write where it stands."""
+    """Write at the current position."""
     guest.view[result + 3]
     size = guest.handles[fd].write(guest.buffers(iovs, count))
     abi.SIZE.pack_into(guest.view, result, size)
@@ -56,7 +56,7 @@ def fd_pwrite(guest: Guest, fd: int, iovs: int, count: int, offset: int, result:
 
 
 def fd_seek(guest: Guest, fd: int, offset: int, whence: int, result: int) -> int:
-    """Move where it stands."""
+    """Move the current position."""
     guest.view[result + 7]
     position = guest.handles[fd].seek(offset, whence)
     abi.FILESIZE.pack_into(guest.view, result, position)
@@ -64,7 +64,7 @@ def fd_seek(guest: Guest, fd: int, offset: int, whence: int, result: int) -> int
 
 
 def fd_tell(guest: Guest, fd: int, result: int) -> int:
-    """Tell where it stands."""
+    """Return the current position."""
     abi.FILESIZE.pack_into(guest.view, result, guest.handles[fd].tell())
     return SUCCESS
 
@@ -78,7 +78,7 @@ def fd_advise(guest: Guest, fd: int, offset: int, size: int, advice: int) -> int
 
 
 def fd_allocate(guest: Guest, fd: int, offset: int, size: int) -> int:
-    """Make room for a part of a file."""
+    """Allocate space for a part of a file."""
     os.posix_fallocate(guest.handles[fd].file().fd, offset, size)
     return SUCCESS
 
@@ -99,7 +99,7 @@ def fd_sync(guest: Guest, fd: int) -> int:
 
 
 def fd_fdstat_get(guest: Guest, fd: int, result: int) -> int:
-    """Tell what it is, its flags and rights."""
+    """Return its type, flags and rights."""
     abi.FDSTAT.pack_into(guest.view, result, *guest.handles[fd].fdstat)
     return SUCCESS
 
@@ -113,13 +113,13 @@ def fd_fdstat_set_flags(guest: Guest, fd: int, flags: int) -> int:
 
 
 def fd_fdstat_set_rights(guest: Guest, fd: int, _base: int, _inheriting: int) -> int:
-    """Refuse, as today's hosts do: rights have been taken out of WASI."""
+    """Refuse, as current hosts do: WASI has dropped rights."""
     guest.handles[fd]
     return NOTSUP
 
 
 def fd_filestat_get(guest: Guest, fd: int, result: int, layout: Struct = abi.FILESTAT) -> int:
-    """Give its metadata."""
+    """Return its metadata."""
     put_filestat(guest, os.fstat(guest.handles[fd].fd), result, layout)
     return SUCCESS
 
@@ -141,7 +141,7 @@ def put_filestat(guest: Guest, status: os.stat_result, result: int, layout: Stru
 
 
 def fd_filestat_set_size(guest: Guest, fd: int, size: int) -> int:
-    """Cut a file, or extend it by zeros."""
+    """Truncate a file, or extend it with zeros."""
     os.ftruncate(guest.handles[fd].file().fd, size)
     return SUCCESS
 
@@ -162,7 +162,7 @@ def fd_close(guest: Guest, fd: int) -> int:
 
 
 def fd_renumber(guest: Guest, fd: int, to: int) -> int:
-    """Give it the number of another, which is closed."""
+    """Move a descriptor to the number of another, which is closed."""
     guest.handles[fd]
     replaced = guest.handles[to]
     if fd != to:
@@ -172,7 +172,7 @@ def fd_renumber(guest: Guest, fd: int, to: int) -> int:
 
 
 def fd_prestat_get(guest: Guest, fd: int, result: int) -> int:
-    """Tell how long the name of a folder is that the guest was given."""
+    """Return the length of a preopened folder's name."""
     name = guest.handles[fd].name
     if name is None:
         return BADF
@@ -181,7 +181,7 @@ def fd_prestat_get(guest: Guest, fd: int, result: int) -> int:
 
 
 def fd_prestat_dir_name(guest: Guest, fd: int, start: int, size: int) -> int:
-    """Give the name of a folder that the guest was given."""
+    """Return the name of a preopened folder."""
     name = guest.handles[fd].name
     if name is None:
         return NOTDIR
@@ -192,7 +192,7 @@ def fd_prestat_dir_name(guest: Guest, fd: int, start: int, size: int) -> int:
 
 
 def fd_readdir(guest: Guest, fd: int, start: int, size: int, cookie: int, result: int) -> int:
-    """List a folder, from the entry after a cookie on."""
+    """List a folder, starting after the entry of a cookie."""
     guest.view[result + 3]
     written = guest.folder(fd).listing().fill(guest.part(start, size), cookie)
     abi.SIZE.pack_into(guest.view, result, written)

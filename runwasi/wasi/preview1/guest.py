@@ -1,4 +1,4 @@
-"""A guest of WASI preview 1: its memory, its descriptors, and what it was started with."""
+"""A guest of WASI preview 1: its memory, its descriptors, its arguments and environment."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ if TYPE_CHECKING:
     from runwasi.wasi.preview1.handles import Handle
 
 _MOST_BUFFERS = 1024
-"""IOV_MAX: a call of the kernel takes so many; what goes beyond is for the guest's next call."""
+"""IOV_MAX: the most that the kernel takes in one call; the guest's next call handles the rest."""
 _PATH_MAX = 4096
 
 
 class Exit(Exception):
-    """The guest ended itself."""
+    """The guest called proc_exit."""
 
     def __init__(self, code: int) -> None:
         super().__init__(code)
@@ -31,26 +31,26 @@ class Exit(Exception):
 
 
 class OutOfBounds(Exception):
-    """A pointer leads out of the guest's memory."""
+    """A pointer lies outside the guest's memory."""
 
 
 class Handles(dict[int, "Handle"]):
-    """What a guest's descriptors stand for; for any other number EBADF is raised."""
+    """The handles of a guest's descriptors; any other number raises EBADF."""
 
     def __missing__(self, fd: int) -> NoReturn:
         raise Errno(BADF)
 
 
 class Guest:
-    """One instance, as the functions that it imports see it.
+    """One instance, as its imported functions see it.
 
-    view     its memory, as far as it reached when it was last looked at; it only ever grows
-    handles  what its descriptors stand for, by their numbers
-    args     argv in full
+    view     its memory at its size when last looked at; it only ever grows
+    handles  the handles of its descriptors, by number
+    args     argv, args[0] included
     env      "NAME=value"
 
     A function that touches an address beyond the view fails (OutOfBounds, IndexError, struct.error) and is called
-    again when the memory has grown meanwhile. So it looks at every pointer before it does anything else.
+    again if the memory has grown since. So each function checks every pointer before it does anything else.
     """
 
     __slots__ = ("_lowest", "args", "env", "handles", "view")
@@ -63,7 +63,7 @@ class Guest:
         self._lowest = 0
 
     def begin(self, args: Sequence[bytes], env: Sequence[bytes], preopens: Sequence[tuple[str, str]]) -> None:
-        """Give it argv, its environment, this process's 0, 1 and 2, and folders here with their names there.
+        """Set its arguments, environment, standard streams (this process's 0, 1 and 2) and (folder, guest's name)s.
 
         Raises OSError when a folder cannot be opened.
         """
@@ -110,7 +110,7 @@ class Guest:
         return self.view[start:end]
 
     def path(self, start: int, size: int) -> bytes:
-        """Read a path. Its bytes are taken as they are, as the kernel takes them, UTF-8 or not."""
+        """Read a path: any bytes, UTF-8 or not, as for the kernel."""
         view = self.view
         end = start + size
         if end > len(view):
@@ -119,13 +119,13 @@ class Guest:
             raise Errno(abi.NAMETOOLONG)
         path = view[start:end].tobytes()
         if 0 in path:
-            raise OSError(errno.EINVAL, "it has a NUL in it")
+            raise OSError(errno.EINVAL, "the path contains a NUL")
         return path
 
     # --- descriptors
 
     def add(self, handle: Handle) -> int:
-        """Give the guest a descriptor, the lowest number that is free, for a handle."""
+        """Add a handle, and return its descriptor, the lowest free number."""
         handles, number = self.handles, self._lowest
         while number in handles:
             number += 1
@@ -134,7 +134,7 @@ class Guest:
         return number
 
     def remove(self, fd: int) -> Handle:
-        """Take a descriptor away, and return its handle still open."""
+        """Remove a descriptor, and return its handle, still open."""
         handle = self.handles[fd]
         del self.handles[fd]
         if fd < self._lowest:
@@ -142,7 +142,7 @@ class Guest:
         return handle
 
     def folder(self, fd: int) -> Folder:
-        """Return the folder that a descriptor stands for."""
+        """Return the folder of a descriptor."""
         handle = self.handles[fd]
         if not isinstance(handle, Folder):
             raise Errno(BADF)

@@ -1,6 +1,6 @@
-"""What a guest's descriptors stand for: files, streams and folders.
+"""The objects behind a guest's descriptors: files, streams and folders.
 
-Each handle owns a descriptor of this process. Its number is another than the guest's, who never learns of it.
+Each handle owns a descriptor of this process, whose number the guest never learns.
 """
 
 from __future__ import annotations
@@ -26,17 +26,17 @@ if TYPE_CHECKING:
 FIONREAD = 0x541B  # asm-generic/ioctls.h; in Python only `termios` has it
 
 _SMALL = 8192
-"""Bytes that are read and copied faster than a buffer is handed to the kernel."""
+"""The most bytes that are faster to read and copy than to read into the guest's buffer."""
 
 _SYNCHRONOUS = abi.DSYNC | abi.RSYNC | abi.SYNC
 
 
 class Handle:
-    """What a descriptor may stand for. A method that a kind of handle does not define fails with EBADF.
+    """The object behind a descriptor. A method that a subclass does not define fails with EBADF.
 
     fd      the descriptor here
-    fdstat  what it is and may be used for
-    name    what the guest calls a folder that it was given, None for all else
+    fdstat  its type, flags and rights
+    name    the guest's name of a preopened folder, None for anything else
     """
 
     __slots__ = ("fd", "fdstat")
@@ -52,11 +52,11 @@ class Handle:
         os.close(self.fd)
 
     def read(self, _buffers: Buffers) -> int:
-        """Read from where it stands, into as many buffers as there are bytes for; return their number."""
+        """Read at the current position into the buffers; return the number of bytes."""
         raise Errno(BADF)
 
     def write(self, _buffers: Buffers) -> int:
-        """Write where it stands, and return how much was written."""
+        """Write at the current position; return the number of bytes written."""
         raise Errno(BADF)
 
     def read_at(self, _buffers: Buffers, _offset: int) -> int:
@@ -68,15 +68,15 @@ class Handle:
         raise Errno(BADF)
 
     def seek(self, _offset: int, _whence: int) -> int:
-        """Move where it stands, and return that."""
+        """Move the position, and return it."""
         raise Errno(BADF)
 
     def tell(self) -> int:
-        """Return where it stands."""
+        """Return the current position."""
         raise Errno(BADF)
 
     def file(self) -> File:
-        """Return it if it is a file."""
+        """Return itself if it is a file."""
         raise Errno(BADF)
 
     def syncable(self) -> int:
@@ -84,11 +84,11 @@ class Handle:
         raise Errno(BADF)
 
     def event(self, _wanted: int) -> int:
-        """Return what poll(2) is to wait for, POLLIN or POLLOUT as wanted; 0 if it never waits."""
+        """Return the event for poll(2), POLLIN or POLLOUT as wanted; 0 if it never has to wait."""
         raise Errno(BADF)
 
     def available(self) -> int:
-        """Return how many bytes can be read; 1 where nobody knows."""
+        """Return the number of bytes that can be read; 1 if it is unknown."""
         raise Errno(BADF)
 
     def set_flags(self, _flags: int) -> None:
@@ -101,7 +101,7 @@ class Handle:
 
 
 class File(Handle):
-    """A regular file, or a device that has positions as one.
+    """A regular file, or a seekable device.
 
     The position is kept here: a seek costs no system call, and reading is pread(2).
     """
@@ -115,13 +115,13 @@ class File(Handle):
         self._appends = flags & abi.APPEND
 
     def read(self, buffers: Buffers) -> int:
-        """Read from the position on."""
+        """Read at the position, and advance it."""
         size = self.read_at(buffers, self.position)
         self.position += size
         return size
 
     def write(self, buffers: Buffers) -> int:
-        """Write at the position, or with APPEND at the end."""
+        """Write at the position, or at the end with APPEND."""
         if self._appends:
             size = os.writev(self.fd, buffers)
             self.position = os.lseek(self.fd, 0, os.SEEK_CUR)
@@ -139,13 +139,13 @@ class File(Handle):
         return os.preadv(self.fd, buffers, offset)
 
     def write_at(self, buffers: Buffers, offset: int) -> int:
-        """Write at an offset, with APPEND at the end as Linux does, and leave the position."""
+        """Write at an offset, or at the end with APPEND as Linux does, and leave the position."""
         if len(buffers) == 1:
             return os.pwrite(self.fd, buffers[0], offset)  # faster
         return os.pwritev(self.fd, buffers, offset)
 
     def seek(self, offset: int, whence: int) -> int:
-        """Move the position; beyond the end is allowed."""
+        """Move the position, which may lie beyond the end."""
         if whence == abi.CUR:
             offset += self.position
         elif whence == abi.END:
@@ -162,7 +162,7 @@ class File(Handle):
         return self.position
 
     def file(self) -> File:
-        """Return it."""
+        """Return itself."""
         return self
 
     def syncable(self) -> int:
@@ -170,15 +170,15 @@ class File(Handle):
         return self.fd
 
     def event(self, _wanted: int) -> int:
-        """Say that a file never waits."""
+        """Return 0: a file never has to wait."""
         return 0
 
     def available(self) -> int:
-        """Return how much of it is left."""
+        """Return the number of bytes up to its end."""
         return max(0, os.fstat(self.fd).st_size - self.position)
 
     def set_flags(self, flags: int) -> None:
-        """Change APPEND and NONBLOCK; the others stay as they were at the opening."""
+        """Change APPEND and NONBLOCK; the other flags stay as they were opened."""
         before = self.fdstat[1]
         if (flags ^ before) & _SYNCHRONOUS:
             raise Errno(INVAL)
@@ -190,7 +190,7 @@ class File(Handle):
 
 
 class Stream(Handle):
-    """A FIFO, a terminal, or whatever else has no position, as its rights tell."""
+    """A FIFO, a terminal, or anything else without a position; its rights say so."""
 
     __slots__ = ()
 
@@ -199,7 +199,7 @@ class Stream(Handle):
         super().__init__(fd, (filetype, flags, rights, rights))
 
     def read(self, buffers: Buffers) -> int:
-        """Read what is there, and wait for something unless it is NONBLOCK."""
+        """Read what is available; wait for at least one byte unless it is NONBLOCK."""
         while True:
             try:
                 return os.readv(self.fd, buffers)
@@ -221,7 +221,7 @@ class Stream(Handle):
                 self._wait(POLLOUT)
 
     def _wait(self, event: int) -> None:
-        """Wait for poll(2): another process made the open file that we share non-blocking, not the guest."""
+        """Wait with poll(2): another process, not the guest, has made the open file that we share non-blocking."""
         waiter = poll()
         waiter.register(self.fd, event)
         waiter.poll()
@@ -243,11 +243,11 @@ class Stream(Handle):
         raise Errno(SPIPE)
 
     def event(self, wanted: int) -> int:
-        """Wait for what is wanted."""
+        """Return the wanted event."""
         return wanted
 
     def available(self) -> int:
-        """Return what a pipe or terminal holds."""
+        """Return the number of bytes in the pipe or terminal."""
         try:
             return int.from_bytes(ioctl(self.fd, FIONREAD, bytes(4)), "little")
         except OSError:
@@ -272,13 +272,13 @@ class Standard(Stream):
         """Leave the process's own descriptor open."""
 
     def event(self, wanted: int) -> int:
-        """Wait for what it may be used for."""
+        """Return the event that its direction allows."""
         if wanted != self._event:
             raise Errno(BADF)
         return wanted
 
     def set_flags(self, _flags: int) -> None:
-        """Fail: the flags would be those of every process that shares it."""
+        """Fail: the flags would change for every process that shares it."""
         raise Errno(BADF)
 
 
@@ -291,7 +291,7 @@ class Input(Standard):
         super().__init__(0, abi.FD_READ, POLLIN)
 
     def write(self, _buffers: Buffers) -> int:
-        """Fail, also where it is a terminal, which could be written to."""
+        """Fail, even if it is a terminal, which could be written to."""
         raise Errno(BADF)
 
 
@@ -304,12 +304,12 @@ class Output(Standard):
         super().__init__(fd, abi.FD_WRITE, POLLOUT)
 
     def read(self, _buffers: Buffers) -> int:
-        """Fail, also where it is a terminal, which could be read."""
+        """Fail, even if it is a terminal, which could be read."""
         raise Errno(BADF)
 
 
 class Folder(Handle):
-    """A folder: one that the guest was given, with a `name`, or one that it opened."""
+    """A folder: a preopened one, with a `name`, or one that the guest opened."""
 
     __slots__ = ("_listing", "confinement", "name")
 
@@ -330,11 +330,11 @@ class Folder(Handle):
         os.close(self.fd)
 
     def open(self, path: bytes, flags: int, mode: int = 0) -> int:
-        """Open what is at a path. Raises OSError."""
+        """Open the file at a path. Raises OSError."""
         return open_confined(self.fd, path, flags, mode, self.confinement)
 
     def listing(self) -> Listing:
-        """Return what lists it, with a descriptor of its own: that of a given folder cannot be read."""
+        """Return its listing, with its own descriptor: a preopened folder's descriptor cannot be read."""
         if self._listing is None:
             self._listing = Listing(self.open(b".", os.O_RDONLY | os.O_DIRECTORY))
         return self._listing
@@ -345,7 +345,7 @@ class Folder(Handle):
 
 
 def opened(fd: int, mode: int, flags: int, rights: int, confinement: int) -> Handle:
-    """Make the handle of what was just opened, by its st_mode, in a folder of this confinement."""
+    """Make the handle of a newly opened descriptor from its st_mode and its folder's confinement."""
     filetype = abi.filetype(mode)
     if filetype == abi.REGULAR_FILE:
         return File(fd, filetype, flags, rights)

@@ -1,7 +1,7 @@
-"""The functions of WASI preview 1 as wasmtime calls them: arguments and result in place, errors as errno.
+"""Lets wasmtime call the functions of WASI preview 1: reads arguments and writes results in place.
 
-A call costs 0.2 us here, and nothing is handed to another thread, as the library's own WASI does with all that
-touches a file (20 us a call). Source: wasmtime/func.h, wasmtime_func_unchecked_callback_t.
+A call costs 0.2 us and stays in this thread; the library's own WASI moves every call that touches a file to
+another thread (20 us a call). Source: wasmtime/func.h, wasmtime_func_unchecked_callback_t.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from runwasi.engines.wasmtime_store import Linker, Store
 
 SIGNATURES = {
-    # i is an i32, I an i64, s an i64 with a sign; each returns an errno but proc_exit
+    # i is an i32, I an i64, s a signed i64; all but proc_exit return an errno
     "args_get": "ii", "args_sizes_get": "ii", "environ_get": "ii", "environ_sizes_get": "ii",
     "clock_res_get": "ii", "clock_time_get": "iIi", "fd_advise": "iIIi", "fd_allocate": "iII", "fd_close": "i",
     "fd_datasync": "i", "fd_fdstat_get": "ii", "fd_fdstat_set_flags": "ii", "fd_fdstat_set_rights": "iII",
@@ -60,16 +60,16 @@ _SNAPSHOTS: Mapping[str, Mapping[str, Callable[..., int]]] = {
 
 _SLOTS = {"i": "I12x", "I": "Q8x", "s": "q8x"}  # wasmtime_val_raw_t has 16 bytes
 
-_Words = c_uint32 * (9 * 4)  # as long as the arguments of path_open, which has most
+_Words = c_uint32 * (9 * 4)  # as long as the arguments of path_open, which has the most
 _MOST_FRAMES = 256
 
 _UNREACHABLE = (OutOfBounds, IndexError, struct.error)
 
 
 class Frames(dict[int, "Array[c_uint32]"]):
-    """Where arguments lie, by their address: as words of 32 bits, the first of which is the result's too.
+    """The arguments at each address, as 32-bit words; the first word also takes the result.
 
-    They are on the stack, and a guest comes back to the same few places.
+    They are on the stack, and a guest uses the same few places again and again.
     """
 
     def __missing__(self, address: int) -> Array[c_uint32]:
@@ -80,7 +80,7 @@ class Frames(dict[int, "Array[c_uint32]"]):
 
 
 class Host:
-    """The guest of this process, as the functions that it calls see it; made before anybody knows who it will be."""
+    """Calls the functions for the guest of this process; made before the guest is known."""
 
     def __init__(self) -> None:
         self.guest = Guest()
@@ -98,9 +98,9 @@ class Host:
                 self._callback(function)
 
     def provide(self, store: Store, linker: Linker, imports: Iterable[Import], *, memory_stays: bool) -> None:
-        """Define those of the imports that are of preview 1 or before. Raises WasmtimeError.
+        """Define the imports that belong to preview 1 or its predecessor. Raises WasmtimeError.
 
-        `memory_stays` says that one instance calls, whose memory is never moved; else it is looked for at each call.
+        `memory_stays` says that a single instance calls, whose memory never moves; otherwise each call looks it up.
         """
         self._store = store
         wanted = {(item.module, item.name) for item in imports if item.module in _SNAPSHOTS}
@@ -155,7 +155,7 @@ class Host:
         return "pointer out of bounds" if len(self.guest.view) else "the module exports no memory"
 
     def _look(self, caller: int) -> bool:
-        """Look at the caller's memory as it is now; say whether it is larger than it was."""
+        """Look at the caller's current memory; return whether it has grown."""
         assert self._store is not None
         context = self._store.context
         found = library().wasmtime_caller_export_get(caller, b"memory", 6, byref(self._memory))
@@ -173,7 +173,7 @@ _unpacks: dict[str, Callable[..., tuple[int, ...]]] = {}
 
 
 def _unpack(signature: str) -> Callable[..., tuple[int, ...]]:
-    """Return what reads the arguments of a signature."""
+    """Return the function that reads the arguments of a signature."""
     if signature not in _unpacks:
         _unpacks[signature] = struct.Struct("<" + "".join(_SLOTS[kind] for kind in signature)).unpack_from
     return _unpacks[signature]

@@ -1,4 +1,4 @@
-"""Lists a folder as the kernel does, a piece at a time, so that a long one is neither kept nor read twice.
+"""Lists a folder piece by piece, as the kernel does: a long one is neither kept in memory nor read twice.
 
 A cookie is the kernel's own position of the next entry. Source: man 2 getdents64.
 """
@@ -17,12 +17,12 @@ _ENTRY = Struct(
 
 
 class Listing:
-    """Entries of a folder, from any cookie on; 0 is the first."""
+    """Entries of a folder, starting at any cookie; 0 is the first."""
 
     __slots__ = ("_at", "_cookie", "_entries", "fd")
 
     def __init__(self, fd: int) -> None:
-        """`fd` is open for reading, and closed by `close`."""
+        """Own `fd`, which is open for reading; `close` closes it."""
         self.fd = fd
         self._entries = b""
         self._at = 0
@@ -33,7 +33,7 @@ class Listing:
         os.close(self.fd)
 
     def fill(self, buffer: memoryview, cookie: int) -> int:
-        """Write entries after a cookie as $dirent and name; the last may be cut. Return how much was written.
+        """Write the entries after a cookie as $dirent and name, the last perhaps cut; return the number of bytes.
 
         Less than the buffer's size means that there are no more. Raises OSError.
         """
@@ -65,8 +65,8 @@ class Listing:
         return bool(self._entries)
 
     def _type(self, name: bytes) -> int:
-        """Ask for what the file system did not tell, and what has no type in WASI anyway."""
+        """Look up the type of an entry that the file system did not report."""
         try:
             return filetype(os.stat(name, dir_fd=self.fd, follow_symlinks=False).st_mode)
-        except OSError:  # it is gone by now
+        except OSError:  # it has been removed since
             return UNKNOWN

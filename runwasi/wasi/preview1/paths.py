@@ -1,7 +1,7 @@
-"""The functions path_*: what is done by name, never outside the folder that the name starts in.
+"""The functions path_*: operations by name, never outside the folder that the name starts in.
 
-A name of one part that is not followed needs no resolving: it goes to the kernel with the folder's descriptor.
-Any other is resolved by `Folder.open`, all of it or all but its last part.
+A name of one part that is not followed needs no resolving: the kernel gets it with the folder's descriptor.
+`Folder.open` resolves any other, either whole or all but its last part.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ if TYPE_CHECKING:
 
 _MODE_OF_FILES = 0o666
 _MODE_OF_FOLDERS = 0o777
-"""As programs of C make them; the umask applies."""
+"""The mode that C programs use; the umask applies."""
 
 
 def _combinations(*flags: int) -> tuple[int, ...]:
-    """Translate each combination of bits, by its number; `flags` are those of bits 0, 1 and so on."""
+    """Return the flags for each combination of bits; `flags` are those of bits 0, 1 and so on."""
     table = [0]
     for flag in flags:
         table += [combined | flag for combined in table]
@@ -45,8 +45,8 @@ _FDFLAGS = _combinations(os.O_APPEND, os.O_DSYNC, os.O_NONBLOCK, os.O_RSYNC, os.
 
 _READ_ONLY = os.O_RDONLY, abi.ALL_RIGHTS & ~abi.FD_WRITE
 _ACCESS = {
-    # rights that were asked for: how to open, and the rights that the descriptor then tells
-    0: _READ_ONLY,  # nothing can be opened for neither
+    # requested rights: how to open, and the rights that the descriptor then reports
+    0: _READ_ONLY,  # Linux has no open mode for neither
     abi.FD_READ: _READ_ONLY,
     abi.FD_WRITE: (os.O_WRONLY, abi.ALL_RIGHTS & ~(abi.FD_READ | abi.FD_READDIR)),
     abi.FD_READ | abi.FD_WRITE: (os.O_RDWR, abi.ALL_RIGHTS),
@@ -68,7 +68,7 @@ def path_open(
     fdflags: int,
     result: int,
 ) -> int:
-    """Open or make what is at a path."""
+    """Open or create the file at a path."""
     guest.view[result + 3]
     name = guest.path(path, size)
     if lookup > SYMLINK_FOLLOW or fdflags > abi.FDFLAGS or oflags > abi.OFLAGS:
@@ -100,7 +100,7 @@ def path_open(
 def path_filestat_get(
     guest: Guest, fd: int, lookup: int, path: int, size: int, result: int, layout: Struct = abi.FILESTAT
 ) -> int:
-    """Give the metadata of what is at a path."""
+    """Return the metadata of the file at a path."""
     guest.part(result, layout.size)
     name = guest.path(path, size)
     if lookup & ~SYMLINK_FOLLOW:
@@ -120,7 +120,7 @@ def _status(folder: Folder, path: bytes, follow: int) -> os.stat_result:
 def path_filestat_set_times(
     guest: Guest, fd: int, lookup: int, path: int, size: int, accessed: int, modified: int, flags: int
 ) -> int:
-    """Set the times of what is at a path."""
+    """Set the times of the file at a path."""
     name = guest.path(path, size)
     if lookup & ~SYMLINK_FOLLOW:
         return INVAL
@@ -133,7 +133,7 @@ def path_filestat_set_times(
 
 
 def path_readlink(guest: Guest, fd: int, path: int, size: int, start: int, room: int, result: int) -> int:
-    """Give where a link leads, cut to the room there is. One out of its folder by an absolute path is not told."""
+    """Return a link's target, cut to the room there is; an absolute one out of its folder is refused."""
     guest.view[result + 3]
     guest.part(start, room)
     name = guest.path(path, size)
@@ -151,12 +151,12 @@ def path_readlink(guest: Guest, fd: int, path: int, size: int, start: int, room:
 def _target(link: int) -> bytes:
     try:
         return os.readlink(b"", dir_fd=link)
-    except FileNotFoundError:  # what the kernel says of an empty name and no link
+    except FileNotFoundError:  # the kernel's answer for an empty name and no link
         raise Errno(INVAL) from None
 
 
 def _is_name(path: bytes) -> bool:
-    """Say whether a path is a name in its folder: without following it, the kernel looks nowhere else.
+    """Return whether a path is a plain name in its folder: unless it follows it, the kernel looks nowhere else.
 
     A slash at the end would make it follow a link.
     """
@@ -164,7 +164,7 @@ def _is_name(path: bytes) -> bool:
 
 
 def _with_opened(folder: Folder, path: bytes, follow: int, action: Callable[[int], T]) -> T:
-    """Call `action` with a descriptor that only stands for what is at a path."""
+    """Call `action` with an O_PATH descriptor of the file at a path."""
     fd = folder.open(path, os.O_PATH if follow else os.O_PATH | os.O_NOFOLLOW)
     try:
         return action(fd)
@@ -190,14 +190,14 @@ def path_remove_directory(guest: Guest, fd: int, path: int, size: int) -> int:
 
 
 def path_unlink_file(guest: Guest, fd: int, path: int, size: int) -> int:
-    """Remove what is no folder."""
+    """Remove anything but a folder."""
     name = guest.path(path, size)
     _in_parent(guest.folder(fd), name, lambda parent, last: os.unlink(last, dir_fd=parent))
     return SUCCESS
 
 
 def path_symlink(guest: Guest, target: int, target_size: int, fd: int, path: int, size: int) -> int:
-    """Make a symbolic link. An absolute one is refused, as WASI's specification has it."""
+    """Make a symbolic link; an absolute one is refused, as WASI's specification requires."""
     to, name = guest.path(target, target_size), guest.path(path, size)
     if to[:1] == b"/":
         return PERM
@@ -208,7 +208,7 @@ def path_symlink(guest: Guest, target: int, target_size: int, fd: int, path: int
 def path_link(
     guest: Guest, fd: int, lookup: int, path: int, size: int, new_fd: int, new_path: int, new_size: int
 ) -> int:
-    """Make another name for what is at a path, which is not followed."""
+    """Make a hard link to the file at a path, which is not followed."""
     name, new_name = guest.path(path, size), guest.path(new_path, new_size)
     folder, new_folder = guest.folder(fd), guest.folder(new_fd)
     if lookup:
@@ -233,7 +233,7 @@ def path_link(
 def path_rename(
     guest: Guest, fd: int, path: int, size: int, new_fd: int, new_path: int, new_size: int
 ) -> int:
-    """Move what is at a path, over what may be at the other."""
+    """Move a file, and replace one that may be at the new path."""
     name, new_name = guest.path(path, size), guest.path(new_path, new_size)
     folder, new_folder = guest.folder(fd), guest.folder(new_fd)
 
@@ -249,16 +249,16 @@ def path_rename(
 
 
 def _in_parent(folder: Folder, path: bytes, action: Callable[[int, bytes], None]) -> None:
-    """Call `action` with the folder that a path's last part is in, and that part with the slashes after it.
+    """Call `action` with the folder of a path's last part, and that part with its trailing slashes.
 
-    It must be a call that makes or removes a name: those follow no last part, whatever it is. An absolute path is
-    refused here as in `open_confined`. Raises OSError.
+    It must be a call that makes or removes a name: those never follow the last part. An absolute path is refused, as
+    in `open_confined`. Raises OSError.
     """
     if b"/" not in path:
         action(folder.fd, path)
         return
     if path[:1] == b"/":
-        raise OSError(errno.EPERM, "it is no relative path")
+        raise OSError(errno.EPERM, "the path is not relative")
     start = path.rstrip(b"/").rfind(b"/") + 1
     if start == 0:
         action(folder.fd, path)

@@ -1,4 +1,4 @@
-"""poll_oneoff: waiting for moments and descriptors, in this thread."""
+"""poll_oneoff: waits for deadlines and descriptors, in this thread."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ if TYPE_CHECKING:
 _ABSOLUTE = 1  # $subclockflags
 _NANO = 1_000_000_000
 _LONGEST = 86400 * _NANO
-"""Nanoseconds to wait at a time: a guest may wait for centuries, and the kernel counts milliseconds in an int."""
+"""The most nanoseconds to wait at once: a guest may wait for centuries, but the kernel counts ms in an int."""
 
 
 def poll_oneoff(
     guest: Guest, subscriptions: int, events: int, count: int, result: int, layout: Struct = SUBSCRIPTION
 ) -> int:
-    """Wait until at least one of the subscriptions is due, and report all that are."""
+    """Wait until at least one of the subscriptions is due, and report all that are due."""
     if not count:
         return INVAL
     guest.view[result + 3]
@@ -42,7 +42,7 @@ def poll_oneoff(
 
 
 class Moment:
-    """A moment to wait for, in nanoseconds of the monotonic clock."""
+    """A deadline in nanoseconds of the monotonic clock."""
 
     __slots__ = ("deadline", "userdata")
 
@@ -52,7 +52,7 @@ class Moment:
 
 
 class Readiness:
-    """A handle that is to be read or written; `event` is what poll(2) says then, 0 if it always can be."""
+    """A handle to be read or written; `event` is poll(2)'s event for that, 0 if it always is ready."""
 
     __slots__ = ("event", "handle", "kind", "userdata")
 
@@ -63,7 +63,7 @@ class Readiness:
         self.event = handle.event(POLLIN if kind == abi.READ else POLLOUT)
 
     def report(self, seen: int) -> Event:
-        """Make the event of what poll(2) has seen."""
+        """Return the event for what poll(2) has seen."""
         if seen & POLLNVAL:
             return self.userdata, BADF, self.kind, 0, 0
         available = self.handle.available() if self.kind == abi.READ else 1
@@ -113,7 +113,7 @@ def _wait(wanted: Sequence[Moment | Readiness]) -> list[Event]:
 
 
 def _timeout(wanted: Sequence[Moment | Readiness]) -> int | None:
-    """Return the nanoseconds until something is due for sure; None if nothing ever is."""
+    """Return the nanoseconds until the first deadline, None if there is none."""
     soonest = None
     now = time.monotonic_ns()
     for one in wanted:

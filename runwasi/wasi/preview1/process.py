@@ -1,4 +1,4 @@
-"""Arguments, environment, clocks, chance, signals and the end; and sockets, of which there are none."""
+"""Arguments, environment, clocks, random numbers, signals and exit; sockets are refused."""
 
 from __future__ import annotations
 
@@ -18,26 +18,26 @@ if TYPE_CHECKING:
 
 
 _MOST_RANDOM = 1 << 20
-"""Bytes to ask for at a time: they are copied."""
+"""The most bytes to request at once: they are copied."""
 
 
 def args_sizes_get(guest: Guest, count: int, size: int) -> int:
-    """Give the number of arguments and the room they take."""
+    """Return the number of arguments and their total size."""
     return _sizes(guest, guest.args, count, size)
 
 
 def args_get(guest: Guest, pointers: int, texts: int) -> int:
-    """Give the arguments."""
+    """Return the arguments."""
     return _strings(guest, guest.args, pointers, texts)
 
 
 def environ_sizes_get(guest: Guest, count: int, size: int) -> int:
-    """Give the number of variables and the room they take."""
+    """Return the number of variables and their total size."""
     return _sizes(guest, guest.env, count, size)
 
 
 def environ_get(guest: Guest, pointers: int, texts: int) -> int:
-    """Give the environment."""
+    """Return the environment."""
     return _strings(guest, guest.env, pointers, texts)
 
 
@@ -48,7 +48,7 @@ def _sizes(guest: Guest, strings: Sequence[bytes], count: int, size: int) -> int
 
 
 def _strings(guest: Guest, strings: Sequence[bytes], pointers: int, texts: int) -> int:
-    """Write strings that end in a NUL one after the other, and where each begins."""
+    """Write NUL-terminated strings one after the other, and a pointer to each."""
     for number, text in enumerate(strings):
         abi.SIZE.pack_into(guest.view, pointers + 4 * number, texts)
         guest.part(texts, len(text) + 1)[:] = text + b"\0"
@@ -57,7 +57,7 @@ def _strings(guest: Guest, strings: Sequence[bytes], pointers: int, texts: int) 
 
 
 def clock_res_get(guest: Guest, clock: int, result: int) -> int:
-    """Give the step of a clock in nanoseconds."""
+    """Return the resolution of a clock in nanoseconds."""
     if clock > abi.THREAD_CPUTIME:
         return INVAL
     if clock > abi.MONOTONIC:
@@ -68,7 +68,7 @@ def clock_res_get(guest: Guest, clock: int, result: int) -> int:
 
 
 def clock_time_get(guest: Guest, clock: int, _precision: int, result: int) -> int:
-    """Give the time of a clock in nanoseconds."""
+    """Return the time of a clock in nanoseconds."""
     if clock == abi.MONOTONIC:
         now = time.monotonic_ns()
     elif clock == abi.REALTIME:
@@ -89,7 +89,7 @@ def random_get(guest: Guest, start: int, size: int) -> int:
 
 
 def sched_yield(_guest: Guest) -> int:
-    """Do nothing: there is no other thread of the guest."""
+    """Do nothing: the guest has only one thread."""
     return SUCCESS
 
 
@@ -99,7 +99,7 @@ def proc_exit(_guest: Guest, code: int) -> NoReturn:
 
 
 def proc_raise(_guest: Guest, _signal: int) -> int:
-    """Refuse: a guest may not signal its host."""
+    """Refuse: a guest must not signal its host."""
     return NOTSUP
 
 

@@ -1,4 +1,4 @@
-"""WASI before preview 1, which modules of 2019 and 2020 import as wasi_unstable: where it differs.
+"""The predecessor of preview 1, which modules of 2019 and 2020 import as wasi_unstable: its differences.
 
 Source: wasi/phases/old/snapshot_0/witx of WebAssembly/WASI.
 """
@@ -17,26 +17,26 @@ if TYPE_CHECKING:
 _WHENCE = (abi.CUR, abi.END, abi.SET)
 
 _FILESTAT = Struct("<QQB3xIQQQQ")
-"""The number of links has 32 bits."""
+"""$filestat with 32 bits for the number of links."""
 _SUBSCRIPTION = Struct("<QB7xQI4xQQH6x")
-"""A clock has an identifier before its id, a descriptor stands in the identifier's place."""
+"""$subscription of a clock with an identifier before its id; a descriptor is in the identifier's place."""
 
 
 def fd_seek(guest: Guest, fd: int, offset: int, whence: int, result: int) -> int:
-    """Move where a descriptor stands."""
+    """Move a descriptor's position."""
     return files.fd_seek(guest, fd, offset, _WHENCE[whence], result) if whence < len(_WHENCE) else INVAL
 
 
 def fd_filestat_get(guest: Guest, fd: int, result: int) -> int:
-    """Give a descriptor's metadata."""
+    """Return a descriptor's metadata."""
     return files.fd_filestat_get(guest, fd, result, _FILESTAT)
 
 
 def path_filestat_get(guest: Guest, fd: int, lookup: int, path: int, size: int, result: int) -> int:
-    """Give the metadata of what is at a path."""
+    """Return the metadata of the file at a path."""
     return paths.path_filestat_get(guest, fd, lookup, path, size, result, _FILESTAT)
 
 
 def poll_oneoff(guest: Guest, subscriptions: int, events: int, count: int, result: int) -> int:
-    """Wait."""
+    """Wait until at least one of the subscriptions is due."""
     return polling.poll_oneoff(guest, subscriptions, events, count, result, _SUBSCRIPTION)

@@ -1,4 +1,4 @@
-"""Sets the times of files as $fstflags say."""
+"""Sets the times of files according to $fstflags."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from runwasi.wasi.preview1.abi import INVAL, Errno
 
 
 def set_times(fd: int, accessed: int, modified: int, flags: int, name: bytes = b"") -> None:
-    """Set the times of a descriptor, or of a name in it, which is not followed. Raises OSError, Errno."""
+    """Set the times of a descriptor, or of a name in it without following it. Raises OSError, Errno."""
     if flags & ~abi.FSTFLAGS:
         raise Errno(INVAL)
     utimensat(

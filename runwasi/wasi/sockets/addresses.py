@@ -1,4 +1,4 @@
-"""wasi:sockets/network: addresses and errors, between WIT's form and the kernel's."""
+"""wasi:sockets/network: converts addresses and errors between WIT's form and the kernel's."""
 
 from __future__ import annotations
 
@@ -52,23 +52,23 @@ class Network(Resource):
 
 @instance_network.function("instance-network")
 def get_network(_guest: Guest) -> Network:
-    """Give the container's network; with it switched off, sockets cannot be made."""
+    """Return the container's network; if it is switched off, sockets cannot be made."""
     return Network()
 
 
 @network.function("network-error-code")
 def network_error_code(_guest: Guest, error: IoError) -> str | None:
-    """Tell which socket error a stream's error was, if it was one."""
+    """Return the error-code of a stream's error, None if it was no socket error."""
     return error_code(error.cause) if isinstance(error.cause, OSError) else None
 
 
 def error_code(error: OSError) -> str:
-    """Give WIT's name of an errno."""
+    """Return WIT's name of an errno."""
     return _ERRORS.get(error.errno or 0, "unknown")
 
 
 def socket_errors(method: F) -> F:
-    """Turn a method's OSError into the error-code its caller gets."""
+    """Turn a method's OSError into the error-code that its caller gets."""
 
     def wrapper(*args: Any) -> Any:
         try:
@@ -81,12 +81,12 @@ def socket_errors(method: F) -> F:
 
 
 def new_socket(guest: Guest, family: str, kind: int) -> socket.socket:
-    """Make a socket that never blocks. Raises Err, access-denied where the network is switched off."""
+    """Make a non-blocking socket. Raises Err, access-denied if the network is switched off."""
     if not guest.world.network:
         raise Err("access-denied")
     try:
         sock = socket.socket(FAMILIES[family], kind | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
-        if family == "ipv6":  # WASI's sockets have one family
+        if family == "ipv6":  # in WASI a socket has one address family
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
     except OSError as error:
         raise Err(error_code(error)) from error
@@ -94,12 +94,12 @@ def new_socket(guest: Guest, family: str, kind: int) -> socket.socket:
 
 
 def family_of(sock: socket.socket) -> str:
-    """Give WIT's name of a socket's family."""
+    """Return WIT's name of a socket's family."""
     return _NAMES[socket.AddressFamily(sock.family)]
 
 
 def to_kernel(address: SocketAddress) -> tuple[Any, ...]:
-    """Give an address as `socket` takes it."""
+    """Convert an address to the form that `socket` takes."""
     family, fields = address
     if family == "ipv4":
         port, octets = fields
@@ -110,14 +110,14 @@ def to_kernel(address: SocketAddress) -> tuple[Any, ...]:
 
 
 def from_kernel(address: tuple[Any, ...]) -> SocketAddress:
-    """Give an address `socket` returned in WIT's form."""
+    """Convert an address from `socket` to WIT's form."""
     host, port, *rest = address
     family, parts = ip_address(host)
     return (family, (port, parts)) if family == "ipv4" else (family, (port, rest[0], parts, rest[1]))
 
 
 def ip_address(host: str) -> IpAddress:
-    """Give a numeric host in WIT's form."""
+    """Convert a numeric host to WIT's form."""
     if ":" not in host:
         return "ipv4", tuple(socket.inet_aton(host))
     packed = socket.inet_pton(socket.AF_INET6, host.partition("%")[0])
@@ -125,7 +125,7 @@ def ip_address(host: str) -> IpAddress:
 
 
 def matches(address: SocketAddress, sock: socket.socket) -> bool:
-    """Say whether an address is of the socket's family; one that maps IPv4 into IPv6 is of none."""
+    """Return whether an address has the socket's family; an IPv4-mapped IPv6 address has none."""
     family, fields = address
     if family != family_of(sock):
         return False
@@ -133,6 +133,6 @@ def matches(address: SocketAddress, sock: socket.socket) -> bool:
 
 
 def is_any(address: SocketAddress) -> bool:
-    """Say whether an address is 0.0.0.0 or ::."""
+    """Return whether an address is 0.0.0.0 or ::."""
     family, fields = address
     return not any(fields[1] if family == "ipv4" else fields[2])

@@ -1,11 +1,11 @@
-"""wasi:sockets/ip-name-lookup by the container's own resolver: its hosts file, its resolv.conf.
+"""wasi:sockets/ip-name-lookup through the container's own resolver: its hosts file, its resolv.conf.
 
-A lookup can take seconds, so it has a thread of its own that tells through a pipe when it is done.
+A lookup can take seconds, so it has its own thread, which reports through a pipe when it is done.
 """
 
 from __future__ import annotations
 
-import _thread  # what threading adds takes 0.4 MiB of every process forked from one that has imported it
+import _thread  # threading would cost 0.4 MiB in every process forked after its import
 import os
 import select
 import socket
@@ -34,7 +34,7 @@ _STACK = 512 << 10
 
 @ip_name_lookup.resource("resolve-address-stream")
 class Lookup(Resource):
-    """The addresses of a name, one a call, once they are known."""
+    """The addresses of a name, once they are known, one per call."""
 
     def __init__(self, name: str) -> None:
         self._addresses: list[IpAddress] = []
@@ -48,7 +48,7 @@ class Lookup(Resource):
 
     def _resolve(self, name: str, done: int) -> None:
         try:
-            # as bytes: for a str Python would look for its codec "idna", which the container does not have
+            # bytes: for a str Python would import its codec "idna", which the container lacks
             found = socket.getaddrinfo(name.encode(), None, type=socket.SOCK_STREAM)
             hosts = dict.fromkeys(str(address[0]) for *_, address in found)
             self._addresses = [ip_address(host) for host in reversed(hosts)]
@@ -58,7 +58,7 @@ class Lookup(Resource):
             os.close(done)
 
     def resolve_next_address(self) -> IpAddress | None:
-        """Give the next address, None after the last."""
+        """Return the next address, None after the last."""
         if not self.subscribe().ready():
             raise Err("would-block")
         if self._error is not None:
@@ -66,17 +66,17 @@ class Lookup(Resource):
         return self._addresses.pop() if self._addresses else None
 
     def subscribe(self) -> Pollable:
-        """Be ready when the resolver has answered."""
+        """Return a pollable that is ready when the resolver has answered."""
         return Pollable(self._done, select.POLLIN)
 
     def drop(self) -> None:
-        """Ask no more; a resolver still at work ends by itself."""
+        """Close the pipe; a resolver that is still running ends by itself."""
         os.close(self._done)
 
 
 @ip_name_lookup.function("resolve-addresses")
 def resolve_addresses(guest: Guest, _network: Network, name: str) -> Lookup:
-    """Begin to look up a name; a numeric address is one too."""
+    """Begin to look up a name, which may be a numeric address."""
     if not guest.world.network:
         raise Err("access-denied")
     name = name.removeprefix("[").removesuffix("]")

@@ -1,4 +1,4 @@
-"""wasi:sockets/tcp on the container's own sockets: clients and servers."""
+"""wasi:sockets/tcp, clients and servers, on sockets of the container's network."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ DEFAULT_BACKLOG = 128
 
 
 class SocketInput(InputStream):
-    """What a connection receives. It and its sibling each have a descriptor, closed with the last of them."""
+    """The receiving side of a connection. Each side has its own descriptor; the last one closes the connection."""
 
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
 
     def read(self, length: int) -> bytes:
-        """Give what has arrived."""
+        """Return bytes that have arrived."""
         if not length:
             return b""
         try:
@@ -56,16 +56,16 @@ class SocketInput(InputStream):
         return data
 
     def subscribe(self) -> Pollable:
-        """Be ready when something has arrived, or the end."""
+        """Return a pollable that is ready when bytes or the end have arrived."""
         return Pollable(self._sock.fileno(), select.POLLIN)
 
     def drop(self) -> None:
-        """Receive no more."""
+        """Stop receiving."""
         self._sock.close()
 
 
 class SocketOutput(OutputStream):
-    """What a connection sends; up to CHUNK bytes wait here while the peer is slower."""
+    """The sending side of a connection; up to CHUNK bytes wait here while the peer is slower."""
 
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
@@ -73,26 +73,26 @@ class SocketOutput(OutputStream):
         self._failure: OSError | None = None
 
     def check_write(self) -> int:
-        """Give the room left."""
+        """Return the number of bytes that it can take."""
         self._send()
         return CHUNK - len(self._held)
 
     def write(self, contents: bytes) -> None:
-        """Send, and hold what the socket does not take."""
+        """Send, and keep what the socket does not accept."""
         self._held += contents
         self._send()
 
     def flushed(self) -> bool:
-        """Say whether the socket has everything."""
+        """Return whether the socket has everything."""
         self._send()
         return not self._held
 
     def subscribe(self) -> Pollable:
-        """Be ready when the socket takes more."""
+        """Return a pollable that is ready when the socket accepts more."""
         return Pollable(self._sock.fileno(), select.POLLOUT)
 
     def drop(self) -> None:
-        """Send what is held as far as the socket takes it now, and no more."""
+        """Send as much of the rest as the socket accepts now, then stop sending."""
         try:
             self._send()
         except Err:
@@ -115,7 +115,7 @@ class SocketOutput(OutputStream):
 
 @tcp.resource("tcp-socket")
 class TcpSocket(Resource):
-    """A socket on its way: unbound, bound, then connecting to one peer or listening for many."""
+    """A socket in one of its states: unbound, bound, connecting to a peer, or listening."""
 
     def __init__(self, sock: socket.socket, state: str = "unbound") -> None:
         self._sock = sock
@@ -123,22 +123,22 @@ class TcpSocket(Resource):
         self._backlog = DEFAULT_BACKLOG
 
     def drop(self) -> None:
-        """Close it; streams of its connection live on."""
+        """Close it; the streams of its connection stay open."""
         self._sock.close()
 
-    # --- bind, connect, listen, accept: each in two steps, so that a guest could wait in between
+    # --- bind, connect, listen, accept: each in two steps, so that a guest can wait in between
 
     @socket_errors
     def start_bind(self, _network: Network, address: SocketAddress) -> None:
         """Bind to a local address."""
         self._require("unbound")
         self._require_family(address)
-        self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as WASI says of restarts
+        self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as WASI requires, for restarts
         self._sock.bind(to_kernel(address))
         self._state = "bind-started"
 
     def finish_bind(self) -> None:
-        """End binding."""
+        """Finish binding."""
         self._finish("bind-started", "bound")
 
     @socket_errors
@@ -157,7 +157,7 @@ class TcpSocket(Resource):
 
     @socket_errors
     def finish_connect(self) -> tuple[SocketInput, SocketOutput]:
-        """Give the connection's streams once it stands."""
+        """Return the connection's streams once it is established."""
         if self._state != "connecting":
             raise Err("not-in-progress")
         if not Pollable(self._sock.fileno(), select.POLLOUT).ready():
@@ -177,12 +177,12 @@ class TcpSocket(Resource):
         self._state = "listen-started"
 
     def finish_listen(self) -> None:
-        """End beginning to listen."""
+        """Finish listening."""
         self._finish("listen-started", "listening")
 
     @socket_errors
     def accept(self) -> tuple[TcpSocket, SocketInput, SocketOutput]:
-        """Give the next connection."""
+        """Accept the next connection."""
         self._require("listening")
         sock, _ = self._sock.accept()
         sock.setblocking(False)
@@ -190,37 +190,37 @@ class TcpSocket(Resource):
 
     @socket_errors
     def shutdown(self, what: str) -> None:
-        """End receiving, sending or both."""
+        """Stop receiving, sending or both."""
         self._require("connected")
         how = {"receive": socket.SHUT_RD, "send": socket.SHUT_WR, "both": socket.SHUT_RDWR}
         self._sock.shutdown(how[what])
 
     def subscribe(self) -> Pollable:
-        """Be ready when the next of the steps above can end."""
+        """Return a pollable that is ready when the pending step can finish."""
         events = {"connecting": select.POLLOUT, "listening": select.POLLIN}.get(self._state)
         return Pollable(self._sock.fileno(), events) if events else Pollable()
 
-    # --- what it is
+    # --- properties
 
     @socket_errors
     def local_address(self) -> SocketAddress:
-        """Give its own address."""
+        """Return its own address."""
         if self._state == "unbound":
             raise Err("invalid-state")
         return from_kernel(self._sock.getsockname())
 
     @socket_errors
     def remote_address(self) -> SocketAddress:
-        """Give its peer's."""
+        """Return its peer's address."""
         self._require("connected")
         return from_kernel(self._sock.getpeername())
 
     def is_listening(self) -> bool:
-        """Say whether it listens."""
+        """Return whether it listens."""
         return self._state == "listening"
 
     def address_family(self) -> str:
-        """Give its family."""
+        """Return its family."""
         return family_of(self._sock)
 
     # --- options
@@ -237,31 +237,31 @@ class TcpSocket(Resource):
             self._sock.listen(self._backlog)
 
     def keep_alive_enabled(self) -> bool:
-        """Say whether keep-alive probes are sent."""
+        """Return whether keep-alive probes are sent."""
         return bool(self._get(socket.SOL_SOCKET, socket.SO_KEEPALIVE))
 
     def set_keep_alive_enabled(self, value: bool) -> None:
-        """Send keep-alive probes or not."""
+        """Turn keep-alive probes on or off."""
         self._set(socket.SOL_SOCKET, socket.SO_KEEPALIVE, int(value), lowest=0)
 
     def keep_alive_idle_time(self) -> int:
-        """Give the nanoseconds of silence before probes."""
+        """Return the idle time before probes, in nanoseconds."""
         return self._get(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) * NANO
 
     def set_keep_alive_idle_time(self, value: int) -> None:
-        """Set the silence before probes."""
+        """Set the idle time before probes, in nanoseconds."""
         self._set(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, _seconds(value), highest=32767)
 
     def keep_alive_interval(self) -> int:
-        """Give the nanoseconds between probes."""
+        """Return the nanoseconds between probes."""
         return self._get(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL) * NANO
 
     def set_keep_alive_interval(self, value: int) -> None:
-        """Set the time between probes."""
+        """Set the nanoseconds between probes."""
         self._set(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, _seconds(value), highest=32767)
 
     def keep_alive_count(self) -> int:
-        """Give the number of unanswered probes that end a connection."""
+        """Return the number of unanswered probes that end a connection."""
         return self._get(socket.IPPROTO_TCP, socket.TCP_KEEPCNT)
 
     def set_keep_alive_count(self, value: int) -> None:
@@ -269,7 +269,7 @@ class TcpSocket(Resource):
         self._set(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, value, highest=127)
 
     def hop_limit(self) -> int:
-        """Give the hop limit."""
+        """Return the hop limit."""
         return self._get(*hop_limit_option(self._sock))
 
     def set_hop_limit(self, value: int) -> None:
@@ -277,7 +277,7 @@ class TcpSocket(Resource):
         self._set(*hop_limit_option(self._sock), value)
 
     def receive_buffer_size(self) -> int:
-        """Give the receive buffer's size."""
+        """Return the receive buffer's size."""
         return self._get(socket.SOL_SOCKET, socket.SO_RCVBUF) // 2
 
     def set_receive_buffer_size(self, value: int) -> None:
@@ -285,7 +285,7 @@ class TcpSocket(Resource):
         self._set(socket.SOL_SOCKET, socket.SO_RCVBUF, value, highest=0x3FFFFFFF)
 
     def send_buffer_size(self) -> int:
-        """Give the send buffer's size."""
+        """Return the send buffer's size."""
         return self._get(socket.SOL_SOCKET, socket.SO_SNDBUF) // 2
 
     def set_send_buffer_size(self, value: int) -> None:
@@ -321,7 +321,7 @@ class TcpSocket(Resource):
 def set_option(
     sock: socket.socket, level: int, option: int, value: int, *, lowest: int = 1, highest: int = 255
 ) -> None:
-    """Set a socket's option, at most to what the kernel takes. Raises Err."""
+    """Set a socket's option, clamped to what the kernel accepts. Raises Err."""
     if value < lowest:
         raise Err("invalid-argument")
     try:
@@ -331,18 +331,18 @@ def set_option(
 
 
 def hop_limit_option(sock: socket.socket) -> tuple[int, int]:
-    """Give the level and option that hold the hop limit of the socket's family."""
+    """Return the level and option of the hop limit for the socket's family."""
     if sock.family == socket.AF_INET:
         return socket.IPPROTO_IP, socket.IP_TTL
     return socket.IPPROTO_IPV6, socket.IPV6_UNICAST_HOPS
 
 
 def _seconds(nanoseconds: int) -> int:
-    """Round up: zero stays zero, which is refused."""
+    """Round up to seconds; zero stays zero, which is refused."""
     return -(-nanoseconds // NANO)
 
 
 @tcp_create_socket.function("create-tcp-socket")
 def create_tcp_socket(guest: Guest, family: str) -> TcpSocket:
-    """Make a socket."""
+    """Make a TCP socket."""
     return TcpSocket(new_socket(guest, family, socket.SOCK_STREAM))

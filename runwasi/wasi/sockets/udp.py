@@ -1,4 +1,4 @@
-"""wasi:sockets/udp on the container's own sockets."""
+"""wasi:sockets/udp, on sockets of the container's network."""
 
 from __future__ import annotations
 
@@ -36,12 +36,12 @@ udp_create_socket = Interface("wasi:sockets/udp-create-socket")
 
 MAX_DATAGRAM = 65535
 BATCH = 16
-"""Datagrams one call receives or sends at most."""
+"""The most datagrams that one call receives or sends."""
 
 
 @udp.resource("udp-socket")
 class UdpSocket(Resource):
-    """A socket that sends and receives datagrams, from and to one peer if it has one."""
+    """A socket for datagrams, to and from a single peer or anyone."""
 
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
@@ -63,14 +63,14 @@ class UdpSocket(Resource):
         self._state = "bind-started"
 
     def finish_bind(self) -> None:
-        """End binding."""
+        """Finish binding."""
         if self._state != "bind-started":
             raise Err("not-in-progress")
         self._state = "bound"
 
     @socket_errors
     def stream(self, peer: SocketAddress | None) -> tuple[Incoming, Outgoing]:
-        """Give what receives and what sends, with one peer or with anyone."""
+        """Return the receiving and the sending stream, for a single peer or anyone."""
         if self._state == "unbound":  # WASI binds implicitly
             self._sock.bind(("0.0.0.0" if self._sock.family == socket.AF_INET else "::", 0))
             self._state = "bound"
@@ -86,29 +86,29 @@ class UdpSocket(Resource):
         return Incoming(self._sock.dup()), Outgoing(self._sock.dup(), peer)
 
     def subscribe(self) -> Pollable:
-        """Be ready: no step of a UDP socket takes time."""
+        """Return a pollable that is always ready: no step of a UDP socket takes time."""
         return Pollable()
 
     @socket_errors
     def local_address(self) -> SocketAddress:
-        """Give its own address."""
+        """Return its own address."""
         if self._state == "unbound":
             raise Err("invalid-state")
         return from_kernel(self._sock.getsockname())
 
     def remote_address(self) -> SocketAddress:
-        """Give its peer's."""
+        """Return its peer's address."""
         if self._peer is None:
             raise Err("invalid-state")
         return self._peer
 
     def address_family(self) -> str:
-        """Give its family."""
+        """Return its family."""
         return family_of(self._sock)
 
     @socket_errors
     def unicast_hop_limit(self) -> int:
-        """Give the hop limit."""
+        """Return the hop limit."""
         return self._sock.getsockopt(*hop_limit_option(self._sock))
 
     def set_unicast_hop_limit(self, value: int) -> None:
@@ -117,7 +117,7 @@ class UdpSocket(Resource):
 
     @socket_errors
     def receive_buffer_size(self) -> int:
-        """Give the receive buffer's size."""
+        """Return the receive buffer's size."""
         return self._sock.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) // 2
 
     def set_receive_buffer_size(self, value: int) -> None:
@@ -126,7 +126,7 @@ class UdpSocket(Resource):
 
     @socket_errors
     def send_buffer_size(self) -> int:
-        """Give the send buffer's size."""
+        """Return the send buffer's size."""
         return self._sock.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF) // 2
 
     def set_send_buffer_size(self, value: int) -> None:
@@ -135,7 +135,7 @@ class UdpSocket(Resource):
 
 
 def _disconnect(sock: socket.socket) -> None:
-    """Make a connected socket talk to anyone again, which Python's connect cannot say. Source: man 2 connect."""
+    """Disconnect a socket from its peer, which Python's connect cannot do. Source: man 2 connect."""
     import ctypes  # late: hardly anybody does this
 
     unspecified = (0).to_bytes(28, "little")  # AF_UNSPEC is 0
@@ -146,13 +146,13 @@ def _disconnect(sock: socket.socket) -> None:
 
 @udp.resource("incoming-datagram-stream")
 class Incoming(Resource):
-    """Datagrams that arrive."""
+    """The datagrams that arrive."""
 
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
 
     def receive(self, most: int) -> list[tuple[bytes, SocketAddress]]:
-        """Give the datagrams that are there, with their senders."""
+        """Return the datagrams that have arrived, with their senders."""
         datagrams: list[tuple[bytes, SocketAddress]] = []
         for _ in range(min(most, BATCH)):
             try:
@@ -167,28 +167,28 @@ class Incoming(Resource):
         return datagrams
 
     def subscribe(self) -> Pollable:
-        """Be ready when a datagram is there."""
+        """Return a pollable that is ready when a datagram has arrived."""
         return Pollable(self._sock.fileno(), select.POLLIN)
 
     def drop(self) -> None:
-        """Receive no more."""
+        """Stop receiving."""
         self._sock.close()
 
 
 @udp.resource("outgoing-datagram-stream")
 class Outgoing(Resource):
-    """Datagrams to send."""
+    """The datagrams to send."""
 
     def __init__(self, sock: socket.socket, peer: SocketAddress | None) -> None:
         self._sock = sock
         self._peer = peer
 
     def check_send(self) -> int:
-        """Give the number of datagrams `send` takes now."""
+        """Return the number of datagrams that `send` takes now."""
         return BATCH if self.subscribe().ready() else 0
 
     def send(self, datagrams: Sequence[tuple[bytes, SocketAddress | None]]) -> int:
-        """Send datagrams, to the peer or each to its own; give how many went."""
+        """Send datagrams to the peer or to their own addresses; return the number sent."""
         if len(datagrams) > BATCH:
             raise ValueError("wasi:sockets/udp: more datagrams than check-send allowed")
         for sent, (data, to) in enumerate(datagrams):
@@ -205,22 +205,22 @@ class Outgoing(Resource):
     def _send(self, data: bytes, to: SocketAddress | None) -> Any:
         if self._peer is not None:
             if to not in (None, self._peer):
-                raise OSError(errno.EINVAL, "not the stream's peer")
+                raise OSError(errno.EINVAL, "the address is not the stream's peer")
             return self._sock.send(data)
         if to is None or not matches(to, self._sock) or is_any(to) or not to[1][0]:
-            raise OSError(errno.EINVAL, "no address to send to")
+            raise OSError(errno.EINVAL, "the datagram has no address")
         return self._sock.sendto(data, to_kernel(to))
 
     def subscribe(self) -> Pollable:
-        """Be ready when the socket takes more."""
+        """Return a pollable that is ready when the socket accepts more."""
         return Pollable(self._sock.fileno(), select.POLLOUT)
 
     def drop(self) -> None:
-        """Send no more."""
+        """Stop sending."""
         self._sock.close()
 
 
 @udp_create_socket.function("create-udp-socket")
 def create_udp_socket(guest: Guest, family: str) -> UdpSocket:
-    """Make a socket."""
+    """Make a UDP socket."""
     return UdpSocket(new_socket(guest, family, socket.SOCK_DGRAM))
