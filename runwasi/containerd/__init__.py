@@ -1,1 +1,1 @@
-"""Ask containerd for containers, images, content and leases, over its gRPC socket."""
+"""Calls containerd for containers, images, content and leases, over its gRPC socket."""

@@ -1,11 +1,11 @@
-"""Keep compiled modules beside their layers in the content store, so that they go when the image goes.
+"""Keeps compiled modules beside their layers in the content store, so that they are removed with the image.
 
-The layer's content gets two labels: `runwasi.io/precompiled/ENGINE/KEY` says which artefact it is for us, and
-`containerd.io/gc.ref.content.precompile.KEY` keeps it from the garbage collector for as long as the layer
-lives. Until the labels are set, a lease does.
+The layer's content gets two labels: `runwasi.io/precompiled/ENGINE/KEY` names the artefact for us, and
+`containerd.io/gc.ref.content.precompile.KEY` protects it from the garbage collector for as long as the layer
+exists. Until the labels are set, a lease protects it.
 
-Labels are set by whoever may talk to containerd, which is root; no image can. A label is believed all the same
-only of the layer that has it: what it names is run for no other module, engine or setting.
+Only root, who may talk to containerd, can set labels; no image can. Even so, a label counts only for the layer
+that has it: the artefact that it names is never run for another module, engine or setting.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ PRECOMPILED = "runwasi.io/precompiled"
 GC_REFERENCE = "containerd.io/gc.ref.content.precompile"
 
 MAX_ARTEFACT = 1 << 30
-"""Bytes of the largest artefact that is taken from the store."""
+"""The largest artefact that is read from the store, in bytes."""
 
 _LEASE_SECONDS = 600
 _KEY_LENGTH = 64
@@ -35,10 +35,11 @@ _HEXADECIMAL = frozenset("0123456789abcdef")
 
 
 def keep_artefact(address: str, namespace: str, engine: str, layer: str, key: str, artefact: int) -> None:
-    """Write an artefact to the content store and tie it to the layer it was made of.
+    """Write an artefact to the content store, and tie it to its layer.
 
-    layer is the digest of the layer's content, key the artefact's in the module cache. Several may do so at
-    once. Raises ContainerdError; NotFound when the layer is gone, and then the artefact goes with the lease.
+    layer is the digest of the layer's content, key the artefact's key in the module cache. Safe to call from
+    several processes at once. Raises ContainerdError; NotFound if the layer is gone: the artefact then goes with
+    the lease.
     """
     with (
         mmap.mmap(artefact, 0, prot=mmap.PROT_READ) as content,
@@ -57,8 +58,8 @@ def kept_keys(
 ) -> tuple[str, ...]:
     """Return the keys of the artefacts that the store holds for a layer with these labels.
 
-    The one of own_key(), which is that of the layer's module, is put into this node's cache again when that has
-    lost it, if the store's bytes are what its digest says.
+    own_key() is the key of the layer's module. If this node's cache has lost that artefact, it is restored from the
+    store, provided that the bytes match their digest.
     """
     prefix = f"{PRECOMPILED}/{engine}/"
     kept = []
@@ -68,10 +69,10 @@ def kept_keys(
             continue
         try:
             info = client.info(digest)
-        except NotFound:  # removed by hand: it is made again
+        except NotFound:  # removed by hand: it will be compiled again
             continue
         if PRECOMPILED not in info.labels or info.size > MAX_ARTEFACT:
-            continue  # a layer of some image, say, and not what we wrote
+            continue  # not one that we wrote; perhaps a layer of an image
         kept.append(key)
         if not cache.holds(key) and key == own_key():
             _restore(client, cache, key, digest)

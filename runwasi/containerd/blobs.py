@@ -1,10 +1,9 @@
-"""Open a layer as a descriptor that a container may hold: read-only for every user.
+"""Opens a layer as a descriptor that a container may hold: read-only for every user.
 
-The content store of this node is a folder, and its plugin says which: a blob opened there costs nothing but
-the hashing, and all containers of an image share its pages. The descriptor goes into a container, where root
-could open it anew for writing through /proc/self/fd; so it is opened below a private read-only mount, which
-refuses that (EROFS). Where that is impossible, a store elsewhere or a compressed layer, the bytes are copied
-into sealed memory.
+The content store of this node is a folder, and its plugin says which: opening a blob there costs only the
+hashing, and all containers of an image share its pages. The descriptor goes into a container, where root could
+reopen it for writing through /proc/self/fd; so we open it below a private read-only mount, which refuses that
+(EROFS). If that is impossible (a store elsewhere, or a compressed layer), the bytes are copied into sealed memory.
 """
 
 from __future__ import annotations
@@ -29,13 +28,13 @@ _CHUNK = 1 << 20
 
 
 def open_blob(client: Containerd, content_root: str, digest: str, size: int, limit: int) -> tuple[int, str]:
-    """Open the uncompressed content of a blob: its descriptor, at offset 0, and its digest.
+    """Open the uncompressed content of a blob; return its descriptor, at offset 0, and its digest.
 
-    Every byte has been compared with the blob's digest. Raises ContainerdError, also when the content has
-    more than `limit` bytes.
+    The content has been checked against the blob's digest. Raises ContainerdError, also if the content has more
+    than `limit` bytes.
     """
     if size > limit:
-        raise ContainerdError(f"layer {digest} has {size} bytes, the most is {limit}")
+        raise ContainerdError(f"layer {digest} has {size} bytes, more than the limit of {limit}")
     fd = _open_local(content_root, digest)
     if fd < 0:
         fd = _copy(client.read(digest), limit, digest)
@@ -54,7 +53,7 @@ def open_blob(client: Containerd, content_root: str, digest: str, size: int, lim
 
 
 def _open_local(content_root: str, digest: str) -> int:
-    """The blob's file, below a read-only mount of its own; -1 where there is none, or no right to mount."""
+    """Open the blob's file below its own read-only mount; return -1 without the file or the right to mount."""
     if not content_root or not digest.startswith("sha256:"):
         return -1
     try:
@@ -71,7 +70,7 @@ def _open_local(content_root: str, digest: str) -> int:
 
 
 def _copy(pieces: Iterable[bytes], limit: int, digest: str) -> int:
-    """Copy what we read into memory that nobody can change afterwards."""
+    """Copy the bytes into sealed memory, which nobody can change afterwards."""
     fd = os.memfd_create("layer", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
     try:
         total = 0
@@ -106,7 +105,7 @@ def _digest_of(fd: int) -> str:
 
 
 def _decompressed(fd: int, digest: str, *, zstd: bool) -> Iterator[bytes]:
-    """Decompress piece by piece, never much more than a piece at a time: a layer may be a decompression bomb."""
+    """Decompress in small pieces: a layer may be a decompression bomb."""
     try:
         yield from _zstd(fd) if zstd else _gzip(fd)
     except (ValueError, EOFError) as error:

@@ -1,7 +1,7 @@
-"""Call containerd's services: containers, images, content and leases of one namespace.
+"""Calls containerd's services: containers, images, content and leases of one namespace.
 
-grpcio carries the calls; the messages are our own. Importing this file imports grpcio, which takes 40 ms and leaves
-threads behind once a channel is open, so only the process of image_helper does.
+grpcio carries the calls; the messages are our own. Importing this module imports grpcio, which takes 40 ms and
+starts threads once a channel is open, so only the process of image_helper does.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import contextlib
 import os
 import time
 
-os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # it is read at import; what fails is told by the error
+os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # read at import; the errors say what failed
 import grpc
 
 from runwasi.containerd.containerd_error import (
@@ -46,7 +46,7 @@ _OPTIONS = (
     ("grpc.enable_http_proxy", 0),
     ("grpc.max_receive_message_length", _MAX_MESSAGE),
     ("grpc.max_send_message_length", _MAX_MESSAGE),
-    ("grpc.use_local_subchannel_pool", 1),  # a connection that broke is not the next one's
+    ("grpc.use_local_subchannel_pool", 1),  # a new connection must not reuse a broken one
 )
 
 
@@ -54,7 +54,7 @@ class Containerd:
     """A connection to containerd in one namespace. Every method raises ContainerdError."""
 
     def __init__(self, address: str, namespace: str, timeout: float = 30) -> None:
-        """Prepare to connect, which the first call does; timeout is in seconds and for each call."""
+        """Prepare to connect; the first call connects. timeout is in seconds, for each call."""
         self._address = address
         self._metadata = (("containerd-namespace", namespace),)
         self._timeout = timeout
@@ -67,13 +67,13 @@ class Containerd:
         self._channel.close()
 
     def image_name(self, container_id: str) -> str:
-        """Return the name of the image a container was made from, "" where its client recorded none."""
+        """Return the name of a container's image, "" if its client recorded none."""
         request = containers.GetContainerRequest(id=container_id)
         answer = self._call(f"{_CONTAINERS}/Get", request, containers.GetContainerResponse)
         return answer.container.image if answer.container else ""
 
     def image_target(self, name: str) -> Descriptor:
-        """Return what an image's name stands for: a manifest or an index."""
+        """Return the descriptor that an image's name refers to: a manifest or an index."""
         answer = self._call(f"{_IMAGES}/Get", images.GetImageRequest(name=name), images.GetImageResponse)
         if answer.image is None or answer.image.target is None:
             raise NotFound(f"image {name} has no target", NOT_FOUND)
@@ -91,15 +91,15 @@ class Containerd:
             yield answer.data
 
     def set_labels(self, digest: str, labels: Mapping[str, str]) -> None:
-        """Set these labels of a blob and leave its other labels alone."""
+        """Set these labels of a blob, and leave its other labels alone."""
         mask = FieldMask(paths=tuple(f"labels.{key}" for key in labels))
         request = content.UpdateRequest(info=content.Info(digest=digest, labels=labels), update_mask=mask)
         self._call(f"{_CONTENT}/Update", request, content.UpdateResponse)
 
     def write(self, ref: str, digest: str, blob: memoryview, labels: Mapping[str, str], lease: str) -> None:
-        """Store a blob under a lease; an existing blob will do.
+        """Store a blob under a lease, unless the blob exists.
 
-        ref names the upload and must be nobody else's.
+        ref names the upload, and must be unique.
         """
         try:
             for _answer in self._stream(
@@ -115,18 +115,18 @@ class Containerd:
 
     @contextlib.contextmanager
     def lease(self, lease_id: str, seconds: int) -> Iterator[str]:
-        """Hold a lease that keeps what is written under it, until the lease ends or expires."""
+        """Hold a lease that protects the blobs written under it, until it ends or expires."""
         expiry = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + seconds))
         request = leases.CreateRequest(id=lease_id, labels={"containerd.io/gc.expire": expiry})
         self._call(f"{_LEASES}/Create", request, leases.CreateResponse)
         try:
             yield lease_id
         finally:
-            with contextlib.suppress(ContainerdError):  # it expires, should containerd be gone by now
+            with contextlib.suppress(ContainerdError):  # it expires anyway, if containerd has gone
                 self._call(f"{_LEASES}/Delete", leases.DeleteRequest(id=lease_id), Message)
 
     def content_root(self) -> str:
-        """Return the folder that the content store says it lives in, "" where it says none."""
+        """Return the content store's folder, "" if it reports none."""
         request = introspection.PluginsRequest(filters=("type==io.containerd.content.v1",))
         answer = self._call(f"{_INTROSPECTION}/Plugins", request, introspection.PluginsResponse)
         return next((plugin.exports["root"] for plugin in answer.plugins if "root" in plugin.exports), "")
@@ -153,10 +153,12 @@ class Containerd:
             raise self._translated(error, method) from None
 
     def _translated(self, error: grpc.RpcError, method: str) -> ContainerdError:
-        # every error that a call raises is the call too
+        # the errors of a call are also the call
         code = error.code().value[0] if isinstance(error, grpc.Call) else INTERNAL
         why = error.details() if isinstance(error, grpc.Call) else str(error)
-        if code == UNAVAILABLE:  # grpcio's words begin with what it tried; the kernel's reason ends them
+        if (
+            code == UNAVAILABLE
+        ):  # grpcio's message begins with the attempts, and ends with the kernel's reason
             return ContainerdError(
                 f"containerd at {self._address} does not answer: {str(why).rpartition(': ')[2]}", code
             )
@@ -168,7 +170,7 @@ class Containerd:
 def _write_requests(
     ref: str, digest: str, blob: memoryview, labels: Mapping[str, str]
 ) -> Iterator[content.WriteContentRequest]:
-    """Pieces, then a commit: containerd compares size and digest and sets the labels with it."""
+    """Yield the pieces, then a commit: containerd checks size and digest, and sets the labels with it."""
     for offset in range(0, len(blob), _CHUNK):
         piece = bytes(blob[offset : offset + _CHUNK])
         yield content.WriteContentRequest(action=content.WRITE, ref=ref, offset=offset, data=piece)

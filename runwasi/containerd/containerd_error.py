@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-# gRPC's status codes, those that callers tell apart. Source: grpc/doc/statuscodes.md.
+# gRPC's status codes, those that callers distinguish. Source: grpc/doc/statuscodes.md.
 DEADLINE_EXCEEDED, NOT_FOUND, ALREADY_EXISTS, INTERNAL, UNAVAILABLE = 4, 5, 6, 13, 14
 
 

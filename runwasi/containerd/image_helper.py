@@ -1,12 +1,12 @@
-"""Run the process that asks containerd on a server's behalf: it starts when first needed and ends when idle.
+"""Runs the process that asks containerd on a server's behalf: it starts when first needed, and ends when idle.
 
     server ── forks ──> helper                    one seqpacket socket between them
     errand ── request, and a socket to answer on ──> helper ── gRPC ──> containerd
     errand <── answer, and the layers' descriptors ── helper
 
 An errand is a short-lived process that may block; the server itself never asks. grpcio takes 40 ms to import and
-starts threads, after which a process must not fork: so neither the server nor what it forks imports it while a helper
-lives. Whoever finds none, because it has just ended, asks by itself.
+starts threads, after which a process must not fork: so neither the server nor its children import it while there
+is a helper. A child that finds none, because it has just ended, asks containerd itself.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class ImageHelper:
         self._socket: int | None = None
 
     def start(self) -> Child | None:
-        """Ensure that a helper runs. Return it if this call started it: the caller waits for its end and notes it."""
+        """Start a helper if none runs, and return it; None if one runs. The caller waits for its end and notes it."""
         if self._socket is not None:
             return None
         ours, theirs = sockets.socket_pair()
@@ -85,7 +85,7 @@ class ImageHelper:
     def _from_helper(
         self, request: tuple[str, ...], fds: tuple[int, ...]
     ) -> tuple[Sequence[str], Sequence[int]] | None:
-        """Ask the helper; None when there is none, or it ended without an answer."""
+        """Ask the helper; None if there is none, or it ended without an answer."""
         if self._socket is None:
             return None
         ours, theirs = sockets.socket_pair()
@@ -110,7 +110,7 @@ class ImageHelper:
 
 
 def _serve(requests: int, engine: str | Engine, idle: float) -> NoReturn:
-    """In the helper: answer until nobody has asked for a while, or the server and its errands are gone."""
+    """Answer requests, in the helper, until it is idle for a while, or the server and its errands are gone."""
     status = 1
     try:
         processes.close_fds_except({0, 1, 2, requests})
@@ -125,18 +125,18 @@ def _serve(requests: int, engine: str | Engine, idle: float) -> NoReturn:
             _answer_to(fds[0], _unpacked(packet), tuple(fds[1:]), loaded)
         status = 0
     finally:
-        os._exit(status)  # nothing of the server's code may run on in its child
+        os._exit(status)  # the child must never return into the server's code
 
 
 def _answer_to(reply: int, request: Sequence[str], fds: tuple[int, ...], engine: Engine) -> None:
-    """Answer one request; the caller gets an answer even if it fails."""
+    """Answer one request; the caller gets an answer even if the request fails."""
     opened: Sequence[int] = ()
     try:
         fields, opened = _answer(request, fds, engine)
         sockets.send_fds(reply, _packed((_DONE, *fields)), tuple(opened))
     except BrokenPipeError:
         pass  # the errand is gone, and its container with it
-    except Exception as error:  # noqa: BLE001  what is not containerd's doing must be told as well
+    except Exception as error:  # noqa: BLE001  report failures that are not containerd's too
         code = error.code if isinstance(error, ContainerdError) else ContainerdError("").code
         try:
             sockets.send_fds(reply, _packed((_FAILED, str(error), str(code))), ())

@@ -1,4 +1,4 @@
-"""Fetch the wasm layers of a container's image, ready to run; a helper process does it during create."""
+"""Fetches the wasm layers of a container's image, ready to run; a helper process calls it during create."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from runwasi.oci.image import Descriptor
 
 MAX_LAYER = 512 << 20
-"""Bytes of the largest layer that is run, compressed or not."""
+"""The largest layer that is run, in bytes, compressed or not."""
 
 
 def fetch_layers(

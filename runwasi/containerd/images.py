@@ -1,4 +1,4 @@
-"""Find the wasm layers of a container's image, as its manifest lists them."""
+"""Finds the wasm layers of a container's image in its manifest."""
 
 from __future__ import annotations
 
@@ -30,22 +30,22 @@ if TYPE_CHECKING:
     R = TypeVar("R", bound=Record)
 
 MAX_DOCUMENT = 4 << 20
-"""Bytes of the largest manifest, index or config that is read; containerd's own limit is 8 MiB."""
+"""The largest manifest, index or config that is read, in bytes; containerd's own limit is 8 MiB."""
 
 _WASM_SYSTEMS = ("wasip1", "wasi", "wasip2")
 _MAX_INDEXES = 4
-_MAX_LAYERS = 32  # their descriptors go to the container in one message
+_MAX_LAYERS = 32  # one message passes all their descriptors to the container
 
 
 class ImagePlatform(Record):
-    """What an image's config says it is for; artifacts need not say it."""
+    """The platform in an image's config; artifacts may lack it."""
 
     os: str = ""
     architecture: str = ""
 
 
 def image_of(client: Containerd, container_id: str) -> str:
-    """Return the name of the image a container was made from. Raises ContainerdError when nobody recorded it."""
+    """Return the name of a container's image. Raises ContainerdError if none is recorded."""
     name = client.image_name(container_id)
     if not name:
         raise ContainerdError(
@@ -58,7 +58,7 @@ def image_of(client: Containerd, container_id: str) -> str:
 def wasm_layers(client: Containerd, image: str, engine_types: Collection[str]) -> tuple[Descriptor, ...]:
     """Return the layers of an image that an engine can take; () for an image without wasm.
 
-    Raises ContainerdError, also for a wasm image none of whose layers fit.
+    Raises ContainerdError, also for a wasm image without a suitable layer.
     """
     manifest = _manifest(client, _descriptor(client.image_target(image)))
     return _fitting(client, manifest, engine_types)
@@ -69,7 +69,7 @@ def _descriptor(target: wire_types.Descriptor) -> Descriptor:
 
 
 def _manifest(client: Containerd, target: Descriptor, depth: int = 0) -> Manifest:
-    """The manifest a target is, or the one to choose of an index."""
+    """Return a target's manifest: the target itself, or one chosen from an index."""
     if target.media_type in INDEX_TYPES:
         if depth == _MAX_INDEXES:
             raise ContainerdError("its indexes are nested too deeply")
@@ -78,7 +78,7 @@ def _manifest(client: Containerd, target: Descriptor, depth: int = 0) -> Manifes
         for candidate in _in_order_of_preference(index):
             try:
                 return _manifest(client, candidate, depth + 1)
-            except NotFound:  # clients fetch only the platforms they want
+            except NotFound:  # clients fetch only the platforms that they need
                 missing = missing or candidate.digest
         raise NotFound(f"manifest {missing} is missing" if missing else f"index {target.digest} is empty")
     if target.media_type not in MANIFEST_TYPES:
@@ -87,9 +87,9 @@ def _manifest(client: Containerd, target: Descriptor, depth: int = 0) -> Manifes
 
 
 def _in_order_of_preference(index: Index) -> list[Descriptor]:
-    """Manifests for wasm first, then those for no platform (artifacts), then the others.
+    """Return an index's manifests: those for wasm first, then those for no platform (artifacts), then the others.
 
-    We ask for layers only when the root filesystem holds no program, so we look for wasm.
+    We ask for layers only if the root filesystem has no program, so we look for wasm.
     """
 
     def preference(entry: Descriptor) -> int:
@@ -103,16 +103,14 @@ def _in_order_of_preference(index: Index) -> list[Descriptor]:
 def _fitting(client: Containerd, manifest: Manifest, engine_types: Collection[str]) -> tuple[Descriptor, ...]:
     fitting = tuple(layer for layer in manifest.layers if _is_wasm(layer, engine_types))
     if len(fitting) > _MAX_LAYERS:
-        raise ContainerdError(f"it has {len(fitting)} wasm layers, the most is {_MAX_LAYERS}")
+        raise ContainerdError(f"it has {len(fitting)} wasm layers, more than the limit of {_MAX_LAYERS}")
     if fitting:
         return fitting
     foreign = next((layer for layer in manifest.layers if not is_rootfs_layer(layer.media_type)), None)
     if foreign is None or not _is_for_wasm(client, manifest):
         return ()
     accepted = ", ".join(sorted({*WASM_LAYER_TYPES, *engine_types}))
-    raise ContainerdError(
-        f"layer {foreign.digest} has type {foreign.media_type}, which is none of {accepted}"
-    )
+    raise ContainerdError(f"layer {foreign.digest} has type {foreign.media_type}, not one of {accepted}")
 
 
 def _is_wasm(layer: Descriptor, engine_types: Collection[str]) -> bool:
@@ -128,9 +126,9 @@ def _is_for_wasm(client: Containerd, manifest: Manifest) -> bool:
 
 
 def _document(client: Containerd, blob: Descriptor, record_type: type[R]) -> R:
-    """Read a blob of JSON whose bytes are what its digest says."""
+    """Read a blob of JSON, and check its digest."""
     if blob.size > MAX_DOCUMENT:
-        raise ContainerdError(f"{blob.digest} has {blob.size} bytes, the most is {MAX_DOCUMENT}")
+        raise ContainerdError(f"{blob.digest} has {blob.size} bytes, more than the limit of {MAX_DOCUMENT}")
     data = b"".join(_at_most(client.read(blob.digest), MAX_DOCUMENT, blob.digest))
     check_digest(blob.digest, hashlib.new(blob.digest.partition(":")[0], data).hexdigest())
     try:
@@ -149,6 +147,6 @@ def _at_most(pieces: Iterator[bytes], limit: int, digest: str) -> Iterator[bytes
 
 
 def check_digest(expected: str, digits: str) -> None:
-    """Raise ContainerdError unless the digits are the expected digest's."""
+    """Raise ContainerdError unless the digits are those of the expected digest."""
     if expected.partition(":")[2] != digits:
         raise ContainerdError(f"the content of {expected} is damaged: its digest is {digits}")

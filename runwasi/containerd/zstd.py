@@ -1,4 +1,4 @@
-"""Decompress Zstandard with the system's libzstd, which every Debian has because dpkg needs it (zstd.h)."""
+"""Decompresses Zstandard with the system's libzstd, which every Debian has because dpkg needs it (zstd.h)."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _OUTPUT = 1 << 20
 
 
 class _Buffer(Structure):
-    """ZSTD_inBuffer and ZSTD_outBuffer: where, how long, how far."""
+    """ZSTD_inBuffer and ZSTD_outBuffer: address, size, position."""
 
     _fields_ = (("at", c_void_p), ("size", c_size_t), ("position", c_size_t))
 
@@ -44,10 +44,10 @@ def _library() -> CDLL:
 
 
 class ZstdStream:
-    """A stream being decompressed; `ended` says that it is at the end of a frame."""
+    """A decompression stream; `ended` says whether it is at the end of a frame."""
 
     def __init__(self) -> None:
-        """Raises ValueError when the library is missing."""
+        """Make a stream. Raises ValueError if the library is missing."""
         self._library = _library()
         self._stream = self._library.ZSTD_createDStream()
         if not self._stream:

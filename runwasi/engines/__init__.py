@@ -1,1 +1,1 @@
-"""WebAssembly engines: what an engine is, which ones there are, and the modules they take."""
+"""WebAssembly engines: the interface that each implements, the registry, the cache of compiled modules."""

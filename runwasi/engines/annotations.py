@@ -1,6 +1,6 @@
-"""The annotations of our own: one table with each name, the values it takes and how they are read.
+"""Our own annotations: a table with each name, the values that it takes, and how they are read.
 
-docs/annotations.md describes them, in the same order. Words of other runtimes are in annotation_names.
+docs/annotations.md describes them, in the same order. Other runtimes' names are in annotation_names.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class BadAnnotation(CannotHandle):
-    """An annotation that there is not, or whose value makes no sense; `name` and `why` say which and how."""
+    """An unknown annotation, or one with an invalid value; `name` and `why` say which and why."""
 
     def __init__(self, name: str, why: str) -> None:
         super().__init__(f"{path_of(name)}: {why}")
@@ -23,18 +23,18 @@ class BadAnnotation(CannotHandle):
 
 
 def path_of(name: str) -> str:
-    """Return where an annotation stands in config.json, as errors write it."""
+    """Return an annotation's path in config.json, as errors write it."""
     return f"$.annotations[{quoted(name)}]"
 
 
 def quoted(name: str) -> str:
-    """Return a name between double quotes, as JSON and TOML have it; nothing in it can end a line of a log."""
+    """Return a name between double quotes, as in JSON and TOML; nothing in it can end a line of a log."""
     plain = (letter if letter.isascii() and letter.isprintable() else ascii(letter)[1:-1] for letter in name)
     return '"' + "".join(plain).replace('"', '\\"') + '"'
 
 
 class Annotation:
-    """An annotation: its name, and for people the values it takes and what holds without it."""
+    """An annotation: its name, and descriptions of its values and of the default."""
 
     __slots__ = ("default", "name", "values")
 
@@ -44,7 +44,7 @@ class Annotation:
         self.default = default
 
     def read(self, text: str) -> object:
-        """Return what a value means. Raises BadAnnotation."""
+        """Parse a value. Raises BadAnnotation."""
         raise NotImplementedError
 
     def _bad(self, text: str, why: str) -> BadAnnotation:
@@ -52,7 +52,7 @@ class Annotation:
 
 
 class Number(Annotation):
-    """A whole number, with Ki, Mi or Gi after it for its multiples."""
+    """A whole number, optionally with the suffix Ki, Mi or Gi."""
 
     __slots__ = ("least", "most")
 
@@ -74,17 +74,17 @@ class Number(Annotation):
         return number
 
     def of(self, annotations: Mapping[str, str]) -> int | None:
-        """Return the container's number, None without. Raises BadAnnotation."""
+        """Return the container's number, None by default. Raises BadAnnotation."""
         text = annotations.get(self.name)
         return None if text is None else self.read(text)
 
 
 _UNITS = {"Ki": 1 << 10, "Mi": 1 << 20, "Gi": 1 << 30}
-_DIGITS = 20  # as many as the largest number has; int() takes long for very many
+_DIGITS = 20  # as many as the largest number has; int() is slow for very many
 
 
 class Seconds(Annotation):
-    """A number of seconds above 0, with a fraction or without."""
+    """A number of seconds above 0, fractions allowed."""
 
     __slots__ = ()
 
@@ -99,13 +99,13 @@ class Seconds(Annotation):
         return seconds
 
     def of(self, annotations: Mapping[str, str]) -> float | None:
-        """Return the container's seconds, None without. Raises BadAnnotation."""
+        """Return the container's seconds, None by default. Raises BadAnnotation."""
         text = annotations.get(self.name)
         return None if text is None else self.read(text)
 
 
 class Switch(Annotation):
-    """Something that is on or off."""
+    """A switch: on or off."""
 
     __slots__ = ()
 
@@ -124,7 +124,7 @@ class Switch(Annotation):
 
 
 class Folders(Annotation):
-    """Folders of the container with the names that the guest knows them by."""
+    """Folders of the container, with the names by which the guest knows them."""
 
     __slots__ = ()
 
@@ -139,13 +139,13 @@ class Folders(Annotation):
         return tuple(pairs)
 
     def of(self, annotations: Mapping[str, str]) -> tuple[tuple[str, str], ...] | None:
-        """Return the container's folders, None without. Raises BadAnnotation."""
+        """Return the container's folders, None by default. Raises BadAnnotation."""
         text = annotations.get(self.name)
         return None if text is None else self.read(text)
 
 
 class Text(Annotation):
-    """Any text that is not empty."""
+    """Any non-empty text."""
 
     __slots__ = ()
 
@@ -156,13 +156,13 @@ class Text(Annotation):
         return text
 
     def of(self, annotations: Mapping[str, str]) -> str:
-        """Return the container's text, "" without. Raises BadAnnotation."""
+        """Return the container's text, "" by default. Raises BadAnnotation."""
         text = annotations.get(self.name)
         return "" if text is None else self.read(text)
 
 
 class Release(Annotation):
-    """Confinement that is given up when the annotation says one certain word: an unsafe annotation."""
+    """An unsafe annotation: its only valid word gives up a confinement."""
 
     __slots__ = ("word",)
 
@@ -171,13 +171,13 @@ class Release(Annotation):
         self.word = word
 
     def read(self, text: str) -> bool:
-        """Return True, as there is no other word. Raises BadAnnotation."""
+        """Return True for the only valid word. Raises BadAnnotation."""
         if text != self.word:
-            raise self._bad(text, f"is not {self.word}, which is all it may say")
+            raise self._bad(text, f"is not {self.word}, the only valid value")
         return True
 
     def of(self, annotations: Mapping[str, str]) -> bool:
-        """Return whether the container gives it up. Raises BadAnnotation."""
+        """Return whether the container gives the confinement up. Raises BadAnnotation."""
         text = annotations.get(self.name)
         return text is not None and self.read(text)
 
@@ -186,7 +186,7 @@ _BYTES = "bytes, or with `Ki`, `Mi`, `Gi`"
 
 FUEL = Number("io.runwasi.fuel", "a whole number", "unlimited")
 TIMEOUT = Seconds("io.runwasi.timeout", "seconds", "unlimited")
-MEMORY_MAX = Number("io.runwasi.memory.max", _BYTES, "what the memory limit leaves")
+MEMORY_MAX = Number("io.runwasi.memory.max", _BYTES, "the memory limit, less the engine's own share")
 MEMORY_TRAP = Switch("io.runwasi.memory.trap", default=True)
 TABLE_MAX = Number("io.runwasi.table.elements.max", "a whole number", "unlimited")
 TABLES_MAX = Number("io.runwasi.tables.max", "a whole number", "10000")
@@ -226,7 +226,7 @@ _RENAMED = {
 
 
 def check(annotations: Mapping[str, str]) -> None:
-    """Refuse a name of ours that there is not, and a value that makes no sense. Raises BadAnnotation."""
+    """Refuse unknown names with our prefix, and invalid values. Raises BadAnnotation."""
     for name, text in annotations.items():
         if name.startswith(PREFIX):
             _known(name).read(text)
@@ -241,7 +241,7 @@ def _known(name: str) -> Annotation:
 
 def _advice(name: str) -> str:
     if name in _RENAMED:
-        return f"is called {_RENAMED[name]} now, and the node's operator has to allow it"
+        return f"is now called {_RENAMED[name]}, and the node's operator has to allow it"
     from difflib import get_close_matches  # late: only for an error
 
     near = get_close_matches(name[:200], OURS, n=1, cutoff=0.6)

@@ -1,4 +1,4 @@
-"""What this machine's CPU can do, in a word: compiled code may use all of it, and runs nowhere else."""
+"""Identifies this machine's CPU features: compiled code may use them all, and then runs nowhere else."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ _FIELDS = (b"flags", b"Features")  # of x86 and of arm64; man 5 proc_cpuinfo
 
 
 def features(cpuinfo: str = "/proc/cpuinfo") -> str:
-    """Return a digest of the first CPU's features, 16 hexadecimal digits; "unknown" where the kernel tells none.
+    """Return a digest of the first CPU's features, 16 hexadecimal digits; "unknown" if the kernel shows none.
 
-    Only the first CPU is read: the kernel makes each one's text when it is asked for. All are taken to be alike.
+    Only the first CPU is read, as the kernel formats each CPU's text on demand. All CPUs are assumed to be alike.
     """
     try:
         fd = os.open(cpuinfo, os.O_RDONLY | os.O_CLOEXEC)

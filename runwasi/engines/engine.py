@@ -1,6 +1,6 @@
-"""What an engine is: it takes a WebAssembly module or refuses it with a reason, and runs it in this process.
+"""The interface of an engine: it accepts a WebAssembly module or refuses it with a reason, and runs it.
 
-Imports nothing new, because every start passes here; an engine's own library comes in with `Engine.load`.
+Every start imports this module, so it imports nothing itself; `Engine.load` imports the engine's own library.
 """
 
 from __future__ import annotations
@@ -15,18 +15,18 @@ if TYPE_CHECKING:
     from runwasi.engines.wasm.sniff import Kind
 
 EXIT_TRAP = 134
-"""Exit status of a module that trapped: 128 + SIGABRT, so that it is not taken for an OOM kill (137)."""
+"""Exit status of a module that trapped: 128 + SIGABRT, so that nobody mistakes it for an OOM kill (137)."""
 
 EXIT_REFUSED = 126
-"""Exit status when a module cannot be started after all; a shell uses it for "found but not executable"."""
+"""Exit status of a module that cannot be started; shells use it for "found but not executable"."""
 
 
 class EngineError(Exception):
-    """An engine could not do its work; the message is meant for the person who started the container."""
+    """An engine failed; the message is for the person who started the container."""
 
 
 class CannotHandle(EngineError):
-    """The engine refuses this module; the message says why and what would be accepted."""
+    """The engine refuses this module; the message says why, and what it would accept."""
 
 
 class EngineMissing(EngineError):
@@ -34,7 +34,7 @@ class EngineMissing(EngineError):
 
 
 class Trap(EngineError):
-    """The module trapped: `reason` in a few words, `backtrace` innermost frame first, one line each."""
+    """The module trapped: `reason` is a short phrase, `backtrace` one line per frame, innermost first."""
 
     def __init__(self, reason: str, backtrace: Sequence[str] = ()) -> None:
         super().__init__(reason)
@@ -42,7 +42,7 @@ class Trap(EngineError):
         self.backtrace = tuple(backtrace)
 
     def report(self) -> str:
-        """Return the lines a container's stderr gets, ending in a newline."""
+        """Return the lines for the container's stderr, ending in a newline."""
         lines = [f"runwasi: wasm trap: {self.reason}"]
         if self.backtrace:
             lines.append("wasm backtrace:")
@@ -51,7 +51,7 @@ class Trap(EngineError):
 
 
 class Stdio:
-    """Descriptors of a process's stdin, stdout and stderr; they stay open, and whoever opened them closes them."""
+    """Descriptors of a process's stdin, stdout and stderr; whoever opened them closes them."""
 
     __slots__ = ("stderr", "stdin", "stdout")
 
@@ -61,14 +61,14 @@ class Stdio:
         self.stderr = stderr
 
     def fds(self) -> tuple[int, int, int]:
-        """Return them in the order of their numbers in the container."""
+        """Return the descriptors in the order stdin, stdout, stderr."""
         return self.stdin, self.stdout, self.stderr
 
     def install(self) -> None:
-        """Make them this process's 0, 1 and 2, which is what engines hand on to their guest."""
+        """Make them this process's 0, 1 and 2, which engines pass to their guest."""
         wanted = self.fds()
         if wanted != (0, 1, 2):
-            copies = [os.dup(fd) for fd in wanted]  # first, as one may sit on another's number
+            copies = [os.dup(fd) for fd in wanted]  # copy first, as one may have another's number
             for number, copy in enumerate(copies):
                 os.dup2(copy, number)
                 os.close(copy)
@@ -77,9 +77,9 @@ class Stdio:
 class Module:
     """A WebAssembly module: its name for messages, and an open descriptor of its bytes.
 
-    `fd` is readable and read from offset 0 without moving its position (pread, mmap). `precompiled_fd` is
-    an artefact that our own compiler made of those same bytes, or None; never anything out of an image. It is
-    open until `can_handle` has returned: the engine maps or reads it there.
+    `fd` is read from offset 0 without moving its position (pread, mmap). `precompiled_fd` is an artefact that
+    our own compiler made of the same bytes, or None; never a file of an image. It stays open until `can_handle`
+    returns: the engine maps or reads it there.
     """
 
     __slots__ = ("fd", "name", "precompiled_fd")
@@ -90,15 +90,15 @@ class Module:
         self.precompiled_fd = precompiled_fd
 
     def read(self) -> bytes:
-        """Read the module's bytes, whatever they are."""
+        """Read the module's bytes, valid or not."""
         return _contents(self.fd)
 
     def read_precompiled(self) -> bytes | None:
-        """Read the artefact, for engines that cannot map it; None when there is none."""
+        """Read the artefact, for engines that cannot map it; None if there is none."""
         return None if self.precompiled_fd is None else _contents(self.precompiled_fd)
 
     def close_precompiled(self) -> None:
-        """Close the artefact, which the engine has loaded by now."""
+        """Close the artefact, once the engine has loaded it."""
         if self.precompiled_fd is not None:
             os.close(self.precompiled_fd)
             self.precompiled_fd = None
@@ -109,17 +109,17 @@ def _contents(fd: int) -> bytes:
 
 
 class Context:
-    """Everything a module is run with.
+    """Everything that an engine needs to run a module.
 
-    args         argv in full, args[0] included
-    env          "NAME=value", nothing but the container's own
+    args         argv, args[0] included
+    env          "NAME=value", only the container's own
     cwd          absolute path inside the container, already the process's working directory
-    function     exported function to call; `_start` is also the name components' `wasi:cli/run` goes by
-    module       what to run
+    function     exported function to call; `_start` also stands for a component's `wasi:cli/run`
+    module       the module to run
     layers       the image's other wasm layers, for engines that link them
-    annotations  the container's annotations; ours are called io.runwasi.*
-    memory_limit bytes the container may use as of now, None when it is not limited; `update` may change it
-    task_limit   processes and threads the container may have, None when it is not limited
+    annotations  the container's annotations; ours begin with io.runwasi.
+    memory_limit the container's current memory limit in bytes, None if unlimited; `update` may change it
+    task_limit   the most processes and threads that the container may have, None if unlimited
     """
 
     __slots__ = (
@@ -147,7 +147,7 @@ class Context:
         memory_limit: Callable[[], int | None] | int | None = None,
         task_limit: int | None = None,
     ) -> None:
-        """`memory_limit` is a function where the limit may change."""
+        """`memory_limit` is a function if the limit may change."""
         self.args = tuple(args)
         self.env = tuple(env)
         self.cwd = cwd
@@ -160,53 +160,53 @@ class Context:
 
     @property
     def memory_limit(self) -> int | None:
-        """Bytes the container may use as of now, None when it is not limited."""
+        """The container's current memory limit in bytes, None if unlimited."""
         limit = self._memory_limit
         return limit() if callable(limit) else limit
 
 
 class Engine(ABC):
-    """Runs WebAssembly. One object serves one process; its methods are called in the order given here.
+    """Runs WebAssembly. One object serves one process; its methods are called in this order.
 
     ================  =========================================================================
     called            where
     ================  =========================================================================
-    configure         wherever one of the following will be called, before it
-    load_compiler     a helper of its own, host's files in sight
-    precompile        the same process, confined by now: it has no network and no rights
-    load              the container's process (or a warm server before it forks), host's files in sight
-    check             the container's process, inside the container's root; refusal fails its creation
-    can_handle        the same, when the module has been compiled
+    configure         in every process that calls one of the following, before it
+    load_compiler     a process of its own, with the host's files
+    precompile        the same process, now confined: without network and rights
+    load              the container's process (or a warm server before it forks), with the host's files
+    check             the container's process, inside the container's root; a refusal fails its creation
+    can_handle        the same, once the module is compiled
     run_wasi          the same process, as the container's user, under its seccomp filter
     ================  =========================================================================
     """
 
     name: str
-    """What `--engine` and the runtime name call it, e.g. "wasmtime"."""
+    """Its name in `--engine` and in the runtime name, e.g. "wasmtime"."""
 
     def configure(self, annotations: Mapping[str, str], address_space: int | None = None) -> None:  # noqa: B027
-        """Take what has to be known before a module is compiled; most engines need nothing of it.
+        """Take the settings that affect compilation; most engines need none.
 
-        `address_space` is the process's limit in bytes (RLIMIT_AS), None without one. Raises CannotHandle
-        when an annotation makes no sense.
+        `address_space` is the process's limit in bytes (RLIMIT_AS), None if unlimited. Raises CannotHandle
+        for an invalid annotation.
         """
 
     def load(self, kind: Kind | None = None) -> None:  # noqa: B027
-        """Import whatever `can_handle` and `run_wasi` need; after this the host's files are out of reach.
+        """Import whatever `can_handle` and `run_wasi` need; afterwards the host's files are out of reach.
 
-        `kind` is what the module seems to be, None when anything may come. Must start no thread and keep no
-        descriptor open: servers fork after it. May be called again. Raises EngineMissing when the engine's
+        `kind` is the module's apparent kind, None if it is unknown. Must not start a thread or keep a
+        descriptor open: servers fork after it. May be called again. Raises EngineMissing if the engine's
         library is not installed.
         """
 
     def check(self, ctx: Context) -> None:  # noqa: B027
-        """Refuse what imports and exports show will not run, before anything is compiled. Raises CannotHandle.
+        """Refuse a module whose imports or exports show that it cannot run. Raises CannotHandle.
 
-        The modules of `ctx` are without artefacts. What is not found here, `can_handle` refuses.
+        The modules of `ctx` have no artefacts. `can_handle` refuses whatever this does not find.
         """
 
     def load_compiler(self, kind: Kind | None = None) -> None:
-        """Import whatever `precompile` needs; after this no file is in sight. `kind` is as in `load`.
+        """Import whatever `precompile` needs; afterwards no file is in reach. `kind` is as in `load`.
 
         Raises EngineMissing.
         """
@@ -214,54 +214,54 @@ class Engine(ABC):
 
     @abstractmethod
     def can_handle(self, ctx: Context) -> bool:
-        """Return whether this module will run, and load its artefact; raise CannotHandle to refuse with a reason.
+        """Load the module's artefact, and return whether it will run; raise CannotHandle to refuse with a reason.
 
-        It must run no code of the guest, which is not confined yet.
+        Must not run any of the guest's code: the process is not confined yet.
         """
 
     @abstractmethod
     def run_wasi(self, ctx: Context, stdio: Stdio) -> int:
-        """Run the module to its end in this process and return its exit status, 0 to 255.
+        """Run the module to its end in this process, and return its exit status, 0 to 255.
 
-        Raises Trap for a trap. SIGTERM and SIGINT must end it even where this process is PID 1.
+        Raises Trap for a trap. SIGTERM and SIGINT must end it even if this process is PID 1.
         """
 
     def supported_layer_types(self) -> tuple[str, ...]:
-        """Name the engine's own layer media types, in addition to the ones every engine is offered."""
+        """Return the engine's own layer media types, in addition to those that every engine is offered."""
         return ()
 
     def precompile(self, module: bytes) -> bytes:
-        """Compile a module into the artefact that `Module.precompiled_fd` brings back; b"" if there is none.
+        """Compile a module to the artefact for `Module.precompiled_fd`; b"" if the engine has none.
 
-        Raises CannotHandle when the module is invalid.
+        Raises CannotHandle if the module is invalid.
         """
         del module
         return b""
 
     def compatibility_key(self) -> str:
-        """Name everything artefacts depend on (version, settings); "" when the engine precompiles nothing."""
+        """Return a text of all that artefacts depend on (version, settings); "" if the engine does not precompile."""
         return ""
 
 
 class Instance(ABC):
-    """A container's whole life, for those who do not want the process a shim would otherwise make."""
+    """A container's whole life, for callers that bring their own process instead of a shim's."""
 
     @abstractmethod
     def __init__(self, container_id: str, bundle: str, stdio: Stdio) -> None:
-        """Prepare the container; nothing of it runs yet."""
+        """Prepare the container, without running anything of it."""
 
     @abstractmethod
     def start(self) -> int:
-        """Start it and return its process id."""
+        """Start the container, and return its process id."""
 
     @abstractmethod
     def kill(self, signal: int) -> None:
-        """Send it a signal. Raises ProcessLookupError when it is gone."""
+        """Send it a signal. Raises ProcessLookupError if it is gone."""
 
     @abstractmethod
     def delete(self) -> None:
-        """Undo whatever it left behind."""
+        """Remove whatever it left behind."""
 
     @abstractmethod
     def wait(self) -> int:
-        """Wait for its end and return the exit status, 128 + n when signal n ended it."""
+        """Wait for its end, and return the exit status, 128 + n if signal n ended it."""

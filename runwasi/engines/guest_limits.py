@@ -1,4 +1,4 @@
-"""What one guest may use and see, from the container's limits and its annotations."""
+"""Derives one guest's limits and folders from the container's limits and annotations."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ if TYPE_CHECKING:
     from runwasi.engines.engine import Context
 
 ENGINE_SHARE = 12 << 20
-"""Bytes of a memory limit that are left to the engine itself, so that the guest's growth fails before the
-cgroup is full: an interpreter and a loaded module have 8 to 10 MiB of their own."""
+"""Bytes of a memory limit that are kept for the engine itself, so that the guest's growth fails before the
+cgroup is full: an interpreter and a loaded module need 8 to 10 MiB."""
 
 
 class Limits:
-    """What one guest may use; None leaves it open. Memory in bytes, time in seconds."""
+    """The limits of one guest; None is unlimited. Memory in bytes, time in seconds."""
 
     __slots__ = ("fuel", "memory", "table_elements", "tables", "timeout")
 
@@ -45,7 +45,7 @@ class Limits:
 
 
 def limits_of(ctx: Context) -> Limits:
-    """Read the limits of a container. Raises CannotHandle, which names the annotation that makes no sense."""
+    """Read the limits of a container. Raises CannotHandle, which names the invalid annotation."""
     return Limits(
         fuel=FUEL.of(ctx.annotations),
         timeout=TIMEOUT.of(ctx.annotations),
@@ -56,7 +56,7 @@ def limits_of(ctx: Context) -> Limits:
 
 
 class LimitsNow:
-    """Returns the limits of a container as they are at each call; only another memory limit makes it compute."""
+    """Returns a container's limits at each call; computes them only if the memory limit has changed."""
 
     __slots__ = ("_ctx", "_limits", "_memory")
 
@@ -66,7 +66,7 @@ class LimitsNow:
         self._limits = limits_of(ctx)
 
     def __call__(self) -> Limits:
-        """Return the limits of this moment."""
+        """Return the current limits."""
         memory = self._ctx.memory_limit
         if memory != self._memory:
             self._memory, self._limits = memory, limits_of(self._ctx)
@@ -74,24 +74,24 @@ class LimitsNow:
 
 
 def check_tasks(ctx: Context, needed: int) -> None:
-    """Refuse a container that may not have the threads its engine needs: it would hang or crash later.
+    """Refuse a container whose limit forbids the threads that its engine needs: it would hang or crash later.
 
     Raises CannotHandle.
     """
     if ctx.task_limit is not None and ctx.task_limit < needed:
         raise CannotHandle(
-            f"the container may have {ctx.task_limit} processes (pids limit), and its engine needs {needed} threads"
+            f"the container's pids limit is {ctx.task_limit}, but its engine needs {needed} threads"
         )
 
 
 def preopens_of(ctx: Context) -> tuple[tuple[str, str], ...]:
-    """Return the folders the guest may use, as (folder, guest's name), in order. Raises CannotHandle.
+    """Return the folders that the guest may use, as (folder, guest's name), in order. Raises CannotHandle.
 
-    The root is given as "/". WASI p1 knows no working directory, so with another one than "/" a guest would
-    take a relative path as one from the root. wasi-libc (and so C, Rust, Python) strips the slash before it
-    looks for the longest matching name, and of equal ones takes the last: "." at the end makes relative paths
-    start at the working directory, and every folder of the root by its own name keeps absolute ones right.
-    Go starts in the first folder, so that is the working directory by its own name.
+    The root is passed as "/". WASI preview 1 has no working directory, so a guest would resolve a relative path
+    from the root, even if the working directory is another. wasi-libc (and so C, Rust, Python) strips the slash,
+    then looks for the longest matching name, and takes the last of equal ones: "." at the end makes relative
+    paths start at the working directory, and every folder of the root by its own name keeps absolute paths
+    right. Go starts in the first folder, so the working directory comes first, by its own name.
     """
     chosen = PREOPENS.of(ctx.annotations)
     if chosen is not None:
@@ -103,7 +103,7 @@ def preopens_of(ctx: Context) -> tuple[tuple[str, str], ...]:
 
 
 def folders_of_root() -> list[str]:
-    """List the folders in "/" that this process may enter and read, in alphabetical order."""
+    """Return the folders in "/" that this process may enter and read, in alphabetical order."""
     with os.scandir("/") as entries:
         folders = [entry.path for entry in entries if entry.is_dir()]
     return sorted(folder for folder in folders if os.access(folder, os.R_OK | os.X_OK))

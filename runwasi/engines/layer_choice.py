@@ -1,4 +1,4 @@
-"""Which of an image's wasm layers is the program: pure choice, never a silent first pick."""
+"""Chooses the program among an image's wasm layers; never silently picks the first."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ _NOT_IN_TEXT = {0: None, ord("\n"): " "}
 class Layer:
     """A wasm layer of the container's image.
 
-    title       what the image calls it (annotation org.opencontainers.image.title), "" when it has no name
-    media_type  as the manifest says
+    title       its name in the image (annotation org.opencontainers.image.title), "" if it has none
+    media_type  as in the manifest
     digest      "sha256:HEX" of the module's bytes, decompressed
-    blob        "sha256:HEX" of the layer as the content store knows it; the same unless it is compressed
-    fd          readable descriptor of the module's bytes, -1 where only the description is at hand
-    kept        keys of the compiled modules that the content store holds for this layer
+    blob        "sha256:HEX" of the layer in the content store; the same unless it is compressed
+    fd          readable descriptor of the module's bytes, -1 in a mere description
+    kept        keys of the compiled modules that the content store keeps for this layer
     """
 
     __slots__ = ("blob", "digest", "fd", "kept", "media_type", "title")
@@ -43,7 +43,7 @@ class Layer:
         self.kept = tuple(kept)
 
     def to_text(self) -> str:
-        """Return all but the descriptor as text for another process, which reads it with from_text."""
+        """Return everything but the descriptor as text, which another process reads with from_text."""
         # An image chose the title, and must not be able to shift the fields behind it.
         title = self.title.translate(_NOT_IN_TEXT)
         return "\n".join((title, self.media_type, self.digest, self.blob, " ".join(self.kept)))
@@ -56,7 +56,7 @@ class Layer:
 
     @property
     def name(self) -> str:
-        """Its title, or where it has none enough of its digest to tell it from others."""
+        """Its title, or enough of its digest to identify it."""
         return self.title or self.digest[: len("sha256:") + 12]
 
 
@@ -74,7 +74,7 @@ class Choice:
 def choose(layers: Sequence[Layer], arg0: str, annotations: Mapping[str, str]) -> Choice:
     """Choose the layer that the annotation names, else the only one, else the one that arg0 names.
 
-    arg0 is `NAME` or `NAME#function`, NAME a title, a path that ends in one, or a digest. Raises CannotHandle.
+    arg0 is `NAME` or `NAME#function`; NAME is a title, a path that ends in one, or a digest. Raises CannotHandle.
     """
     name, _, function = arg0.partition("#")
     wanted = LAYER.of(annotations)
@@ -89,7 +89,7 @@ def choose(layers: Sequence[Layer], arg0: str, annotations: Mapping[str, str]) -
 
 
 def _named(layers: Sequence[Layer], name: str, source: str) -> Layer:
-    """The one layer that goes by this name; the stricter way to match wins. Raises CannotHandle."""
+    """Return the only layer that matches a name; the strictest match wins. Raises CannotHandle."""
     for matches in (_has_title, _has_digest, _has_path, _has_last_part):
         found = [layer for layer in layers if matches(layer, name)]
         if len(found) == 1:

@@ -1,13 +1,13 @@
-"""Compiled modules kept on this node, so that only the first start of a module pays for the compiler.
+"""Keeps compiled modules on this node, so that only the first start of a module pays for the compiler.
 
-An artefact is machine code that an engine will run with this process's rights. So nothing is ever taken from
-the cache but what was put there by us: the folder belongs to us and to nobody else, which is checked on its
-open descriptor, and every entry carries a digest, so that a torn or foreign file is noticed and built anew.
-Digesting tens of megabytes at every start would be most of it, so a file is taken as whole while the kernel
-says that nobody has touched it since it was last digested, in this boot: a power loss can tear it unseen.
+An artefact is machine code that an engine will run with this process's rights. So the cache is used only if
+nobody else could have written to it: we check the folder's owner and mode on its open descriptor. Every entry
+has a digest, so that a torn or foreign file is noticed and rebuilt. Digesting tens of megabytes would take most
+of a start, so a file counts as whole while the kernel says that nobody has touched it since it was last
+digested, in this boot: a power loss can tear a file unnoticed.
 
-Layout: modules/KEY the artefact · KEY.sum its digest and what it looked like when that was last compared; its
-own time of change is the artefact's last use · KEY.lock held while somebody compiles it.
+Layout: modules/KEY is the artefact · KEY.sum its digest, and its appearance when that was last compared; the
+modification time of KEY.sum is the artefact's last use · KEY.lock is held while somebody compiles it.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ if TYPE_CHECKING:
 DEFAULT_ROOT = "/var/cache/runwasi"
 
 DEFAULT_LIMIT = 4 << 30
-"""Bytes of artefacts to keep; the least recently used ones go first."""
+"""Bytes of artefacts to keep; the least recently used ones are removed first."""
 
 LARGE = 1 << 20
-"""Bytes from which on a module is better hashed where OpenSSL can be imported: by cache_key."""
+"""Bytes from which a module is better hashed where OpenSSL can be imported."""
 
 DIGEST_SIZE = 32
 _WRITABLE_BY_OTHERS = 0o022
@@ -42,22 +42,22 @@ _CHUNK = 1 << 20
 
 
 class UntrustedCache(EngineError):
-    """The cache folder could have been written by somebody else, so nothing in it may be used."""
+    """Somebody else could have written to the cache folder, so nothing in it may be used."""
 
 
 def cache_key(module: bytes, compatibility_key: str) -> str:
-    """Name the artefact of these bytes under this engine, version and settings: 64 hexadecimal digits."""
+    """Return the key of the artefact of these bytes for this engine, version and settings: 64 hexadecimal digits."""
     hashed = _fast_sha256() if len(module) >= LARGE else sha256
     return cache_key_of_digest(hashed(module).hexdigest(), compatibility_key)
 
 
 def cache_key_of(fd: int, compatibility_key: str, *, fast: bool = False) -> str:
-    """Name the artefact of the module behind a descriptor, as cache_key does of its bytes; fast imports OpenSSL.
+    """Return the key of the artefact of the module behind a descriptor, as cache_key does; fast imports OpenSSL.
 
-    They are read at every start. To remember the key by inode, size and ctime would be quicker and unsafe: a
-    shared mapping changes a file without a new ctime, and a file system that a container brings (FUSE, or an
-    overlay that got the device number of one that is gone) says what it likes, so that code of its choice would
-    run in other containers. The artefacts' own folder knows neither.
+    The bytes are read at every start. Remembering the key by inode, size and ctime would be faster but unsafe: a
+    shared mapping changes a file without a new ctime, and a container's own file system (FUSE, or an overlay
+    that got the device number of an earlier one) can report anything, and so run code of its choice in other
+    containers. The artefacts' own folder has neither problem.
     """
     digest = _fast_sha256()() if fast else sha256()
     offset = 0
@@ -68,7 +68,7 @@ def cache_key_of(fd: int, compatibility_key: str, *, fast: bool = False) -> str:
 
 
 def cache_key_of_digest(digest: str, compatibility_key: str) -> str:
-    """Name the artefact of a module whose SHA-256, in hexadecimal digits, is known and whose bytes are fixed."""
+    """Return the key of the artefact of a module with this SHA-256 in hexadecimal digits, whose bytes are fixed."""
     return str(sha256(f"{digest} {compatibility_key}".encode()).hexdigest())
 
 
@@ -87,9 +87,9 @@ class ModuleCache:
         self.limit = limit
 
     def lookup(self, key: str) -> int | None:
-        """Open the artefact of `key` for reading, or return None; one that fails its digest is removed.
+        """Open the artefact of `key` for reading, or return None; remove one that fails its digest.
 
-        A cache that may not be used holds nothing; `lock` and `store` say why.
+        An untrusted cache counts as empty; `lock` and `store` say why.
         """
         try:
             folder = self._open_folder(create=False)
@@ -107,13 +107,13 @@ class ModuleCache:
             os.close(folder)
 
     def holds(self, key: str) -> bool:
-        """Return whether there seems to be an artefact of `key`, without reading it as `lookup` does."""
+        """Return whether there seems to be an artefact of `key`, without the checks of `lookup`."""
         return os.path.lexists(f"{self.root}/modules/{key}")
 
     def store(self, key: str, artefact: Artefact) -> int:
-        """Keep an artefact that we compiled and open it for reading; older ones make room for it.
+        """Store an artefact that we compiled, and open it for reading; remove older ones to make room.
 
-        Both files appear whole under their names. There is no fsync: after a power loss the digest tells.
+        Both files appear complete under their names. There is no fsync: after a power loss the digest is checked.
         """
         folder = self._open_folder(create=True)
         try:
@@ -126,7 +126,7 @@ class ModuleCache:
             os.close(folder)
 
     def lock(self, key: str) -> KeyLock:
-        """Wait to be the only one on this node who compiles `key`; `with` gives it up."""
+        """Wait for the node's exclusive right to compile `key`, for a `with` statement."""
         return KeyLock(self._open_folder(create=True), f"{key}.lock")
 
     def _open_folder(self, *, create: bool) -> int:
@@ -152,9 +152,9 @@ class ModuleCache:
         return folder
 
     def _make_room(self, folder: int, newest: str) -> None:
-        """Remove the least recently used artefacts until the rest is within the limit; `newest` stays.
+        """Remove the least recently used artefacts until the rest fits the limit; `newest` stays.
 
-        A container that runs one of them keeps its pages: the file goes when its last mapping does.
+        A container that runs one of them keeps its pages: the file is freed with its last mapping.
         """
         entries = []
         with os.scandir(folder) as listing:
@@ -190,7 +190,7 @@ class KeyLock:
         os.close(self._folder)
 
     def _acquire(self) -> int:
-        """Wait for the holder; it unlinks the file when done, so a waiter may get a dead one: look again."""
+        """Lock the file; its last holder may have unlinked it, and then try again with the new one."""
         try:
             while True:
                 fd = os.open(self._name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600, dir_fd=self._folder)
@@ -213,7 +213,7 @@ def _verify_folder(fd: int, path: str) -> None:
 
 
 def _open_entry(folder: int, name: str) -> int | None:
-    """Open a regular file of ours that has no other name and that nobody else can write."""
+    """Open a regular file that we own, with one name only, that nobody else can write."""
     try:
         fd = os.open(name, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=folder)
     except OSError:  # absent, or a symbolic link, which we never make
@@ -237,7 +237,7 @@ def _digest_of(fd: int) -> bytes:
 
 
 def _is_whole(folder: int, key: str, artefact: int) -> bool:
-    """Return whether an entry is as it was stored, and remove it if not; without its other file it is being made."""
+    """Return whether an entry is as it was stored; remove it if not, unless KEY.sum is still to be written."""
     fd = _open_entry(folder, f"{key}.sum")
     if fd is None:
         return False
@@ -257,13 +257,13 @@ def _is_whole(folder: int, key: str, artefact: int) -> bool:
 
 
 def _appearance(fd: int) -> bytes:
-    """Describe a file so that any change of it, which only the kernel can hide, gives another description."""
+    """Return a description of a file that any change to the file changes."""
     status = os.fstat(fd)
     return f"{status.st_ino} {status.st_size} {status.st_ctime_ns} ".encode() + _boot()
 
 
 def _boot() -> bytes:
-    """Name this boot of the kernel; where it cannot be told, every moment is another."""
+    """Return the id of this boot of the kernel; if it is unknown, a value that never matches."""
     try:
         fd = os.open("/proc/sys/kernel/random/boot_id", os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
@@ -282,10 +282,10 @@ def _last_use(folder: int, key: str) -> int:
 
 
 def _write(folder: int, name: str, content: Artefact) -> int:
-    """Write a file under a name of our own, return it its name when it is whole, and open it for reading.
+    """Write a file under a temporary name, rename it once it is complete, and open it for reading.
 
-    Everybody may read it once it is opened (the folder keeps them from opening it): a container's user has to
-    be able to map it through /proc/self/fd.
+    Everybody may read the open file (the folder keeps others from opening it): a container's user must be able
+    to map it through /proc/self/fd.
     """
     partial = f"{name}.{os.getpid()}"
     flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW

@@ -1,4 +1,4 @@
-"""Gives an open file a path, for libraries that take nothing else, without trusting the container's /proc."""
+"""Provides a path for an open file, for libraries that take only paths, without trusting the container's /proc."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ class NoProcfs(OSError):
 def with_path(fd: int, action: Callable[[str], T]) -> T:
     """Call `action` with a relative path that opens the file behind `fd`, and return its result.
 
-    The image decides what lies at /proc, and could put its own file where we look for ours. So the folder is
-    opened, verified to be a procfs and made the working directory: nothing can be swapped between.
+    The image decides what is at /proc, and could put its own file where we look for ours. So we open the folder,
+    verify that it is a procfs, and make it the working directory: nothing can be swapped in between.
     Raises NoProcfs, OSError. Source: man 2 statfs.
     """
     try:

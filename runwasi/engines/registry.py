@@ -1,4 +1,4 @@
-"""Which engines there are, by name, and the names that containerd knows them by."""
+"""Lists the engines by name, and maps them to the names that containerd uses."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from runwasi.engines.engine import Engine
 
 ENTRY_POINTS = "runwasi.engines"
-"""Other packages name their engines in this entry point group: NAME = "package.module:EngineClass"."""
+"""The entry point group in which other packages declare engines: NAME = "package.module:EngineClass"."""
 
 DEFAULT = "wasmtime"
 
@@ -29,13 +29,13 @@ class UnknownEngine(EngineError):
 
 
 def names() -> tuple[str, ...]:
-    """List the engines: ours first, then those of other installed packages in alphabetical order."""
+    """Return the engines' names: ours first, then those of other installed packages in alphabetical order."""
     others = sorted({point.name for point in _entry_points()} - BUILT_IN.keys())
     return (*BUILT_IN, *others)
 
 
 def load(name: str) -> Engine:
-    """Make the engine of this name; its library comes in with `Engine.load`, not here.
+    """Make the engine of this name; `Engine.load` imports its library later.
 
     Raises UnknownEngine.
     """
@@ -47,16 +47,16 @@ def load(name: str) -> Engine:
         if point.name == name:
             plugged_in: Engine = point.load()()
             return plugged_in
-    raise UnknownEngine(f"no engine is called {name!r}; there are {', '.join(names())}")
+    raise UnknownEngine(f"there is no engine {name!r}; the engines are {', '.join(names())}")
 
 
 def runtime_name(engine: str, *, shared: bool = False) -> str:
-    """Return the runtime name that containerd's configuration uses, e.g. io.containerd.wasmtime.v1."""
+    """Return an engine's runtime name in containerd's configuration, e.g. io.containerd.wasmtime.v1."""
     return f"io.containerd.{engine}{'d' if shared else ''}.v1"
 
 
 def shim_name(engine: str, *, shared: bool = False) -> str:
-    """Return the program that containerd looks for in PATH, e.g. containerd-shim-wasmtime-v1.
+    """Return the name of the program that containerd looks for in PATH, e.g. containerd-shim-wasmtime-v1.
 
     Source: containerd core/runtime/v2/README.md, "Binary Naming".
     """
@@ -64,14 +64,14 @@ def shim_name(engine: str, *, shared: bool = False) -> str:
 
 
 def daemon_name(engine: str) -> str:
-    """Return the shared mode's node daemon, e.g. containerd-wasmtimed."""
+    """Return the name of an engine's node daemon, e.g. containerd-wasmtimed."""
     return f"containerd-{engine}d"
 
 
 def engine_of_shim(program: str) -> tuple[str, bool] | None:
-    """Say which engine a shim called `program` serves and whether in shared mode; None for any other program.
+    """Return the engine that a shim called `program` serves, and whether in shared mode; None for other programs.
 
-    A plugged-in engine whose own name ends in "d" is recognised too; nothing is looked up for ours.
+    A plugged-in engine whose own name ends in "d" is recognised too; our own engines need no look-up.
     """
     prefix, suffix = "containerd-shim-", "-v1"
     if not (program.startswith(prefix) and program.endswith(suffix)):
@@ -83,6 +83,6 @@ def engine_of_shim(program: str) -> tuple[str, bool] | None:
 
 
 def _entry_points() -> EntryPoints:
-    from importlib.metadata import entry_points  # late: 20 ms, and ours need none
+    from importlib.metadata import entry_points  # late: 20 ms, and not for our own engines
 
     return entry_points(group=ENTRY_POINTS)

@@ -1,4 +1,4 @@
-"""WASI preview 1 as every engine here offers it: which imports are provided, and who would provide others."""
+"""WASI preview 1 as all our engines offer it: the provided imports, and hints on who provides others."""
 
 from __future__ import annotations
 
@@ -27,19 +27,19 @@ FUNCTIONS = frozenset((
 """Source: WASI/legacy/preview1/docs.md, plus sock_accept of its last revision."""
 
 UNSTABLE = frozenset(f"wasi_unstable.{name}" for name in FUNCTIONS - {"sock_accept"})
-"""What WASI had before preview 1, by module and name: for engines that provide it too."""
+"""The functions of preview 1's predecessor, by module and name, for engines that provide it too."""
 
 _PROVIDERS = (
-    # prefix of the imported module's name, who would provide it
-    ("wasi_unstable", "WASI before preview 1: the wasmtime engine provides it"),
+    # prefix of the imported module's name, and what would provide it
+    ("wasi_unstable", "the predecessor of WASI preview 1: the wasmtime engine provides it"),
     ("wasix_", "WASIX: the wasmer engine provides it"),
     ("wasi_ephemeral_nn", "wasi-nn: the wasmedge engine with its wasi_nn plugin provides it"),
     ("wasi_nn", "wasi-nn: the wasmedge engine with its wasi_nn plugin provides it"),
     ("wasi_ephemeral_crypto", "wasi-crypto: the wasmedge engine with its wasi_crypto plugin provides it"),
     ("wasi:thread", "wasi-threads: no engine here provides it; build it without threads"),
     ("wasi", "no engine here provides it: it may be wasi-threads (module wasi, function thread-spawn)"),
-    ("wbg", "wasm-bindgen: it is made for browsers; build it for wasm32-wasip1"),
-    ("__wbindgen", "wasm-bindgen: it is made for browsers; build it for wasm32-wasip1"),
+    ("wbg", "wasm-bindgen, made for browsers: build it for wasm32-wasip1"),
+    ("__wbindgen", "wasm-bindgen, made for browsers: build it for wasm32-wasip1"),
     ("go", "Go for browsers (GOOS=js): build it with GOOS=wasip1"),
     ("gojs", "Go for browsers (GOOS=js): build it with GOOS=wasip1"),
     ("env", "an undefined symbol at link time, or Emscripten's runtime: build it for wasm32-wasi"),
@@ -51,11 +51,11 @@ _SOCKET_EXTENSIONS = "WasmEdge's socket extension: the wasmedge engine provides 
 def check_interface(
     interface: Interface, function: str, *, also_provided: Container[str] = ()
 ) -> tuple[str, ...]:
-    """Refuse a core module that wants what nobody provides, or lacks the function to call.
+    """Refuse a core module with an import that nobody provides, or without the function to call.
 
-    `also_provided` holds what an engine has beyond this: functions of wasi_snapshot_preview1, whole modules, and
-    single imports as "module.name". Returns the functions to call, in order: a reactor's initialiser comes first,
-    and where a reactor is all there is, it is enough. Raises CannotHandle.
+    `also_provided` holds an engine's additions: functions of wasi_snapshot_preview1, whole modules, and single
+    imports as "module.name". Returns the functions to call, in order: a reactor's initialiser comes first, and
+    for a module that is only a reactor it is the only one. Raises CannotHandle.
     """
     check_imports(interface, also_provided)
     initialize = ("_initialize",) if interface.exports.get("_initialize") == "function" else ()
@@ -64,14 +64,12 @@ def check_interface(
     if interface.exports.get(function) != "function":
         raise CannotHandle(f"it exports no function {function} ({_functions(interface)})")
     if parameters := _parameters(interface, function):
-        raise CannotHandle(
-            f"its function {function} takes {parameters} arguments; one without any can be called"
-        )
+        raise CannotHandle(f"its function {function} takes {parameters} arguments; it must take none")
     return initialize if function == "_initialize" else (*initialize, function)
 
 
 def check_imports(interface: Interface, also_provided: Container[str] = ()) -> None:
-    """Refuse a core module that wants what nobody provides, as check_interface does. Raises CannotHandle."""
+    """Refuse a core module with an import that nobody provides, as check_interface does. Raises CannotHandle."""
     for wanted in interface.imports:
         if not _provided(wanted, also_provided):
             raise CannotHandle(
@@ -108,6 +106,6 @@ def _functions(interface: Interface) -> str:
 
 
 def _parameters(interface: Interface, function: str) -> int:
-    """Count them, unless the function is `_start`: that would mean reading two sections at every start."""
+    """Return the number of parameters; 0 for `_start`, to avoid reading two sections at every start."""
     signature = None if function == "_start" else interface.signature(function)
     return signature.parameters if signature else 0

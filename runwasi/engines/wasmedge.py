@@ -1,4 +1,4 @@
-"""The WasmEdge engine: core modules with WASI preview 1, by the system's libwasmedge and its C API."""
+"""The WasmEdge engine: runs core modules with WASI preview 1 through the C API of the system's libwasmedge."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ SOCKET_EXTENSION = frozenset((
     "sock_getpeeraddr", "sock_getaddrinfo", "sock_getsockopt", "sock_setsockopt",
 ))
 # fmt: on
-"""What WasmEdge offers in wasi_snapshot_preview1 beyond the standard. Source: lib/host/wasi/wasimodule.cpp."""
+"""WasmEdge's additions to wasi_snapshot_preview1. Source: lib/host/wasi/wasimodule.cpp."""
 
 THREADS = 2
-"""The guest's, and the one that waits for signals."""
+"""The guest's thread, and the one that waits for signals."""
 
 PAGE = 64 << 10
-TERMINATED = 1  # WasmEdge_ErrCode_Terminated: proc_exit, which is no failure
+TERMINATED = 1  # WasmEdge_ErrCode_Terminated: proc_exit, which is not a failure
 HOST_WASI = 0  # WasmEdge_HostRegistration_Wasi
 OUTPUT_WASM = 1  # WasmEdge_CompilerOutputFormat_Wasm: the module with its machine code as a custom section
 
@@ -99,7 +99,7 @@ class WasmedgeEngine(Engine):
         self._wasi = 0
 
     def configure(self, annotations: Mapping[str, str], address_space: int | None = None) -> None:
-        """Compile with counting when the container has fuel. Raises CannotHandle."""
+        """Compile with instruction counting if the container has fuel. Raises CannotHandle."""
         del address_space
         self._fuel = FUEL.of(annotations) is not None
 
@@ -110,12 +110,12 @@ class WasmedgeEngine(Engine):
             to_binary(b"(module)")
 
     def compatibility_key(self) -> str:
-        """Name the version, the CPU and the settings. Raises EngineMissing."""
+        """Return the version, the CPU and the settings. Raises EngineMissing."""
         version = self._api().WasmEdge_VersionGet().decode()
         return f"wasmedge {version} {os.uname().machine} {features()} fuel={self._fuel}"
 
     def precompile(self, module: bytes) -> bytes:
-        """Compile a core module with LLVM, through a file of the helper's own. Raises CannotHandle."""
+        """Compile a core module with LLVM, through a temporary file. Raises CannotHandle."""
         binary, path = to_binary(module), "artefact.wasm"
         _refuse_component(binary)
         check_whole(binary)
@@ -136,7 +136,7 @@ class WasmedgeEngine(Engine):
         self._calls = check_interface(read_interface(fd), ctx.function, also_provided=SOCKET_EXTENSION)
 
     def can_handle(self, ctx: Context) -> bool:
-        """Load, validate and (so that memory is known to suffice) configure it. Raises CannotHandle."""
+        """Load and validate it, and instantiate WASI, to know that memory suffices. Raises CannotHandle."""
         if not self._calls:
             self.check(ctx)
         self._vm = self._api().WasmEdge_VMCreate(self._configuration(limits_of(ctx)), None)
@@ -147,7 +147,7 @@ class WasmedgeEngine(Engine):
         return True
 
     def run_wasi(self, ctx: Context, stdio: Stdio) -> int:
-        """Run it. WasmEdge gives a reason for a trap but no backtrace. Raises Trap, EngineError."""
+        """Run it. WasmEdge reports the reason of a trap, but no backtrace. Raises Trap, EngineError."""
         api, limits = self._api(), limits_of(ctx)
         stdio.install()
         end_on_signals(limits.timeout)
@@ -197,7 +197,7 @@ class WasmedgeEngine(Engine):
 
     def _accept(self, result: Result) -> None:
         if not self._api().WasmEdge_ResultOK(result):
-            raise CannotHandle(f"WasmEdge does not accept it: {self._message(result)}")
+            raise CannotHandle(f"WasmEdge refuses it: {self._message(result)}")
 
     def _message(self, result: Result) -> str:
         return str(self._api().WasmEdge_ResultGetMessage(result).decode(errors="replace"))

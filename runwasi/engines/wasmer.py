@@ -1,9 +1,9 @@
-"""The Wasmer engine: core modules with WASI preview 1 and WASIX, by the Python package wasmer-sdk.
+"""The Wasmer engine: runs core modules with WASI preview 1 and WASIX through the Python package wasmer-sdk.
 
 That library runs packages in sandboxes, so a module is wrapped into a package whose folders are the container's
-(wasmer_sandbox). What follows from it: the guest's stdio are pipes that are copied here, so it never sees a
+(wasmer_sandbox). This has consequences: the guest's stdio are pipes that are copied here, so it never sees a
 terminal; the folders in the container's root are live, but a file that the guest makes directly in `/` or by a
-relative path stays its own; modules are compiled at each start; memory is bounded by the cgroup alone.
+relative path stays in the sandbox; modules are compiled at each start; only the cgroup limits memory.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ if TYPE_CHECKING:
     from runwasi.engines.wasm.sniff import Kind
 
 WASIX = frozenset(("wasi_unstable", "wasix_32v1", "wasix_64v1", "env.memory"))
-"""What Wasmer provides beyond WASI preview 1; a threaded module imports its memory."""
+"""Wasmer's additions to WASI preview 1; a threaded module imports its memory."""
 
 
 THREADS = 16
-"""What the library starts, as tried: fewer hang it or end it."""
+"""The threads that the library starts, found by trial: with fewer it hangs or ends."""
 
 
 class WasmerEngine(Engine):
@@ -44,7 +44,7 @@ class WasmerEngine(Engine):
         self._binary = b""
 
     def configure(self, annotations: Mapping[str, str], address_space: int | None = None) -> None:
-        """Refuse the limits that Wasmer cannot keep. Raises CannotHandle."""
+        """Refuse the limits that Wasmer cannot enforce. Raises CannotHandle."""
         del address_space
         for limit in (FUEL, MEMORY_MAX, TABLE_MAX, TABLES_MAX):
             if limit.name in annotations:
@@ -62,7 +62,7 @@ class WasmerEngine(Engine):
             to_binary(b"(module)")
 
     def can_handle(self, ctx: Context) -> bool:
-        """Check its interface; whether it is valid Wasmer says at its start. Raises CannotHandle."""
+        """Check its interface; Wasmer validates it only at its start. Raises CannotHandle."""
         guest_limits.limits_of(ctx)
         guest_limits.preopens_of(ctx)
         guest_limits.check_tasks(ctx, THREADS)

@@ -1,4 +1,4 @@
-"""A container's module as a package in one of wasmer-sdk's sandboxes. Importing this imports that (60 ms)."""
+"""Runs a container's module as a package in a sandbox of wasmer-sdk, which this imports (60 ms)."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ if TYPE_CHECKING:
     from runwasi.engines.engine import Context
 
 SCRATCH_FOLDERS = ("/dev/shm", "/tmp", "/run", "/")
-"""Where the package lies while it is loaded, the first that is writable; inside the container."""
+"""Folders of the container for the package while it loads; the first writable one is used."""
 
 OWN_FOLDERS = frozenset(("/dev",))
-"""Folders of the root that every sandbox has already."""
+"""Folders of the root that every sandbox already has."""
 
 _CHUNK = 64 << 10
 
@@ -52,7 +52,7 @@ exec-name = {argv0}
 
 
 def run(ctx: Context, binary: bytes) -> int:
-    """Run the module to its end and return its exit status. Raises Trap, EngineError."""
+    """Run the module to its end, and return its exit status. Raises Trap, EngineError."""
     try:
         return asyncio.run(_run(ctx, binary))
     except (WasmerError, ProcessExitError) as error:
@@ -75,7 +75,7 @@ async def _run(ctx: Context, binary: bytes) -> int:
 
 
 async def _spawn(ctx: Context, binary: bytes, folder: Path) -> Any:
-    """Start the module; after this nothing in `folder` is needed, also not the library's cache."""
+    """Start the module; afterwards nothing in `folder` is needed, not even the library's cache."""
     (folder / "module.wasm").write_bytes(binary)
     (folder / "wasmer.toml").write_text(_manifest(ctx))
     client = Wasmer(cache_root=folder / "cache")
@@ -100,13 +100,13 @@ def _scratch_folder() -> Path:
 
 
 def _manifest(ctx: Context) -> str:
-    """Describe the package; JSON's strings are TOML's basic strings."""
+    """Return the package's manifest; JSON's strings are TOML's basic strings."""
     folders = [f"{json.dumps(guest)} = {json.dumps(folder)}" for folder, guest in _folders(ctx)]
     return _MANIFEST.format(argv0=json.dumps(ctx.args[0]), folders="\n".join(folders))
 
 
 def _folders(ctx: Context) -> list[tuple[str, str]]:
-    """List what the guest sees, as (folder, guest's name); the root folder by folder, since whole it is not live."""
+    """Return the guest's (folder, guest's name)s; the root folder by folder, as the whole root would not be live."""
     wanted = dict.fromkeys(preopens_of(ctx))
     if ("/", "/") in wanted:
         del wanted["/", "/"]
@@ -115,12 +115,12 @@ def _folders(ctx: Context) -> list[tuple[str, str]]:
 
 
 def _feed(stdin: Any, loop: asyncio.AbstractEventLoop) -> None:
-    """Copy this process's stdin to the guest's; a thread, since a terminal or a file cannot be awaited alike."""
+    """Copy this process's stdin to the guest's, in a thread: asyncio cannot wait for both terminals and files."""
     try:
         while chunk := os.read(0, _CHUNK):
             asyncio.run_coroutine_threadsafe(stdin.write(chunk), loop).result()
         asyncio.run_coroutine_threadsafe(stdin.close(), loop).result()
-    except Exception:  # noqa: BLE001  the guest ended first, which the SDK and the loop say in many ways
+    except Exception:  # noqa: BLE001  the guest ended first, which the SDK and the loop report in many ways
         return
 
 

@@ -1,4 +1,4 @@
-"""The wasmtime engine: core modules are run by wasmtime_core, components by wasmtime_component."""
+"""The wasmtime engine: runs core modules with wasmtime_core, and components with wasmtime_component."""
 
 from __future__ import annotations
 
@@ -24,20 +24,20 @@ if TYPE_CHECKING:
 
 
 INSET_VERSION = 1
-"""Of what is set into components that serve HTTP (wasi/inset): another one, another artefact."""
+"""The version of the inset in components that serve HTTP (wasi/inset); artefacts depend on it."""
 
 THREADS = 2
-"""The guest's, and one that waits for signals."""
+"""The guest's thread, and the one that waits for signals."""
 
 THREADS_OF_COMPONENTS = THREADS + 2
-"""On the library's WASI there are two for files."""
+"""The library's WASI has two more, for files."""
 
 
 class Settings:
-    """How modules are compiled, which their artefacts and this process must have in common.
+    """The compiler's settings, which an artefact and the process that loads it must share.
 
-    A memory normally sits in 4 GiB of reserved addresses, so that the code needs no bounds checks. Under a
-    limit of the address space that cannot be had; then nothing is reserved and each access is checked.
+    A memory normally has 4 GiB of reserved addresses, so that the code needs no bounds checks. A limit of the
+    address space forbids that; then nothing is reserved, and each access is checked.
     """
 
     __slots__ = ("fuel", "reserve_memory")
@@ -47,7 +47,7 @@ class Settings:
         self.reserve_memory = reserve_memory
 
     def engine(self, *, parallel: bool = False) -> capi.Engine:
-        """Make libwasmtime's engine of these settings; parallel only where nothing is ever forked."""
+        """Make libwasmtime's engine with these settings; parallel only in a process that never forks."""
         reservation = None if self.reserve_memory else 0
         return capi.Engine(fuel=self.fuel, memory_reservation=reservation, parallel=parallel)
 
@@ -56,7 +56,7 @@ class Settings:
 
 
 class WasmtimeEngine(Engine):
-    """Runs modules with libwasmtime, which the Python package `wasmtime` brings."""
+    """Runs modules with libwasmtime from the Python package `wasmtime`."""
 
     name = "wasmtime"
 
@@ -69,33 +69,33 @@ class WasmtimeEngine(Engine):
         self._component: Component | None = None
 
     def configure(self, annotations: Mapping[str, str], address_space: int | None = None) -> None:
-        """Compile for fuel if the container has some, and without reserved memory if addresses are scarce."""
+        """Compile with fuel if the container has some, and without reserved memory if addresses are limited."""
         roomy = address_space is None or address_space > 64 << 30
         self._settings = Settings(fuel=FUEL.of(annotations) is not None, reserve_memory=roomy)
         self._engine = None
 
     def load(self, kind: Kind | None = None) -> None:
-        """Load libwasmtime (5 ms); for a component also what runs it. Raises EngineMissing."""
+        """Load libwasmtime (5 ms), and for a component the code that runs it. Raises EngineMissing."""
         capi.library()
         self._version = self._version or _identity()
         if kind != "component":
-            from runwasi.engines import wasmtime_core  # late: 1 ms, of no use to components
+            from runwasi.engines import wasmtime_core  # late: 1 ms, and components do not need it
 
             if kind is None:
-                wasmtime_core.HOST.prepare()  # a server that forks is glad of it
+                wasmtime_core.HOST.prepare()  # once in the server, for all its forks
         if kind != "core":
-            from runwasi.engines import wasmtime_component  # late: 40 ms, and most modules are none
+            from runwasi.engines import wasmtime_component  # late: 40 ms, and most modules are not components
 
             wasmtime_component.load()
 
     def load_compiler(self, kind: Kind | None = None) -> None:
-        """Load libwasmtime; for a component also what puts the inset into it. Raises EngineMissing."""
+        """Load libwasmtime, and for a component the code that adds the inset. Raises EngineMissing."""
         capi.library()
         if kind != "core":
-            import runwasi.wasi.inset.setting  # noqa: F401  (late: 5 ms, and most modules are no components)
+            import runwasi.wasi.inset.setting  # noqa: F401  (late: 5 ms, and most modules are not components)
 
     def compatibility_key(self) -> str:
-        """Name the version, the CPU's features and the settings. Raises EngineMissing."""
+        """Return the version, the CPU's features and the settings. Raises EngineMissing."""
         self._version = self._version or _identity()
         return f"wasmtime {self._version} {self._settings} wasi-0.2 inset-{INSET_VERSION}"
 
@@ -111,37 +111,37 @@ class WasmtimeEngine(Engine):
             raise CannotHandle(error.reason()) from None
 
     def check(self, ctx: Context) -> None:
-        """Look at annotations, imports and exports. Raises CannotHandle."""
+        """Check annotations, imports and exports. Raises CannotHandle."""
         limits_of(ctx)
         preopens_of(ctx)
         fd = binary_fd(ctx.module)
         if sniff(os.pread(fd, 8, 0)) == "component":
-            from runwasi.engines import wasmtime_component  # late: 40 ms, and most modules are none
+            from runwasi.engines import wasmtime_component  # late: 40 ms, and most modules are not components
 
             check_tasks(ctx, THREADS_OF_COMPONENTS)
             wasmtime_component.check(fd, ctx.function)
         else:
-            from runwasi.engines import wasmtime_core  # late: 1 ms, and load brought it
+            from runwasi.engines import wasmtime_core  # late: 1 ms, imported by load
 
             check_tasks(ctx, THREADS)
             self._core = wasmtime_core.Core(ctx, fd)
         self._checked = True
 
     def can_handle(self, ctx: Context) -> bool:
-        """Load its artefact, or compile it here if there is none. Raises CannotHandle."""
+        """Load the artefact, or compile the module here if there is none. Raises CannotHandle."""
         if not self._checked:
             self.check(ctx)
         if self._core is not None:
             self._core.load(ctx, self._libwasmtime())
         else:
-            from runwasi.engines import wasmtime_component  # late: check brought it
+            from runwasi.engines import wasmtime_component  # late: imported by check
 
             self._component = wasmtime_component.Component(ctx, self._libwasmtime())
         return True
 
     def run_wasi(self, ctx: Context, stdio: Stdio) -> int:
-        """Run it; a trap's backtrace names functions as far as it has names. Raises Trap, EngineError."""
-        del ctx  # it is the one that can_handle accepted
+        """Run it; a trap's backtrace has the function names that the module has. Raises Trap, EngineError."""
+        del ctx  # the one that can_handle accepted
         stdio.install()
         if self._component is not None:
             return self._component.run()
@@ -155,7 +155,7 @@ class WasmtimeEngine(Engine):
 
 
 def _component_artefact(engine: capi.Engine, binary: bytes) -> bytes:
-    """Compile a component, one that serves HTTP with the inset in it, which nobody else may seem to have.
+    """Compile a component; one that serves HTTP gets the inset. Refuse one that pretends to have it already.
 
     Raises CannotHandle, WasmtimeError.
     """
@@ -165,16 +165,16 @@ def _component_artefact(engine: capi.Engine, binary: bytes) -> bytes:
 
     for name in (ANSWER, HOST):
         if name.encode() in binary:
-            raise CannotHandle(f"it has {name} in it, a name that is runwasi's own")
+            raise CannotHandle(f"it contains {name}, a name reserved for runwasi")
     try:
         return engine.component_artefact(with_inset(binary))
     except (
         NotUnderstood,
         capi.WasmtimeError,
-    ):  # it is put together in a way not known here, and runs without
+    ):  # its structure is unknown: it runs without the inset
         return engine.component_artefact(binary)
 
 
 def _identity() -> str:
-    """Name the library and the CPU, which artefacts depend on; the container's own /proc may not show it."""
+    """Return the library's version and the CPU's features, before the container's /proc may hide them."""
     return f"{capi.version()} {os.uname().machine} {features()}"

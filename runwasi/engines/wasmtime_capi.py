@@ -1,8 +1,7 @@
-"""The part of libwasmtime's C API that running a core module takes, by ctypes.
+"""Calls the part of libwasmtime's C API that runs core modules, through ctypes.
 
-The wasmtime package brings the library; its Python half costs 30 ms and 8 MiB to import, which would be most
-of a container's start, so nothing imports it. Nothing made here is freed: a process runs one
-module and ends.
+The wasmtime package contains the library; its Python half takes 30 ms and 8 MiB to import, which would be most
+of a container's start, so nothing imports it. Nothing made here is freed: a process runs one module and ends.
 Source: wasmtime/*.h of the C API; checked against wasmtime 50.
 """
 
@@ -54,7 +53,7 @@ class ByteVec(Structure):
     _fields_ = (("size", c_size_t), ("data", c_void_p))
 
     def take(self) -> bytes:
-        """Copy the bytes out; the library's own stay where they are."""
+        """Copy the bytes; the library's stay allocated."""
         return string_at(self.data, self.size) if self.size else b""
 
 
@@ -71,7 +70,7 @@ class Func(Structure):
 
 
 class Extern(Structure):
-    """wasmtime_extern_t. Of its union the function is shown; a memory lies in its place, and none is larger."""
+    """wasmtime_extern_t, with the function of its union; a memory has the same place, and none is larger."""
 
     _fields_ = (("kind", c_uint8), ("func", Func), ("rest", c_uint64))
 
@@ -83,7 +82,7 @@ class Instance(Structure):
 
 
 class Value(Structure):
-    """wasmtime_val_t with an i32 in it; the kind is one byte, padded, and the union three words."""
+    """wasmtime_val_t with an i32; the kind is a padded byte, the union three words."""
 
     _fields_ = (("kind", c_uint64), ("i32", c_int32), ("rest", c_uint64 * 2))
 
@@ -93,7 +92,7 @@ assert sizeof(Extern) == sizeof(Value) == 32
 HostFunction = CFUNCTYPE(c_void_p, c_void_p, c_void_p, c_void_p)
 """wasmtime_func_unchecked_callback_t: (env, caller, slots) -> trap or NULL.
 
-The slots hold the arguments and then the result, 16 bytes each; their number comes last and is not looked at.
+The slots hold the arguments and later the result, 16 bytes each; their number comes last and is not used.
 """
 
 _P = c_void_p
@@ -161,29 +160,29 @@ _view.restype, _view.argtypes = py_object, (c_void_p, c_ssize_t, c_int)
 
 
 def bytes_at(address: int, size: int) -> memoryview:
-    """Give `size` bytes of C's memory to read."""
+    """Return a read-only view of `size` bytes of C's memory."""
     view: memoryview = _view(address, size, _PYBUF_READ)
     return view
 
 
 def room_at(address: int, size: int) -> memoryview:
-    """Give `size` bytes of C's memory to write to."""
+    """Return a writable view of `size` bytes of C's memory."""
     view: memoryview = _view(address, size, _PYBUF_WRITE)
     return view
 
 
-_TRAP_PREFIX = "wasm trap: "  # libwasmtime's own, which would be said twice
+_TRAP_PREFIX = "wasm trap: "  # libwasmtime's own, which we would repeat
 
 
 class WasmtimeError(Exception):
-    """libwasmtime said no; the message is its own. `frames` is the wasm backtrace, innermost first."""
+    """libwasmtime failed, with its own message. `frames` is the wasm backtrace, innermost first."""
 
     def __init__(self, message: str, frames: Sequence[str] = ()) -> None:
         super().__init__(message)
         self.frames = tuple(frames)
 
     def reason(self) -> str:
-        """Make one line of it: its causes, without the backtrace and advice before them."""
+        """Return one line with the causes, without the backtrace and the advice before them."""
         what, separator, causes = str(self).partition("Caused by:")
         if not separator:
             return what.strip().removeprefix(_TRAP_PREFIX)
@@ -199,7 +198,7 @@ _loaded: list[CDLL] = []
 
 
 def library() -> CDLL:
-    """Load libwasmtime once, out of the wasmtime package without importing that. Raises EngineMissing."""
+    """Load libwasmtime once from the wasmtime package, without importing the package. Raises EngineMissing."""
     if not _loaded:
         opened = CDLL(library_path())
         for name, (result, arguments) in _PROTOTYPES.items():
@@ -215,7 +214,7 @@ def library_path() -> str:
 
 
 def package_folder() -> str:
-    """Find the installed wasmtime package. Raises EngineMissing."""
+    """Return the folder of the installed wasmtime package. Raises EngineMissing."""
     spec = PathFinder.find_spec("wasmtime")
     if spec is None or not spec.submodule_search_locations:
         raise EngineMissing("the wasmtime engine needs the Python package wasmtime: pip install wasmtime")
@@ -223,7 +222,7 @@ def package_folder() -> str:
 
 
 def version() -> str:
-    """Return wasmtime's version, by the name of its metadata's folder: importlib.metadata costs 20 ms."""
+    """Return wasmtime's version from its metadata folder's name: importlib.metadata costs 20 ms."""
     for name in os.listdir(os.path.dirname(package_folder())):
         if name.startswith("wasmtime-") and name.endswith(".dist-info"):
             return name[len("wasmtime-") : -len(".dist-info")]
@@ -231,14 +230,14 @@ def version() -> str:
 
 
 def wat_to_wasm(text: bytes) -> bytes:
-    """Turn the text format into the binary one. Raises WasmtimeError, which points at the line."""
+    """Translate the text format to the binary format. Raises WasmtimeError, which names the line."""
     binary = ByteVec()
     check(library().wasmtime_wat2wasm(text, len(text), byref(binary)))
     return binary.take()
 
 
 class Engine:
-    """wasm_engine_t: the compiler's settings, which an artefact and its user must have in common."""
+    """wasm_engine_t: the compiler's settings, which an artefact and the process that loads it must share."""
 
     def __init__(
         self,
@@ -248,10 +247,10 @@ class Engine:
         parallel: bool,
         allocator: Callable[[int], None] | None = None,
     ) -> None:
-        """`memory_reservation` is the address space set aside for a memory, in bytes; None leaves 4 GiB.
+        """`memory_reservation` is the address space reserved for a memory, in bytes; None keeps 4 GiB.
 
-        `parallel` starts a thread per CPU when something is compiled: never in a process that will fork.
-        `allocator` may say in the wasm_config_t where instances come from; artefacts do not depend on it.
+        `parallel` starts a thread per CPU to compile: never in a process that will fork. `allocator` may set the
+        allocator of instances in the wasm_config_t; artefacts do not depend on it.
         """
         self._fuel = fuel
         self.memory_reservation = memory_reservation
@@ -260,7 +259,7 @@ class Engine:
             allocator(config)
         library().wasmtime_config_parallel_compilation_set(config, parallel)
         library().wasmtime_config_consume_fuel_set(config, fuel)
-        # Only WASI 0.3 needs it. With it wasmtime 50 fails calls that lend two resources ("deferred host scope").
+        # Only WASI 0.3 needs it. With it, wasmtime 50 fails calls that borrow two resources ("deferred host scope").
         library().wasmtime_config_concurrency_support_set(config, False)
         if memory_reservation is not None:
             library().wasmtime_config_memory_reservation_set(config, memory_reservation)
@@ -270,39 +269,39 @@ class Engine:
 
     @property
     def memories_stay(self) -> bool:
-        """Say that a memory with addresses of 32 bits stays where it is when it grows."""
+        """Whether a memory with 32-bit addresses stays at its address when it grows."""
         return self.memory_reservation is None
 
     def with_allocator(self, allocator: Callable[[int], None]) -> Engine:
-        """Make an engine that runs the same artefacts, with instances from elsewhere."""
+        """Make an engine that runs the same artefacts, with another allocator of instances."""
         return Engine(
             fuel=self._fuel, memory_reservation=self.memory_reservation, parallel=False, allocator=allocator
         )
 
     def compile(self, binary: bytes) -> int:
-        """Compile a core module in this process and return its wasmtime_module_t. Raises WasmtimeError."""
+        """Compile a core module in this process, and return its wasmtime_module_t. Raises WasmtimeError."""
         module = c_void_p()
         check(library().wasmtime_module_new(self.pointer, binary, len(binary), byref(module)))
         return module.value or 0
 
     def artefact(self, binary: bytes) -> bytes:
-        """Compile a core module to what `load` takes. Raises WasmtimeError."""
+        """Compile a core module to an artefact for `load`. Raises WasmtimeError."""
         serialized = ByteVec()
         check(library().wasmtime_module_serialize(self.compile(binary), byref(serialized)))
         return serialized.take()
 
     def component_artefact(self, binary: bytes) -> bytes:
-        """Compile a component to what wasmtime_component_deserialize takes. Raises WasmtimeError."""
+        """Compile a component to an artefact for wasmtime_component_deserialize. Raises WasmtimeError."""
         component, serialized = c_void_p(), ByteVec()
         check(library().wasmtime_component_new(self.pointer, binary, len(binary), byref(component)))
         check(library().wasmtime_component_serialize(component, byref(serialized)))
         return serialized.take()
 
     def load(self, fd: int) -> int:
-        """Map an artefact of ours and return its wasmtime_module_t. Raises WasmtimeError.
+        """Map one of our artefacts, and return its wasmtime_module_t. Raises WasmtimeError.
 
-        Mapping it by its name in /proc shares its pages between containers. Without a procfs, from a file
-        system mounted noexec, or where the user may not open it, the bytes are copied instead.
+        Mapping it by its name in /proc shares its pages among containers. Without a procfs, on a file system
+        mounted noexec, or if the user must not open it, the bytes are copied instead.
         """
         module = c_void_p()
         try:
@@ -317,15 +316,15 @@ class Engine:
 
 
 def limit_store(store: int, limits: Limits) -> None:
-    """Bound each memory in bytes, each table in elements, and the number of tables, of a wasmtime_store_t.
+    """Limit each memory (bytes), each table (elements) and the number of tables of a wasmtime_store_t.
 
-    It may be called again, from another thread too, while a guest runs. The library then writes the same words
-    over themselves but for the one that has the memory's bound, which a growing memory reads once: the bound is
-    always there, and only its number changes. docs/decisions/0021 says how that was checked.
+    It may be called again while a guest runs, even from another thread. The library then rewrites the same words,
+    except the one with the memory's limit, which a growing memory reads once: there always is a limit, and only
+    its number changes. docs/decisions/0021 says how that was checked.
     """
     memory = _NO_BOUND if limits.memory is None else limits.memory
     elements = _NO_BOUND if limits.table_elements is None else limits.table_elements
-    tables = -1 if limits.tables is None else limits.tables  # the library's own bound
+    tables = -1 if limits.tables is None else limits.tables  # the library's own limit
     library().wasmtime_store_limiter(store, memory, elements, -1, tables, -1)
 
 
@@ -333,7 +332,7 @@ _NO_BOUND = (1 << 63) - 1
 
 
 def check(error: int | None, trap: c_void_p | None = None) -> None:
-    """Raise what a function of the library returned, a trap first. Raises WasmTrap, WasmtimeError."""
+    """Raise a trap or error that a function of the library returned. Raises WasmTrap, WasmtimeError."""
     if trap:
         message, frames = ByteVec(), PointerVec()
         library().wasm_trap_message(trap, byref(message))
@@ -344,7 +343,7 @@ def check(error: int | None, trap: c_void_p | None = None) -> None:
 
 
 def exception_of(error: int) -> WasmtimeError:
-    """Make an exception of a wasmtime_error_t, which stays the caller's to free."""
+    """Convert a wasmtime_error_t to an exception; the caller frees it."""
     frames = PointerVec()
     library().wasmtime_error_wasm_trace(error, byref(frames))
     return WasmtimeError(_message(error), _backtrace(frames))
@@ -357,7 +356,7 @@ def _message(error: int) -> str:
 
 
 def _backtrace(frames: PointerVec) -> tuple[str, ...]:
-    """Describe each frame as FUNCTION in MODULE at its offset in the file, as far as names are known."""
+    """Describe each frame as FUNCTION in MODULE at its offset in the file, if the names are known."""
     lines = []
     for number in range(frames.size):
         frame = frames.data[number]

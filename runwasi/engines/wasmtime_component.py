@@ -1,8 +1,8 @@
-"""Components for the wasmtime engine: what wasmtime.py calls when a module turns out to be one.
+"""Runs components for the wasmtime engine; wasmtime.py imports this only for those.
 
-A component whose imports the library provides itself runs on the library's own WASI, as fast as it can be.
-The library has no sockets and no server for wasi:http, and its streams cannot be mixed with foreign ones; so
-a component that wants either runs on ours (package wasi) for everything.
+A component whose imports the library provides runs on the library's own WASI, which is fastest. The library has
+no sockets and no server for wasi:http, and its streams cannot be mixed with ours; so a component that needs
+either uses our WASI (package wasi) for everything.
 """
 
 from __future__ import annotations
@@ -46,16 +46,16 @@ HANDLER = "wasi:http/incoming-handler"
 _NEITHER = f"it exports neither {RUN} nor {HANDLER}; name one of its functions after a #"
 
 _OURS_ALONE = ("wasi:sockets/tcp", "wasi:sockets/udp", "wasi:sockets/ip-name-lookup")
-"""Imports that need our WASI; with those of the engine they would be refused at run time."""
+"""Imports that need our WASI; the engine's would refuse them at run time."""
 
 
 def load() -> None:
-    """Import what follows, while the host's files are in sight: importing this module has done it."""
+    """Do nothing: importing this module, while the host's files are in reach, was enough."""
     interfaces.load()
 
 
 def check(fd: int, function: str) -> None:
-    """Refuse a component whose imports nobody provides or that has nothing to call, by names. Raises CannotHandle."""
+    """Refuse a component with unprovided imports or without a function to call. Raises CannotHandle."""
     names = read_names(fd)
     _refuse_lacking([name for name in names.imports if not is_provided(name)])
     if function == "_start" and names.whole:
@@ -63,7 +63,7 @@ def check(fd: int, function: str) -> None:
 
 
 def _refuse_worlds(exports: list[str]) -> None:
-    """Refuse a component that is neither a command nor a server, or one of another WASI."""
+    """Refuse a component that is neither a command nor a server of WASI 0.2."""
     entries = [name for name in exports if unversioned(name) in (RUN, HANDLER)]
     if entries and not any(is_version_0_2(name) for name in entries):
         raise CannotHandle(f"it exports {entries[0]}; build it for WASI 0.2")
@@ -72,10 +72,10 @@ def _refuse_worlds(exports: list[str]) -> None:
 
 
 def _refuse_own_names(names: Iterable[str]) -> None:
-    """Refuse a component that seems to have the inset and was not given it by us."""
+    """Refuse a component that pretends to have the inset."""
     for name in names:
         if name in (ANSWER, HOST):
-            raise CannotHandle(f"it has {name} in it, a name that is runwasi's own")
+            raise CannotHandle(f"it contains {name}, a name reserved for runwasi")
 
 
 def _refuse_lacking(lacking: list[str]) -> None:
@@ -84,10 +84,10 @@ def _refuse_lacking(lacking: list[str]) -> None:
 
 
 class Component:
-    """A component that can be run: compiled, its imports provided, its function found."""
+    """A component that is ready to run: compiled, with its imports and its function."""
 
     def __init__(self, ctx: Context, engine: Engine) -> None:
-        """Raises CannotHandle."""
+        """Prepare the component. Raises CannotHandle."""
         self._ctx = ctx
         self._engine = engine
         self._pointer = self._loaded(engine)
@@ -103,14 +103,14 @@ class Component:
         self._function = self._find_function()
         serves_http = unversioned(self._function[0]) == HANDLER
         self._http = HttpSettings(ctx) if serves_http else None
-        # loaded here, as the artefact is out of reach once the container is created
+        # loaded now: the artefact is out of reach once the container is created
         self._pool = self._load_into_pool() if serves_http else None
 
     def run(self) -> int:
-        """Call its function, or serve requests with it. Raises Trap, EngineError."""
+        """Call its function, or serve requests. Raises Trap, EngineError."""
         return self._command() if self._http is None else self._serve(self._http)
 
-    # --- what it is
+    # --- the component
 
     def _loaded(self, engine: Engine) -> int:
         module = self._ctx.module
@@ -123,7 +123,7 @@ class Component:
         return word(OUT)
 
     def _deserialized(self, engine: Engine, fd: int) -> int:
-        """Map the artefact by its name in /proc, which shares its pages; copy it where that cannot be."""
+        """Map the artefact by its name in /proc, which shares its pages; copy it if that is impossible."""
         try:
             error = with_path(fd, lambda path: lib.deserialize_file(engine.pointer, path.encode(), OUT))
         except OSError:
@@ -159,7 +159,7 @@ class Component:
         if not isinstance(found, FunctionType):
             raise CannotHandle(f"it exports no function {wanted}; it exports {self._choices()}")
         if found.params:
-            raise CannotHandle(f"its function {wanted} takes arguments, and there is no way to give any")
+            raise CannotHandle(f"its function {wanted} takes arguments; it must take none")
         return instance, function
 
     def _choices(self) -> str:
@@ -224,7 +224,7 @@ class Component:
         return Guest(0, store.context, self._world())
 
     def _call(self, linker: HostLinker, guest: Guest) -> int:
-        """Instantiate, call, and make an exit status of what comes back."""
+        """Instantiate, call, and convert the result to an exit status."""
         room = ctypes.create_string_buffer(64 + VAL_SIZE)
         instance = ctypes.addressof(room)
         function, result = instance + 32, instance + 64
@@ -274,20 +274,20 @@ class Component:
         return http.serve(handler)
 
     def _load_into_pool(self) -> tuple[wasmtime_capi.Engine, int] | None:
-        """Load it for an engine with a pool too; None where there can be no pool, or it is too large."""
-        compiled = self._ctx.module.precompiled_fd is not None  # else it would be compiled twice
+        """Load it for an engine with a pool too; None if there can be no pool, or it does not fit."""
+        compiled = self._ctx.module.precompiled_fd is not None  # otherwise it would be compiled twice
         engine = pooling(self._engine) if compiled else None
         if engine is None:
             return None
         try:
             return engine, self._loaded(engine)
-        except CannotHandle:  # one of its modules has more memories or tables than a place in the pool
+        except CannotHandle:  # one of its modules has more memories or tables than a slot of the pool
             return None
 
     def _server_linker(self) -> HostLinker:
-        """Link for many guests at once, on the engine with a pool if they fit into it.
+        """Link for many guests at once, on the engine with a pool if they fit.
 
-        Not before the container's start: to find out, a guest is made, and code of its own may run at that.
+        Call it only after the container's start: it instantiates a guest to find out, which may run its code.
         """
         if self._pool is not None:
             engine, pointer = self._pool

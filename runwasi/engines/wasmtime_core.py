@@ -1,7 +1,7 @@
-"""Core modules for the wasmtime engine, on our own WASI preview 1 (package wasi.preview1).
+"""Runs core modules for the wasmtime engine, on our own WASI preview 1 (package wasi.preview1).
 
-The library's own hands each file operation to another thread, lists folders from their beginning for every piece,
-and follows no absolute link.
+The library's own WASI moves each file operation to another thread, lists a folder from its beginning for every
+piece, and follows no absolute link.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ if TYPE_CHECKING:
     from runwasi.engines.wasmtime_capi import Engine
 
 HOST = Host()
-"""What the guest of this process, or of a fork of it, calls."""
+"""The host functions for the guest of this process, or of a fork of it."""
 
 
 class Core:
-    """A core module that can be run: its imports provided, its function found, and after `load` compiled."""
+    """A core module with its imports and its function; ready to run after `load`."""
 
     def __init__(self, ctx: Context, binary_fd: int) -> None:
-        """`binary_fd` has the module in binary. Raises CannotHandle."""
+        """`binary_fd` is the module in binary form. Raises CannotHandle."""
         self._binary_fd = binary_fd
         interface = read_interface(binary_fd)
         needed = libraries(interface, ctx.layers)
@@ -46,7 +46,7 @@ class Core:
         self._needed = [one.name for one in needed]
 
     def load(self, ctx: Context, engine: Engine) -> None:
-        """Load the artefacts, or compile where there is none. Raises CannotHandle."""
+        """Load the artefacts, or compile modules without one. Raises CannotHandle."""
         self._ctx = ctx
         self._engine = engine
         layers = {import_name(layer.name): layer for layer in ctx.layers}
@@ -70,7 +70,7 @@ class Core:
                 store.call(function)
         except WasmtimeError as error:
             if HOST.exit_code is not None:
-                return HOST.exit_code & 0xFF  # proc_exit stops the guest by an error of its own
+                return HOST.exit_code & 0xFF  # proc_exit stops the guest with its own error
             if isinstance(error, WasmTrap) or error.frames:
                 raise Trap(error.reason(), error.frames) from None
             raise EngineError(error.reason()) from None

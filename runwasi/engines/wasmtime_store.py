@@ -1,4 +1,4 @@
-"""A store of libwasmtime, and what a core module in it is linked with.
+"""A store of libwasmtime, and the linker for the core modules in it.
 
 Nothing made here is freed: a process runs one module and ends.
 """
@@ -32,10 +32,10 @@ if TYPE_CHECKING:
 
 
 class Store:
-    """wasmtime_store_t with its WASI: one guest, its limits and what it may see of the world."""
+    """wasmtime_store_t with its WASI: one guest, its limits and its surroundings."""
 
     def __init__(self, engine: Engine) -> None:
-        os.environ["TOKIO_WORKER_THREADS"] = "1"  # WASI's; else a thread for each of the node's CPUs
+        os.environ["TOKIO_WORKER_THREADS"] = "1"  # of the library's WASI; the default is a thread per CPU
         self._store = library().wasmtime_store_new(engine.pointer, None, None)
         self._context: int = library().wasmtime_store_context(self._store)
         self._instance = Instance()
@@ -43,11 +43,11 @@ class Store:
 
     @property
     def context(self) -> int:
-        """wasmtime_context_t, by which the component API knows a store."""
+        """The wasmtime_context_t, which stands for the store in the component API."""
         return self._context
 
     def limit(self, limits: Limits) -> None:
-        """Bound memories and tables, also those of a guest that runs; see `limit_store`."""
+        """Limit memories and tables, even of a running guest; see `limit_store`."""
         limit_store(self._store, limits)
 
     def set_fuel(self, fuel: int) -> None:
@@ -55,9 +55,9 @@ class Store:
         check(library().wasmtime_context_set_fuel(self._context, fuel))
 
     def set_wasi(self, args: Sequence[str], env: Sequence[str], preopens: Sequence[tuple[str, str]]) -> None:
-        """Return the guest this process's 0, 1 and 2, its argv and env, and (host, guest) folders, writable.
+        """Set the guest's argv, env, standard streams (this process's 0, 1 and 2) and writable (host, guest) folders.
 
-        Raises WasmtimeError when a folder cannot be opened.
+        Raises WasmtimeError if a folder cannot be opened.
         """
         config = library().wasi_config_new()
         library().wasi_config_set_argv(config, len(args), _strings(args))
@@ -76,7 +76,7 @@ class Store:
         check(library().wasmtime_context_set_wasi(self._context, config))
 
     def instantiate(self, module: int, linker: Linker) -> None:
-        """Make the instance that `call` calls. Raises WasmtimeError, WasmTrap."""
+        """Make the instance for `call`. Raises WasmtimeError, WasmTrap."""
         self._linker = linker  # it keeps the callbacks for as long as wasm may call them
         trap = c_void_p()
         error = library().wasmtime_linker_instantiate(
@@ -85,7 +85,7 @@ class Store:
         check(error, trap)
 
     def call(self, function: str) -> None:
-        """Call an exported function without arguments; drop its results. Raises WasmTrap, WasmtimeError."""
+        """Call an exported function without arguments; discard its results. Raises WasmTrap, WasmtimeError."""
         found = self._export(function)
         if found is None:
             raise WasmtimeError(f"the module exports no function {function}")
@@ -106,7 +106,7 @@ class Store:
 
 
 class Linker:
-    """wasmtime_linker_t: what the modules of one store import, by module and name."""
+    """wasmtime_linker_t: the imports for the modules of one store, by module and name."""
 
     def __init__(self, engine: Engine, store: Store) -> None:
         self.pointer: int = library().wasmtime_linker_new(engine.pointer)
@@ -124,16 +124,16 @@ class Linker:
         )
 
     def add_library(self, name: str, module: int) -> None:
-        """Instantiate a module with what is defined so far, and offer its exports. Raises WasmtimeError."""
+        """Instantiate a module with the definitions so far, and define its exports. Raises WasmtimeError."""
         check(library().wasmtime_linker_module(self.pointer, self._context, *_sized(name), module))
 
 
-_Pointers = c_void_p * 16  # of which the first are used; each length would be a class to make
+_Pointers = c_void_p * 16  # only the first are used; every other length would need its own class
 _types: dict[str, int] = {}
 
 
 def function_type(params: str, results: str) -> int:
-    """Return the wasm_functype_t of params and results that are "i" for an i32 and another letter for an i64."""
+    """Return the wasm_functype_t for params and results: "i" is an i32, any other letter an i64."""
     key = f"{params}:{results}"
     if key not in _types:
         _types[key] = library().wasm_functype_new(_value_types(params), _value_types(results))
@@ -141,7 +141,7 @@ def function_type(params: str, results: str) -> int:
 
 
 def _value_types(letters: str) -> Any:
-    """Make a vector of wasm_valtype_t, which wasm_functype_new takes over."""
+    """Make a vector of wasm_valtype_t, which wasm_functype_new will own."""
     types = [library().wasm_valtype_new(WASM_I32 if letter == "i" else WASM_I64) for letter in letters]
     vector = PointerVec()
     library().wasm_valtype_vec_new(byref(vector), len(types), _Pointers(*types))

@@ -1,1 +1,1 @@
-"""Build and read container images, without a registry or a daemon."""
+"""Builds and reads container images, without a registry or a daemon."""

@@ -1,7 +1,7 @@
-"""Write an OCI image layout as one tar, which `ctr image import`, skopeo, podman and docker all read.
+"""Writes an OCI image layout as a tar file, which `ctr image import`, skopeo, podman and docker all read.
 
-The same input gives the same bytes: entries are in a fixed order, owned by nobody, and as old as the epoch
-(or SOURCE_DATE_EPOCH). Sources: image-spec image-layout.md; the manifest.json beside it is Docker's.
+The same input produces the same bytes: entries have a fixed order, no owner, and the time of the epoch (or
+SOURCE_DATE_EPOCH). Sources: image-spec image-layout.md; the manifest.json beside it is Docker's.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ if TYPE_CHECKING:
 
     Json = dict[str, Any]
     Progress = Callable[[int], None]
-    """Called with the number of bytes that were read since the last call."""
+    """Called with the number of bytes read since the last call."""
 
 _CHUNK = 1 << 20
 
 
 class Blob:
-    """A part of an image, in a file or in memory, with the members of its descriptor."""
+    """A part of an image, in a file or in memory, with the data for its descriptor."""
 
     def __init__(
         self,
@@ -78,12 +78,12 @@ class Blob:
 
 
 def json_blob(media_type: str, document: object) -> Blob:
-    """Encode a document, the same way every time."""
+    """Encode a document deterministically."""
     return Blob(media_type, encode(document))
 
 
 def encode(document: object) -> bytes:
-    """Write JSON without insignificant space, members in the order they were given."""
+    """Encode JSON without insignificant space, members in the given order."""
     return json.dumps(document, separators=(",", ":"), ensure_ascii=False).encode()
 
 
@@ -103,9 +103,9 @@ def write_archive(
     platform: Mapping[str, str],
     progress: Progress | None = None,
 ) -> str:
-    """Write an image of one manifest and return the manifest's digest; the file appears when it is whole.
+    """Write an image with one manifest, and return the manifest's digest; the file appears once it is complete.
 
-    Raises OSError; ImageError when a layer's file changed meanwhile.
+    Raises OSError; ImageError if a layer's file changed meanwhile.
     """
     annotations = {CONTAINERD_IMAGE_NAME: str(name), REF_NAME: name.tag}
     manifest = json_blob(
@@ -165,7 +165,7 @@ def _entry(name: str, size: int) -> tarfile.TarInfo:
 
 
 class _MeasuredReader:
-    """A file that hashes and reports what is read from it."""
+    """A file that hashes the bytes read from it, and reports their number."""
 
     def __init__(self, file: IO[bytes], progress: Progress | None) -> None:
         self._file = file
@@ -181,7 +181,7 @@ class _MeasuredReader:
 
 
 class _written_whole:  # noqa: N801  (used like a function)
-    """Make a new file that gets its name at the end of `with`; an error leaves nothing."""
+    """Make a new file that gets its name at the end of `with`; after an error nothing is left."""
 
     def __init__(self, target: str) -> None:
         self._target = target

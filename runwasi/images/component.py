@@ -1,4 +1,4 @@
-"""Read the names that a component imports and exports, for an artifact's config.
+"""Reads the names that a component imports and exports, for an artifact's config.
 
 Source: component-model, Binary.md, import and export definitions.
 """
@@ -18,7 +18,7 @@ _IMPORTS, _EXPORTS = 10, 11
 
 
 class Interface:
-    """What a component imports and exports, by name, in its own order."""
+    """The names of a component's imports and exports, in its own order."""
 
     __slots__ = ("exports", "imports")
 
@@ -84,7 +84,7 @@ class _Reader:
             raise ImageError(f"damaged WebAssembly: a name at byte {self.at - length} is not UTF-8") from None
 
     def name(self) -> str:
-        """An import's or export's name; the third form carries the suffix of its version apart."""
+        """Read an import's or export's name; the third form has the version's suffix separately."""
         form = self.byte()
         name = self.text()
         if form == 2:
@@ -94,7 +94,7 @@ class _Reader:
         return name
 
     def skip_description(self) -> None:
-        """Pass over an externdesc."""
+        """Skip an externdesc."""
         sort = self.byte()
         if sort == 0:  # a core module, its own sort before the index of its type
             self.byte()
@@ -108,7 +108,7 @@ class _Reader:
             raise ImageError(f"damaged WebAssembly: unknown sort {sort} at byte {self.at - 1}")
 
     def skip_exported(self) -> None:
-        """Pass over a sortidx and the externdesc that may follow it."""
+        """Skip a sortidx and the externdesc that may follow it."""
         if self.byte() == 0:
             self.byte()
         self.number()

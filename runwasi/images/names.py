@@ -1,4 +1,4 @@
-"""Image names: a repository, which may hold a registry's port, and a tag."""
+"""Parses image names: a repository, perhaps with a registry's host and port, and a tag."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import re
 from runwasi.images.image_error import ImageError
 from runwasi.oci.record import Record
 
-# The grammar of github.com/distribution/reference: a domain only when it has a dot, a port, or is localhost.
+# The grammar of github.com/distribution/reference: a domain has a dot or a port, or is localhost.
 _COMPONENT = r"[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*"
 _DOMAIN = (
     r"(?:[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?\.[A-Za-z0-9.-]*[A-Za-z0-9]|localhost|\[[0-9A-Fa-f:.]+\])"

@@ -1,4 +1,4 @@
-"""Inspect an OCI archive: list its images and layers, and check every digest."""
+"""Inspects an OCI archive: lists its images and layers, and checks every digest."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _CHUNK = 1 << 20
 
 
 class LayerSummary(Record):
-    """One layer: type, size in bytes, digest, and its title or ""."""
+    """One layer: type, size in bytes, digest, and title or ""."""
 
     media_type: str
     size: int
@@ -52,9 +52,9 @@ class ImageSummary(Record):
 
 
 def inspect(path: str) -> list[ImageSummary]:
-    """Read every manifest of an archive and check every blob they name.
+    """Read every manifest of an archive, and check every blob that they name.
 
-    Raises ImageError for a file that is not such an archive, or not a sound one; OSError.
+    Raises ImageError for a file that is not such an archive, or is damaged; OSError.
     """
     try:
         with tarfile.open(path) as tar:
@@ -82,14 +82,14 @@ class _Archive:
         return content.read(_MAX_DOCUMENT)
 
     def decoded(self, record_type: type[R], name: str) -> R:
-        """Decode a member into a record. Raises ImageError naming the place in the document."""
+        """Decode a member into a record. Raises ImageError, which names the place in the document."""
         try:
             return decode(record_type, parse_json(self.document(name)))
         except SpecError as error:
             raise ImageError(f"{name}: {error}") from None
 
     def manifests(self, index: Index, depth: int = 0) -> Iterator[Descriptor]:
-        """Yield the manifests of an index, and of the indexes in it."""
+        """Yield the manifests of an index and of nested indexes."""
         if depth > _MAX_DEPTH:
             raise ImageError("indexes are nested too deeply")
         for entry in index.manifests:
@@ -100,7 +100,7 @@ class _Archive:
                 yield entry
 
     def summary(self, entry: Descriptor) -> ImageSummary:
-        """Describe one manifest after checking all its blobs."""
+        """Check all blobs of a manifest, and summarise it."""
         self.verify(entry)
         manifest = self.decoded(Manifest, _blob_name(entry))
         for blob in (manifest.config, *manifest.layers):
@@ -140,5 +140,5 @@ class _Archive:
 
 def _blob_name(blob: Descriptor) -> str:
     if not blob.digest.startswith(("sha256:", "sha512:")):
-        raise ImageError(f"blob {blob.digest}: unknown kind of digest")
+        raise ImageError(f"blob {blob.digest}: unknown digest algorithm")
     return f"blobs/{blob.digest.replace(':', '/')}"

@@ -1,4 +1,4 @@
-"""Pack a folder as a layer: one gzip-compressed tar, with the same bytes for the same tree."""
+"""Packs a folder as a layer: a gzip-compressed tar, with the same bytes for the same tree."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 
 
 def write_layer(folder: str, target: str, progress: Progress | None = None) -> str:
-    """Write the folder's content to `target` as tar+gzip and return its diff_id (before compression).
+    """Write the folder's content to `target` as tar+gzip, and return its diff_id (before compression).
 
-    Owners stay as numbers, times become the image's; sockets are left out, as tar and Docker leave them out.
-    Raises OSError, and ImageError when `folder` is none.
+    Owners stay numeric, times become the image's, and sockets are left out, as by tar and Docker.
+    Raises OSError, and ImageError if `folder` is not a folder.
     """
     if not os.path.isdir(folder):
         raise ImageError(f"{folder}: not a folder")
@@ -58,7 +58,7 @@ def _add(tar: tarfile.TarFile, path: str, name: str) -> None:
 
 
 class _HashedWriter:
-    """Hashes and reports what it writes."""
+    """Hashes the bytes that it writes, and reports their number."""
 
     def __init__(self, file: IO[bytes] | gzip.GzipFile, progress: Progress | None) -> None:
         self._file = file

@@ -1,4 +1,4 @@
-"""Build images: wasm modules as layers, as an artifact, or a folder as a root filesystem."""
+"""Builds images of wasm modules, as layers, as an artifact or as files, or of a folder as a root filesystem."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ if TYPE_CHECKING:
     from runwasi.images.names import ImageName
 
 LAYERS_LABEL = "io.runwasi.layers"
-"""Label whose value names the wasm layers: without it, two wasm images could share a config and with it their
-identity, because diff_ids name only what is unpacked (github.com/opencontainers/image-spec issue 1173)."""
+"""The label that names the wasm layers: without it, two wasm images could share a config and so an
+identity, because diff_ids name only layers that are unpacked (github.com/opencontainers/image-spec issue 1173)."""
 
 _WASM_PLATFORM = {"architecture": "wasm", "os": "wasip1"}
 _TYPE_OF_KIND = {"core": WASM_CONTENT_LAYER_TYPE, "component": WASM_COMPONENT_LAYER_TYPE}
@@ -46,7 +46,7 @@ _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm", "i686"
 
 
 class RunConfig(Record):
-    """What a container of the image runs, unless its caller says otherwise. Source: image-spec config.md."""
+    """The defaults for a container of the image: what it runs, and how. Source: image-spec config.md."""
 
     entrypoint: tuple[str, ...] = ()
     cmd: tuple[str, ...] = ()
@@ -55,7 +55,7 @@ class RunConfig(Record):
     working_dir: str = ""
 
     def members(self) -> Json:
-        """The members that are set, under the names config.json has for them."""
+        """Return the members that are set, under their names in config.json."""
         named = {
             "User": self.user,
             "Env": list(self.env),
@@ -70,7 +70,7 @@ class LayerFile:
     """A file that becomes a layer, measured and checked."""
 
     def __init__(self, path: str, media_type: str = "", progress: Progress | None = None) -> None:
-        """With no media type the file must be WebAssembly and gets the one that fits it.
+        """Measure the file. Without a media type it must be WebAssembly, and gets the type of its kind.
 
         Raises ImageError, OSError.
         """
@@ -99,10 +99,10 @@ def build_wasm_image(
     run: RunConfig | None = None,
     progress: Progress | None = None,
 ) -> str:
-    """Write an image with wasm layers for the platform wasip1/wasm; returns the manifest's digest.
+    """Write an image with wasm layers for the platform wasip1/wasm, and return the manifest's digest.
 
-    With one module and no entrypoint given, the module is the entrypoint. diff_ids name only layers that are
-    tars of a root filesystem, because those are the ones containerd unpacks and compares. Raises ImageError,
+    A single module becomes the entrypoint, unless another is set. diff_ids name only layers that are tars of a
+    root filesystem, because containerd unpacks and compares only those. Raises ImageError,
     OSError.
     """
     _check(layers)
@@ -126,7 +126,7 @@ def build_wasm_image(
 def build_artifact(
     target: str, name: ImageName, layers: Sequence[LayerFile], progress: Progress | None = None
 ) -> str:
-    """Write a wasm OCI artifact; returns the manifest's digest.
+    """Write a wasm OCI artifact, and return the manifest's digest.
 
     Raises ImageError, OSError. Source: CNCF wasm working group, "Wasm OCI artifact layout".
     """
@@ -156,7 +156,7 @@ def build_artifact(
 def build_rootfs_image(
     target: str, name: ImageName, folder: str, run: RunConfig | None = None, progress: Progress | None = None
 ) -> str:
-    """Write an ordinary image for this machine whose only layer is a folder; returns the manifest's digest.
+    """Write an ordinary image for this machine whose only layer is a folder, and return the manifest's digest.
 
     Raises ImageError, OSError.
     """
@@ -181,10 +181,9 @@ def build_files_image(
     run: RunConfig | None = None,
     progress: Progress | None = None,
 ) -> str:
-    """Write an ordinary image whose root filesystem is these files; returns the manifest's digest.
+    """Write an ordinary image whose root filesystem has these files, and return the manifest's digest.
 
-    Every tool and every containerd takes it, also those that know nothing of wasm layers. Raises ImageError,
-    OSError.
+    Every tool and every containerd takes it, even those that do not know wasm layers. Raises ImageError, OSError.
     """
     _check(layers)
     run = run or RunConfig()
@@ -199,9 +198,9 @@ def build_files_image(
 
 
 def _check(layers: Sequence[LayerFile]) -> None:
-    """Refuse layers with the same title, because the run-time chooses layers by title."""
+    """Refuse layers with the same title: the runtime chooses layers by title."""
     if not layers:
-        raise ImageError("no layers: name at least one module")
+        raise ImageError("no layers: expected at least one module")
     titles: dict[str, str] = {}
     for layer in layers:
         other = titles.setdefault(layer.title, layer.path)

@@ -1,7 +1,7 @@
-"""Check that a file is WebAssembly, and of which kind, by the outer structure of modules and components.
+"""Checks that a file is WebAssembly, and of which kind, by the outer structure of modules and components.
 
-A look at every section's frame finds what goes wrong when images are built, a text file or half a download;
-whether the code inside is valid is the engine's to say. Sources: core specification, binary format, modules;
+Checking every section's frame finds the mistakes that happen when images are built: a text file, or half a
+download. The engine checks whether the code inside is valid. Sources: core specification, binary format, modules;
 component-model, Binary.md.
 """
 
@@ -54,11 +54,13 @@ def _kind(content: Bytes) -> WasmKind:
 def _check_sections(content: Bytes, kind: WasmKind) -> None:
     for section, start, _ in sections(content):
         if section > _LAST_SECTION[kind]:
-            raise ImageError(f"damaged WebAssembly: section {section} at byte {start} is none of a {kind}'s")
+            raise ImageError(
+                f"damaged WebAssembly: section {section} at byte {start} does not belong in a {kind}"
+            )
 
 
 def sections(content: Bytes) -> Iterator[tuple[int, int, int]]:
-    """Yield each section: number, start and end of its body. The last must end where the file does."""
+    """Yield each section: number, start and end of its body. The last must end at the end of the file."""
     at = 8
     while at < len(content):
         section = content[at]
@@ -70,7 +72,7 @@ def sections(content: Bytes) -> Iterator[tuple[int, int, int]]:
 
 
 def leb128(content: Bytes, at: int) -> tuple[int, int]:
-    """Decode an unsigned 32-bit number: its value and where the next byte is."""
+    """Decode an unsigned 32-bit number; return its value, and the offset of the next byte."""
     value = 0
     for shift in range(0, 35, 7):
         if at >= len(content):

@@ -1,1 +1,1 @@
-"""The node that containers run on: its operator's decisions for all of them."""
+"""The settings of the node: its operator's decisions for all containers."""

@@ -1,6 +1,6 @@
-"""The node's configuration, /etc/runwasi/config.toml: the operator's decisions for every container.
+"""Reads the node's configuration, /etc/runwasi/config.toml: the operator's decisions for all containers.
 
-It is read where one of its keys matters, not at every start: parsing TOML costs an import of some milliseconds.
+It is read only where one of its keys matters, not at every start: importing the TOML parser takes milliseconds.
 A key is a slot of Configuration, read by a function that checks its type; docs/configuration.md describes each.
 """
 
@@ -16,33 +16,31 @@ if TYPE_CHECKING:
 PATH = "/etc/runwasi/config.toml"
 
 OVERRIDE = "RUNWASI_CONFIG"
-"""Environment variable of the runtime's own process that names another file. No container can set it there: what
-a container's environment says is for its program alone."""
+"""Environment variable of the runtime's own process that names another file. No container can set it: a
+container's environment reaches only its program."""
 
 _MAX_SIZE = 1 << 20
-_OVERFLOW_UID = (
-    65534  # who owns, seen from a user namespace, what its map does not know: man 7 user_namespaces
-)
+_OVERFLOW_UID = 65534  # the owner that a user namespace shows for unmapped ids: man 7 user_namespaces
 
 
 class ConfigurationError(Exception):
-    """A file that we cannot trust or read; the message names the file and the key."""
+    """The file cannot be trusted or read; the message names the file and the key."""
 
 
 class Configuration:
     """The file's settings, or the defaults without a file.
 
-    leave_daemon        whether a shim that found no node daemon leaves one behind
-    unsafe_annotations  names of unsafe annotations that containers of this node may have
+    leave_daemon        whether a shim that finds no node daemon leaves one running
+    unsafe_annotations  unsafe annotations that containers of this node may use
     """
 
     __slots__ = ("leave_daemon", "unsafe_annotations")
 
     def __init__(self, document: Mapping[str, object]) -> None:
-        """Raises ValueError, which names the key at fault."""
+        """Read the document. Raises ValueError, which names the wrong key."""
         unknown = sorted(document.keys() - set(self.__slots__))
         if unknown:
-            raise ValueError(f"{unknown[0]}: is not a key; the keys are {', '.join(self.__slots__)}")
+            raise ValueError(f"{unknown[0]}: unknown key; the keys are {', '.join(self.__slots__)}")
         self.leave_daemon = _switch(document, "leave_daemon", default=True)
         self.unsafe_annotations = frozenset(_strings(document, "unsafe_annotations"))
 
@@ -53,7 +51,7 @@ def path() -> str:
 
 
 def load() -> Configuration:
-    """Read the configuration; without a file, return the defaults. Raises ConfigurationError."""
+    """Read the configuration, or return the defaults if there is no file. Raises ConfigurationError."""
     name = path()
     try:
         text = _read_trusted(name)
@@ -75,20 +73,20 @@ def _read_trusted(name: str) -> str:
     with open(fd, "rb") as file:
         status = os.fstat(fd)
         if not stat.S_ISREG(status.st_mode):
-            raise ConfigurationError(f"{name}: is not a regular file")
+            raise ConfigurationError(f"{name}: not a regular file")
         if status.st_uid not in _trusted_owners() or status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
-            raise ConfigurationError(f"{name}: is not trusted: others than root may write to it")
+            raise ConfigurationError(f"{name}: not trusted: users other than root may write to it")
         content = file.read(_MAX_SIZE + 1)
     if len(content) > _MAX_SIZE:
-        raise ConfigurationError(f"{name}: is larger than {_MAX_SIZE >> 20} MiB")
+        raise ConfigurationError(f"{name}: larger than {_MAX_SIZE >> 20} MiB")
     try:
         return content.decode()
     except UnicodeDecodeError as error:
-        raise ConfigurationError(f"{name}: is not UTF-8 at byte {error.start}") from None
+        raise ConfigurationError(f"{name}: not UTF-8 at byte {error.start}") from None
 
 
 def _trusted_owners() -> set[int]:
-    """Return how the host's root appears here: as nobody, where a user namespace does not map it."""
+    """Return the uids that the host's root may have here: nobody too, if a user namespace does not map it."""
     with open("/proc/self/uid_map", "rb", 0) as file:
         whole = file.read().split() == [b"0", b"0", b"4294967295"]
     return {0} if whole else {0, _OVERFLOW_UID}

@@ -59,7 +59,7 @@ def test_an_unsafe_annotation_fails_create_with_what_would_allow_it(
             '$.annotations["io.runwasi.fule"]: there is no such annotation; did you mean',
         ),
         ({"io.runwasi.fuel": "lots"}, "$.annotations[\"io.runwasi.fuel\"]: 'lots' is not a whole number"),
-        ({"io.runwasi.seccomp": "unconfined"}, f"is called {SECCOMP} now"),
+        ({"io.runwasi.seccomp": "unconfined"}, f"is now called {SECCOMP}"),
         ({"org.criu.config": "/evil"}, '$.annotations["org.criu.config"]: is unsafe'),
         ({"org.systemd.property.MemoryMax": "uint64 0"}, "is unsafe"),
     ],
@@ -99,7 +99,7 @@ def test_a_configuration_that_another_user_can_write_allows_nothing(
     made = sleeping(bundle, wasi_demo_app, **{SECCOMP: "unconfined"})
     done = runwasi("create", "--bundle", made.path, container_id, check=False)
     assert done.returncode == 1
-    assert f"{node}: is not trusted: others than root may write to it" in done.stderr
+    assert f"{node}: not trusted: users other than root may write to it" in done.stderr
 
 
 def test_a_containers_environment_does_not_choose_the_configuration(

@@ -58,4 +58,4 @@ def test_an_unknown_engine_is_refused_with_those_there_are(
 ) -> None:
     status, _, errors = compile_them(runwasi, folder, "--engine", "v8", modules[0], check=False)
     assert status == 1
-    assert "no engine is called 'v8'; there are wasmtime" in errors
+    assert "there is no engine 'v8'; the engines are wasmtime" in errors

@@ -275,7 +275,7 @@ def test_a_damaged_layer_fails_create(store: Store) -> None:
 def test_a_layer_of_an_unknown_type_fails_create_with_what_would_do(store: Store) -> None:
     store.add(("notes.txt", "text/plain", b"hello"))
     error = store.run("/main.wasm", fails=True)
-    assert "has type text/plain, which is none of application/vnd.bytecodealliance" in error
+    assert "has type text/plain, not one of application/vnd.bytecodealliance" in error
 
 
 def test_a_container_without_an_image_is_told_so(

@@ -174,7 +174,7 @@ def test_a_pids_limit_that_leaves_too_few_is_refused(
     made.linux.setdefault("resources", {})["pids"] = {"limit": 1}
     done = runwasi("create", "--bundle", made.write().path, container_id, check=False)
     assert done.returncode != 0
-    assert "may have 1 processes (pids limit), and its engine needs 2 threads" in done.stderr
+    assert "pids limit is 1, but its engine needs 2 threads" in done.stderr
 
 
 def test_a_read_only_root_is_told_as_one(
@@ -209,7 +209,7 @@ def test_a_user_without_processes_left_is_told_so(
     made.process["rlimits"] = [{"type": "RLIMIT_NPROC", "soft": 1, "hard": 1}]
     done = runwasi("run", "--bundle", made.write().path, container_id, check=False)
     assert (done.returncode, done.stdout) == (126, "")
-    assert "no thread can be started" in done.stderr
+    assert "cannot start a thread" in done.stderr
 
 
 def test_an_address_space_limit_is_kept(

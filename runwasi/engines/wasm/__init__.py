@@ -1,1 +1,1 @@
-"""WebAssembly as bytes: telling what a file is, reading a module, turning text into binary, linking."""
+"""WebAssembly as bytes: recognising files, reading modules and components, translating text, linking."""

@@ -1,7 +1,7 @@
-"""Reads the names of what a component imports and exports, without any engine and before it is compiled.
+"""Reads the names of a component's imports and exports, without an engine and before it is compiled.
 
-Only a component's own sections are looked at, not what is nested in it, and types are skipped: whether they fit is
-for the engine to say. Source: component-model, Binary.md.
+Only the component's own sections are read, not nested ones, and types are skipped: the engine checks whether they
+fit. Source: component-model, Binary.md.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _CORE_SORT = 0
 
 
 class ComponentNames:
-    """The names a component imports and exports; `whole` says that nothing in them was beyond what is read here."""
+    """The names that a component imports and exports; `whole` says that all of them could be read."""
 
     __slots__ = ("exports", "imports", "whole")
 
@@ -28,11 +28,11 @@ class ComponentNames:
 
 
 class _Unknown(Exception):
-    """Something of a proposal that is not followed here."""
+    """The component uses a proposal that this reader does not know."""
 
 
 def read_names(fd: int) -> ComponentNames:
-    """Read a component's names from an open file; what is malformed is left for the compiler to refuse."""
+    """Read a component's names from an open file; the compiler refuses a malformed one."""
     names, size, at = ComponentNames(), os.fstat(fd).st_size, 8
     try:
         while at < size:

@@ -1,7 +1,7 @@
-"""Reads what a component is put together from: its core modules, instances, functions and how they are linked.
+"""Reads a component's parts: its core modules, instances and functions, and how they are linked.
 
-Only what stands at the component's own level is looked at; nested components and the insides of types are
-passed over. Source: the component model's design/mvp/Binary.md.
+Only the component's own level is read; nested components and the contents of types are
+skipped. Source: the component model's design/mvp/Binary.md.
 """
 
 from __future__ import annotations
@@ -34,18 +34,18 @@ _WITH_INDEX = (MEMORY, REALLOC, POST_RETURN)
 
 
 class NotUnderstood(Exception):
-    """The component has something that is not followed here."""
+    """The component has something that this reader does not know."""
 
 
 class Definition:
     """One entry of an index space.
 
-    how     "import", "alias" (of `name` of instance `of`), "core alias" (the same of a core instance), "lower" and
-            "lift" (of function `of`), "drop" (of resource type `of`), or "" for all others
+    how     "import", "alias" (of `name` in instance `of`), "core alias" (the same in a core instance), "lower" and
+            "lift" (of function `of`), "drop" (of resource type `of`), or "" for anything else
     name    of an import or an alias
     options of a lift or lower, as (kind, index)
     given   the functions that an instance was made with
-    where   the section that defines it, and its place in there
+    where   the section that defines it, and its index there
     """
 
     __slots__ = ("given", "how", "name", "of", "options", "where")
@@ -67,12 +67,12 @@ class Definition:
         self.where = where
 
     def option(self, kind: int) -> int | None:
-        """Return the index that an option gives, None without it."""
+        """Return the index of an option, None without the option."""
         return next((index for known, index in self.options if known == kind), None)
 
 
 class CoreInstance:
-    """A core instance: of a module with instances as arguments, or just names for what there is."""
+    """A core instance: of a module with instances as arguments, or a mere set of names for definitions."""
 
     __slots__ = ("arguments", "exports", "module", "where")
 
@@ -90,7 +90,7 @@ class CoreInstance:
 
 
 class Section:
-    """A section: its number, and its content, of which a CANON section also has the parts."""
+    """A section: its number and content; a CANON section also has its parts."""
 
     __slots__ = ("content", "number", "parts")
 
@@ -105,7 +105,7 @@ class Outline:
 
     def __init__(self, binary: bytes) -> None:
         if not binary.startswith(MAGIC):
-            raise NotUnderstood("it is no component")
+            raise NotUnderstood("it is not a component")
         self.sections: list[Section] = []
         self.core_modules: list[int] = []  # the section of each
         self.core_instances: list[CoreInstance] = []
@@ -130,14 +130,14 @@ class Outline:
         return self.spaces.setdefault(sort, [])
 
     def imported(self, definition: Definition) -> str:
-        """Return the name of the import that an alias is of, "" if it is of something else."""
+        """Return the name of the import that an alias refers to, "" if it refers to something else."""
         if definition.how != "alias":
             return ""
         owner = self.space(INSTANCE_SORT)[definition.of]
         return owner.name if owner.how == "import" else ""
 
     def core_sizes(self, section: int | None = None) -> dict[int, int]:
-        """Return how many there are of each core sort, at the end or right after a section."""
+        """Return the number of definitions of each core sort, at the end or right after a section."""
         sizes = {
             sort: len([each for each in space if section is None or each.where[0] <= section])
             for sort, space in self.core_spaces.items()
@@ -151,7 +151,7 @@ class Outline:
         return sizes
 
     def outer_names(self) -> list[str]:
-        """Return the names of all that is imported and exported."""
+        """Return the names of all imports and exports."""
         imported = [each.name for space in self.spaces.values() for each in space if each.how == "import"]
         return [*self.exports, *imported]
 
@@ -199,7 +199,7 @@ class Outline:
                 _extern_name(reader)
             sort = reader.byte()
             if sort == 0x00:
-                raise NotUnderstood("it passes a core module on")
+                raise NotUnderstood("it passes on a core module")
             index = reader.number()
             if sort == FUNC:
                 given.append(index)
@@ -247,7 +247,7 @@ class Outline:
     def _export(self, reader: Reader, _where: tuple[int, int]) -> None:
         name, sort = _extern_name(reader), reader.byte()
         if sort == 0x00:
-            raise NotUnderstood("it exports something of the core")
+            raise NotUnderstood("it exports a core definition")
         of, space = reader.number(), self.space(sort)
         self.exports[name] = (sort, of)
         space.append(space[of] if of < len(space) else Definition())
@@ -276,7 +276,7 @@ def _options(reader: Reader) -> tuple[tuple[int, int], ...]:
 
 
 def _described_sort(reader: Reader) -> int:
-    """Read what kind of thing an import or export is said to be."""
+    """Read the sort that an import's or export's description declares."""
     sort = reader.byte()
     if sort not in (FUNC, TYPE_SORT, COMPONENT_SORT, INSTANCE_SORT):
         raise NotUnderstood("it imports or exports a core module or a value")
@@ -287,5 +287,5 @@ def _described_sort(reader: Reader) -> int:
 
 def _extern_name(reader: Reader) -> str:
     if reader.byte() > 0x01:
-        raise NotUnderstood("it has a name with more to it")
+        raise NotUnderstood("it has a name of an unknown form")
     return reader.name()

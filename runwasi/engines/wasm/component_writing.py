@@ -1,4 +1,4 @@
-"""Puts a component together: what one had before, renumbered where something comes in between, and more.
+"""Writes a component: the sections of an old one, renumbered after insertions, and new ones.
 
 Source: the component model's design/mvp/Binary.md.
 """
@@ -39,7 +39,7 @@ def named(name: str) -> bytes:
 
 
 def vector(parts: Iterable[bytes]) -> bytes:
-    """Encode a vector of what is encoded already."""
+    """Encode a vector of encoded elements."""
     parts = list(parts)
     return leb128(len(parts)) + b"".join(parts)
 
@@ -50,15 +50,15 @@ def section(number: int, content: bytes) -> bytes:
 
 
 def core_alias(sort: int, instance: int, name: str) -> bytes:
-    """Encode the alias of what a core instance exports."""
+    """Encode an alias of a core instance's export."""
     return bytes((0x00, sort, 0x01)) + leb128(instance) + named(name)
 
 
 class Definitions:
-    """Definitions that are added somewhere, a section each, with the number that each gets there."""
+    """Definitions to add at one place, one per section; each method returns the new index."""
 
     def __init__(self, core: Mapping[int, int], spaces: Mapping[int, int]) -> None:
-        """The arguments say how many there are before of each core sort, and of each other sort."""
+        """`core` and `spaces` are the numbers of earlier definitions of each core sort and each other sort."""
         self.sections: list[bytes] = []
         self._core = dict(core)
         self._spaces = dict(spaces)
@@ -68,7 +68,7 @@ class Definitions:
         return self._add(self._spaces, TYPE_SORT, TYPE, vector([definition]))
 
     def alias(self, sort: int, instance: int, name: str) -> int:
-        """Add what an instance exports."""
+        """Add an alias of an instance's export."""
         alias = bytes((sort, 0x00)) + leb128(instance) + named(name)
         return self._add(self._spaces, sort, ALIAS, vector([alias]))
 
@@ -83,12 +83,12 @@ class Definitions:
         self._add(self._spaces, FUNC, EXPORT, vector([exported]))
 
     def lift(self, function: int, options: bytes, ty: int) -> int:
-        """Add a component's function that calls a core function."""
+        """Add a component function that calls a core function."""
         lifted = b"\0\0" + leb128(function) + options + leb128(ty)
         return self._add(self._spaces, FUNC, CANON, vector([lifted]))
 
     def lower(self, function: int, options: bytes) -> int:
-        """Add a core function that calls a component's."""
+        """Add a core function that calls a component function."""
         return self.canon(b"\x01\0" + leb128(function) + options)
 
     def drop(self, ty: int) -> int:
@@ -96,11 +96,11 @@ class Definitions:
         return self.canon(b"\x03" + leb128(ty))
 
     def canon(self, definition: bytes) -> int:
-        """Add a core function that is encoded already."""
+        """Add an encoded core function."""
         return self._add(self._core, CORE_FUNC, CANON, vector([definition]))
 
     def core_alias(self, sort: int, instance: int, name: str) -> int:
-        """Add what a core instance exports."""
+        """Add an alias of a core instance's export."""
         return self._add(self._core, sort, ALIAS, vector([core_alias(sort, instance, name)]))
 
     def core_module(self, module: bytes) -> int:
@@ -113,7 +113,7 @@ class Definitions:
         return self._add_core_instance(b"\0" + leb128(module) + given)
 
     def bundle(self, sort: int, exports: Mapping[str, int]) -> int:
-        """Add a core instance of names for what there is of a sort."""
+        """Add a core instance that names definitions of a sort."""
         given = vector(named(name) + bytes((sort,)) + leb128(index) for name, index in exports.items())
         return self._add_core_instance(b"\x01" + given)
 
@@ -128,19 +128,19 @@ class Definitions:
 
 
 class Insertion:
-    """Something of the core that comes in between: what comes after it has other numbers then."""
+    """An insertion of core definitions, which shifts the numbers of later ones."""
 
     def __init__(self, first: Mapping[int, int], counts: Mapping[int, int]) -> None:
-        """The number that the first inserted one gets, and how many there are, by core sort."""
+        """`first` is the number of the first inserted one, `counts` how many there are, by core sort."""
         self._first = first
         self._counts = counts
 
     def moved(self, sort: int, index: int) -> int:
-        """Return the number that something of a core sort has now."""
+        """Return the new number of a definition of a core sort."""
         return index + self._counts.get(sort, 0) if index >= self._first.get(sort, 0) else index
 
     def renumbered(self, old: Section) -> bytes:
-        """Encode a section that comes after it."""
+        """Encode a section that follows the insertion."""
         renumber = {CORE_INSTANCE: self._core_instance, ALIAS: self._alias, CANON: self._canon}.get(
             old.number
         )

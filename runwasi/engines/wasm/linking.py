@@ -1,7 +1,7 @@
-"""Core modules that use other wasm layers of their image as libraries: which ones, and in what order.
+"""Finds the wasm layers that a core module uses as libraries, and the order to link them in.
 
-A layer called "math.wasm" provides what is imported from the module "math". A layer that nothing imports is left
-alone. Layers are found by name only, so a program decides what it gets, never the order of an image.
+A layer called "math.wasm" provides the imports from the module "math". A layer that nothing imports is ignored.
+Layers are found by name only, so the program decides which it gets, never the order of an image.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class Library:
-    """A layer that is linked: the name it is imported by, its module and interface."""
+    """A layer to link: the name that it is imported by, its module and its interface."""
 
     __slots__ = ("interface", "module", "name")
 
@@ -32,9 +32,9 @@ class Library:
 
 
 def libraries(program: Interface, layers: Sequence[Module]) -> tuple[Library, ...]:
-    """Return the layers the program needs, each after those it needs itself.
+    """Return the layers that the program needs, each after those that it needs itself.
 
-    Raises CannotHandle when two layers need each other, or when one lacks what is imported from it.
+    Raises CannotHandle if two layers need each other, or if one lacks an import's export.
     """
     if not layers:
         return ()
@@ -47,7 +47,7 @@ def libraries(program: Interface, layers: Sequence[Module]) -> tuple[Library, ..
 
 
 def import_name(title: str) -> str:
-    """Return the name that a layer of this title is imported by: its last part without the ending."""
+    """Return the import name of a layer with this title: its last part without the extension."""
     return title.rpartition("/")[2].removesuffix(".wasm")
 
 
@@ -66,5 +66,5 @@ def _add(
             found[wanted.module] = Library(wanted.module, layer, needed)
         if found[wanted.module].interface.exports.get(wanted.name) != wanted.kind:
             raise CannotHandle(
-                f"it imports the {wanted.kind} {wanted.name} from the layer {layer.name}, which has none"
+                f"it imports the {wanted.kind} {wanted.name} from the layer {layer.name}, which does not export it"
             )

@@ -1,8 +1,8 @@
-"""The module that wit-component puts between a guest and what the guest calls with its memory.
+"""Reads and extends the shim: the module that wit-component puts between a guest and its host functions.
 
-A guest's imports have to be there before it is, and functions that use its memory after it. So the guest gets
-functions "0", "1" … of this module, each of which calls what stands in its slot of the table "$imports", and
-another module fills that when everything is there.
+A guest's imports must exist before the guest, but functions that use its memory only after it. So the guest gets
+the functions "0", "1" … of this module, each of which calls the function in its slot of the table "$imports", and
+another module fills that table once everything exists.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 Signature = tuple[tuple[str, ...], tuple[str, ...]]
-"""The parameters and the results of a core function."""
+"""A core function's parameters and results."""
 
 
 class Shim:
-    """A shim module that was read: the signatures of its slots. Raises NotUnderstood if it is none."""
+    """A shim module: the signatures of its slots. Raises NotUnderstood for any other module."""
 
     def __init__(self, module: bytes) -> None:
         sections = _sections(module)
@@ -33,21 +33,21 @@ class Shim:
         self.slots: list[Signature] = [types[number] for number in numbers]
         expected = {str(slot): (0, slot) for slot in range(len(numbers))} | {IMPORTS_TABLE: (1, 0)}
         if _exports(sections[_EXPORTS]) != expected:
-            raise NotUnderstood("its shim exports something else")
+            raise NotUnderstood("its shim has unknown exports")
         code = sections[_CODE]
         for slot in range(code.count()):
             size = code.number()
             if code.take(size) != _call_of_slot(slot, len(self.slots[slot][0]), numbers[slot]):
-                raise NotUnderstood("its shim does something else")
+                raise NotUnderstood("its shim has unknown code")
 
     def names(self) -> set[str]:
         """Return the names of its exports."""
         return {IMPORTS_TABLE, *map(str, range(len(self.slots)))}
 
     def text(self, more: Sequence[Signature]) -> str:
-        """Return the text of such a module with a second table and its functions, and memory for who fills them.
+        """Return the text of such a module with a second table and its functions, and a memory for the inset.
 
-        The first table stays as it is: whoever fills it expects it to have that size.
+        The first table keeps its size, which the module that fills it expects.
         """
         functions = [
             *(_function(str(slot), slot, "$imports", each) for slot, each in enumerate(self.slots)),
@@ -67,7 +67,7 @@ class Shim:
 
 
 def more_name(slot: int) -> str:
-    """Name the function that calls what stands in a slot of the second table."""
+    """Return the name of the function that calls the one in a slot of the second table."""
     return f"more-{slot}"
 
 
@@ -87,7 +87,7 @@ def _sections(module: bytes) -> dict[int, Reader]:
         number, size = reader.byte(), reader.number()
         found[number] = Reader(reader.take(size))
     if set(found) - {0} != {_TYPES, _FUNCTIONS, _TABLES, _EXPORTS, _CODE}:
-        raise NotUnderstood("its shim has other sections")
+        raise NotUnderstood("its shim has unknown sections")
     return found
 
 
@@ -112,13 +112,13 @@ def _exports(reader: Reader) -> dict[str, tuple[int, int]]:
 
 
 def _call_of_slot(slot: int, params: int, number: int) -> bytes:
-    """Encode: no locals, local.get of each parameter, i32.const slot, call_indirect of a type in table 0, end."""
+    """Encode a body: no locals, local.get of each parameter, i32.const slot, call_indirect in table 0, end."""
     gets = b"".join(b"\x20" + leb128(param) for param in range(params))
     return b"\0" + gets + b"\x41" + _signed_leb128(slot) + b"\x11" + leb128(number) + b"\0\x0b"
 
 
 def _signed_leb128(number: int) -> bytes:
-    """Encode a number that is not negative in the form that might be."""
+    """Encode a non-negative number as signed LEB128."""
     encoded = bytearray()
     while number > 0x3F:
         encoded.append(number & 0x7F | 0x80)

@@ -1,4 +1,4 @@
-"""Tells what a program is by its first bytes."""
+"""Recognises a WebAssembly file by its first bytes."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     Kind = Literal["elf", "script", "core", "component", "wat"]
 
 SNIFF_SIZE = 4096
-"""How many bytes of a file to give to `sniff`; only a .wat that starts with comments needs more than 8."""
+"""Bytes of a file to pass to `sniff`; only a .wat that starts with comments needs more than 8."""
 
 WASM_MAGIC = b"\0asm"
 
@@ -21,10 +21,10 @@ COMPONENT = b"\x0d\0\1\0"
 
 
 def sniff(head: bytes) -> Kind | None:
-    """Say what a file starting with these bytes is, or None.
+    """Return the kind of a file that starts with these bytes, None for any other file.
 
-    A wasm file of a version nobody knows is still "core" or "component" by its layer field (bytes 6 and 7),
-    so that an engine can refuse it by name; so is one cut short within its header.
+    A wasm file of an unknown version is still "core" or "component" by its layer field (bytes 6 and 7), so that
+    an engine can refuse it with a reason; so is one cut short within its header.
     """
     if head.startswith(b"\x7fELF"):
         return "elf"
@@ -36,7 +36,7 @@ def sniff(head: bytes) -> Kind | None:
 
 
 def describe(head: bytes) -> str:
-    """Describe a file that is none of these, for an error: its first bytes, or that it is empty."""
+    """Describe any other file for an error: its first bytes, or that it is empty."""
     if not head:
         return "the file is empty"
     return f"starts with {head[:8].hex(' ')}"

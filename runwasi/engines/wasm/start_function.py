@@ -1,4 +1,4 @@
-"""Rewrites core modules for engines that call `_start` and nothing else."""
+"""Rewrites core modules for engines that can only call `_start`."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ _REPLACED = ("_start", "_initialize")
 
 
 def with_start(module: bytes, functions: Sequence[str]) -> bytes:
-    """Return the valid core module with a `_start` that calls these exported functions, which take nothing, in order.
+    """Return a valid core module with a `_start` that calls these exported functions without arguments, in order.
 
-    The old `_start` and `_initialize` are not exported any more. Raises CannotHandle.
+    It no longer exports the old `_start` and `_initialize`. Raises CannotHandle.
     """
     if len(functions) == 1:
         return _rewritten(module, {EXPORT_SECTION: lambda old: _exports(old, renamed=functions[0])})
@@ -40,15 +40,15 @@ def with_start(module: bytes, functions: Sequence[str]) -> bytes:
 def _call(interface: Interface, function: str) -> bytes:
     signature = interface.signature(function)
     if signature is None:
-        raise CannotHandle(f"the type of its function {function} is of a proposal that is not followed here")
+        raise CannotHandle(f"the type of its function {function} belongs to a proposal that is not supported")
     return _CALL + leb128(signature.index) + _DROP * signature.results
 
 
 def _plain_type(interface: Interface, function: str) -> int:
-    """Return the number of the type of an initialiser, which takes and returns nothing."""
+    """Return the type number of a function that takes and returns nothing."""
     signature = interface.signature(function)
     if signature is None or signature.parameters or signature.results:
-        raise CannotHandle(f"its function {function} takes or returns something")
+        raise CannotHandle(f"its function {function} has parameters or results; it must have none")
     return signature.type_index
 
 

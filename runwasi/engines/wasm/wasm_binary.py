@@ -1,7 +1,7 @@
-"""Reads what a core module asks for and offers, without any engine: its imports and exports.
+"""Reads a core module's imports and exports, without an engine.
 
-So that a refusal can be precise, comes before anything is compiled, and is the same for every engine.
-Only section headers and the small sections are read, so a module's size does not matter.
+This makes a refusal precise, equal for all engines, and possible before anything is compiled. Only section
+headers and the small sections are read, so a module's size does not matter.
 Source: WebAssembly core specification 3.0, chapter "Binary Format".
 """
 
@@ -20,14 +20,14 @@ TYPE_SECTION, IMPORT_SECTION, FUNCTION_SECTION, MEMORY_SECTION, EXPORT_SECTION =
 LAST_SECTION = 13  # tags; custom sections are 0
 KINDS = ("function", "table", "memory", "global", "tag")
 FUNCTION_FORM = 0x60
-ADDRESSES_OF_64_BITS = 4  # in the flags of limits
+ADDRESSES_OF_64_BITS = 4  # a flag of limits
 
 MAX_SECTION = 64 << 20
-"""Bytes of a type, import or export section that are still read; the largest real ones are a few MiB."""
+"""The largest type, import or export section that is read, in bytes; real ones have a few MiB at most."""
 
 
 class Import:
-    """Something a module wants from its host."""
+    """An import of a module."""
 
     __slots__ = ("kind", "module", "name")
 
@@ -38,7 +38,7 @@ class Import:
 
 
 class Signature:
-    """An exported function: its index and its type's, and how much it takes and returns."""
+    """An exported function: its index, its type's index, and the numbers of parameters and results."""
 
     __slots__ = ("index", "parameters", "results", "type_index")
 
@@ -50,7 +50,7 @@ class Signature:
 
 
 class Interface:
-    """A module's imports in order, its exports' kinds by name, and what its exported functions take."""
+    """A module's imports in order, its exports' kinds by name, and its exported functions' signatures."""
 
     __slots__ = ("_function_indices", "_imported_types", "_sections", "exports", "imports")
 
@@ -67,17 +67,17 @@ class Interface:
                     self._function_indices[name] = index
 
     def has_long_memory(self) -> bool:
-        """Return whether a memory of its own has addresses of 64 bits."""
+        """Return whether one of its own memories has 64-bit addresses."""
         section = self._sections.get(MEMORY_SECTION)
         reader = Reader(section.data if section else b"\0")
         return any(reader.limits() & ADDRESSES_OF_64_BITS for _ in range(reader.number()))
 
     def count_functions(self) -> int:
-        """Count its functions, the imported ones too."""
+        """Return the number of its functions, including imported ones."""
         return len(self._function_types())
 
     def signature(self, function: str) -> Signature | None:
-        """Describe an exported function; None if its type is of a proposal not followed here."""
+        """Return an exported function's signature; None if its type belongs to an unsupported proposal."""
         index = self._function_indices[function]
         types = self._function_types()
         reader = self._sections.get(TYPE_SECTION)
@@ -95,17 +95,17 @@ class Interface:
 
 
 def read_interface(fd: int) -> Interface:
-    """Read a core module's interface from an open file. Raises CannotHandle if it is no whole module."""
+    """Read a core module's interface from an open file. Raises CannotHandle if it is not a complete module."""
     return Interface(_sections(lambda size, at: os.pread(fd, size, at), os.fstat(fd).st_size))
 
 
 def interface_of(module: bytes) -> Interface:
-    """Read the interface of a core module in memory. Raises CannotHandle if it is no whole module."""
+    """Read the interface of a core module in memory. Raises CannotHandle if it is not a complete module."""
     return Interface(_sections(lambda size, at: module[at : at + size], len(module)))
 
 
 def check_whole(module: bytes) -> None:
-    """Refuse a core module that is cut short or of another version, in clearer words than compilers have.
+    """Refuse a core module that is cut short or of another version, with a clearer message than compilers'.
 
     Raises CannotHandle.
     """
@@ -123,7 +123,7 @@ def leb128(number: int) -> bytes:
 
 
 class Reader:
-    """Walks over bytes and calls it a truncated module when they end too early."""
+    """Reads values from bytes; raises CannotHandle if the bytes end too early."""
 
     __slots__ = ("at", "data")
 
@@ -154,18 +154,18 @@ class Reader:
                 raise CannotHandle("the module is malformed: a number is longer than ten bytes")
 
     def name(self) -> str:
-        """Read a name, whatever its bytes."""
+        """Read a name; its bytes may be invalid UTF-8."""
         return self.take(self.number()).decode(errors="replace")
 
     def take(self, size: int) -> bytes:
-        """Read so many bytes."""
+        """Read `size` bytes."""
         if size > len(self.data) - self.at:
             raise CannotHandle("the module is malformed: a name is longer than its section")
         self.at += size
         return self.data[self.at - size : self.at]
 
     def count(self) -> int:
-        """Read how many elements a vector has; each takes a byte at least."""
+        """Read a vector's length; each element takes at least a byte."""
         count = self.number()
         if count > len(self.data) - self.at:
             raise CannotHandle("the module is malformed: a vector is longer than its section")
@@ -188,18 +188,18 @@ class Reader:
 
 
 def _sections(read: Callable[[int, int], bytes], size: int) -> dict[int, Reader]:
-    """Find the sections we care for, having checked that the whole file is made of sections.
+    """Return the sections that matter, after checking that sections make up the whole file.
 
-    `read` gives that many bytes from an offset on, or fewer at the end.
+    `read` returns that many bytes at an offset, or fewer at the end.
     """
     header = read(8, 0)
     if not header.startswith(WASM_MAGIC[: len(header)]):
-        raise CannotHandle(f"it is no WebAssembly module ({describe(header)})")
+        raise CannotHandle(f"it is not a WebAssembly module ({describe(header)})")
     if len(header) < 8:
-        raise CannotHandle(f"the module is truncated: {len(header)} bytes, and its header alone has 8")
+        raise CannotHandle(f"the module is truncated: it has {len(header)} bytes, its header alone needs 8")
     if header[4:] != CORE:
         version = int.from_bytes(header[4:8], "little")
-        raise CannotHandle(f"the module has version {version:#x}; version 1 is the only one there is")
+        raise CannotHandle(f"the module has version {version:#x}; only version 1 exists")
     found: dict[int, Reader] = {}
     at = 8
     while at < size:
@@ -245,7 +245,7 @@ def _imports(reader: Reader | None) -> tuple[tuple[Import, ...], list[int]]:
 
 
 def _signatures(reader: Reader | None) -> list[tuple[int, int]]:
-    """Count the parameters and results of each function type, up to the first type that is no plain function."""
+    """Return the numbers of parameters and results of each type, up to the first that is not a plain function."""
     counts: list[tuple[int, int]] = []
     for _ in range(reader.number() if reader else 0):
         assert reader
@@ -263,5 +263,5 @@ def _signatures(reader: Reader | None) -> list[tuple[int, int]]:
 
 def _kind(number: int) -> str:
     if number >= len(KINDS):
-        raise CannotHandle(f"the module is malformed: {number} is no kind of import or export")
+        raise CannotHandle(f"the module is malformed: {number} is not a kind of import or export")
     return KINDS[number]

@@ -78,7 +78,7 @@ class Findings:
     def __init__(self, outline: Outline) -> None:
         self.outline = outline
         if any(name.startswith(("runwasi:", ANSWER)) for name in outline.outer_names()):
-            raise NotUnderstood("it uses names that are runwasi's own")
+            raise NotUnderstood("it uses names reserved for runwasi")
         self.interfaces = self._find_interfaces()
         lift = self._find_lift()
         self.handle = lift.of

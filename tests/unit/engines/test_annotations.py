@@ -60,8 +60,8 @@ def test_no_name_of_ours_is_written_anywhere_else() -> None:
         ("io.runwasi.timeouts", "did you mean io.runwasi.timeout?"),
         ("io.runwasi.unsafe.secomp", "did you mean io.runwasi.unsafe.seccomp?"),
         ("io.runwasi.", "there is no such annotation"),
-        ("io.runwasi.capabilities", "is called io.runwasi.unsafe.capabilities now"),
-        ("io.runwasi.seccomp", "is called io.runwasi.unsafe.seccomp now"),
+        ("io.runwasi.capabilities", "is now called io.runwasi.unsafe.capabilities"),
+        ("io.runwasi.seccomp", "is now called io.runwasi.unsafe.seccomp"),
     ],
 )
 def test_an_unknown_name_is_refused_with_the_one_that_was_meant(name: str, advice: str) -> None:

@@ -68,6 +68,6 @@ def test_layers_that_need_each_other_are_refused(module: Maker) -> None:
 def test_what_a_layer_lacks_is_named_with_the_layer(module: Maker) -> None:
     program = module("app.wasm", '(import "math" "subtract" (func))')
     with pytest.raises(
-        CannotHandle, match=r"the function subtract from the layer math\.wasm, which has none"
+        CannotHandle, match=r"the function subtract from the layer math\.wasm, which does not export it"
     ):
         names(program, module("math.wasm", MATH))

@@ -28,7 +28,7 @@ def test_our_engines_are_made_by_name(name: str) -> None:
 
 def test_an_unknown_engine_is_refused_with_those_there_are() -> None:
     with pytest.raises(
-        registry.UnknownEngine, match="no engine is called 'v8'; there are wasmtime, wasmedge, wasmer"
+        registry.UnknownEngine, match="there is no engine 'v8'; the engines are wasmtime, wasmedge, wasmer"
     ):
         registry.load("v8")
 

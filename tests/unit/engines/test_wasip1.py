@@ -34,7 +34,7 @@ def test_every_function_of_preview_1_is_provided() -> None:
     [
         ("wasi_snapshot_preview1", "sock_connect", "WasmEdge's socket extension"),
         ("wasi_snapshot_preview1", "fly", "WASI preview 1 has no such function"),
-        ("wasi_unstable", "fd_write", "WASI before preview 1"),
+        ("wasi_unstable", "fd_write", "the predecessor of WASI preview 1"),
         ("wasi", "thread-spawn", "wasi-threads"),
         ("wasix_32v1", "fd_dup", "the wasmer engine provides it"),
         ("wasi_ephemeral_nn", "load", "wasi_nn plugin"),

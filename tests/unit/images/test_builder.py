@@ -202,7 +202,7 @@ def test_the_same_folder_gives_the_same_image(tmp_path: Path) -> None:
         (b"(module)", "wat2wasm"),
         (b"\0asm\2\0\0\0", "unknown version"),
         (CORE[:-1], "cut short"),
-        (CORE + b"\x20\0", "section 32 at byte 16 is none of a core's"),
+        (CORE + b"\x20\0", "section 32 at byte 16 does not belong in a core"),
         (CORE + b"\1\xff\xff\xff\xff\xff\xff", "too long"),
         (CORE + b"\1", "cut short"),
     ],

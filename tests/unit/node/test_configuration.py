@@ -40,9 +40,9 @@ def test_annotations_are_allowed_by_name(file: Path) -> None:
     [
         (
             "unsafe_annotation = []",
-            "unsafe_annotation: is not a key; the keys are leave_daemon, unsafe_annotations",
+            "unsafe_annotation: unknown key; the keys are leave_daemon, unsafe_annotations",
         ),
-        ("[unsafe]\nannotations = []", "unsafe: is not a key"),
+        ("[unsafe]\nannotations = []", "unsafe: unknown key"),
         ("leave_daemon = 1", "leave_daemon: must be true or false"),
         ('unsafe_annotations = "io.runwasi.unsafe.seccomp"', "unsafe_annotations: must be a list of strings"),
         ("unsafe_annotations = [1]", "unsafe_annotations: must be a list of strings"),
@@ -59,26 +59,26 @@ def test_what_makes_no_sense_is_refused_with_the_file_and_the_key(file: Path, te
 def test_a_file_that_others_may_write_to_is_not_believed(file: Path, mode: int) -> None:
     file.touch()
     file.chmod(mode)
-    with pytest.raises(ConfigurationError, match="is not trusted: others than root may write to it"):
+    with pytest.raises(ConfigurationError, match="not trusted: users other than root may write to it"):
         configuration.load()
 
 
 def test_a_file_of_another_user_is_not_believed(file: Path) -> None:
     file.touch(mode=0o644)
     os.chown(file, 1000, 0)
-    with pytest.raises(ConfigurationError, match="is not trusted"):
+    with pytest.raises(ConfigurationError, match="not trusted"):
         configuration.load()
 
 
 def test_a_pipe_is_not_waited_for(file: Path) -> None:
     os.mkfifo(file)
-    with pytest.raises(ConfigurationError, match="is not a regular file"):
+    with pytest.raises(ConfigurationError, match="not a regular file"):
         configuration.load()
 
 
 def test_bytes_that_are_no_text_are_refused(file: Path) -> None:
     file.write_bytes(b'unsafe_annotations = ["\xff"]')
-    with pytest.raises(ConfigurationError, match="is not UTF-8 at byte 23"):
+    with pytest.raises(ConfigurationError, match="not UTF-8 at byte 23"):
         configuration.load()
 
 

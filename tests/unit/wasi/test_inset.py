@@ -247,7 +247,7 @@ def test_it_is_in_nothing_else(name: str) -> None:
 
 def test_it_is_not_set_in_twice() -> None:
     once = with_inset(component("hello").read_bytes())
-    with pytest.raises(NotUnderstood, match="runwasi's own"):
+    with pytest.raises(NotUnderstood, match="reserved for runwasi"):
         with_inset(once)
 
 
@@ -277,12 +277,12 @@ def test_a_component_that_would_reach_into_it_does_without(where: str, what: str
 def test_a_component_that_seems_to_have_it_is_refused() -> None:
     """What its own function returned would be taken for a response in the inset's form."""
     seeming = with_inset(component("hello").read_bytes())
-    with pytest.raises(CannotHandle, match="runwasi's own"):
+    with pytest.raises(CannotHandle, match="reserved for runwasi"):
         WasmtimeEngine().precompile(seeming)
     with tempfile.TemporaryFile() as file:
         file.write(seeming)
         file.flush()
-        with pytest.raises(CannotHandle, match="runwasi's own"):
+        with pytest.raises(CannotHandle, match="reserved for runwasi"):
             WasmtimeEngine().can_handle(Context(["app"], Module("app", file.fileno())))
 
 
