@@ -43,7 +43,7 @@ status = {function}({arguments})
 # What an installed launcher adds: it holds its version before it reads anything there, see installation.py.
 _HOLD = """\
 import fcntl
-version, lock = {version!r}, -1
+version, lock = {version!r}, None
 try:
     lock = os.open(version + "/lock", os.O_RDONLY | os.O_CLOEXEC)
     fcntl.fcntl(lock, fcntl.F_OFD_SETLKW, bytes(32))  # struct flock: for reading, the whole file

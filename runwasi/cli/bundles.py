@@ -101,7 +101,7 @@ def create_container(
     container = finish(create(settings.root, given.arguments[0], activation.announced(bundle), options))
     _tell_details(settings, bundle, container)
     if given.text("pidfd-socket"):
-        activation.send_pidfd(given.text("pidfd-socket"), container.pidfd)
+        activation.send_pidfd(given.text("pidfd-socket"), container.open_pidfd())
     return container
 
 

@@ -117,9 +117,9 @@ def _page_server(text: str) -> tuple[str, int] | None:
     return address.removeprefix("[").removesuffix("]"), int(port)
 
 
-def _status_fd(fd: int) -> int:
-    if fd < 0:
-        return -1
+def _status_fd(fd: int) -> int | None:
+    if fd < 0:  # as without the option
+        return None
     try:
         flags = fcntl(fd, F_GETFL)
     except OSError as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import select
 
+from runwasi.linux.fd import Fd, close_owned
 from runwasi.linux.sockets import receive_fds, socket_pair
 from runwasi.linux.terminal import set_window_size, window_size
 
@@ -18,13 +19,13 @@ _CHUNK = 4096  # what a pipe that polls as writable takes without blocking: man 
 class Console:
     """Our terminal, in raw mode, joined to the process's.
 
-    `socket` is where the process's side sends its terminal's master. Raises OSError when we have no terminal.
+    Raises OSError when we have no terminal.
     """
 
     def __init__(self) -> None:
-        self._host = _own_terminal()
-        self._receiving, self.socket = socket_pair()
-        self._master = -1
+        self._host = Fd(_own_terminal())
+        self._receiving, self._sending = map(Fd, socket_pair())
+        self._master: Fd | None = None
         self._saved: list[Any] | None = None
         self._pumps: list[Pump] = []
 
@@ -35,38 +36,45 @@ class Console:
         if self._saved is not None:
             from termios import TCSADRAIN, tcsetattr
 
-            tcsetattr(self._host, TCSADRAIN, self._saved)
-        for fd in (self._host, self._receiving, self.socket, self._master):
-            if fd >= 0:
-                os.close(fd)
+            tcsetattr(self._host.fileno(), TCSADRAIN, self._saved)
+        close_owned((self._host, self._receiving, self._sending, self._master))
+
+    @property
+    def socket(self) -> int:
+        """Where the process's side sends its terminal's master."""
+        return self._sending.fileno()
 
     def connect(self) -> None:
         """Take the master that was sent, and pass bytes between it and our streams from now on."""
-        _, (self._master, *_) = receive_fds(self._receiving)
-        os.set_blocking(self._master, False)
-        self._set_modes()
+        _, (master, *_) = receive_fds(self._receiving.fileno())
+        self._master = Fd(master)
+        os.set_blocking(master, False)
+        self._set_modes(master)
         self.resize()
-        self._pumps = [Pump(self._master, 1), Pump(0, self._master)]
+        self._pumps = [Pump(master, 1), Pump(0, master)]
 
-    def _set_modes(self) -> None:
+    def _set_modes(self, master: int) -> None:
         """Leave every key to the container's terminal, and line ends to ours, which our output may not be."""
         from termios import ONLCR, OPOST, TCSANOW, tcgetattr, tcsetattr  # late: only for terminals
         from tty import setraw
 
-        theirs = tcgetattr(self._master)
+        theirs = tcgetattr(master)
         theirs[1] &= ~ONLCR
-        tcsetattr(self._master, TCSANOW, theirs)
-        saved = tcgetattr(self._host)
-        setraw(self._host, TCSANOW)
-        raw = tcgetattr(self._host)
+        tcsetattr(master, TCSANOW, theirs)
+        host = self._host.fileno()
+        saved = tcgetattr(host)
+        setraw(host, TCSANOW)
+        raw = tcgetattr(host)
         raw[1] |= OPOST
-        tcsetattr(self._host, TCSANOW, raw)
+        tcsetattr(host, TCSANOW, raw)
         self._saved = saved
 
     def resize(self) -> None:
-        """Return the process's terminal the size of ours."""
+        """Give the process's terminal the size of ours."""
+        if self._master is None:
+            return
         try:
-            set_window_size(self._master, *window_size(self._host))
+            set_window_size(self._master.fileno(), *window_size(self._host.fileno()))
         except OSError:  # ours was closed: nothing to follow
             return
 

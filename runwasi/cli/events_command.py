@@ -59,13 +59,14 @@ def _watch(container: Container, interval: float) -> None:
     watch = container.cgroup.watch_oom()
     poll = select.poll()
     poll.register(watch.fileno(), select.POLLIN)
-    poll.register(container.open_pidfd(), select.POLLIN)
+    pidfd = container.open_pidfd()
+    poll.register(pidfd, select.POLLIN)
     due = time.monotonic() + interval
     while True:
         ready = {fd for fd, _ in poll.poll(max(0.0, due - time.monotonic()) * 1000)}
         if watch.fileno() in ready and watch.killed():
             _print({"type": "oom", "id": container.id})
-        if container.pidfd in ready:
+        if pidfd in ready:
             break
         if time.monotonic() >= due:
             _print_stats(container)

@@ -109,12 +109,13 @@ class Relay:
         """Forward until the program is ready or gone."""
         poll = select.poll()
         poll.register(self.fileno(), select.POLLIN)
-        poll.register(container.open_pidfd(), select.POLLIN)
+        pidfd = container.open_pidfd()
+        poll.register(pidfd, select.POLLIN)
         while True:
             ready = {fd for fd, _ in poll.poll()}
             if self.fileno() in ready and self.forward(container.pid):
                 break
-            if container.pidfd in ready:
+            if pidfd in ready:
                 break
         self.close()
 

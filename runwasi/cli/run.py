@@ -93,7 +93,7 @@ def _followed(
             console.connect()
         caught.pass_on = True
         finish(container.start())
-        return follow(container.pid, container.pidfd, caught, console, relay)
+        return follow(container.pid, container.open_pidfd(), caught, console, relay)
     except ContainerError as error:
         return output.not_executed(error)
     finally:

@@ -16,6 +16,7 @@ from runwasi.containerd.client import Containerd
 from runwasi.containerd.containerd_error import ContainerdError
 from runwasi.containerd.images import check_digest
 from runwasi.linux import mount_fds
+from runwasi.linux.fd import Fd
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ def open_blob(client: Containerd, content_root: str, digest: str, size: int, lim
     if size > limit:
         raise ContainerdError(f"layer {digest} has {size} bytes, more than the limit of {limit}")
     fd = _open_local(content_root, digest)
-    if fd < 0:
+    if fd is None:
         fd = _copy(client.read(digest), limit, digest)
     try:
         digits = _digest_of(fd)
@@ -52,21 +53,17 @@ def open_blob(client: Containerd, content_root: str, digest: str, size: int, lim
     return plain, f"sha256:{_digest_of(plain)}"
 
 
-def _open_local(content_root: str, digest: str) -> int:
-    """Open the blob's file below its own read-only mount; return -1 without the file or the right to mount."""
+def _open_local(content_root: str, digest: str) -> int | None:
+    """Open the blob's file below its own read-only mount; None without the file or the right to mount."""
     if not content_root or not digest.startswith("sha256:"):
-        return -1
+        return None
+    path = f"{content_root}/blobs/sha256/{digest.removeprefix('sha256:')}"
     try:
-        mount = mount_fds.open_tree(f"{content_root}/blobs/sha256/{digest.removeprefix('sha256:')}")
+        with Fd(mount_fds.open_tree(path)) as mount:
+            mount_fds.mount_setattr(mount.fileno(), mount_fds.MOUNT_ATTR_RDONLY)
+            return os.open(f"/proc/self/fd/{mount.fileno()}", os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
-        return -1
-    try:
-        mount_fds.mount_setattr(mount, mount_fds.MOUNT_ATTR_RDONLY)
-        return os.open(f"/proc/self/fd/{mount}", os.O_RDONLY | os.O_CLOEXEC)
-    except OSError:
-        return -1
-    finally:
-        os.close(mount)
+        return None
 
 
 def _copy(pieces: Iterable[bytes], limit: int, digest: str) -> int:

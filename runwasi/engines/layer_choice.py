@@ -20,7 +20,7 @@ class Layer:
     media_type  as in the manifest
     digest      "sha256:HEX" of the module's bytes, decompressed
     blob        "sha256:HEX" of the layer in the content store; the same unless it is compressed
-    fd          readable descriptor of the module's bytes, -1 in a mere description
+    fd          readable descriptor of the module's bytes
     kept        keys of the compiled modules that the content store keeps for this layer
     """
 
@@ -31,8 +31,8 @@ class Layer:
         title: str,
         media_type: str,
         digest: str,
-        blob: str = "",
-        fd: int = -1,
+        blob: str,
+        fd: int,
         kept: Sequence[str] = (),
     ) -> None:
         self.title = title

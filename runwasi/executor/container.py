@@ -16,6 +16,7 @@ from runwasi.executor.status import require
 from runwasi.executor.store import CONFIG, GATE, STATE, Damaged, Folder, Saved
 from runwasi.executor.undo import Undo
 from runwasi.linux import cgroups, processes, sockets
+from runwasi.linux.fd import Fd
 from runwasi.linux.waiting import Wait
 from runwasi.oci.decode import SpecError
 from runwasi.oci.spec import loads
@@ -45,7 +46,7 @@ class Container:
     """One container below a state root.
 
     saved   what its state.json holds
-    pidfd   of its first process, -1 unless this process created it or open_pidfd was called
+    pidfd   of its first process, once this process has created it or called open_pidfd
     tie     what ends its first process when we do, until its program runs; None where it lives on
     warn    told in one sentence what went wrong but stops nothing, such as a failing poststop hook
     """
@@ -60,7 +61,7 @@ class Container:
     ) -> None:
         self.folder = folder
         self.saved = saved
-        self.pidfd = -1
+        self.pidfd: Fd | None = None
         self.tie: Channel | None = None
         self.warn = warn or _ignore
         self._spec = spec
@@ -224,9 +225,9 @@ class Container:
 
     def open_pidfd(self) -> int:
         """Return the pidfd of its first process, opening it when needed. Raises WrongStatus once that is gone."""
-        if self.pidfd < 0:
+        if self.pidfd is None:
             try:
-                self.pidfd = processes.pidfd_open(self.saved.pid)
+                self.pidfd = Fd(processes.pidfd_open(self.saved.pid))
             except OSError as error:
                 if error.errno not in (EINVAL, ESRCH):
                     raise
@@ -234,14 +235,14 @@ class Container:
             if not _lives(self.saved.pid, self.saved.start_time):  # the number may be another's by now
                 self.close()
                 raise WrongStatus("container not running")
-        return self.pidfd
+        return self.pidfd.fileno()
 
     def close(self) -> None:
         """Close the pidfd, and the tie."""
         self._untie()
-        fd, self.pidfd = self.pidfd, -1
-        if fd >= 0:
-            os.close(fd)
+        if self.pidfd is not None:
+            self.pidfd.close()
+            self.pidfd = None
 
     def _untie(self) -> None:
         if self.tie is not None:

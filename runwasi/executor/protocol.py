@@ -38,6 +38,7 @@ import os
 
 from runwasi.executor.errors import AlreadyExists, ContainerError, Invalid, NotFound, WrongStatus, describe
 from runwasi.linux import sockets
+from runwasi.linux.fd import Fd
 
 PROCEED = "proceed"
 MAP_IDS = "map-ids"
@@ -71,7 +72,7 @@ class Channel:
     __slots__ = ("_fd",)
 
     def __init__(self, fd: int) -> None:
-        self._fd = fd
+        self._fd = Fd(fd)
 
     @classmethod
     def pair(cls) -> tuple[Channel, Channel]:
@@ -80,27 +81,25 @@ class Channel:
         return cls(ours), cls(theirs)
 
     def fileno(self) -> int:
-        """Return the descriptor, for a selector or to be kept over a closing of the others; -1 once closed."""
-        return self._fd
+        """Return the descriptor, for a selector or to be kept when others are closed. Raises OSError once closed."""
+        return self._fd.fileno()
 
     def close(self) -> None:
         """Close this end, if it is open; the other reads the end of the channel."""
-        fd, self._fd = self._fd, -1
-        if fd >= 0:
-            os.close(fd)
+        self._fd.close()
 
     def send(self, kind: str, *fields: str, fds: tuple[int, ...] = ()) -> None:
         """Send one message. Raises BrokenPipeError when the other end is gone."""
         packet = "\0".join((kind, *fields)).encode(errors="surrogateescape")[:_MAX_MESSAGE]
-        sockets.send_fds(self._fd, packet, fds)
+        sockets.send_fds(self.fileno(), packet, fds)
 
     def receive(self) -> Message | None:
         """Wait for one message; None when the other end closed or died."""
         try:
-            packet, fds = sockets.receive_fds(self._fd, _MAX_MESSAGE)
+            packet, fds = sockets.receive_fds(self.fileno(), _MAX_MESSAGE)
         except ConnectionResetError:
             # It ended with words of ours unread. The kernel says so once, before what it had said itself.
-            packet, fds = sockets.receive_fds(self._fd, _MAX_MESSAGE)
+            packet, fds = sockets.receive_fds(self.fileno(), _MAX_MESSAGE)
         if not packet:
             return None
         kind, *fields = packet.decode(errors="surrogateescape").split("\0")
@@ -112,7 +111,7 @@ class Channel:
         By read, which every filter allows.
         """
         try:
-            return bool(os.read(self._fd, _MAX_MESSAGE))
+            return bool(os.read(self.fileno(), _MAX_MESSAGE))
         except ConnectionResetError:
             return False
 

@@ -14,6 +14,7 @@ from errno import EEXIST, ENOENT
 from runwasi.executor.errors import ContainerError, describe
 from runwasi.linux import seccomp_filter as kernel
 from runwasi.linux import sockets
+from runwasi.linux.fd import Fd
 from runwasi.linux.seccomp_filter import Filter
 from runwasi.oci.decode import SpecError
 from runwasi.startup.hashing import sha256
@@ -69,14 +70,13 @@ def compiled(profile: Seccomp | None, cache_root: str) -> Filter | None:
     flags = filter_flags(profile)
     key = sha256(f"{_FORMAT} {os.uname().machine} {profile!r}".encode()).hexdigest()
     folder = _open_cache(cache_root)
-    try:
-        program = _lookup(folder, key)
+    if folder is None:
+        return Filter(_compile(profile), flags)
+    with folder:
+        program = _lookup(folder.fileno(), key)
         if program is None:
             program = _compile(profile)
-            _store(folder, key, program)
-    finally:
-        if folder >= 0:
-            os.close(folder)
+            _store(folder.fileno(), key, program)
     return Filter(program, flags)
 
 
@@ -151,32 +151,30 @@ def _action(name: str, errno_ret: int | None) -> int:
     return action
 
 
-def _open_cache(root: str) -> int:
-    """Open the folder of kept programs; -1 when there is none that belongs to us alone."""
+def _open_cache(root: str) -> Fd | None:
+    """Open the folder of kept programs; None when there is none that belongs to us alone."""
     flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
     path = f"{root}/seccomp"
     try:
-        folder = os.open(path, flags)
+        folder = Fd(os.open(path, flags))
     except FileNotFoundError:
         try:
             os.makedirs(root, 0o711, exist_ok=True)
             os.mkdir(path, 0o700)
-            folder = os.open(path, flags)
+            folder = Fd(os.open(path, flags))
         except OSError:
-            return -1
+            return None
     except OSError:
-        return -1
-    status = os.fstat(folder)
+        return None
+    status = os.fstat(folder.fileno())
     if status.st_uid != os.geteuid() or status.st_mode & 0o077:
-        os.close(folder)
-        return -1
+        folder.close()
+        return None
     return folder
 
 
 def _lookup(folder: int, key: str) -> bytes | None:
     """Read a kept program, unless another libseccomp compiled it than the one that is installed."""
-    if folder < 0:
-        return None
     try:
         fd = os.open(key, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder)
     except OSError as error:
@@ -195,7 +193,7 @@ def _lookup(folder: int, key: str) -> bytes | None:
 def _store(folder: int, key: str, program: bytes) -> None:
     """Keep a program; it appears under its name when it is whole."""
     path = _library_path()
-    if folder < 0 or not path:
+    if not path:
         return
     partial = f"{key}.{os.getpid()}"
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC

@@ -1,8 +1,12 @@
-"""A descriptor and its owner: closed once, by whoever has it last."""
+"""A descriptor and its owner: closed once, by whoever has it last.
+
+Who keeps a descriptor holds an Fd, and None where there is none; who only uses one for a call takes its number.
+"""
 
 from __future__ import annotations
 
 import os
+from errno import EBADF
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -20,9 +24,9 @@ class Fd:
         self._number: int | None = number
 
     def fileno(self) -> int:
-        """Return the descriptor's number, for a call that takes one. Raises ValueError once it is closed."""
+        """Return the descriptor's number, for a call that takes one. Raises OSError, EBADF, once it is closed."""
         if self._number is None:
-            raise ValueError("the descriptor is closed")
+            raise OSError(EBADF, "is closed", "the descriptor")
         return self._number
 
     @property
@@ -50,6 +54,11 @@ class Fd:
 
     def __repr__(self) -> str:
         return f"Fd({self._number})" if self.is_open else "Fd(closed)"
+
+
+def owner_of(number: int | None) -> Fd | None:
+    """Take over a descriptor that may be absent, as another program wrote it down."""
+    return None if number is None else Fd(number)
 
 
 def close_owned(fds: Iterable[Fd | None]) -> None:

@@ -153,7 +153,7 @@ def mount_setattr(
     attr_set: int = 0,
     attr_clr: int = 0,
     propagation: int = 0,
-    userns_fd: int = -1,
+    userns_fd: int | None = None,
     *,
     recursive: bool = False,
 ) -> None:
@@ -165,7 +165,7 @@ def mount_setattr(
     """
     if attr_set & MOUNT_ATTR__ATIME:
         attr_clr |= MOUNT_ATTR__ATIME  # an enumeration, not flags: it is replaced as a whole
-    attributes = MountAttr(attr_set, attr_clr, propagation, max(userns_fd, 0))
+    attributes = MountAttr(attr_set, attr_clr, propagation, userns_fd or 0)
     flags = _AT_EMPTY_PATH | (_AT_RECURSIVE if recursive else 0)
     result = syscall(SYS_MOUNT_SETATTR, fd, b"", flags, attributes, sizeof(attributes))
     check(result, "mount_setattr", f"set {attr_set:#x} clear {attr_clr:#x}")

@@ -97,8 +97,8 @@ class Child:
         return f"Child(pid={self.pid}, pidfd={self.pidfd})"
 
 
-def fork_into(flags: int = 0, cgroup_fd: int = -1) -> Child | None:
-    """Fork into the new namespaces of flags (CLONE_NEW*) and, with cgroup_fd, into that v2 cgroup.
+def fork_into(flags: int = 0, cgroup: int | None = None) -> Child | None:
+    """Fork into the new namespaces of flags (CLONE_NEW*) and, with the descriptor of one, into a v2 cgroup.
 
     Returns the Child in the parent and None in the child. One clone3 makes the namespaces, so the child is a
     direct child even when it is the first process of a pid namespace, and a pidfd without a race. The caller
@@ -111,13 +111,13 @@ def fork_into(flags: int = 0, cgroup_fd: int = -1) -> Child | None:
         # The C library remembers the thread id of the main thread and sends signals to it by that id; its
         # own fork has the kernel renew it the same way.
         asked |= CLONE_CHILD_SETTID | CLONE_CHILD_CLEARTID
-    if cgroup_fd >= 0:
+    if cgroup is not None:
         asked |= CLONE_INTO_CGROUP
     # a sibling ends as we do; the kernel wants no other word on it
     exit_signal = 0 if flags & CLONE_PARENT else _SIGCHLD
     # flags, pidfd, child_tid, parent_tid, exit_signal, then stack, stack_size, tls, set_tid, set_tid_size, cgroup
     places = (addressof(pidfd), tid_address, 0)
-    args = CLONE_ARGS.pack(asked, *places, exit_signal, 0, 0, 0, 0, 0, max(cgroup_fd, 0))
+    args = CLONE_ARGS.pack(asked, *places, exit_signal, 0, 0, 0, 0, 0, cgroup or 0)
     pythonapi.PyOS_BeforeFork()
     pid = _clone3(SYS_CLONE3, args, len(args))
     if pid == 0:

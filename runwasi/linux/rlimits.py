@@ -53,7 +53,7 @@ class OpenFiles:
     """
 
     def __init__(self) -> None:
-        self._soft = -1
+        self._soft: int | None = None
 
     def raise_limit(self) -> None:
         """Raise it to the hard limit. Raises OSError."""
@@ -64,6 +64,6 @@ class OpenFiles:
 
     def restore(self) -> None:
         """Set it back, if it was raised. Raises OSError."""
-        if self._soft >= 0:
+        if self._soft is not None:
             set_rlimit("RLIMIT_NOFILE", self._soft, get_rlimit("RLIMIT_NOFILE")[1])
-            self._soft = -1
+            self._soft = None

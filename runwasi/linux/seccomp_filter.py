@@ -86,8 +86,8 @@ class Filter:
         self.flags = flags
 
 
-def load_filter(program: bytes, flags: int = 0) -> int:
-    """Filter this thread's system calls from here on; return the listener with FLAG_NEW_LISTENER, else -1.
+def load_filter(program: bytes, flags: int = 0) -> int | None:
+    """Filter this thread's system calls from here on; return the listener, if FLAG_NEW_LISTENER asks for it.
 
     Without no_new_privs it takes CAP_SYS_ADMIN. Raises OSError.
     """
@@ -98,7 +98,7 @@ def load_filter(program: bytes, flags: int = 0) -> int:
         return result
     if result > 0:
         raise OSError(EINVAL, f"thread {result} has a filter of its own", "seccomp SECCOMP_FILTER_FLAG_TSYNC")
-    return -1
+    return None
 
 
 def compile_filter(default_action: int, architectures: Iterable[str], rules: Sequence[Rule]) -> bytes:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from struct import Struct, iter_unpack, pack
 
+from runwasi.linux.fd import Fd
 from runwasi.linux.libc import check, libc
 from runwasi.startup import thin_socket
 
@@ -135,19 +136,19 @@ class _Reachable:
 
     def __init__(self, path: str) -> None:
         self._path = path
-        self._directory = -1
+        self._directory: Fd | None = None
 
     def __enter__(self) -> str:
         if len(os.fsencode(self._path)) <= _SUN_PATH_MAX:
             return self._path
         directory, name = os.path.split(self._path)
-        self._directory = os.open(directory or ".", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-        address = f"/proc/self/fd/{self._directory}/{name}"
+        self._directory = Fd(os.open(directory or ".", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC))
+        address = f"/proc/self/fd/{self._directory.fileno()}/{name}"
         if len(os.fsencode(address)) > _SUN_PATH_MAX:
-            os.close(self._directory)
+            self._directory.close()
             raise OSError(36, os.strerror(36), self._path)  # ENAMETOOLONG
         return address
 
     def __exit__(self, *exception: object) -> None:
-        if self._directory >= 0:
-            os.close(self._directory)
+        if self._directory is not None:
+            self._directory.close()

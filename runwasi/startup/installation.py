@@ -46,13 +46,13 @@ _WHOLE_FILE = F_WRLCK.to_bytes(2, sys.byteorder) + bytes(30)  # struct flock, on
 class _Held:
     """What this process holds: the descriptor of its version's lock, and the version's folder."""
 
-    lock = -1
+    lock: int | None = None
     folder = ""
 
 
-def hold(lock: int, folder: str) -> None:
+def hold(lock: int | None, folder: str) -> None:
     """Note that this process runs from a version, whose locked descriptor is ours from now on."""
-    if lock >= 0:  # it is -1 on a filesystem without locks
+    if lock is not None:  # None on a filesystem without locks
         os.set_inheritable(lock, False)
     _Held.lock, _Held.folder = lock, folder
     lift(_FIRST_FREE)  # a caller may have closed a standard stream, whose number this must not have
@@ -60,12 +60,12 @@ def hold(lock: int, folder: str) -> None:
 
 def held() -> tuple[int, ...]:
     """Return the descriptor that must stay open, if there is one: a work tree or a pip environment has none."""
-    return () if _Held.lock < 0 else (_Held.lock,)
+    return () if _Held.lock is None else (_Held.lock,)
 
 
 def lift(first: int) -> None:
     """Move the descriptor to the first free number from `first` on, out of the way."""
-    if 0 <= _Held.lock < first:
+    if _Held.lock is not None and _Held.lock < first:
         lifted = fcntl(_Held.lock, F_DUPFD_CLOEXEC, first)
         os.close(_Held.lock)
         _Held.lock = lifted
@@ -73,7 +73,7 @@ def lift(first: int) -> None:
 
 def hand_over() -> str:
     """Let the program that this process executes next hold the lock; returns the Python text that has it do so."""
-    if _Held.lock < 0:
+    if _Held.lock is None:
         return ""
     os.set_inheritable(_Held.lock, True)
     return f"from runwasi.startup import installation\ninstallation.hold({_Held.lock}, {_Held.folder!r})\n"
@@ -81,7 +81,7 @@ def hand_over() -> str:
 
 def is_uninstalled() -> bool:
     """Return whether this version was uninstalled and only stays for the pods that run from it."""
-    return _Held.lock >= 0 and os.path.lexists(f"{os.path.dirname(_Held.folder)}/{UNINSTALLED}")
+    return _Held.lock is not None and os.path.lexists(f"{os.path.dirname(_Held.folder)}/{UNINSTALLED}")
 
 
 def version() -> str:
@@ -95,12 +95,12 @@ def leave(*, comes_delete: bool = False, wait_for_delete: Callable[[], None] | N
     After `make uninstall` containerd may still run a shim's `delete`. With comes_delete it will, and that call
     removes the version instead; where it only may, wait_for_delete returns when it has.
     """
-    if _Held.lock < 0:
+    if _Held.lock is None:
         return
     folder = _Held.folder
     # Unlock, then look: an installer marks a version, then tries its lock, so one of us sees the other.
     os.close(_Held.lock)
-    _Held.lock = -1
+    _Held.lock = None
     if not os.path.lexists(f"{folder}/{SUPERSEDED}"):
         return
     parent = os.path.dirname(folder)
@@ -112,7 +112,7 @@ def leave(*, comes_delete: bool = False, wait_for_delete: Callable[[], None] | N
 
 def remove_others() -> None:
     """Remove superseded versions, if there are any, after this process has ceased to run from one of them."""
-    if _Held.lock >= 0:
+    if _Held.lock is not None:
         _remove_in_background(os.path.dirname(_Held.folder))
 
 
@@ -146,8 +146,9 @@ def remove_superseded(parent: str) -> None:
     Leaves it to whoever else is at it: that one looks again after it has let go of the lock.
     """
     while any(_is_free(f"{parent}/{name}") for name in superseded(parent)):
-        lock = own(parent, wait=False)
-        if lock < 0:
+        try:
+            lock = own(parent, wait=False)
+        except BlockingIOError:
             return
         try:
             _remove_free(parent)
@@ -156,9 +157,9 @@ def remove_superseded(parent: str) -> None:
 
 
 def own(parent: str, *, wait: bool) -> int:
-    """Return a descriptor that holds the lock of all versions until it is closed; -1 when others have it.
+    """Return a descriptor that holds the lock of all versions until it is closed.
 
-    Raises OSError, FileNotFoundError when there is no such folder.
+    Raises OSError: FileNotFoundError when there is no such folder, BlockingIOError when others have the lock.
     """
     path = f"{parent}/{LOCK}"
     while True:
@@ -167,9 +168,9 @@ def own(parent: str, *, wait: bool) -> int:
             fcntl(lock, F_OFD_SETLKW if wait else F_OFD_SETLK, _WHOLE_FILE)
             if os.path.samestat(os.fstat(lock), os.stat(path)):
                 return lock
-        except (BlockingIOError, PermissionError):  # EAGAIN or EACCES, says the manual
+        except (BlockingIOError, PermissionError) as error:  # EAGAIN or EACCES, says the manual
             os.close(lock)
-            return -1
+            raise BlockingIOError(error.errno, error.strerror, path) from None
         except FileNotFoundError:
             pass
         os.close(lock)  # of a folder that was removed, and perhaps made anew, while we waited
@@ -198,39 +199,47 @@ def superseded(parent: str) -> list[str]:
 
 
 def _is_free(folder: str) -> bool:
-    lock = _lock_alone(folder)
-    if lock is not None and lock >= 0:
+    try:
+        lock = _lock_alone(folder)
+    except _InUse:
+        return False
+    if lock is not None:
         os.close(lock)
-    return lock is not None
+    return True
+
+
+class _InUse(Exception):
+    """Somebody runs from a version."""
 
 
 def _lock_alone(folder: str) -> int | None:
-    """Return a version's lock, held for writing; None when somebody runs from it, -1 when there is no lock."""
+    """Return a version's lock, held for writing; None when it has no lock. Raises _InUse."""
     try:
         lock = os.open(f"{folder}/{LOCK}", os.O_RDWR | os.O_CLOEXEC)
     except FileNotFoundError:
-        return -1  # a removal that was killed half-way
+        return None  # a removal that was killed half-way
     try:
         fcntl(lock, F_OFD_SETLK, _WHOLE_FILE)
     except (BlockingIOError, PermissionError):
         os.close(lock)
-        return None
+        raise _InUse from None
     return lock
 
 
 def _remove_free(parent: str) -> None:
-    free = {}
+    free: dict[str, int | None] = {}
     try:
         for name in superseded(parent):
-            lock = _lock_alone(f"{parent}/{name}")
-            if lock is not None:
-                free[name] = lock
+            try:
+                free[name] = _lock_alone(f"{parent}/{name}")
+            except _InUse:
+                continue
         settle_programs(parent, free)
         for name in free:
             _remove(parent, name)
     finally:
         for lock in free.values():
-            if lock >= 0:
+            if lock is not None:
                 os.close(lock)
     if os.path.lexists(f"{parent}/{UNINSTALLED}") and not versions(parent):
         os.unlink(f"{parent}/{UNINSTALLED}")

@@ -28,7 +28,8 @@ def cgroup(container_id: str) -> Iterator[CgroupV2]:
 def test_a_process_can_be_cloned_right_into_it(cgroup: CgroupV2) -> None:
     doors = cgroup.doors()
     assert doors is not None
-    fd = doors.clone_fd
+    assert doors.unified is not None
+    fd = doors.unified.fileno()
     into_cgroup = 0x200000000
     arguments = b"".join(
         value.to_bytes(8, "little") for value in (into_cgroup, 0, 0, 0, 17, 0, 0, 0, 0, 0, fd)
@@ -36,7 +37,7 @@ def test_a_process_can_be_cloned_right_into_it(cgroup: CgroupV2) -> None:
     pid = syscall(SYS_CLONE3, arguments, len(arguments))
     if pid == 0:
         os._exit(0 if f"0::/{os.path.basename(cgroup.paths()[''])}" in cgroups_of("self") else 1)
-    os.close(fd)
+    doors.close()
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
 
 

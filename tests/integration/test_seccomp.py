@@ -193,6 +193,7 @@ def test_a_notifying_filter_hands_its_listener_to_the_agent(folder: Path) -> Non
             processes.set_no_new_privs()
             listener = seccomp_filter.load_filter(filter_.program, filter_.flags)
             state = State(oci_version="1.3.0", id="one", status="creating", pid=os.getpid(), bundle="/b")
+            assert listener is not None
             send_listener(
                 path,
                 ContainerProcessState(

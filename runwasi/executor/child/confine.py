@@ -111,5 +111,5 @@ def _load_filter(ctx: Progress, channel: Channel) -> None:
     from runwasi.linux import seccomp_filter  # late, and in memory: the filter came from it
 
     listener = seccomp_filter.load_filter(ctx.seccomp.program, ctx.seccomp.flags)
-    if listener >= 0:
+    if listener is not None:
         channel.request(LISTENER, fds=(listener,))

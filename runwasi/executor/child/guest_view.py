@@ -14,7 +14,7 @@ from stat import S_ISCHR, S_ISDIR
 
 from runwasi.executor.errors import ContainerError, describe
 from runwasi.linux.beneath import RESOLVE_NO_SYMLINKS, open_beneath
-from runwasi.linux.fd import Fd
+from runwasi.linux.fd import Fd, close_owned
 from runwasi.linux.mount_fds import (
     MOUNT_ATTR_NODEV,
     MOUNT_ATTR_NOEXEC,
@@ -128,9 +128,10 @@ def _cover_all(ctx: Progress, root: int) -> None:
     """
     for _ in range(_TRIES):
         found: list[_Found] = []
+        covers = _Covers(ctx, root)
         try:
             found += (_Found(root, *entry) for entry in _to_replace(mount_table(ctx.plan.proc.fileno())))
-            _attach_covers(_Covers(ctx, root), found)
+            _attach_covers(covers, found)
             return
         except OSError as error:
             if error.errno not in _MOVED:
@@ -139,6 +140,7 @@ def _cover_all(ctx: Progress, root: int) -> None:
                     f"hide processes from the guest: {why}", errno=error.errno or 0
                 ) from None
         finally:
+            covers.close()
             for entry in found:
                 entry.close()
     raise ContainerError("hide processes from the guest: its mounts are being moved", errno=EAGAIN)
@@ -190,43 +192,42 @@ class _Found:
     def __init__(self, root: int, entry: Mounted, uppermost: bool) -> None:
         self.entry = entry
         self.uppermost = uppermost
-        self.tree = -1
+        self.tree: Fd | None = None
         if entry.point == "/":  # it would be covered behind our back: we stand below the cover
             raise OSError(EINVAL, "the root is a proc filesystem ($.root.path)", "/")
-        self.fd = open_beneath(root, entry.point, _PATH, resolve=RESOLVE_NO_SYMLINKS)
+        self.fd = Fd(open_beneath(root, entry.point, _PATH, resolve=RESOLVE_NO_SYMLINKS))
         try:
-            if mount_id_of(self.fd) != entry.id:
+            if mount_id_of(self.fd.fileno()) != entry.id:
                 raise OSError(EAGAIN, "another mount is there by now", entry.point)
             if entry.fstype != "proc":
-                self.tree = open_tree("", self.fd)
+                self.tree = Fd(open_tree("", self.fd.fileno()))
         except OSError:
             self.close()
             raise
 
     def close(self) -> None:
         """Close what is open."""
-        for fd in (self.fd, self.tree):
-            if fd >= 0:
-                os.close(fd)
-        self.fd = self.tree = -1
+        close_owned((self.fd, self.tree))
 
 
 def _attach_covers(covers: _Covers, found: list[_Found]) -> None:
     """Put a cover on each uppermost procfs, and on that what was mounted below the procfs."""
     for each in found:
-        target = each.fd
-        if not each.uppermost:
-            try:
-                target = open_beneath(covers.root, each.entry.point, _PATH, resolve=RESOLVE_NO_SYMLINKS)
-            except (FileNotFoundError, NotADirectoryError):  # it was mounted on something of a process
-                continue
+        if each.uppermost:
+            _attach_cover(covers, each, each.fd.fileno())
+            continue
         try:
-            if each.tree < 0:
-                each.tree = covers.instead_of(each.entry, target)
-            move_mount(each.tree, target)
-        finally:
-            if not each.uppermost:
-                os.close(target)
+            target = Fd(open_beneath(covers.root, each.entry.point, _PATH, resolve=RESOLVE_NO_SYMLINKS))
+        except (FileNotFoundError, NotADirectoryError):  # it was mounted on something of a process
+            continue
+        with target:
+            _attach_cover(covers, each, target.fileno())
+
+
+def _attach_cover(covers: _Covers, found: _Found, target: int) -> None:
+    if found.tree is None:
+        found.tree = covers.instead_of(found.entry, target)
+    move_mount(found.tree.fileno(), target)
 
 
 class _Covers:
@@ -235,55 +236,59 @@ class _Covers:
     def __init__(self, ctx: Progress, root: int) -> None:
         self._ctx = ctx
         self.root = root
-        self._empty = -1
+        self._empty: Fd | None = None
 
-    def instead_of(self, entry: Mounted, target: int) -> int:
+    def close(self) -> None:
+        """Close what is kept to be copied."""
+        close_owned((self._empty,))
+
+    def instead_of(self, entry: Mounted, target: int) -> Fd:
         """Return a detached mount for the place of a mount that is a procfs. Raises OSError."""
         directory = S_ISDIR(os.fstat(target).st_mode)
-        tree = self._same_part(entry, target if directory else -1)
-        if tree < 0:
-            tree = self._empty_folder() if directory else self._dev_null()
-        elif entry.readonly:
-            mount_setattr(tree, MOUNT_ATTR_RDONLY)
+        tree = self._same_part(entry, target if directory else None)
+        if tree is None:
+            return Fd(self._empty_folder() if directory else self._dev_null())
+        if entry.readonly:
+            mount_setattr(tree.fileno(), MOUNT_ATTR_RDONLY)
         return tree
 
-    def _same_part(self, entry: Mounted, folder: int) -> int:
-        """Copy the same folder or file of the procfs without processes; -1 where it has none, or there is none."""
+    def _same_part(self, entry: Mounted, folder: int | None) -> Fd | None:
+        """Copy the same part of the procfs without processes; None where it has none, or there is no such procfs.
+
+        folder is where that procfs may be mounted for a moment, if anywhere.
+        """
         procfs = self._ctx.guest_procfs
         if procfs is None or "subset=pid" in entry.options:  # which shows nothing but processes
-            return -1
+            return None
         part = entry.root.lstrip("/")
         try:
-            return open_tree(part, procfs.fileno())
+            return Fd(open_tree(part, procfs.fileno()))
         except (FileNotFoundError, NotADirectoryError):
-            return -1
+            return None
         except OSError as error:
             if error.errno != EINVAL:
                 raise
         # Before Linux 6.15 only what is mounted can be copied: put it where it will be covered in turn.
-        if folder < 0:
-            return -1
+        if folder is None:
+            return None
         move_mount(procfs.fileno(), folder)
         try:
-            return open_tree(part, procfs.fileno())
+            return Fd(open_tree(part, procfs.fileno()))
         except (FileNotFoundError, NotADirectoryError):
-            return -1
+            return None
 
     def _empty_folder(self) -> int:
-        if self._empty >= 0:
-            return open_tree("", self._empty)
+        if self._empty is not None:
+            return open_tree("", self._empty.fileno())
         label = self._ctx.plan.spec.linux.mount_label
         options = ("nr_blocks=1", "nr_inodes=1", *((f"context={label}",) if label else ()))
         made = new_mount("tmpfs", "tmpfs", options, _ATTRIBUTES | MOUNT_ATTR_RDONLY)
-        self._empty = os.dup(made)
+        self._empty = Fd(os.dup(made))
         return made
 
     def _dev_null(self) -> int:
-        null = open_beneath(self.root, "/dev/null", _PATH | os.O_NOFOLLOW)
-        try:
-            status = os.fstat(null)
+        with Fd(open_beneath(self.root, "/dev/null", _PATH | os.O_NOFOLLOW)) as null:
+            status = os.fstat(null.fileno())
             if not (S_ISCHR(status.st_mode) and status.st_rdev == _DEV_NULL):
                 raise OSError(EPERM, "is not the null device", "/dev/null")
-            return open_tree("", null)
-        finally:
-            os.close(null)
+            return open_tree("", null.fileno())

@@ -12,6 +12,7 @@ from stat import S_IFBLK, S_IFCHR, S_IFIFO, S_IFMT, S_ISCHR
 from runwasi.executor.errors import ContainerError, describe
 from runwasi.executor.mounts.mount_place import container_path
 from runwasi.linux.beneath import make_dirs, make_file
+from runwasi.linux.fd import Fd
 from runwasi.linux.filesystems import DEVPTS_SUPER_MAGIC, filesystem_type
 from runwasi.linux.mount_fds import (
     MOUNT_ATTR_NOEXEC,
@@ -165,22 +166,17 @@ def _bind_node(parent: int, name: str, node: Node) -> None:
     if S_IFMT(node.mode) == S_IFIFO:
         os.mkfifo(name, node.mode & 0o777, dir_fd=parent)
         return
-    host = os.open(node.path, _PATH)
-    tree = target = -1
-    try:
-        if not node.matches(os.fstat(host)):
+    with Fd(os.open(node.path, _PATH)) as host:
+        if not node.matches(os.fstat(host.fileno())):
             raise OSError(
                 EPERM, "the host has another device there, and making one is not permitted", node.path
             )
-        tree = open_tree("", host)
+        tree = Fd(open_tree("", host.fileno()))
+    with tree:
         # What is mounted is the host's /dev, whose own attributes need not be those of a container's.
-        mount_setattr(tree, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC)
-        target = make_file(parent, name)
-        move_mount(tree, target)
-    finally:
-        for fd in (host, tree, target):
-            if fd >= 0:
-                os.close(fd)
+        mount_setattr(tree.fileno(), MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC)
+        with Fd(make_file(parent, name)) as target:
+            move_mount(tree.fileno(), target.fileno())
 
 
 def _make_link(dev: int, name: str, leads_to: str) -> None:
@@ -213,13 +209,7 @@ def bind_console(terminal: int) -> None:
     """
     if not S_ISCHR(os.fstat(terminal).st_mode) or filesystem_type(terminal) != DEVPTS_SUPER_MAGIC:
         raise ContainerError("cannot bind /dev/console: the terminal is not a pty")
-    root = os.open("/", _PATH | os.O_DIRECTORY)
-    tree = target = -1
-    try:
-        target = make_file(root, "dev/console", 0o620)
-        tree = open_tree("", terminal)
-        move_mount(tree, target)
-    finally:
-        for fd in (root, tree, target):
-            if fd >= 0:
-                os.close(fd)
+    with Fd(os.open("/", _PATH | os.O_DIRECTORY)) as root:
+        target = Fd(make_file(root.fileno(), "dev/console", 0o620))
+    with target, Fd(open_tree("", terminal)) as tree:
+        move_mount(tree.fileno(), target.fileno())

@@ -10,6 +10,7 @@ from stat import S_ISCHR, S_ISDIR
 
 from runwasi.executor.errors import ContainerError, describe
 from runwasi.linux.beneath import open_in_root
+from runwasi.linux.fd import Fd, close_owned
 from runwasi.linux.mount_fds import MOUNT_ATTR_RDONLY, mount_setattr, move_mount, new_mount, open_tree
 
 TYPE_CHECKING = False
@@ -70,36 +71,31 @@ class Covers:
 
     def __init__(self, ctx: InitProgress) -> None:
         self._ctx = ctx
-        self._null = -1
-        self._empty = -1
+        self._null: Fd | None = None
+        self._empty: Fd | None = None
 
     def cover(self, fd: int) -> None:
         """Cover the file or directory that fd stands for. Raises OSError."""
-        is_folder = S_ISDIR(os.fstat(fd).st_mode)
-        if is_folder and self._empty < 0:
+        if not S_ISDIR(os.fstat(fd).st_mode):
+            _mount_copy(self._dev_null(), fd)
+        elif self._empty is None:
             # The first of them takes the mount itself: before Linux 6.15 only what is mounted can be copied.
-            self._empty = self._empty_folder()
-            move_mount(self._empty, fd)
-            return
-        copy = open_tree("", self._empty if is_folder else self._dev_null())
-        try:
-            move_mount(copy, fd)
-        finally:
-            os.close(copy)
+            self._empty = Fd(self._empty_folder())
+            move_mount(self._empty.fileno(), fd)
+        else:
+            _mount_copy(self._empty, fd)
 
     def close(self) -> None:
         """Close what was opened."""
-        for fd in (self._null, self._empty):
-            if fd >= 0:
-                os.close(fd)
+        close_owned((self._null, self._empty))
 
-    def _dev_null(self) -> int:
+    def _dev_null(self) -> Fd:
         """Open the container's /dev/null; another file in its place would mask nothing (CVE-2025-31133)."""
-        if self._null < 0:
-            null = open_in_root(self._ctx.root_fd, "/dev/null", _PATH | os.O_NOFOLLOW)
-            status = os.fstat(null)
+        if self._null is None:
+            null = Fd(open_in_root(self._ctx.root_fd, "/dev/null", _PATH | os.O_NOFOLLOW))
+            status = os.fstat(null.fileno())
             if not (S_ISCHR(status.st_mode) and status.st_rdev == _DEV_NULL):
-                os.close(null)
+                null.close()
                 raise OSError(1, "is not the null device", "/dev/null")
             self._null = null
         return self._null
@@ -110,11 +106,13 @@ class Covers:
         return new_mount("tmpfs", "tmpfs", options, MOUNT_ATTR_RDONLY)
 
 
+def _mount_copy(cover: Fd, fd: int) -> None:
+    with Fd(open_tree("", cover.fileno())) as copy:
+        move_mount(copy.fileno(), fd)
+
+
 def _protect(fd: int) -> None:
     """Mount a path onto itself, read-only together with what is mounted below it."""
-    tree = open_tree("", fd, recursive=True)
-    try:
-        mount_setattr(tree, MOUNT_ATTR_RDONLY, recursive=True)
-        move_mount(tree, fd)
-    finally:
-        os.close(tree)
+    with Fd(open_tree("", fd, recursive=True)) as tree:
+        mount_setattr(tree.fileno(), MOUNT_ATTR_RDONLY, recursive=True)
+        move_mount(tree.fileno(), fd)

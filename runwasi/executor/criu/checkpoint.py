@@ -67,7 +67,7 @@ class CheckpointOptions(Record):
     auto_dedup: bool = False
     lazy_pages: bool = False
     page_server: tuple[str, int] | None = None
-    status_fd: int = -1
+    status_fd: int | None = None
     cgroups_mode: str = ""
     lsm_profile: str = ""
     lsm_mount_context: str = ""
@@ -166,9 +166,9 @@ def namespace_key(kind: str) -> str:
     return f"extRoot{kind.capitalize()}NS"
 
 
-def tell_status(heard: Notification, status_fd: int) -> None:
+def tell_status(heard: Notification, status_fd: int | None) -> None:
     """Pass on that lazy pages can be fetched now."""
-    if heard.script == "status-ready" and status_fd >= 0:
+    if heard.script == "status-ready" and status_fd is not None:
         os.write(status_fd, b"\0")
         os.close(status_fd)
 

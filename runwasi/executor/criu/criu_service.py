@@ -11,6 +11,7 @@ import os
 
 from runwasi.executor.errors import ContainerError, describe
 from runwasi.linux import processes, sockets
+from runwasi.linux.fd import Fd, close_owned
 from runwasi.wire.messages.criu import Features, Notification, Options, Request, Response
 
 TYPE_CHECKING = False
@@ -47,8 +48,8 @@ class Folders:
     """
 
     def __init__(self, images: str, work: str, log_name: str) -> None:
-        self.images, self._image_fd = images, -1
-        self.work, self._work_fd = work or images, -1
+        self.images = images
+        self.work = work or images
         self._log_name = log_name
         self.log = f"{self.work}/{log_name}"
 
@@ -57,19 +58,18 @@ class Folders:
         try:
             self._work_fd = _opened(self.work)
         except ContainerError:
-            os.close(self._image_fd)
+            self._image_fd.close()
             raise
         return self
 
     def __exit__(self, *exception: object) -> None:
-        os.close(self._image_fd)
-        os.close(self._work_fd)
+        close_owned((self._image_fd, self._work_fd))
 
     def options(self, **more: object) -> Options:
         """Return the options of a request with these folders, the log, and whatever more is given."""
         return Options(
-            images_dir_fd=self._image_fd,
-            work_dir_fd=self._work_fd,
+            images_dir_fd=self._image_fd.fileno(),
+            work_dir_fd=self._work_fd.fileno(),
             log_level=_LOG_LEVEL,
             log_file=self._log_name,
             notify_scripts=True,
@@ -77,9 +77,9 @@ class Folders:
         )
 
 
-def _opened(folder: str) -> int:
+def _opened(folder: str) -> Fd:
     try:
-        return os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        return Fd(os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
     except OSError as error:
         raise ContainerError(f"folder {describe(error)}", errno=error.errno or 0) from None
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 
+from runwasi.linux.fd import Fd, close_owned
 from runwasi.linux.folder_watch import receive_signals, signal_writes
 from runwasi.linux.mount_fds import (
     MOUNT_ATTR_NODEV,
@@ -43,7 +44,8 @@ class LimitsInForce:
         memory, pids = (stated.memory, stated.pids) if stated else (None, None)
         self._memory = _positive(memory.limit if memory else None)
         self.tasks = _read_tasks(paths, _positive(pids.limit if pids else None))
-        self._folder = self._file = -1
+        self._folder: Fd | None = None
+        self._file: Fd | None = None
         self._text = b""
         for hierarchy, name in _FILES:
             if hierarchy in paths:
@@ -52,9 +54,9 @@ class LimitsInForce:
 
     def memory(self) -> int | None:
         """Return how many bytes of memory the container may have now; None without a limit."""
-        if self._file >= 0:
+        if self._file is not None:
             try:
-                text = os.pread(self._file, 64, 0)
+                text = os.pread(self._file.fileno(), 64, 0)
             except OSError:  # the cgroup is being removed, and this process with it
                 return self._memory
             if text != self._text:  # an HTTP server asks for each request
@@ -66,42 +68,43 @@ class LimitsInForce:
 
         To be called where the host's files are in sight, and `receive` once the process is the container's user.
         """
-        if self._folder >= 0:
+        if self._folder is not None:
             try:
-                signal_writes(self._folder, number)
+                signal_writes(self._folder.fileno(), number)
             except OSError:  # a kernel without dnotify
                 self.close()
 
     def receive(self) -> None:
         """Receive those signals as the user that we are now."""
-        if self._folder >= 0:
-            receive_signals(self._folder)
+        if self._folder is not None:
+            receive_signals(self._folder.fileno())
 
     def fds(self) -> tuple[int, ...]:
         """Return the descriptors that must stay open."""
-        return tuple(fd for fd in (self._folder, self._file) if fd >= 0)
+        return tuple(fd.fileno() for fd in (self._folder, self._file) if fd is not None)
 
     def close(self) -> None:
         """Keep the limits as they are now."""
         self.memory()
-        for fd in self.fds():
-            os.close(fd)
-        self._folder = self._file = -1
+        close_owned((self._folder, self._file))
+        self._folder = self._file = None
 
     def _open(self, path: str, name: str) -> None:
         """Open a cgroup's folder and the file of that name in there, read-only for good, or nothing."""
         try:
-            tree = open_tree(path)
+            tree = Fd(open_tree(path))
         except OSError:  # not ours to copy: exec as an ordinary user
             return
+        with tree:
+            self._open_in(tree.fileno(), name)
+
+    def _open_in(self, tree: int, name: str) -> None:
         try:
             mount_setattr(tree, _ATTRIBUTES)
-            self._file = os.open(name, os.O_RDONLY | os.O_CLOEXEC, dir_fd=tree)
-            self._folder = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=tree)
+            self._file = Fd(os.open(name, os.O_RDONLY | os.O_CLOEXEC, dir_fd=tree))
+            self._folder = Fd(os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=tree))
         except OSError:  # no memory controller there, or Linux before 5.12
             self.close()
-        finally:
-            os.close(tree)
 
 
 def _read_tasks(paths: Mapping[str, str], stated: int | None) -> int | None:

@@ -165,7 +165,7 @@ def _mount_filesystem(ctx: InitProgress, place: Place, kind: str) -> None:
     target = open_destination(ctx.root_fd, place, directory=True, real=kind in _REAL_DIRECTORIES_ONLY)
     try:
         place.member = ""
-        data = _filesystem_options(ctx, place, kind, target if covers else -1)
+        data = _filesystem_options(ctx, place, kind, target if covers else None)
         if any(len(os.fsencode(option.partition("=")[2])) > FSCONFIG_VALUE_MAX for option in data):
             _mount_classic(ctx, place, kind, data, target)
             return
@@ -189,11 +189,11 @@ def _filled_later(place: Place, kind: str) -> bool:
     return kind == "tmpfs" or place.path == "/dev"
 
 
-def _filesystem_options(ctx: InitProgress, place: Place, kind: str, target: int) -> list[str]:
+def _filesystem_options(ctx: InitProgress, place: Place, kind: str, covered: int | None) -> list[str]:
     data = list(place.options.data)
-    if kind == "tmpfs" and target >= 0:
+    if kind == "tmpfs" and covered is not None:
         # A tmpfs has the mode of the directory it covers unless told otherwise, and the kernel's 1777 without one.
-        data.insert(0, f"mode={S_IMODE(os.fstat(target).st_mode):o}")
+        data.insert(0, f"mode={S_IMODE(os.fstat(covered).st_mode):o}")
     label = ctx.plan.spec.linux.mount_label
     if label and kind not in _UNLABELLED:
         data.append(f"context={label}")

@@ -10,6 +10,7 @@ import os
 from errno import EBUSY, EPERM
 
 from runwasi.executor.mounts.mount_place import attach, open_destination, set_attributes
+from runwasi.linux.fd import Fd
 from runwasi.linux.mount_fds import (
     MOUNT_ATTR_NODEV,
     MOUNT_ATTR_NOEXEC,
@@ -79,17 +80,11 @@ def _mount_hierarchies(ctx: InitProgress, place: Place, target: int) -> None:
 
 def _mount_hierarchy(place: Place, parent: int, name: str, path: str) -> None:
     os.mkdir(name, 0o755, dir_fd=parent)
-    target = os.open(name, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent)
-    tree = -1
-    try:
-        tree = open_tree(path)
-        mount_setattr(tree, _SAFE)
-        set_attributes(place.options, tree)
-        move_mount(tree, target)
-    finally:
-        os.close(target)
-        if tree >= 0:
-            os.close(tree)
+    flags = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+    with Fd(os.open(name, flags, dir_fd=parent)) as target, Fd(open_tree(path)) as tree:
+        mount_setattr(tree.fileno(), _SAFE)
+        set_attributes(place.options, tree.fileno())
+        move_mount(tree.fileno(), target.fileno())
     controllers = name.split(",")
     for controller in controllers if len(controllers) > 1 else ():
         os.symlink(name, controller, dir_fd=parent)

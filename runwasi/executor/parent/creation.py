@@ -207,7 +207,7 @@ class Creation:
 
     def _death(self) -> Operation[ContainerError]:
         """Say how the child died before it was ready; it is reaped here."""
-        pidfd = self.container.pidfd
+        pidfd = self.container.open_pidfd()
         yield Wait((pidfd,), monotonic() + _DYING)
         code = processes.reap_if_ended(pidfd)
         if code == 128 + SIGKILL:

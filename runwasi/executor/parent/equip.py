@@ -39,7 +39,7 @@ def equip(
     linux = bundle.spec.linux
     saved = replaced(container.saved, pid=child.pid, start_time=processes.start_time(child.pid))
     container.save(saved)
-    container.pidfd = child.pidfd
+    container.pidfd = Fd(child.pidfd)
     if plan.makes("user"):
         _write_maps(child.pid, linux)
     yield from _confine(container.cgroup, linux.resources, 0 if entered else child.pid)

@@ -49,7 +49,7 @@ def common_plan(
         "guest_procfs": options.guest_procfs,
         "namespaces": tuple(namespaces.entered_by_child()),
         "cgroup_paths": container.cgroup.paths(),
-        "cgroup_tasks": doors.tasks if doors else (),
+        "cgroup_tasks": tuple(tasks.fileno() for tasks in doors.tasks) if doors else (),
     }
 
 

@@ -17,6 +17,7 @@ from errno import EACCES, EBUSY, ENOENT, EOPNOTSUPP
 
 from runwasi.executor.errors import ContainerError, asked_by, describe
 from runwasi.linux import namespaces
+from runwasi.linux.fd import Fd
 from runwasi.linux.namespaces import CLONE_NEWTIME, FLAGS
 from runwasi.linux.processes import CLONE_CLEAR_SIGHAND, CLONE_PARENT, Child, fork_into, pidfd_open, reap
 
@@ -138,9 +139,9 @@ def _fork(plan: NamespacePlan, doors: Doors | None) -> Child | None:
     if plan.through_user_namespace():
         return _spawn_inside_user_namespace(plan)
     flags = plan.clone_flags() | CLONE_CLEAR_SIGHAND
-    if doors is not None and doors.clone_fd >= 0:
+    if doors is not None and doors.unified is not None:
         try:
-            return fork_into(flags, doors.clone_fd)
+            return fork_into(flags, doors.unified.fileno())
         except OSError as error:
             if error.errno not in _NOT_LET_IN:
                 raise
@@ -153,14 +154,14 @@ class _Surroundings:
 
     def __init__(self, plan: NamespacePlan) -> None:
         self._entered: list[namespaces.entered] = []
-        self._own_time = -1
+        self._own_time: Fd | None = None
         try:
             for kind, fd in plan.entered_by_parent():
                 entry = namespaces.entered(fd, kind)
                 entry.__enter__()
                 self._entered.append(entry)
             if plan.makes("time") and not plan.makes("user"):
-                self._own_time = os.open("/proc/self/ns/time", os.O_RDONLY | os.O_CLOEXEC)
+                self._own_time = Fd(os.open("/proc/self/ns/time", os.O_RDONLY | os.O_CLOEXEC))
                 namespaces.unshare(CLONE_NEWTIME)
                 write_time_offsets(plan.time_offsets)
         except (OSError, ContainerError):
@@ -169,10 +170,10 @@ class _Surroundings:
 
     def leave(self) -> None:
         """Return to where we were."""
-        if self._own_time >= 0:
-            namespaces.setns(self._own_time, CLONE_NEWTIME)
-            os.close(self._own_time)
-            self._own_time = -1
+        if self._own_time is not None:
+            with self._own_time as own_time:
+                namespaces.setns(own_time.fileno(), CLONE_NEWTIME)
+            self._own_time = None
         while self._entered:
             self._entered.pop().__exit__(None, None, None)
 

@@ -59,6 +59,7 @@ def choose(request: Request, parent: Parent | None) -> Native | Wasm:
             raise ContainerError(
                 f"cannot execute {found.path}: it was changed meanwhile", errno=errno.ENOEXEC
             )
+        assert found.fd is not None  # its bytes said that it is a module
         from runwasi.executor.workload import wasm_module  # late, and in memory: it came with the engine
 
         return wasm_module.from_file(request, parent, found.path, found.fd, found.function)
@@ -82,18 +83,17 @@ def _wasm_is_forced(annotations: Mapping[str, str]) -> bool:
 
 
 class _Found:
-    """A file of the rootfs that args[0] names: its path, a readable descriptor or -1, its kind and function."""
+    """A file of the rootfs that args[0] names: its path, a descriptor if it may be read, its kind and function."""
 
     __slots__ = ("fd", "first_bytes", "function", "kind", "path")
 
-    def __init__(self, path: str, fd: int, function: str) -> None:
+    def __init__(self, path: str, fd: int | None, function: str) -> None:
         self.path = path
         self.fd = fd
         self.function = function
-        self.first_bytes = os.pread(fd, SNIFF_SIZE, 0) if fd >= 0 else b""
-        self.kind = (
-            sniff(self.first_bytes) if fd >= 0 else "elf"
-        )  # who may only execute it cannot run a module
+        self.first_bytes = b"" if fd is None else os.pread(fd, SNIFF_SIZE, 0)
+        # who may only execute it cannot run a module
+        self.kind = "elf" if fd is None else sniff(self.first_bytes)
 
 
 def _find(request: Request) -> _Found | int:
@@ -126,7 +126,7 @@ def _examine(path: str, function: str) -> _Found:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
     except PermissionError:
         if os.access(path, os.X_OK, effective_ids=True):
-            return _Found(path, -1, function)
+            return _Found(path, None, function)
         raise
     except OSError as error:
         if error.errno == errno.ENXIO:  # a socket, or a device that nobody drives
@@ -180,7 +180,7 @@ def _exec_error(name: str, why: str, number: int) -> ContainerError:
 
 def _native(request: Request, found: _Found) -> Native:
     _refuse_own_program(found)
-    if found.fd >= 0:
+    if found.fd is not None:
         os.close(found.fd)
     return Native(found.path, request.args)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+from runwasi.linux.fd import close_owned
 
 TYPE_CHECKING = False
 
@@ -10,24 +10,22 @@ TYPE_CHECKING = False
 class Doors:
     """Descriptors that lead a new process into a cgroup; owned until close.
 
-    clone_fd  for clone3's CLONE_INTO_CGROUP, -1 for none
-    tasks     the child's only thread writes "0" to each
-    shut      the kernel did not let the child in, which has to be moved
+    unified  the cgroup of version 2, for clone3's CLONE_INTO_CGROUP, if there is one
+    tasks    the child's only thread writes "0" to each
+    shut     the kernel did not let the child in, which has to be moved
     """
 
-    __slots__ = ("clone_fd", "shut", "tasks")
+    __slots__ = ("shut", "tasks", "unified")
 
-    def __init__(self, clone_fd: int = -1, tasks: tuple[int, ...] = ()) -> None:
-        self.clone_fd = clone_fd
+    def __init__(self, unified: Fd | None = None, tasks: tuple[Fd, ...] = ()) -> None:
+        self.unified = unified
         self.tasks = tasks
         self.shut = False
 
     def close(self) -> None:
         """Close the descriptors."""
-        for fd in (self.clone_fd, *self.tasks):
-            if fd >= 0:
-                os.close(fd)
-        self.clone_fd, self.tasks = -1, ()
+        close_owned((self.unified, *self.tasks))
+        self.unified, self.tasks = None, ()
 
 
 if TYPE_CHECKING:
@@ -36,6 +34,7 @@ if TYPE_CHECKING:
 
     from runwasi.linux.cgroups.device_rules import DeviceRule
     from runwasi.linux.cgroups.units import Property
+    from runwasi.linux.fd import Fd
     from runwasi.linux.waiting import Operation
 
     class OomWatch(Protocol):

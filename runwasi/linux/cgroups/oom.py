@@ -1,6 +1,6 @@
 """Learn from the kernel that a cgroup ran out of memory: an eventfd on v1, inotify on v2."""
 
-# ruff: noqa: D102  the methods are described once, in protocol.py
+# ruff: noqa: D102  the methods are described once, in cgroup.py
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import os
 from errno import EAGAIN
 
 from runwasi.linux.cgroups import tree
+from runwasi.linux.fd import Fd
 from runwasi.linux.libc import check, libc
 from runwasi.startup.thin_ctypes import c_char_p, c_int, c_uint32
 
@@ -25,25 +26,25 @@ class EventfdOom:
     def __init__(self, directory: str, handed_over: tuple[int, int] | None = None) -> None:
         self._directory = directory
         if handed_over:
-            self._fd, _ = handed_over
+            self._fd = Fd(handed_over[0])
             return
-        self._fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        self._fd = Fd(os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK))
         try:
             control = os.open(directory + "/memory.oom_control", os.O_RDONLY | os.O_CLOEXEC)
             try:
-                tree.write_file(directory + "/cgroup.event_control", f"{self._fd} {control}")
+                tree.write_file(directory + "/cgroup.event_control", f"{self._fd.fileno()} {control}")
             finally:
                 os.close(control)
         except BaseException:
-            os.close(self._fd)
+            self._fd.close()
             raise
 
     def fileno(self) -> int:
-        return self._fd
+        return self._fd.fileno()
 
     def killed(self) -> bool:
         try:
-            os.eventfd_read(self._fd)
+            os.eventfd_read(self._fd.fileno())
         except BlockingIOError:
             return False
         # The removal of the cgroup is told in the same way, some time after it: who wants to know of a last
@@ -51,12 +52,10 @@ class EventfdOom:
         return os.path.exists(self._directory + "/memory.oom_control")
 
     def state(self) -> tuple[int, int]:
-        return self._fd, 0
+        return self._fd.fileno(), 0
 
     def close(self) -> None:
-        if self._fd >= 0:
-            os.close(self._fd)
-            self._fd = -1
+        self._fd.close()
 
 
 class InotifyOom:
@@ -65,23 +64,23 @@ class InotifyOom:
     def __init__(self, directory: str, handed_over: tuple[int, int] | None = None) -> None:
         self._file = directory + "/memory.events"
         if handed_over:
-            self._fd, self._kills = handed_over
+            self._fd, self._kills = Fd(handed_over[0]), handed_over[1]
             return
         self._kills = self._count()
-        self._fd = check(libc.inotify_init1(IN_NONBLOCK | IN_CLOEXEC), "inotify_init1")
+        self._fd = Fd(check(libc.inotify_init1(IN_NONBLOCK | IN_CLOEXEC), "inotify_init1"))
         try:
-            watched = libc.inotify_add_watch(self._fd, os.fsencode(self._file), IN_MODIFY)
+            watched = libc.inotify_add_watch(self._fd.fileno(), os.fsencode(self._file), IN_MODIFY)
             check(watched, "inotify_add_watch", self._file)
         except BaseException:
-            os.close(self._fd)
+            self._fd.close()
             raise
 
     def fileno(self) -> int:
-        return self._fd
+        return self._fd.fileno()
 
     def killed(self) -> bool:
         try:
-            os.read(self._fd, 4096)
+            os.read(self._fd.fileno(), 4096)
         except OSError as error:
             if error.errno != EAGAIN:
                 raise
@@ -89,12 +88,10 @@ class InotifyOom:
         return self._kills > before
 
     def state(self) -> tuple[int, int]:
-        return self._fd, self._kills
+        return self._fd.fileno(), self._kills
 
     def close(self) -> None:
-        if self._fd >= 0:
-            os.close(self._fd)
-            self._fd = -1
+        self._fd.close()
 
     def _count(self) -> int:
         try:

@@ -5,7 +5,7 @@ made known to it, and the files below are then used as those of a plain cgroup: 
 properties can. Source: org.freedesktop.systemd1(5); CGROUP_DELEGATION.md of systemd.
 """
 
-# ruff: noqa: D102  the methods are described once, in protocol.py
+# ruff: noqa: D102  the methods are described once, in cgroup.py
 
 from __future__ import annotations
 

@@ -3,7 +3,7 @@
 Source: Documentation/admin-guide/cgroup-v1/ (cgroups, cpusets, freezer-subsystem).
 """
 
-# ruff: noqa: D102  the methods are described once, in protocol.py
+# ruff: noqa: D102  the methods are described once, in cgroup.py
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from time import monotonic
 from runwasi.linux.cgroups import tree
 from runwasi.linux.cgroups.cgroup import Doors
 from runwasi.linux.cgroups.hierarchies import UNIFIED, clean, layout, own_paths
+from runwasi.linux.fd import Fd
 from runwasi.linux.waiting import Wait
 
 TYPE_CHECKING = False
@@ -75,16 +76,16 @@ class CgroupV1:
         try:
             for directory in self._distinct():
                 if directory == self._directories.get(UNIFIED):
-                    doors.clone_fd = os.open(directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+                    doors.unified = Fd(os.open(directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC))
                     continue
                 try:
                     # not cgroup.procs: only for a single thread the kernel need not stop everybody's forks
-                    fd = os.open(directory + "/tasks", os.O_WRONLY | os.O_CLOEXEC)
+                    tasks = Fd(os.open(directory + "/tasks", os.O_WRONLY | os.O_CLOEXEC))
                 except OSError as error:
                     if not self._leave_out(error, directory):
                         raise
                     continue
-                doors.tasks = (*doors.tasks, fd)
+                doors.tasks = (*doors.tasks, tasks)
         except OSError:
             doors.close()
             raise

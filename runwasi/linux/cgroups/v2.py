@@ -3,7 +3,7 @@
 Source: Documentation/admin-guide/cgroup-v2.rst.
 """
 
-# ruff: noqa: D102  the methods are described once, in protocol.py
+# ruff: noqa: D102  the methods are described once, in cgroup.py
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from time import monotonic
 from runwasi.linux.cgroups import tree
 from runwasi.linux.cgroups.cgroup import Doors
 from runwasi.linux.cgroups.hierarchies import UNIFIED, Hierarchy, clean, layout, own_paths
+from runwasi.linux.fd import Fd
 from runwasi.linux.libc import failure
 from runwasi.linux.waiting import Wait
 
@@ -89,7 +90,7 @@ class CgroupV2:
     def doors(self) -> Doors | None:
         if not self._directory:
             return None
-        return Doors(os.open(self._directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC))
+        return Doors(Fd(os.open(self._directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)))
 
     def below(self, path: str, controllers: Iterable[str] = ()) -> CgroupV2:
         if set(controllers) - {UNIFIED}:

@@ -12,6 +12,7 @@ from select import EPOLLET
 from runwasi.executor.container import Container
 from runwasi.executor.errors import WrongStatus, describe
 from runwasi.linux import processes
+from runwasi.linux.fd import Fd, owner_of
 from runwasi.oci.decode import decode, parse_json
 from runwasi.oci.encode import dumps
 from runwasi.oci.process import Process as ProcessSpec
@@ -212,7 +213,7 @@ class Task:
         task.init = Process.taken_over(reactor, state["init"], environment)
         task._init_status = state["init_status"]
         if not task.init_exited:
-            task.container.pidfd = state["init_fd"]
+            task.container.pidfd = owner_of(state["init_fd"])
             task._watch_init()
         task._oom = None
         if state["oom"]:
@@ -266,7 +267,7 @@ class Task:
         self.restoration = None
         before = self.container
         self.container = Container.load(before.folder.root, before.id, before.warn)
-        self.container.pidfd = processes.pidfd_open(self.container.pid)
+        self.container.pidfd = Fd(processes.pidfd_open(self.container.pid))
         self._follow()
 
     def start_over(self, process: Process) -> None:

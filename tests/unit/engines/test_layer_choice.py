@@ -12,7 +12,7 @@ COMPONENT = "application/vnd.bytecodealliance.wasm.component.layer.v0+wasm"
 
 
 def layer(title: str, digit: str = "1") -> Layer:
-    return Layer(title, COMPONENT, "sha256:" + digit * 64)
+    return Layer(title, COMPONENT, "sha256:" + digit * 64, "", 0)
 
 
 def test_only_layer_runs_whatever_the_command_is_called() -> None:

@@ -201,7 +201,7 @@ def test_the_engines_refusal_names_the_program(tmp_path: Path) -> None:
 
 
 def test_layers_are_asked_for_only_when_no_file_is_the_program(tmp_path: Path) -> None:
-    parent = Parent([Layer("app.wasm", "application/wasm", "sha256:" + "0" * 64, fd=0)])
+    parent = Parent([Layer("app.wasm", "application/wasm", "sha256:" + "0" * 64, "", 0)])
     choose(request(put(tmp_path / "program", ELF)), parent)
     assert parent.asked == 0
     chosen = choose(request("/app.wasm#greet"), parent)

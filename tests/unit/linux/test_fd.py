@@ -52,7 +52,7 @@ def test_who_detaches_a_descriptor_owns_it() -> None:
 def test_a_closed_descriptor_has_no_number() -> None:
     fd = _opened()
     fd.close()
-    with pytest.raises(ValueError, match="closed"):
+    with pytest.raises(OSError, match="closed"):
         fd.fileno()
 
 
