@@ -49,8 +49,8 @@ def socket_path(containerd: str, namespace: str, group: str, directory: str = ""
 
 def listen_or_find(
     path: str, kind: int = thin_socket.SOCK_STREAM, backlog: int = _BACKLOG, *, wait: bool = True
-) -> int:
-    """Listen at path and return the socket, or -1 when a server there answers already.
+) -> int | None:
+    """Listen at path and return the socket, or None when a server there answers already.
 
     A file left by a killed server is replaced. Concurrent starts in one pod take their turns under a lock,
     so that none removes what another has just made. Raises OSError, BlockingIOError when it is not one's turn and
@@ -63,7 +63,7 @@ def listen_or_find(
         fcntl.flock(lock, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         if os.path.lexists(path):
             if answers(path, kind):
-                return -1
+                return None
             os.unlink(path)
         return _listen(path, kind, backlog)
     finally:

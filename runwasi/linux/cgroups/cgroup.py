@@ -46,7 +46,7 @@ if TYPE_CHECKING:
         def killed(self) -> bool:
             """Take what became readable; whether it tells of an out-of-memory kill."""
 
-        def state(self) -> tuple[int, int]:
+        def state(self) -> tuple[Fd, int]:
             """Return the descriptor and what else a program needs that takes this one's place."""
 
         def close(self) -> None:
@@ -125,5 +125,5 @@ if TYPE_CHECKING:
         def paths(self) -> dict[str, str]:
             """Return the directory by controller; "" is the v2 hierarchy."""
 
-        def watch_oom(self, handed_over: tuple[int, int] | None = None) -> OomWatch:
+        def watch_oom(self, handed_over: tuple[Fd, int] | None = None) -> OomWatch:
             """Watch for out-of-memory kills, or go on with a watch by its state. The caller closes it."""

@@ -23,10 +23,10 @@ libc.inotify_add_watch.argtypes = (c_int, c_char_p, c_uint32)
 class EventfdOom:
     """Watches memory.oom_control (Documentation/admin-guide/cgroup-v1/memory.rst, section 10)."""
 
-    def __init__(self, directory: str, handed_over: tuple[int, int] | None = None) -> None:
+    def __init__(self, directory: str, handed_over: tuple[Fd, int] | None = None) -> None:
         self._directory = directory
         if handed_over:
-            self._fd = Fd(handed_over[0])
+            self._fd, _ = handed_over
             return
         self._fd = Fd(os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK))
         try:
@@ -51,8 +51,8 @@ class EventfdOom:
         # kill asks before removing it.
         return os.path.exists(self._directory + "/memory.oom_control")
 
-    def state(self) -> tuple[int, int]:
-        return self._fd.fileno(), 0
+    def state(self) -> tuple[Fd, int]:
+        return self._fd, 0
 
     def close(self) -> None:
         self._fd.close()
@@ -61,10 +61,10 @@ class EventfdOom:
 class InotifyOom:
     """Watches memory.events and compares its oom_kill counter (cgroup-v2.rst, memory.events)."""
 
-    def __init__(self, directory: str, handed_over: tuple[int, int] | None = None) -> None:
+    def __init__(self, directory: str, handed_over: tuple[Fd, int] | None = None) -> None:
         self._file = directory + "/memory.events"
         if handed_over:
-            self._fd, self._kills = Fd(handed_over[0]), handed_over[1]
+            self._fd, self._kills = handed_over
             return
         self._kills = self._count()
         self._fd = Fd(check(libc.inotify_init1(IN_NONBLOCK | IN_CLOEXEC), "inotify_init1"))
@@ -87,8 +87,8 @@ class InotifyOom:
         before, self._kills = self._kills, self._count()
         return self._kills > before
 
-    def state(self) -> tuple[int, int]:
-        return self._fd.fileno(), self._kills
+    def state(self) -> tuple[Fd, int]:
+        return self._fd, self._kills
 
     def close(self) -> None:
         self._fd.close()

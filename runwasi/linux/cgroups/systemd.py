@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from runwasi.linux.cgroups.cgroup import Cgroup, OomWatch
     from runwasi.linux.cgroups.device_rules import DeviceRule
     from runwasi.linux.cgroups.units import Property, UnitManager
+    from runwasi.linux.fd import Fd
     from runwasi.linux.waiting import Operation
 
 _PREFIX = "runwasi"
@@ -121,7 +122,7 @@ class SystemdCgroup:
     def paths(self) -> dict[str, str]:
         return self._files.paths()
 
-    def watch_oom(self, handed_over: tuple[int, int] | None = None) -> OomWatch:
+    def watch_oom(self, handed_over: tuple[Fd, int] | None = None) -> OomWatch:
         return self._files.watch_oom(handed_over)
 
     def _start(self, pid: int) -> None:

@@ -188,7 +188,7 @@ class CgroupV1:
     def paths(self) -> dict[str, str]:
         return dict(self._directories)
 
-    def watch_oom(self, handed_over: tuple[int, int] | None = None) -> EventfdOom:
+    def watch_oom(self, handed_over: tuple[Fd, int] | None = None) -> EventfdOom:
         from runwasi.linux.cgroups.oom import EventfdOom  # late: only servers watch
 
         return EventfdOom(os.path.dirname(self._file("memory", "memory.oom_control")), handed_over)

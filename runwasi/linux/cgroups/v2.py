@@ -178,7 +178,7 @@ class CgroupV2:
     def paths(self) -> dict[str, str]:
         return {UNIFIED: self._directory} if self._directory else {}
 
-    def watch_oom(self, handed_over: tuple[int, int] | None = None) -> InotifyOom:
+    def watch_oom(self, handed_over: tuple[Fd, int] | None = None) -> InotifyOom:
         from runwasi.linux.cgroups.oom import InotifyOom  # late: only servers watch
 
         if not self.has("memory"):

@@ -116,7 +116,7 @@ def _serve(flags: Flags, engine: str | Engine) -> None:
     from runwasi.shim import pod_socket
 
     listener = pod_socket.listen_or_find(flags.socket)
-    if listener >= 0:
+    if listener is not None:
         try:
             from runwasi.shim.server import spawn
 

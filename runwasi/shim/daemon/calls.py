@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 
 from runwasi.linux import sockets
+from runwasi.linux.fd import Fd, close_owned
 from runwasi.shim.client import packet
 from runwasi.shim.client.packet import PacketError
 from runwasi.shim.server.reactor import READABLE
@@ -30,17 +31,22 @@ _ACCEPTED_AT_ONCE = 64
 class Caller:
     """A client that waits: its connection, its folder and what it was called with; whoever has it closes it."""
 
-    __slots__ = ("_fd", "call", "folder", "pid")
+    __slots__ = ("_fd", "_folder", "call", "pid")
 
     def __init__(self, fd: int, pid: int, call: Call, folder: int) -> None:
-        self._fd = fd
+        self._fd = Fd(fd)
         self.pid = pid
         self.call = call
-        self.folder = folder
+        self._folder = Fd(folder)
 
     def fileno(self) -> int:
         """Return the connection."""
-        return self._fd
+        return self._fd.fileno()
+
+    @property
+    def folder(self) -> int:
+        """The folder it was called in."""
+        return self._folder.fileno()
 
     def folder_path(self) -> str:
         """Return the folder by its path. Raises OSError."""
@@ -56,14 +62,11 @@ class Caller:
 
     def close(self) -> None:
         """Close the connection and the folder. Without an answer the client does it itself."""
-        if self._fd >= 0:
-            os.close(self._fd)
-            os.close(self.folder)
-            self._fd = self.folder = -1
+        close_owned((self._fd, self._folder))
 
     def _say(self, reply: bytes) -> bool:
         try:
-            os.write(self._fd, reply)
+            os.write(self._fd.fileno(), reply)
         except OSError:
             return False
         return True
@@ -77,7 +80,7 @@ class Calls:
     """Accepts clients and hands each call over, once it is here in full and taken."""
 
     def __init__(
-        self, reactor: Reactor, listener: int, path: str, log: Log, handle: Callable[[Caller], None]
+        self, reactor: Reactor, listener: Fd, path: str, log: Log, handle: Callable[[Caller], None]
     ) -> None:
         self._reactor = reactor
         self._listener = listener
@@ -86,28 +89,27 @@ class Calls:
         self._handle = handle
         self._silent: dict[int, Timer] = {}
         self._deserted: Callable[[], None] | None = None
-        os.set_blocking(listener, False)
+        os.set_blocking(listener.fileno(), False)
         self._remove_note()
-        reactor.watch(listener, self._accept)
+        reactor.watch(listener.fileno(), self._accept)
 
     def hold_back(self, held: bool) -> None:
         """Accept nobody for now, or go on."""
-        if self._listener >= 0:
-            self._reactor.change(self._listener, 0 if held else READABLE)
+        if self._listener.is_open:
+            self._reactor.change(self._listener.fileno(), 0 if held else READABLE)
 
     def quiet(self) -> bool:
         """Whether nobody has connected who has not asked yet."""
-        return self._listener >= 0 and not self._silent
+        return self._listener.is_open and not self._silent
 
     def end(self, done: Callable[[], None]) -> None:
         """Accept nobody any more, and call done once those who have connected were heard."""
-        if self._listener < 0:
+        if not self._listener.is_open:
             return
         while self._accept_one():
             pass
-        self._reactor.unwatch(self._listener)
-        os.close(self._listener)
-        self._listener = -1
+        self._reactor.unwatch(self._listener.fileno())
+        self._listener.close()
         self._deserted = done
         self._look_for_silent()
 
@@ -118,17 +120,17 @@ class Calls:
                     return
         except OSError as error:  # of descriptors or memory there are none left just now
             self._log.error("cannot accept a call", error=str(error))
-            self._reactor.change(self._listener, 0)
+            self._reactor.change(self._listener.fileno(), 0)
             self._reactor.call_later(_PATIENCE, self._accept_again)
 
     def _accept_again(self) -> None:
-        if self._listener >= 0:
-            self._reactor.change(self._listener, READABLE)
+        if self._listener.is_open:
+            self._reactor.change(self._listener.fileno(), READABLE)
 
     def _accept_one(self) -> bool:
         """Take in a connection; False when there was none."""
         try:
-            fd = sockets.accept(self._listener)
+            fd = sockets.accept(self._listener.fileno())
         except BlockingIOError:
             return False
         except ConnectionAbortedError:

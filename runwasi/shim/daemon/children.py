@@ -79,21 +79,21 @@ class Forks:
         asked.complete(flags, os.getcwd(), caller.call.environment)
         listener = pod_socket.listen_or_find(flags.socket)
         try:
-            if listener >= 0 and flags.shim_cgroup:
+            if listener is not None and flags.shim_cgroup:
                 spawn.join_cgroup(flags.shim_cgroup)
             bootstrap.write_address_file(flags.bundle, bootstrap.location(flags))
         except BaseException:
-            if listener >= 0:
+            if listener is not None:
                 os.unlink(flags.socket)
             raise
-        if listener >= 0:
+        if listener is not None:
             # containerd waits until stdout and stderr are closed by everybody
             kept = {0, 1, _STDERR, listener, caller.fileno(), *installation.held()}
             processes.close_fds_except(kept)
             spawn.arrange_streams(flags.bundle)
         caller.answer(0, asked.answer(bootstrap.location(flags)))
         os.close(caller.fileno())
-        if listener >= 0:
+        if listener is not None:
             pod_server.serve(flags, self._engine, listener, _STDERR)
 
 

@@ -19,13 +19,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from typing import Any, TypeAlias
 
+    from runwasi.linux.fd import Fd
     from runwasi.shim.server.log import Log
     from runwasi.shim.server.reactor import Reactor
 
-    Keep: TypeAlias = Callable[[int], int]
-    """Keeps a descriptor open over the change, and returns it; -1 for none is fine."""
+    Keep: TypeAlias = Callable[[Fd | None], int | None]
+    """Keeps a descriptor open over the change, and returns its number; None for none is fine."""
 
-FORMAT = "1"
+FORMAT = "2"
 """What a program prints when it is asked; another number means that it cannot go on from what we write."""
 QUESTION = "format"
 
@@ -134,10 +135,11 @@ def hand_over(program: Sequence[str], state: Callable[[Keep], Mapping[str, Any]]
 
     kept: set[int] = set()
 
-    def keep(fd: int) -> int:
-        if fd >= 0:
-            kept.add(fd)
-        return fd
+    def keep(fd: Fd | None) -> int | None:
+        if fd is None:
+            return None
+        kept.add(fd.fileno())
+        return fd.fileno()
 
     document = {**state(keep), "fds": sorted(kept)}
     file = os.memfd_create("handover", os.MFD_CLOEXEC)

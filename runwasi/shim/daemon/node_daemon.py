@@ -13,6 +13,7 @@ import sys
 from runwasi.engines import registry
 from runwasi.engines.engine import EngineMissing
 from runwasi.linux import processes
+from runwasi.linux.fd import Fd
 from runwasi.linux.service_manager import FIRST_SOCKET, ServiceManager
 from runwasi.linux.standard_streams import open_missing
 from runwasi.shim import pod_socket
@@ -83,22 +84,20 @@ def serve(engine: str | Engine) -> None:
         log.warning("native containers only", error=str(error))
     manager = ServiceManager()
     state = handover.taken_over(int(flags.handover)) if flags.handover else {}
-    listener: int = state.get("listener", FIRST_SOCKET)
+    listener: int | None = state.get("listener", FIRST_SOCKET)
     if not manager.sockets and not state:
         listener = pod_socket.listen_or_find(flags.address, thin_socket.SOCK_SEQPACKET, _BACKLOG)
-    if listener < 0:
+    if listener is None:
         log.error("another daemon answers there", address=flags.address)
         os._exit(1)
     os.set_inheritable(listener, False)
-    Daemon(loaded, listener, flags, log, manager).run(state)
+    Daemon(loaded, Fd(listener), flags, log, manager).run(state)
 
 
 class Daemon:
     """Everything the daemon has."""
 
-    def __init__(
-        self, engine: Engine, listener: int, flags: Flags, log: Log, manager: ServiceManager
-    ) -> None:
+    def __init__(self, engine: Engine, listener: Fd, flags: Flags, log: Log, manager: ServiceManager) -> None:
         self._engine = engine
         self._flags = flags
         self._listener = listener

@@ -65,7 +65,7 @@ class Pods:
             if flags.shim_cgroup or not self._suits(inherited, environment):
                 return None
             listener = pod_socket.listen_or_find(flags.socket, wait=False)
-            if listener >= 0:
+            if listener is not None:
                 self._add(flags, listener, environment)
         bootstrap.write_address_file(flags.bundle, bootstrap.location(flags))
         return asked.answer(bootstrap.location(flags))

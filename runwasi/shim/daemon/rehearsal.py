@@ -109,9 +109,9 @@ class _Rehearsal:
         self._log = log
         self._reactor = Reactor(on_error=self._failed)
         path = f"{bundle}/socket"
-        self._server = Server(
-            self._reactor, pod_socket.listen_or_find(path), lambda _, error: self._failed(error)
-        )
+        listener = pod_socket.listen_or_find(path)
+        assert listener is not None  # nobody else has a folder of that name
+        self._server = Server(self._reactor, listener, lambda _, error: self._failed(error))
         self._publisher = Publisher(self._reactor, path, _NAMESPACE, log)
         pod = Pod(self._reactor, log, engine, engine.name, _NAMESPACE, "", {}, Images(self._reactor, engine))
         tasks = TaskService(pod, self._publisher, log, lambda: None)

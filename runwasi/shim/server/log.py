@@ -11,15 +11,17 @@ from __future__ import annotations
 import os
 import time
 
+from runwasi.linux.fd import Fd
+
 _NEEDS_QUOTES = frozenset('" =\n\t\\')
 _ESCAPES = {'"': '\\"', "\\": "\\\\", "\n": "\\n", "\t": "\\t", "\r": "\\r"}
 
 
 class Log:
-    """Writes to a non-blocking descriptor; fields given here stand on every line."""
+    """Writes to a non-blocking descriptor, which it takes over; fields given here stand on every line."""
 
     def __init__(self, fd: int, *, debug: bool = False, **fields: str) -> None:
-        self._fd = fd
+        self._fd = Fd(fd)
         self._debug = debug
         self._fields = fields
 
@@ -49,15 +51,13 @@ class Log:
 
     def close(self) -> None:
         """Close the descriptor."""
-        fd, self._fd = self._fd, -1
-        if fd >= 0:
-            os.close(fd)
+        self._fd.close()
 
     def _write(self, level: str, message: str, fields: dict[str, str]) -> None:
         pairs = {"time": _timestamp(), "level": level, "msg": message, **self._fields, **fields}
         line = " ".join(f"{key}={_quoted(key, value)}" for key, value in pairs.items()) + "\n"
         try:
-            os.write(self._fd, line.encode(errors="replace"))
+            os.write(self._fd.fileno(), line.encode(errors="replace"))
         except OSError:
             return  # full, or without a reader
 

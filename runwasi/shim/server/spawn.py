@@ -59,11 +59,11 @@ def execute(arguments: list[str]) -> None:
     """
     interpreter = os.path.realpath(sys.executable)
     tree = _read_only_clone(interpreter)
-    os.execve(tree if tree >= 0 else interpreter, [sys.executable, *arguments], os.environ)
+    os.execve(interpreter if tree is None else tree, [sys.executable, *arguments], os.environ)
 
 
-def _read_only_clone(path: str) -> int:
-    """Return a descriptor of a read-only copy of path's mount, or -1 where the kernel makes none.
+def _read_only_clone(path: str) -> int | None:
+    """Return a descriptor of a read-only copy of path's mount, or None where the kernel makes none.
 
     runwasi.linux.mount_fds does the same; this spares a pod's first request the millisecond that it takes to
     import.
@@ -71,11 +71,11 @@ def _read_only_clone(path: str) -> int:
     flags = _OPEN_TREE_CLONE | os.O_CLOEXEC
     tree = bare_call("syscall", _SYS_OPEN_TREE, _AT_FDCWD, os.fsencode(path), flags)
     if tree < 0:
-        return -1
+        return None
     attributes = pack("=4Q", _MOUNT_ATTR_RDONLY, 0, 0, 0)  # struct mount_attr
     path_and_flags = b"", _AT_EMPTY_PATH
     result = bare_call("syscall", _SYS_MOUNT_SETATTR, tree, *path_and_flags, attributes, len(attributes))
-    return tree if result == 0 else -1
+    return tree if result == 0 else None
 
 
 def command(module: str, function: str, engine: str | Engine, arguments: list[str]) -> list[str]:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import os
-
+from runwasi.linux.fd import Fd
 from runwasi.shim.server.codes import RpcError
 from runwasi.shim.server.reactor import READABLE, read_available
 from runwasi.shim.server.ttrpc_server import REQUEST, RESPONSE, Frames, Sender, frame, status_of_response
@@ -30,7 +29,7 @@ class Client:
     def __init__(self, reactor: Reactor, path: str) -> None:
         self._reactor = reactor
         self._path = path
-        self._fd = -1
+        self._fd: Fd | None = None
         self._stream = -1
         self._done: Done | None = None
         self._timer: Timer | None = None
@@ -65,7 +64,7 @@ class Client:
         self._done = done
         self._timer = self._reactor.call_later(timeout, self._expire)
         try:
-            if self._fd < 0 or self._stream + 2 > _LAST_STREAM:
+            if self._fd is None or self._stream + 2 > _LAST_STREAM:
                 self._connect()
             self._stream += 2
             self._sender.send(frame(self._stream, REQUEST, request.encode()))
@@ -88,22 +87,24 @@ class Client:
         except OSError:
             sock.close()
             raise
-        self._fd = sock.detach()
+        fd = sock.detach()
+        self._fd = Fd(fd)
         self._stream = -1
         self._frames = Frames()
-        self._sender = Sender(self._reactor, self._fd)
-        self._reactor.watch(self._fd, self._ready)
+        self._sender = Sender(self._reactor, fd)
+        self._reactor.watch(fd, self._ready)
 
     def _disconnect(self) -> None:
-        if self._fd >= 0:
-            self._reactor.unwatch(self._fd)
-            os.close(self._fd)
-            self._fd = -1
+        if self._fd is not None:
+            self._reactor.unwatch(self._fd.fileno())
+            self._fd.close()
+            self._fd = None
 
     def _ready(self, events: int) -> None:
+        assert self._fd is not None
         try:
             self._sender.flush()
-            data = read_available(self._fd, _READ_SIZE) if events & READABLE else b""
+            data = read_available(self._fd.fileno(), _READ_SIZE) if events & READABLE else b""
         except OSError as error:
             self._fail(error)
             return

@@ -15,6 +15,7 @@ import os
 from struct import Struct
 
 from runwasi.linux import sockets
+from runwasi.linux.fd import Fd
 from runwasi.shim.server import codes
 from runwasi.shim.server.call import Call
 from runwasi.shim.server.codes import RpcError
@@ -157,7 +158,7 @@ class Server:
         self.reactor = reactor
         self.on_fault = on_fault
         self.tracer: Tracer | None = None
-        self._listener = listener
+        self._listener = Fd(listener)
         self._services: dict[str, tuple[Methods, Mapping[str, Handler]]] = {}
         self._late: dict[str, Callable[[], tuple[Methods, Mapping[str, Handler]]]] = {}
         self._connections: set[Connection] = set()
@@ -211,14 +212,13 @@ class Server:
     @property
     def listening(self) -> bool:
         """Whether new clients are accepted."""
-        return self._listener >= 0
+        return self._listener.is_open
 
     def stop_listening(self) -> None:
         """Accept nobody any more; who is connected is served on."""
         if self.listening:
-            self.reactor.unwatch(self._listener)
-            os.close(self._listener)
-            self._listener = -1
+            self.reactor.unwatch(self._listener.fileno())
+            self._listener.close()
 
     def when_deserted(self, seconds: float, done: Callable[[], None]) -> None:
         """Call done once every client has closed its connection, or after so many seconds.
@@ -249,7 +249,7 @@ class Server:
         """Leave new connections and calls where they are, or take them again."""
         self.held_back = held
         if self.listening:
-            self.reactor.change(self._listener, 0 if held else READABLE)
+            self.reactor.change(self._listener.fileno(), 0 if held else READABLE)
         for connection in self._connections:
             connection.read_on()
 
@@ -294,7 +294,7 @@ class Server:
 
     def _accept(self, _events: int) -> None:
         try:
-            fd = sockets.accept(self._listener)
+            fd = sockets.accept(self._listener.fileno())
         except (BlockingIOError, ConnectionAbortedError):
             return
         _pid, uid, gid = sockets.peer_credentials(fd)
@@ -310,7 +310,7 @@ class Connection:
 
     def __init__(self, server: Server, fd: int) -> None:
         self._server = server
-        self._fd = fd
+        self._fd = Fd(fd)
         self._frames = Frames()
         self._sender = Sender(server.reactor, fd)
         self._calls: dict[int, Call] = {}
@@ -359,11 +359,10 @@ class Connection:
 
     def close(self) -> None:
         """Close the connection and forget its calls; what they started goes on."""
-        if self._fd < 0:
+        if not self._fd.is_open:
             return
-        self._server.reactor.unwatch(self._fd)
-        os.close(self._fd)
-        self._fd = -1
+        self._server.reactor.unwatch(self._fd.fileno())
+        self._fd.close()
         self._server.forget(self)
         self._server.waiting -= len(self._calls)
         for call in self._calls.values():
@@ -377,7 +376,7 @@ class Connection:
                 codes.RESOURCE_EXHAUSTED, f"answer of {len(data)} bytes is longer than {MAX_LENGTH}"
             )
             data = Response(status=codes.status_of(error)).encode()
-        if self._fd >= 0:
+        if self._fd.is_open:
             try:
                 self._sender.send(frame(stream, RESPONSE, data))
             except OSError:
@@ -395,7 +394,7 @@ class Connection:
             self.close()
 
     def _receive(self) -> None:
-        data = read_available(self._fd, _READ_SIZE)
+        data = read_available(self._fd.fileno(), _READ_SIZE)
         if data is None:
             return
         if not data:
@@ -407,7 +406,7 @@ class Connection:
     def _serve_some(self) -> None:
         """Serve a few of the calls that have arrived; the rest when others have had their turn."""
         for _ in range(_CALLS_AT_ONCE):
-            if self._fd < 0:
+            if not self._fd.is_open:
                 return
             frame = next(self._arrived, None)
             if frame is None:
@@ -417,7 +416,7 @@ class Connection:
                     self.close()
                 return
             self._take(*frame)
-        if self._fd >= 0:
+        if self._fd.is_open:
             self._serving = True
             self.read_on()
             self._server.reactor.call_soon(self._serve_some)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 
 from runwasi.linux import capabilities, mounts, namespaces, processes, uts
+from runwasi.linux.fd import Fd, close_owned
 from runwasi.linux.namespaces import FLAGS
 from runwasi.startup import thin_signal
 
@@ -46,7 +47,7 @@ def start(wanted: PodNamespaces, mount_point: str) -> Child:
     flags = FLAGS["mnt"]
     for kind in wanted.kinds:
         flags |= FLAGS[kind]
-    network = namespaces.open_namespace(wanted.network, "net") if wanted.network else -1
+    network = Fd(namespaces.open_namespace(wanted.network, "net")) if wanted.network else None
     report, end = os.pipe2(os.O_CLOEXEC)
     try:
         child = processes.fork_into(flags | processes.CLONE_CLEAR_SIGHAND)
@@ -54,8 +55,7 @@ def start(wanted: PodNamespaces, mount_point: str) -> Child:
             _run(wanted, network, mount_point, end)
     finally:
         os.close(end)
-        if network >= 0:
-            os.close(network)
+        close_owned((network,))
     with open(report, "rb") as file:
         failure = file.read().decode()
     if failure:
@@ -65,7 +65,7 @@ def start(wanted: PodNamespaces, mount_point: str) -> Child:
     return child
 
 
-def _run(wanted: PodNamespaces, network: int, mount_point: str, report: int) -> NoReturn:
+def _run(wanted: PodNamespaces, network: Fd | None, mount_point: str, report: int) -> NoReturn:
     try:
         _become(wanted, network, mount_point, report)
         os.close(report)
@@ -77,7 +77,7 @@ def _run(wanted: PodNamespaces, network: int, mount_point: str, report: int) -> 
         os._exit(1)
 
 
-def _become(wanted: PodNamespaces, network: int, mount_point: str, report: int) -> None:
+def _become(wanted: PodNamespaces, network: Fd | None, mount_point: str, report: int) -> None:
     processes.set_pdeathsig(thin_signal.SIGKILL)
     processes.set_dumpable(False)
     processes.set_name("pause")
@@ -86,8 +86,8 @@ def _become(wanted: PodNamespaces, network: int, mount_point: str, report: int) 
     thin_signal.signal(thin_signal.SIGCHLD, thin_signal.SIG_IGN)
     for number in (thin_signal.SIGTERM, thin_signal.SIGINT):
         thin_signal.signal(number, lambda *_: os._exit(0))  # an init gets no signal it does not handle
-    if network >= 0:
-        namespaces.setns(network, FLAGS["net"])
+    if network is not None:
+        namespaces.setns(network.fileno(), FLAGS["net"])
     if "uts" in wanted.kinds and wanted.hostname:
         uts.set_hostname(wanted.hostname)
     for path, value in wanted.sysctls.items():

@@ -11,6 +11,7 @@ import os
 from runwasi.executor.child.system_settings import sysctl_path
 from runwasi.executor.errors import AlreadyExists, NotFound, WrongStatus, describe
 from runwasi.linux import processes
+from runwasi.linux.fd import Fd, owner_of
 from runwasi.oci.decode import decode
 from runwasi.oci.linux import Linux
 from runwasi.shim.server.events import now
@@ -139,7 +140,7 @@ class Sandbox:
         self._bundle = request.bundle_path
         self._config = _pod_config(request.options)
         self._namespaces = _namespaces(self._config, request.netns_path)
-        self._pidfd = -1
+        self._pidfd: Fd | None = None
         self._waiters: list[Call] = []
         self.id = request.sandbox_id
         self.pid = 0
@@ -160,9 +161,9 @@ class Sandbox:
         sandbox.created_at, sandbox.exited_at = (
             Timestamp.decode(bytes.fromhex(text)) if text else None for text in state["times"]
         )
-        sandbox._pidfd = state["pidfd"]
-        if sandbox.running:
-            reactor.watch(sandbox._pidfd, sandbox._ended)
+        sandbox._pidfd = owner_of(state["pidfd"])
+        if sandbox._pidfd is not None:
+            reactor.watch(sandbox._pidfd.fileno(), sandbox._ended)
         return sandbox
 
     def state(self, keep: Keep) -> dict[str, Any]:
@@ -180,21 +181,21 @@ class Sandbox:
     @property
     def running(self) -> bool:
         """Whether its process runs."""
-        return self._pidfd >= 0
+        return self._pidfd is not None
 
     def start(self) -> None:
         """Make the namespaces. Raises WrongStatus, OSError."""
         if self.pid:
             raise WrongStatus(f"sandbox {self.id} was started already")
         child = start(self._namespaces, self._bundle)
-        self.pid, self._pidfd = child.pid, child.pidfd
+        self.pid, self._pidfd = child.pid, Fd(child.pidfd)
         self.created_at = now()
-        self._reactor.watch(self._pidfd, self._ended)
+        self._reactor.watch(child.pidfd, self._ended)
 
     def stop(self) -> None:
         """End its process; with a pid namespace of its own all of the pod's processes end with it."""
-        if self.running:
-            processes.pidfd_send_signal(self._pidfd, _SIGKILL)
+        if self._pidfd is not None:
+            processes.pidfd_send_signal(self._pidfd.fileno(), _SIGKILL)
             self._ended(0)
         self._over()
 
@@ -221,12 +222,12 @@ class Sandbox:
             raise NotFound(f"cgroup {parent}: {describe(error)}") from None
 
     def _ended(self, _events: int) -> None:
-        if not self.running:
+        if self._pidfd is None:
             return
-        self._reactor.unwatch(self._pidfd)
-        self.exit_status = processes.reap(self._pidfd)
-        os.close(self._pidfd)
-        self._pidfd = -1
+        with self._pidfd as pidfd:
+            self._reactor.unwatch(pidfd.fileno())
+            self.exit_status = processes.reap(pidfd.fileno())
+        self._pidfd = None
         self._over()
 
     def _over(self) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from runwasi.executor.errors import WrongStatus
 from runwasi.executor.parent.errands import LONG
+from runwasi.linux.fd import Fd
 from runwasi.shim.server import codes
 from runwasi.shim.server.codes import RpcError
 from runwasi.shim.services.task import require
@@ -113,5 +114,5 @@ class Starting:
         process.execution = Execution(task.container, process.spec, options)
         child = yield from process.execution.run()
         streams.handed_over()
-        task.exec_started(process, child.pid, child.pidfd)
+        task.exec_started(process, child.pid, Fd(child.pidfd))
         self._publish(events.TaskExecStarted(container_id=task.id, exec_id=process.exec_id, pid=process.pid))

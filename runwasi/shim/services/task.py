@@ -6,7 +6,6 @@ its last process to exit. All about the container itself is the executor's.
 
 from __future__ import annotations
 
-import os
 from select import EPOLLET
 
 from runwasi.executor.container import Container
@@ -58,7 +57,7 @@ ALLOWED: dict[str, tuple[State, ...]] = {
 _KILLED = 128 + 9
 _ENDED = READABLE | EPOLLET
 """Told once of a process's end, and again when whoever traced it lets go: until then it cannot be reaped."""
-_PLAIN = ("state", "failed", "pid", "pidfd", "exit_status")
+_PLAIN = ("state", "failed", "pid", "exit_status")
 """Members of a process that are handed over as they are."""
 
 
@@ -86,7 +85,7 @@ class Process:
         self.failed = False
         """It was started and could not be: nothing is left to wait for, but the state stays created."""
         self.pid = 0
-        self.pidfd = -1
+        self.pidfd: Fd | None = None
         self.exit_status = 0
         self.exited_at: Timestamp | None = None
         self._waiters: list[Call] = []
@@ -100,6 +99,7 @@ class Process:
         process = cls(state["exec_id"], StreamPaths(*state["paths"]), spec)
         for name in _PLAIN:
             setattr(process, name, state[name])
+        process.pidfd = owner_of(state["pidfd"])
         if state["exited_at"]:
             process.exited_at = Timestamp.decode(bytes.fromhex(state["exited_at"]))
         if state["streams"] is not None:
@@ -217,13 +217,13 @@ class Task:
             task._watch_init()
         task._oom = None
         if state["oom"]:
-            task._oom = task.container.cgroup.watch_oom((state["oom"][0], state["oom"][1]))
+            task._oom = task.container.cgroup.watch_oom((Fd(state["oom"][0]), state["oom"][1]))
             reactor.watch(task._oom.fileno(), task._oom_told)
         task.execs = {}
         for kept in state["execs"]:
             execution = Process.taken_over(reactor, kept, environment)
             task.execs[execution.exec_id] = execution
-            if execution.pidfd >= 0:
+            if execution.pidfd is not None:
                 task.exec_started(execution, execution.pid, execution.pidfd)
         return task
 
@@ -235,7 +235,7 @@ class Task:
             "id": self.id,
             "mounted": self.mounted,
             "init": self.init.state_kept(keep),
-            "init_fd": -1 if self.init_exited else keep(self._init_fd),
+            "init_fd": None if self.init_exited else keep(self.container.pidfd),
             "init_status": self._init_status,
             "oom": (keep(oom[0]), oom[1]) if oom else None,
             "execs": [execution.state_kept(keep) for execution in self.execs.values()],
@@ -251,11 +251,11 @@ class Task:
         """Whether the init is gone, told to clients already or not."""
         return self._init_status is not None
 
-    def exec_started(self, exec_process: Process, pid: int, pidfd: int) -> None:
+    def exec_started(self, exec_process: Process, pid: int, pidfd: Fd) -> None:
         """Follow an exec that runs now."""
         exec_process.state = "running"
         exec_process.pid, exec_process.pidfd = pid, pidfd
-        self._reactor.watch(pidfd, lambda _events: self._exec_exited(exec_process), _ENDED)
+        self._reactor.watch(pidfd.fileno(), lambda _events: self._exec_exited(exec_process), _ENDED)
 
     def require_process(self, operation: str) -> None:
         """Raise WrongStatus while there is no process yet that it could be done to."""
@@ -311,12 +311,13 @@ class Task:
 
     def _exec_exited(self, exec_process: Process) -> None:
         fd = exec_process.pidfd
-        status = processes.reap_if_ended(fd)
+        assert fd is not None
+        status = processes.reap_if_ended(fd.fileno())
         if status is None:
             return
-        self._reactor.unwatch(fd)
-        exec_process.pidfd = -1
-        os.close(fd)
+        self._reactor.unwatch(fd.fileno())
+        exec_process.pidfd = None
+        fd.close()
         exec_process.ended(status)
         self._publish_exit(exec_process.exec_id, exec_process)
         if self.init_exited:
@@ -375,7 +376,9 @@ class Task:
         )
 
     def _running_execs(self) -> bool:
-        return any(exec_process.pidfd >= 0 or exec_process.starting for exec_process in self.execs.values())
+        return any(
+            exec_process.pidfd is not None or exec_process.starting for exec_process in self.execs.values()
+        )
 
     def _own_pid_namespace(self) -> bool:
         """Tell whether the kernel ends all its processes with its init (man 7 pid_namespaces)."""

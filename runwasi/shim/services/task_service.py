@@ -293,7 +293,7 @@ class TaskService:
             return  # none is left, which is what the caller wants
 
     def _kill_exec(self, process: Process, signal: int) -> None:
-        pidfd = process.pidfd
+        pidfd = None if process.pidfd is None else process.pidfd.fileno()
         if process.starting and process.execution and process.execution.child:
             pidfd = process.execution.child.pidfd
         elif process.starting and signal == _SIGKILL:  # while its logger is not ready, say
@@ -301,7 +301,7 @@ class TaskService:
             return
         elif process.state == "created":
             raise RpcError(codes.FAILED_PRECONDITION, "process not created")
-        if pidfd < 0:
+        if pidfd is None:
             raise NotFound("process already finished")
         try:
             processes.pidfd_send_signal(pidfd, signal)
@@ -374,7 +374,7 @@ class TaskService:
 
     def _pids(self, request: api.PidsRequest, _call: Call) -> Message:
         task = self._task(request.id)
-        execs = {process.pid: process for process in task.execs.values() if process.pidfd >= 0}
+        execs = {process.pid: process for process in task.execs.values() if process.pidfd is not None}
         pids = set(task.container.pids()) if task.init.pid else set()
         # A containerd that comes back takes a task without pids for a leak and deletes it: not while it runs
         # (its cgroup may have been removed), nor before its end has been told.

@@ -13,6 +13,7 @@ from time import monotonic
 
 from runwasi.executor.errors import ContainerError
 from runwasi.linux import processes
+from runwasi.linux.fd import Fd, close_owned, owner_of
 from runwasi.linux.waiting import Wait
 from runwasi.shim.streams.outputs import FileOutput
 from runwasi.startup.thin_signal import set_wakeup_fd
@@ -55,33 +56,35 @@ class Logger:
         command = self._command = _command(uri)
         own = {"CONTAINER_ID": container_id, "CONTAINER_NAMESPACE": namespace}
         out, err = os.pipe2(os.O_CLOEXEC), os.pipe2(os.O_CLOEXEC)
-        self._ready, ready_end = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
-        self._refusal, refusal_end = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
-        self.stdout, self.stderr = FileOutput(out[1]), FileOutput(err[1])
+        ready, ready_end = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        refusal, refusal_end = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        self._ready: Fd | None = Fd(ready)
+        self._refusal: Fd | None = Fd(refusal)
+        self.stdout, self.stderr = FileOutput(Fd(out[1])), FileOutput(Fd(err[1]))
         child = processes.fork_into(processes.CLONE_CLEAR_SIGHAND)  # its program may be on a mount that hangs
         if child is None:
             _become(command, {**environment, **own}, (out[0], err[0], ready_end), refusal_end)
         for fd in (out[0], err[0], ready_end, refusal_end):
             os.close(fd)
-        self._pidfd = child.pidfd
-        reactor.watch(self._pidfd, self._ended)
+        self._pidfd: Fd | None = Fd(child.pidfd)
+        reactor.watch(child.pidfd, self._ended)
 
     @classmethod
-    def taken_over(cls, reactor: Reactor, pidfd: int) -> Logger:
+    def taken_over(cls, reactor: Reactor, state: Mapping[str, int | None]) -> Logger:
         """Go on with the logger of a program whose place we take; the process has the pipes."""
         logger = cls.__new__(cls)
         logger._reactor = reactor
         logger._timer = None
-        logger._ready = logger._refusal = -1
-        logger.stdout, logger.stderr = FileOutput(-1), FileOutput(-1)
-        logger._pidfd = pidfd
-        if pidfd >= 0:
-            reactor.watch(pidfd, logger._ended)
+        logger._ready = logger._refusal = None
+        logger.stdout, logger.stderr = FileOutput(None), FileOutput(None)
+        logger._pidfd = owner_of(state["pidfd"])
+        if logger._pidfd is not None:
+            reactor.watch(logger._pidfd.fileno(), logger._ended)
         return logger
 
-    def state(self, keep: Keep) -> int:
+    def state(self, keep: Keep) -> dict[str, int | None]:
         """Return what is needed to go on in another program."""
-        return keep(self._pidfd)
+        return {"pidfd": keep(self._pidfd)}
 
     def ready(self) -> Operation[None]:
         """Wait until the program says that it reads. Raises ContainerError when it will not."""
@@ -95,37 +98,37 @@ class Logger:
         if self._strict and not byte:
             raise ContainerError("logging binary did not call ready: it may have ended early")
 
-    def _heard(self, fd: int, size: int, deadline: float) -> Operation[bytes]:
-        if not (yield Wait((fd,), deadline)):
+    def _heard(self, fd: Fd | None, size: int, deadline: float) -> Operation[bytes]:
+        assert fd is not None
+        if not (yield Wait((fd.fileno(),), deadline)):
             raise ContainerError(f"logging binary {self._command[0]} is not ready after {_START:.0f} s")
-        return os.read(fd, size)
+        return os.read(fd.fileno(), size)
 
     def stop(self) -> None:
         """Ask the program to end, and insist after a while; the pipes are closed already or now."""
         self.stdout.close()
         self.stderr.close()
         self._drop_ready()
-        if self._pidfd >= 0 and self._timer is None:
+        if self._pidfd is not None and self._timer is None:
             self._signal(SIGTERM)
             self._timer = self._reactor.call_later(_PATIENCE, lambda: self._signal(SIGKILL))
 
     def _signal(self, signal: int) -> None:
-        if self._pidfd >= 0:
-            processes.pidfd_send_signal(self._pidfd, signal)
+        if self._pidfd is not None:
+            processes.pidfd_send_signal(self._pidfd.fileno(), signal)
 
     def _ended(self, _events: int) -> None:
-        self._reactor.unwatch(self._pidfd)
-        processes.reap(self._pidfd)
-        os.close(self._pidfd)
-        self._pidfd = -1
+        assert self._pidfd is not None
+        with self._pidfd as pidfd:
+            self._reactor.unwatch(pidfd.fileno())
+            processes.reap(pidfd.fileno())
+        self._pidfd = None
         if self._timer:
             self._timer.cancel()
 
     def _drop_ready(self) -> None:
-        for fd in (self._ready, self._refusal):
-            if fd >= 0:
-                os.close(fd)
-        self._ready = self._refusal = -1
+        close_owned((self._ready, self._refusal))
+        self._ready = self._refusal = None
 
 
 def _command(uri: str) -> list[str]:

@@ -14,6 +14,7 @@ from errno import ENXIO
 
 from runwasi.executor.errors import ContainerError
 from runwasi.linux import inotify
+from runwasi.linux.fd import Fd, close_owned, owner_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     class Output(Protocol):
         """One outgoing stream. fd is what the process writes to, until handed_over()."""
 
-        fd: int
+        fd: Fd | None
 
         def handed_over(self) -> None:
             """The process has its copy of fd."""
@@ -41,10 +42,13 @@ if TYPE_CHECKING:
             """Return what taken_over makes the same of in a program that takes this one's place."""
 
 
+_APPEND = os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC
+
+
 class FileOutput:
     """A file that is appended to, /dev/null for nowhere, or the pipe of a logger."""
 
-    def __init__(self, fd: int) -> None:
+    def __init__(self, fd: Fd | None) -> None:
         self.fd = fd
 
     def handed_over(self) -> None:
@@ -56,9 +60,8 @@ class FileOutput:
 
     def close(self) -> None:
         """Close our copy."""
-        fd, self.fd = self.fd, -1
-        if fd >= 0:
-            os.close(fd)
+        close_owned((self.fd,))
+        self.fd = None
 
     def state(self, keep: Keep) -> dict[str, Any]:
         """Return what is needed to go on in another program."""
@@ -68,18 +71,21 @@ class FileOutput:
 class FifoOutput:
     """A FIFO that containerd, or another client, reads."""
 
-    def __init__(self, reactor: Reactor, path: str, state: Mapping[str, int] | None = None) -> None:
+    def __init__(self, reactor: Reactor, path: str, state: Mapping[str, int | None] | None = None) -> None:
         self._reactor = reactor
         self._path = path
-        self._late_writer = -1
-        self._watch = -1
+        self._late_writer: Fd | None = None
+        self._watch: Fd | None = None
+        self.fd: Fd | None
+        self._spare: Fd | None
         if state is not None:
-            self.fd, self._spare = state["fd"], state["spare"]
-            if state["late_writer"] >= 0:
-                self._wait_for_reader(state["late_writer"])
+            self.fd, self._spare = owner_of(state["fd"]), owner_of(state["spare"])
+            late_writer = owner_of(state["late_writer"])
+            if late_writer is not None:
+                self._wait_for_reader(late_writer)
             return
-        self._spare = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-        self.fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)  # does not wait: we are the reader
+        self._spare = Fd(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC))
+        self.fd = Fd(os.open(path, os.O_WRONLY | os.O_CLOEXEC))  # does not wait: we are the reader
 
     def state(self, keep: Keep) -> dict[str, Any]:
         """Return what is needed to go on in another program."""
@@ -88,9 +94,8 @@ class FifoOutput:
 
     def handed_over(self) -> None:
         """Close our copy of the writing end, so that the process's is the only one."""
-        fd, self.fd = self.fd, -1
-        if fd >= 0:
-            os.close(fd)
+        close_owned((self.fd,))
+        self.fd = None
 
     def process_ended(self) -> None:
         """Let the reader see the end; without one, keep what is in the FIFO until a reader comes.
@@ -99,13 +104,13 @@ class FifoOutput:
         deletion.
         """
         self.handed_over()
-        if self._spare < 0:
+        if self._spare is None:
             return
-        writer = os.open(f"/proc/self/fd/{self._spare}", os.O_WRONLY | os.O_CLOEXEC)
-        os.close(self._spare)
-        self._spare = -1
+        writer = Fd(os.open(f"/proc/self/fd/{self._spare.fileno()}", os.O_WRONLY | os.O_CLOEXEC))
+        self._spare.close()
+        self._spare = None
         if _has_reader(writer):
-            os.close(writer)
+            writer.close()
             return
         # Closing now would throw away what nobody has read, and a reader's open would wait for a writer for
         # ever.
@@ -115,35 +120,33 @@ class FifoOutput:
         """Close everything; what is unread and has no reader is lost."""
         self.handed_over()
         self._stop_waiting()
-        if self._spare >= 0:
-            os.close(self._spare)
-            self._spare = -1
+        close_owned((self._spare,))
+        self._spare = None
 
-    def _wait_for_reader(self, writer: int) -> None:
+    def _wait_for_reader(self, writer: Fd) -> None:
         self._late_writer = writer
-        self._watch = inotify.watch(self._path, inotify.IN_OPEN)
-        self._reactor.watch(self._watch, self._opened)
+        self._watch = Fd(inotify.watch(self._path, inotify.IN_OPEN))
+        self._reactor.watch(self._watch.fileno(), self._opened)
         if _has_reader(writer):  # it came before we looked
             self._reactor.call_soon(self._stop_waiting)
 
     def _opened(self, _events: int) -> None:
-        os.read(self._watch, 4096)
+        assert self._watch is not None
+        assert self._late_writer is not None
+        os.read(self._watch.fileno(), 4096)
         if _has_reader(self._late_writer):
             self._stop_waiting()
 
     def _stop_waiting(self) -> None:
-        if self._watch >= 0:
-            self._reactor.unwatch(self._watch)
-            os.close(self._watch)
-            self._watch = -1
-        if self._late_writer >= 0:
-            os.close(self._late_writer)
-            self._late_writer = -1
+        if self._watch is not None:
+            self._reactor.unwatch(self._watch.fileno())
+        close_owned((self._watch, self._late_writer))
+        self._watch = self._late_writer = None
 
 
 def taken_over(reactor: Reactor, state: Mapping[str, Any]) -> Output:
     """Return the output of a program whose place we take, by its state."""
-    return FifoOutput(reactor, state["path"], state) if "path" in state else FileOutput(state["fd"])
+    return FifoOutput(reactor, state["path"], state) if "path" in state else FileOutput(owner_of(state["fd"]))
 
 
 def open_output(reactor: Reactor, uri: str) -> Output:
@@ -151,15 +154,15 @@ def open_output(reactor: Reactor, uri: str) -> Output:
     path = uri.removeprefix("file://")
     try:
         if not path:
-            return FileOutput(os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC))
+            return FileOutput(Fd(os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)))
         if path != uri:
             os.makedirs(os.path.dirname(path), 0o755, exist_ok=True)
-            return FileOutput(os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644))
+            return FileOutput(Fd(os.open(path, _APPEND | os.O_CREAT, 0o644)))
         if "://" in uri:
             raise ContainerError(f"unknown STDIO scheme {uri.partition('://')[0]}")
         if stat.S_ISFIFO(os.stat(path).st_mode):
             return FifoOutput(reactor, path)
-        return FileOutput(os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC))
+        return FileOutput(Fd(os.open(path, _APPEND)))
     except OSError as error:
         raise ContainerError(f"open {path}: {error.strerror}", errno=error.errno or 0) from None
 
@@ -171,37 +174,39 @@ class Input:
     CloseIO.
     """
 
-    def __init__(self, path: str, writer: int | None = None) -> None:
-        """With writer, go on with what state said."""
-        self._writer = -1
-        if writer is not None:
-            self.fd, self._writer = -1, writer
-            return
+    def __init__(self, path: str) -> None:
+        self._writer: Fd | None = None
+        self.fd: Fd | None
         try:
             if not path:
-                self.fd = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+                self.fd = Fd(os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC))
                 return
-            self.fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+            self.fd = Fd(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC))
             self._writer = _open_writer(path)
         except OSError as error:
             raise ContainerError(f"open {path}: {error.strerror}", errno=error.errno or 0) from None
-        os.set_blocking(self.fd, True)
+        os.set_blocking(self.fd.fileno(), True)
 
-    def state(self, keep: Keep) -> int:
+    @classmethod
+    def taken_over(cls, state: Mapping[str, int | None]) -> Input:
+        """Go on with the stdin of a program whose place we take."""
+        taken = cls.__new__(cls)
+        taken.fd, taken._writer = None, owner_of(state["writer"])
+        return taken
+
+    def state(self, keep: Keep) -> dict[str, int | None]:
         """Return what is needed to go on in another program: the process has its end already."""
-        return keep(self._writer)
+        return {"writer": keep(self._writer)}
 
     def handed_over(self) -> None:
         """Close our copy of the reading end."""
-        fd, self.fd = self.fd, -1
-        if fd >= 0:
-            os.close(fd)
+        close_owned((self.fd,))
+        self.fd = None
 
     def close_writer(self) -> None:
         """Let the process read the end once the client has closed too."""
-        fd, self._writer = self._writer, -1
-        if fd >= 0:
-            os.close(fd)
+        close_owned((self._writer,))
+        self._writer = None
 
     def close(self) -> None:
         """Close both ends."""
@@ -209,17 +214,17 @@ class Input:
         self.close_writer()
 
 
-def _open_writer(path: str) -> int:
+def _open_writer(path: str) -> Fd | None:
     try:
-        return os.open(path, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        return Fd(os.open(path, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC))
     except OSError as error:
         if error.errno == ENXIO:  # not a FIFO but a device, which needs no writer
-            return -1
+            return None
         raise
 
 
-def _has_reader(writer: int) -> bool:
+def _has_reader(writer: Fd) -> bool:
     """Tell whether anybody has the reading end of a FIFO open: a writer without one is in error."""
     poll = select.poll()
-    poll.register(writer, 0)
+    poll.register(writer.fileno(), 0)
     return not poll.poll(0)

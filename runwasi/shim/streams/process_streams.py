@@ -7,7 +7,7 @@ import os
 from runwasi.engines.engine import Stdio
 from runwasi.executor.errors import ContainerError, describe
 from runwasi.linux import sockets
-from runwasi.linux.fd import Fd
+from runwasi.linux.fd import Fd, close_owned
 from runwasi.shim.streams.outputs import FifoOutput, Input, open_output, taken_over
 
 TYPE_CHECKING = False
@@ -52,7 +52,7 @@ class Streams:
         self._paths = paths
         self._console: Console | None = None
         self._console_end: Fd | None = None
-        self.console_socket: int | None = None
+        self._sent_to: Fd | None = None
         self._input: Input | None = None
         self._outputs: list[Output] = []
         self._logger: Logger | None = None
@@ -71,11 +71,11 @@ class Streams:
         streams._reactor = reactor
         streams._environment = environment
         streams._paths = paths
-        streams._console_end = streams.console_socket = None
+        streams._console_end = streams._sent_to = None
         streams._logger = streams._console = streams._input = None
         streams._outputs = [taken_over(reactor, output) for output in state["outputs"]]
         if state["input"] is not None:
-            streams._input = Input("", state["input"])
+            streams._input = Input.taken_over(state["input"])
         if state["console"] is not None:
             from runwasi.shim.streams.terminal_copy import Console  # late: few have a terminal
 
@@ -96,12 +96,17 @@ class Streams:
         }
 
     @property
+    def console_socket(self) -> int | None:
+        """The socket that the process's terminal is to be sent to, where it gets one."""
+        return None if self._sent_to is None else self._sent_to.fileno()
+
+    @property
     def stdio(self) -> Stdio:
         """The descriptors for the process; with a terminal they are not used."""
         if self._input is None:
             return Stdio()
         stdout, stderr = self._outputs
-        return Stdio(self._input.fd, stdout.fd, stderr.fd)
+        return Stdio(*(end.fileno() for end in (self._input.fd, stdout.fd, stderr.fd) if end is not None))
 
     def ready(self) -> Operation[None]:
         """Wait until whoever reads the streams is ready. Raises ContainerError when it is not going to be."""
@@ -110,7 +115,7 @@ class Streams:
 
     def handed_over(self) -> None:
         """The process has its streams: close our copies, and take its terminal's master if it has one."""
-        if self.console_socket is not None:
+        if self._sent_to is not None:
             self._receive_console()
             return
         for stream in (self._input, *self._outputs):
@@ -166,13 +171,13 @@ class Streams:
             if not paths.terminal:
                 self._outputs.append(open_output(self._reactor, paths.stderr))
         if paths.terminal:
-            ours, self.console_socket = sockets.socket_pair()
-            self._console_end = Fd(ours)
+            ours, theirs = sockets.socket_pair()
+            self._console_end, self._sent_to = Fd(ours), Fd(theirs)
             os.set_blocking(ours, False)
         if any(owner):
             for output in self._outputs:
-                if isinstance(output, FifoOutput):
-                    os.fchown(output.fd, *owner)
+                if isinstance(output, FifoOutput) and output.fd is not None:
+                    os.fchown(output.fd.fileno(), *owner)
 
     def _receive_console(self) -> None:
         from runwasi.shim.streams.terminal_copy import Console  # late: few have a terminal
@@ -182,7 +187,7 @@ class Streams:
             _, fds = sockets.receive_fds(self._console_end.fileno())
             if not fds:
                 raise ContainerError("the process came without its terminal")
-            self._console = Console(self._reactor, fds[0], self._paths.stdin, self._outputs[0])
+            self._console = Console(self._reactor, Fd(fds[0]), self._paths.stdin, self._outputs[0])
             sockets.close_all(fds[1:])
         except OSError as error:
             raise ContainerError(f"terminal: {describe(error)}", errno=error.errno or 0) from None
@@ -192,8 +197,5 @@ class Streams:
             output.close()  # a terminal has no stderr of its own
 
     def _close_sockets(self) -> None:
-        if self._console_end is not None:
-            self._console_end.close()
-        if self.console_socket is not None:
-            os.close(self.console_socket)
-        self._console_end = self.console_socket = None
+        close_owned((self._console_end, self._sent_to))
+        self._console_end = self._sent_to = None

@@ -12,6 +12,7 @@ from errno import EIO
 from select import EPOLLET
 
 from runwasi.linux import terminal
+from runwasi.linux.fd import Fd, close_owned, owner_of
 from runwasi.shim.server.reactor import READABLE, WRITABLE, read_available, write_available
 
 TYPE_CHECKING = False
@@ -31,39 +32,40 @@ _END_OF_INPUT = b"\x04"  # VEOF, what a person would type
 class Console:
     """Copies between a master and the streams; owns the master, stdin and the output."""
 
-    def __init__(self, reactor: Reactor, master: int, stdin: str, output: Output) -> None:
+    def __init__(self, reactor: Reactor, master: Fd, stdin: str, output: Output) -> None:
         self._reactor = reactor
-        self._master = master
+        self._master: Fd | None = master
         self._output = output
-        self._stdin = self._stdin_writer = -1
+        self._stdin: Fd | None = None
+        self._stdin_writer: Fd | None = None
         self._to_client = b""
         self._to_process = b""
         self._ended = False
         self._goes_on = False
-        os.set_blocking(master, False)
-        os.set_blocking(output.fd, False)
-        self._sink_watched = stat.S_ISFIFO(os.fstat(output.fd).st_mode)  # epoll takes no regular file
-        reactor.watch(master, self._master_ready, READABLE | WRITABLE | EPOLLET)
+        os.set_blocking(master.fileno(), False)
+        os.set_blocking(self._sink, False)
+        self._sink_watched = stat.S_ISFIFO(os.fstat(self._sink).st_mode)  # epoll takes no regular file
+        reactor.watch(master.fileno(), self._master_ready, READABLE | WRITABLE | EPOLLET)
         if self._sink_watched:
-            reactor.watch(output.fd, self._sink_ready, 0)
+            reactor.watch(self._sink, self._sink_ready, 0)
         if stdin:
             self._open_stdin(stdin)
 
     @classmethod
     def taken_over(cls, reactor: Reactor, state: Mapping[str, Any], output: Output) -> Console:
         """Go on with the terminal of a program whose place we take."""
-        console = cls(reactor, state["master"], "", output)
+        console = cls(reactor, Fd(state["master"]), "", output)
         console._to_client, console._to_process = (bytes.fromhex(text) for text in state["buffers"])
         console._ended = state["ended"]
-        console._stdin, console._stdin_writer = state["stdin"], state["stdin_writer"]
-        if console._stdin >= 0:
-            reactor.watch(console._stdin, console._stdin_ready)
+        console._stdin, console._stdin_writer = owner_of(state["stdin"]), owner_of(state["stdin_writer"])
+        if console._stdin is not None:
+            reactor.watch(console._stdin.fileno(), console._stdin_ready)
         reactor.call_soon(console._go_on)
         return console
 
     def state(self, keep: Keep) -> dict[str, Any] | None:
         """Return what is needed to go on in another program; None when there is no terminal any more."""
-        if self._master < 0:
+        if self._master is None:
             return None
         return {
             "master": keep(self._master),
@@ -75,14 +77,13 @@ class Console:
 
     def resize(self, columns: int, rows: int) -> None:
         """Tell the terminal how large its window is now."""
-        if self._master >= 0:
-            terminal.set_window_size(self._master, rows, columns)
+        if self._master is not None:
+            terminal.set_window_size(self._master.fileno(), rows, columns)
 
     def close_stdin(self) -> None:
         """Take no more input once the client has closed its end."""
-        if self._stdin_writer >= 0:
-            os.close(self._stdin_writer)
-            self._stdin_writer = -1
+        close_owned((self._stdin_writer,))
+        self._stdin_writer = None
 
     def process_ended(self) -> None:
         """Copy what the terminal still holds, then let the reader see the end."""
@@ -94,12 +95,16 @@ class Console:
         """Give everything up."""
         self._drop_stdin()
         self._drop_master()
-        if self._sink_watched:
-            self._reactor.unwatch(self._output.fd)
-            self._sink_watched = False
+        self._unwatch_sink()
         self._output.close()
 
     # terminal to client
+
+    @property
+    def _sink(self) -> int:
+        """What the client reads from; ours until the output is closed."""
+        assert self._output.fd is not None
+        return self._output.fd.fileno()
 
     def _master_ready(self, events: int) -> None:
         if events & WRITABLE:
@@ -107,23 +112,23 @@ class Console:
         self._pump_output()
 
     def _sink_ready(self, _events: int) -> None:
-        self._reactor.change(self._output.fd, 0)
+        self._reactor.change(self._sink, 0)
         self._pump_output()
 
     def _pump_output(self) -> None:
         """Copy until the terminal has nothing more, the client takes nothing more, or it is others' turn."""
         for _ in range(_PIECES):
-            if self._master >= 0 and not self._to_client:
-                self._to_client = self._read_master() or b""
-            if self._master < 0 or not self._to_client:
+            if self._master is not None and not self._to_client:
+                self._to_client = _read_master(self._master) or b""
+            if self._master is None or not self._to_client:
                 if self._ended:
                     self._finish()
                 return
-            sent = write_available(self._output.fd, self._to_client)
+            sent = write_available(self._sink, self._to_client)
             self._to_client = self._to_client[sent:]
             if not sent:
                 if self._sink_watched:
-                    self._reactor.change(self._output.fd, WRITABLE)
+                    self._reactor.change(self._sink, WRITABLE)
                 return
         if not self._goes_on:  # the master is edge-triggered: nobody else would call
             self._goes_on = True
@@ -131,73 +136,80 @@ class Console:
 
     def _go_on(self) -> None:
         self._goes_on = False
-        if self._master >= 0:
+        if self._master is not None:
             self._pump_output()
-
-    def _read_master(self) -> bytes | None:
-        try:
-            return read_available(self._master, _SIZE)
-        except OSError as error:
-            if error.errno == EIO:  # nobody has the terminal open (any more)
-                return None
-            raise
 
     def _finish(self) -> None:
         self._drop_master()
-        if self._sink_watched:
-            self._reactor.unwatch(self._output.fd)
-            self._sink_watched = False
+        self._unwatch_sink()
         self._output.process_ended()
+
+    def _unwatch_sink(self) -> None:
+        if self._sink_watched:
+            self._reactor.unwatch(self._sink)
+            self._sink_watched = False
 
     # client to terminal
 
     def _open_stdin(self, path: str) -> None:
-        self._stdin = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-        self._stdin_writer = os.open(path, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-        self._reactor.watch(self._stdin, self._stdin_ready)
+        self._stdin = Fd(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC))
+        self._stdin_writer = Fd(os.open(path, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC))
+        self._reactor.watch(self._stdin.fileno(), self._stdin_ready)
 
     def _stdin_ready(self, _events: int) -> None:
         self._pump_input()
 
     def _pump_input(self) -> None:
         for _ in range(_PIECES):
-            if self._stdin < 0 or self._master < 0:
+            if self._stdin is None or self._master is None:
                 return
             if not self._to_process:
-                data = read_available(self._stdin, _SIZE)
+                data = read_available(self._stdin.fileno(), _SIZE)
                 if data is None:
-                    self._reactor.change(self._stdin, READABLE)
+                    self._watch_stdin(READABLE)
                     return
                 if not data:
                     self._drop_stdin()
                     data = _END_OF_INPUT
                 self._to_process = data
-            self._write_master()
+            self._to_process = _write_master(self._master, self._to_process)
             if self._to_process:
-                if self._stdin >= 0:
-                    self._reactor.change(self._stdin, 0)  # the terminal's buffer is full: man 4 termios
+                self._watch_stdin(0)  # the terminal's buffer is full: man 4 termios
                 return
-        if self._stdin >= 0:
-            self._reactor.change(self._stdin, READABLE)  # and so on in the next turn
+        self._watch_stdin(READABLE)  # and so on in the next turn
 
-    def _write_master(self) -> None:
-        try:
-            sent = write_available(self._master, self._to_process)
-        except OSError as error:
-            if error.errno != EIO:
-                raise
-            sent = len(self._to_process)
-        self._to_process = self._to_process[sent:]
+    def _watch_stdin(self, events: int) -> None:
+        if self._stdin is not None:
+            self._reactor.change(self._stdin.fileno(), events)
 
     def _drop_stdin(self) -> None:
         self.close_stdin()
-        if self._stdin >= 0:
-            self._reactor.unwatch(self._stdin)
-            os.close(self._stdin)
-            self._stdin = -1
+        if self._stdin is not None:
+            self._reactor.unwatch(self._stdin.fileno())
+            self._stdin.close()
+            self._stdin = None
 
     def _drop_master(self) -> None:
-        if self._master >= 0:
-            self._reactor.unwatch(self._master)
-            os.close(self._master)
-            self._master = -1
+        if self._master is not None:
+            self._reactor.unwatch(self._master.fileno())
+            self._master.close()
+            self._master = None
+
+
+def _read_master(master: Fd) -> bytes | None:
+    try:
+        return read_available(master.fileno(), _SIZE)
+    except OSError as error:
+        if error.errno == EIO:  # nobody has the terminal open (any more)
+            return None
+        raise
+
+
+def _write_master(master: Fd, data: bytes) -> bytes:
+    """Write what the terminal takes; return the rest, nothing where nobody has it open."""
+    try:
+        return data[write_available(master.fileno(), data) :]
+    except OSError as error:
+        if error.errno != EIO:
+            raise
+        return b""

@@ -31,8 +31,8 @@ if TYPE_CHECKING:
         def ready(self) -> bool:
             """Return whether waiting is over."""
 
-        def sources(self) -> tuple[int, int, float | None]:
-            """Return what to wait for now: a descriptor (-1: none), poll(2)'s events, a monotonic deadline."""
+        def sources(self) -> tuple[int | None, int, float | None]:
+            """Return what to wait for now: a descriptor, if any, poll(2)'s events, a monotonic deadline."""
 
     F = TypeVar("F", bound=Callable[..., Any])
     R = TypeVar("R", bound="type[Resource]")

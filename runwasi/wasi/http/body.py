@@ -23,7 +23,7 @@ if TYPE_CHECKING:
         A guest that waits polls its `sources`; if there are none, the event loop wakes it.
         """
 
-        def sources(self) -> tuple[int, int, float | None]:
+        def sources(self) -> tuple[int | None, int, float | None]:
             """Return what input or output waits for, as `Pollable.sources` does."""
 
         def pump(self) -> None:
@@ -59,9 +59,9 @@ class Event(Pollable):
             self._transport.pump()
         return self._happened()
 
-    def sources(self) -> tuple[int, int, float | None]:
+    def sources(self) -> tuple[int | None, int, float | None]:
         """Return what the transport waits for."""
-        return self._transport.sources() if self._transport is not None else (-1, 0, None)
+        return self._transport.sources() if self._transport is not None else (None, 0, None)
 
 
 class Arriving:

@@ -129,9 +129,9 @@ class Exchange:
     def pump(self) -> None:
         """Do nothing: the event loop moves the bytes."""
 
-    def sources(self) -> tuple[int, int, float | None]:
+    def sources(self) -> tuple[int | None, int, float | None]:
         """Return no source: the event loop wakes the guest."""
-        return -1, 0, None
+        return None, 0, None
 
     def backlog(self) -> int:
         """Return the number of bytes that the client's socket has not accepted."""

@@ -125,13 +125,13 @@ class ClientExchange:
         self._head_sent = False
         self._chunked = False
         self._last_sent = False
-        self._sources: tuple[int, int] = (-1, 0)
+        self._sources: tuple[int | None, int] = (None, 0)
         self._step: Callable[[], bool] = self._resolve
         self._allow("connection-timeout", options.connect)
 
     # --- Transport
 
-    def sources(self) -> tuple[int, int, float | None]:
+    def sources(self) -> tuple[int | None, int, float | None]:
         """Return what the current step waits for."""
         return *self._sources, self._deadline
 
@@ -182,7 +182,7 @@ class ClientExchange:
         if self._socket is not None:
             self._socket.close()
             self._socket = None
-        self._sources = (-1, 0)
+        self._sources = (None, 0)
         self._step = _stand
 
     def _fail(self, case: str, payload: object = None) -> None:

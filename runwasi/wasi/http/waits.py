@@ -50,7 +50,7 @@ class Waits:
         events: dict[int, int] = {}
         for each in suspension.waits_for:
             fd, wanted, moment = each.sources()
-            if fd >= 0:
+            if fd is not None:
                 events[fd] = events.get(fd, 0) | wanted
             if moment is not None:
                 self._at(moment, wait)

@@ -23,21 +23,21 @@ class Pollable(Resource):
 
     __slots__ = ("_deadline", "_events", "_fd")
 
-    def __init__(self, fd: int = -1, events: int = 0, deadline: float | None = None) -> None:
+    def __init__(self, fd: int | None = None, events: int = 0, deadline: float | None = None) -> None:
         self._fd = fd
         self._events = events
         self._deadline = deadline
 
     def ready(self) -> bool:
         """Return whether waiting is over."""
-        if self._fd >= 0:
+        if self._fd is not None:
             one = select.poll()
             one.register(self._fd, self._events)
             return bool(one.poll(0))
         return self._deadline is None or time.monotonic() >= self._deadline
 
-    def sources(self) -> tuple[int, int, float | None]:
-        """Return what to wait for now: a descriptor (-1: none), poll(2)'s events, a monotonic deadline."""
+    def sources(self) -> tuple[int | None, int, float | None]:
+        """Return what to wait for now: a descriptor, if any, poll(2)'s events, a monotonic deadline."""
         return self._fd, self._events, self._deadline
 
     def block(self) -> Waiting[None]:
@@ -66,7 +66,7 @@ def wait_for_any(pollables: Iterable[Waitable]) -> None:
     deadline = time.monotonic() + LONGEST_WAIT
     for pollable in pollables:
         fd, wanted, moment = pollable.sources()
-        if fd >= 0:
+        if fd is not None:
             events[fd] = events.get(fd, 0) | wanted
         if moment is not None:
             deadline = min(deadline, moment)

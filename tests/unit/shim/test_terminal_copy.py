@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from runwasi.linux.fd import Fd
 from runwasi.shim.server.reactor import Reactor
+from runwasi.shim.streams import terminal_copy
 from runwasi.shim.streams.terminal_copy import Console
 
 if TYPE_CHECKING:
@@ -19,14 +21,14 @@ class Sink:
     """What takes the output: a file without end."""
 
     def __init__(self) -> None:
-        self.fd = os.open("/dev/null", os.O_WRONLY)
+        self.fd = Fd(os.open("/dev/null", os.O_WRONLY))
         self.over = False
 
     def process_ended(self) -> None:
         self.over = True
 
     def close(self) -> None:
-        os.close(self.fd)
+        self.fd.close()
 
 
 class Endless:
@@ -37,10 +39,10 @@ class Endless:
         self.sink = Sink()
         self.reads = 0
         master, self.slave = pty.openpty()
-        self.console = Console(self.reactor, master, "", self.sink)  # type: ignore[arg-type]
-        monkeypatch.setattr(self.console, "_read_master", self._read)
+        self.console = Console(self.reactor, Fd(master), "", self.sink)  # type: ignore[arg-type]
+        monkeypatch.setattr(terminal_copy, "_read_master", self._read)
 
-    def _read(self) -> bytes:
+    def _read(self, _master: Fd) -> bytes:
         self.reads += 1
         return b"y\n"
 

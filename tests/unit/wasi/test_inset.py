@@ -104,7 +104,7 @@ def _outcome(handler: Handler) -> Outcome:
             assert call.guest.suspension is not None
             waits_for = list(call.guest.suspension.waits_for)
             if not call.ready():
-                if all(each.sources() == (-1, 0, None) for each in waits_for):
+                if all(each.sources() == (None, 0, None) for each in waits_for):
                     call.cancel()
                     return STUCK
                 wait_for_any(waits_for)
