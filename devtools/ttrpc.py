@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import socket
-import struct
 from typing import TYPE_CHECKING, cast
 
 from runwasi.wire.messages.task import TASK_METHODS
 from runwasi.wire.messages.ttrpc import Request, Response
+from runwasi.wire.ttrpc_frames import HEADER, REQUEST, RESPONSE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from typing import Any, Self
 
     from runwasi.wire.codec import Message
-
-_HEADER = struct.Struct(">IIBB")
 
 
 class CallError(Exception):
@@ -56,11 +54,11 @@ class Peer:
         stream = self._next_stream
         self._next_stream += 2
         request = Request(service=service, method=method, payload=payload, timeout_nano=timeout_nano)
-        self.send_frame(stream, 1, request.encode())
+        self.send_frame(stream, REQUEST, request.encode())
         return stream
 
     def send_frame(self, stream: int, kind: int, data: bytes, *, length: int | None = None) -> None:
-        self.socket.sendall(_HEADER.pack(len(data) if length is None else length, stream, kind, 0) + data)
+        self.socket.sendall(HEADER.pack(len(data) if length is None else length, stream, kind, 0) + data)
 
     def has_answer(self, stream: int) -> bool:
         """Whether the answer of a stream came before that of a later call which was received."""
@@ -70,7 +68,7 @@ class Peer:
         """Return the payload of a stream's answer; raises CallError."""
         while stream not in self._early:
             got, kind, data = self.receive_frame()
-            assert kind == 2
+            assert kind == RESPONSE
             self._early[got] = Response.decode(data)
         response = self._early.pop(stream)
         if response.status is not None and response.status.code:
@@ -78,7 +76,7 @@ class Peer:
         return response.payload
 
     def receive_frame(self) -> tuple[int, int, bytes]:
-        length, stream, kind, _ = _HEADER.unpack(self._exactly(_HEADER.size))
+        length, stream, kind, _ = HEADER.unpack(self._exactly(HEADER.size))
         return stream, kind, self._exactly(length)
 
     def call(self, service: str, method: str, payload: bytes, *, timeout_nano: int = 0) -> bytes:

@@ -19,9 +19,9 @@ import pytest
 from devtools.bundle import in_user_namespace
 from devtools.daemon import Daemon
 from devtools.waiting import until
-from runwasi.shim.server.ttrpc_server import REQUEST, Frames, frame
 from runwasi.wire.messages.task import PidsRequest
 from runwasi.wire.messages.ttrpc import Request
+from runwasi.wire.ttrpc_frames import REQUEST, FrameDecoder, frame
 from tests.support.prober import LAST, prober_module, reached
 from tests.support.shim import EventSink, Shim, running
 
@@ -168,7 +168,7 @@ def test_a_flooded_pod_leaves_its_neighbours_their_turn(
 
 
 def _count(peer: socket.socket, answers: list[int]) -> None:
-    frames = Frames()
+    frames = FrameDecoder()
     with contextlib.suppress(OSError):
         while data := peer.recv(1 << 16):
             answers += [stream for stream, _, _ in frames.feed(data)]

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from devtools.places import BIN
 from devtools.ttrpc import CallError, Methods, Peer, task_service
-from runwasi.shim.server.ttrpc_server import RESPONSE, Frames, frame
 from runwasi.wire.messages import events as event_types
 from runwasi.wire.messages.bootstrap import BootstrapParams, BootstrapResult
 from runwasi.wire.messages.event_forward import ForwardRequest
 from runwasi.wire.messages.ttrpc import Request, Response
+from runwasi.wire.ttrpc_frames import RESPONSE, FrameDecoder, frame
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -99,7 +99,7 @@ class EventSink:
             threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
 
     def _serve(self, connection: socket.socket) -> None:
-        frames = Frames()
+        frames = FrameDecoder()
         with connection, contextlib.suppress(OSError):
             while data := connection.recv(65536):
                 for stream, _kind, body in frames.feed(data):

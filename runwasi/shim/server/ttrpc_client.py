@@ -5,10 +5,11 @@ from __future__ import annotations
 from runwasi.linux.fd import Fd
 from runwasi.shim.server.codes import RpcError
 from runwasi.shim.server.reactor import READABLE, read_available
-from runwasi.shim.server.ttrpc_server import REQUEST, RESPONSE, Frames, Sender, frame, status_of_response
+from runwasi.shim.server.ttrpc_sender import Sender
 from runwasi.startup import thin_socket
 from runwasi.wire.codec import WireError
-from runwasi.wire.messages.ttrpc import KeyValue, Request
+from runwasi.wire.messages.ttrpc import KeyValue, Request, Response
+from runwasi.wire.ttrpc_frames import REQUEST, RESPONSE, FrameDecoder, frame
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -90,7 +91,7 @@ class Client:
         fd = sock.detach()
         self._fd = Fd(fd)
         self._stream = -1
-        self._frames = Frames()
+        self._frames = FrameDecoder()
         self._sender = Sender(self._reactor, fd)
         self._reactor.watch(fd, self._ready)
 
@@ -119,13 +120,13 @@ class Client:
 
     def _answered(self, body: bytes) -> None:
         try:
-            status, _ = status_of_response(body)
+            status = Response.decode(body).status
         except WireError as error:
             self._fail(error)
             return
         done = self._finish()
         if done:
-            done(RpcError(status.code, status.message) if status else None)
+            done(None if status is None or not status.code else RpcError(status.code, status.message))
 
     def _expire(self) -> None:
         self._fail(TimeoutError(110, "no answer", self._path))

@@ -20,7 +20,7 @@ from runwasi.shim.server import codes
 from runwasi.shim.server.call import Call
 from runwasi.shim.server.codes import RpcError
 from runwasi.shim.server.reactor import Reactor
-from runwasi.shim.server.ttrpc_server import MAX_LENGTH, REQUEST, Frames, Server, frame
+from runwasi.shim.server.ttrpc_server import Server
 from runwasi.wire.messages.task import (
     TASK_METHODS,
     ConnectRequest,
@@ -32,6 +32,7 @@ from runwasi.wire.messages.task import (
 )
 from runwasi.wire.messages.ttrpc import Request, Response
 from runwasi.wire.messages.well_known import Empty
+from runwasi.wire.ttrpc_frames import MAX_LENGTH, REQUEST, FrameDecoder, frame
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -261,7 +262,7 @@ def test_frames_come_out_as_they_went_in_however_they_are_cut(
     frames: list[tuple[int, int, bytes]], data: st.DataObject
 ) -> None:
     stream = b"".join(frame(number, kind, body) for number, kind, body in frames)
-    decoder, got = Frames(), []
+    decoder, got = FrameDecoder(), []
     while stream:
         cut = data.draw(st.integers(1, len(stream)))
         got += list(decoder.feed(stream[:cut]))
@@ -272,7 +273,7 @@ def test_frames_come_out_as_they_went_in_however_they_are_cut(
 @settings(max_examples=200, deadline=None)
 @given(st.lists(st.binary(max_size=64)))
 def test_any_bytes_leave_the_decoder_holding_at_most_one_frame(parts: list[bytes]) -> None:
-    decoder = Frames()
+    decoder = FrameDecoder()
     for part in parts:
         for _stream, _kind, body in decoder.feed(part):
             assert body is None or len(body) <= MAX_LENGTH
