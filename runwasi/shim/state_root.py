@@ -1,4 +1,4 @@
-"""Where a shim's containers have their state, and a note about it for the `delete` of a later process."""
+"""Where a shim's containers have their state, and what a later process, `delete` for one, finds in the bundle."""
 
 from __future__ import annotations
 
@@ -6,6 +6,9 @@ import os
 
 _DEFAULT = "/run/containerd"
 _NOTE = "state-root"
+
+PID_FILE = "init.pid"
+"""File of the bundle that names the container's first process, as containerd's own shim leaves it."""
 
 
 def state_root(engine: str, namespace: str, root: str = "") -> str:

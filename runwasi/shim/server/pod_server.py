@@ -29,9 +29,8 @@ if TYPE_CHECKING:
 
     from runwasi.engines.engine import Engine
     from runwasi.shim.daemon.handover import Keep
-    from runwasi.shim.server.ttrpc_server import Methods
+    from runwasi.shim.server.ttrpc_server import Handler, Methods
     from runwasi.shim.services.sandbox_service import SandboxService
-    from runwasi.shim.services.task_service import Handler
 
 SANDBOX = "containerd.runtime.sandbox.v1.Sandbox"
 

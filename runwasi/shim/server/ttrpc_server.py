@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from runwasi.shim.server.tracing import Tracer
     from runwasi.wire.messages.ttrpc import Request
 
-    Handler = Callable[[Message, Call], Message | Operation[Message] | None]
+    Handler = Callable[[Any, Call], Message | Operation[Message] | None]
     Methods = Mapping[str, tuple[type[Message], type[Message]]]
 
 _MAX_CONNECTIONS = 64  # containerd has one or two

@@ -21,7 +21,7 @@ from runwasi.oci.record import replaced
 from runwasi.shim.services.fetch_layers import ImageLayers, Images
 from runwasi.shim.services.rootfs_mounts import mount_rootfs, unmount_rootfs
 from runwasi.shim.services.runtime_options import runtime_options
-from runwasi.shim.state_root import note_root, state_root
+from runwasi.shim.state_root import PID_FILE, note_root, state_root
 from runwasi.shim.streams.process_streams import StreamPaths, Streams
 
 TYPE_CHECKING = False
@@ -36,8 +36,6 @@ if TYPE_CHECKING:
     from runwasi.shim.server.reactor import Reactor
     from runwasi.wire.messages.options import Options
     from runwasi.wire.messages.task import CreateTaskRequest
-
-PID_FILE = "init.pid"
 
 
 class Pod:
@@ -109,9 +107,16 @@ class Creating:
         return (yield from self._make(load_bundle(request)))
 
     def _make(self, bundle: Bundle) -> Operation[Container]:
-        """Make the container itself."""
-        request = self._request
-        container = yield from create(self.root, request.id, bundle, self._create_options())
+        """Make the container itself; from a checkpoint it has no process until Start."""
+        request, options = self._request, self._create_options()
+        if request.checkpoint:
+            from runwasi.shim.services.restore_call import begin  # late: few hosts have criu
+
+            self.restoration = yield from begin(
+                self.root, request, bundle, options, self.options.criu_work_path
+            )
+            return self.restoration.container
+        container = yield from create(self.root, request.id, bundle, options)
         self._undo.add(lambda: delete(container, force=True))
         self.streams.handed_over()
         write_pid_file(os.path.join(request.bundle, PID_FILE), container.pid)

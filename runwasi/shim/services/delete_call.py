@@ -9,7 +9,7 @@ from runwasi.shim.server import codes
 from runwasi.shim.server.codes import RpcError
 from runwasi.shim.server.events import now
 from runwasi.shim.services.rootfs_mounts import unmount_rootfs
-from runwasi.shim.services.task import require
+from runwasi.shim.services.task_process import require
 from runwasi.wire.messages import events
 from runwasi.wire.messages import task as api
 
@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from runwasi.shim.server.call import Call
     from runwasi.shim.server.log import Log
     from runwasi.shim.server.reactor import Reactor
-    from runwasi.shim.services.task import Process, Task
+    from runwasi.shim.services.task import Task
+    from runwasi.shim.services.task_process import TaskProcess
     from runwasi.wire.codec import Message
 
 _KILLED = 128 + 9
@@ -51,7 +52,7 @@ class Removals:
             removal = self._reactor.follow(self._removed(task), lambda _, error: self._answer(task, error))
             removal.limit(LONG, RpcError(codes.DEADLINE_EXCEEDED, f"not removed after {LONG:.0f} s"))
 
-    def remove_exec(self, task: Task, process: Process) -> Message:
+    def remove_exec(self, task: Task, process: TaskProcess) -> Message:
         """Forget an exec. Raises WrongStatus."""
         require("delete", process.state)
         process.close()
@@ -119,5 +120,5 @@ class Unmade:
             call.reply(api.DeleteResponse(exit_status=_KILLED, exited_at=now()))
 
 
-def _how_it_ended(process: Process) -> Message:
+def _how_it_ended(process: TaskProcess) -> Message:
     return api.DeleteResponse(pid=process.pid, exit_status=process.exit_status, exited_at=process.exited_at)

@@ -13,29 +13,29 @@ from runwasi.executor.criu.restore import begin_restore
 from runwasi.executor.parent import errands
 from runwasi.executor.process_settings import write_pid_file
 from runwasi.shim.services.checkpoint_call import WORK
-from runwasi.shim.services.create_call import PID_FILE, Creating
+from runwasi.shim.state_root import PID_FILE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from runwasi.executor.container import Container
     from runwasi.executor.criu.restore import Restoration
     from runwasi.executor.plan.bundle import Bundle
+    from runwasi.executor.plan.create_options import CreateOptions
     from runwasi.linux.waiting import Operation
     from runwasi.shim.services.task import Task
+    from runwasi.wire.messages.task import CreateTaskRequest
 
 
-class Restoring(Creating):
-    """One Create call with a checkpoint: its container has no process."""
+def begin(
+    root: str, request: CreateTaskRequest, bundle: Bundle, options: CreateOptions, work_path: str
+) -> Operation[Restoration]:
+    """Make the container of a Create call with a checkpoint, without a process. Raises as begin_restore does.
 
-    def _make(self, bundle: Bundle) -> Operation[Container]:
-        request = self._request
-        images = CheckpointOptions(
-            image_path=request.checkpoint,
-            work_path=self.options.criu_work_path or f"{request.bundle}/{WORK}",
-        )
-        options = self._create_options()
-        self.restoration = yield from begin_restore(self.root, request.id, bundle, options, images)
-        return self.restoration.container
+    work_path is the folder for CRIU's logs that the runtime options name, "" for one in the bundle.
+    """
+    images = CheckpointOptions(
+        image_path=request.checkpoint, work_path=work_path or f"{request.bundle}/{WORK}"
+    )
+    return begin_restore(root, request.id, bundle, options, images)
 
 
 def restore(task: Task, restoration: Restoration) -> Operation[None]:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from runwasi.shim.daemon.handover import Keep
     from runwasi.shim.server.call import Call
     from runwasi.shim.server.reactor import Reactor
-    from runwasi.shim.services.task_service import Handler
+    from runwasi.shim.server.ttrpc_server import Handler
     from runwasi.wire.codec import Message
     from runwasi.wire.messages.well_known import Any as AnyMessage
 

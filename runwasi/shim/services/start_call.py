@@ -10,7 +10,7 @@ from runwasi.executor.parent.errands import LONG
 from runwasi.linux.fd import Fd
 from runwasi.shim.server import codes
 from runwasi.shim.server.codes import RpcError
-from runwasi.shim.services.task import require
+from runwasi.shim.services.task_process import require
 from runwasi.shim.streams.process_streams import Streams
 from runwasi.wire.messages import events
 
@@ -22,11 +22,12 @@ if TYPE_CHECKING:
     from runwasi.linux.waiting import Operation
     from runwasi.shim.server.call import Call
     from runwasi.shim.services.create_call import Pod
-    from runwasi.shim.services.task import Process, Task
+    from runwasi.shim.services.task import Task
+    from runwasi.shim.services.task_process import TaskProcess
     from runwasi.wire.codec import Message
 
 
-def check_start(task: Task, process: Process) -> None:
+def check_start(task: Task, process: TaskProcess) -> None:
     """Raise RpcError or WrongStatus for a Start in a wrong moment."""
     is_init = process is task.init
     if task.init_exited and not is_init:
@@ -42,7 +43,9 @@ def check_start(task: Task, process: Process) -> None:
 class Starting:
     """One Start call under way."""
 
-    def __init__(self, pod: Pod, publish: Callable[[Message], None], task: Task, process: Process) -> None:
+    def __init__(
+        self, pod: Pod, publish: Callable[[Message], None], task: Task, process: TaskProcess
+    ) -> None:
         self._pod = pod
         self._publish = publish
         self._task = task

@@ -1,7 +1,6 @@
-"""A task, which is containerd's word for a created container, and its processes, as clients see them.
+"""A task, which is containerd's word for a created container, and its processes' exits in order.
 
-What may be asked in which state is one table; exits are put in order here: a container's init is reported as
-its last process to exit. All about the container itself is the executor's.
+A container's init is reported as its last process to exit. All about the container itself is the executor's.
 """
 
 from __future__ import annotations
@@ -12,152 +11,26 @@ from runwasi.executor.container import Container
 from runwasi.executor.errors import WrongStatus, describe
 from runwasi.linux import processes
 from runwasi.linux.fd import Fd, owner_of
-from runwasi.oci.decode import decode, parse_json
-from runwasi.oci.encode import dumps
-from runwasi.oci.process import Process as ProcessSpec
-from runwasi.shim.server import codes
-from runwasi.shim.server.codes import RpcError
-from runwasi.shim.server.events import now
 from runwasi.shim.server.reactor import READABLE
-from runwasi.shim.streams.process_streams import StreamPaths, Streams
+from runwasi.shim.services.task_process import TaskProcess
 from runwasi.wire.messages.events import TaskExit, TaskOOM
-from runwasi.wire.messages.task import WaitResponse
-from runwasi.wire.messages.well_known import Timestamp
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-    from typing import Any, Literal
+    from typing import Any
 
     from runwasi.executor.criu.restore import Restoration
-    from runwasi.executor.parent.execution import Execution
     from runwasi.linux.cgroups import OomWatch
     from runwasi.linux.waiting import Operation
-    from runwasi.oci.process import Process as ProcessSpec
     from runwasi.shim.daemon.handover import Keep
     from runwasi.shim.server.call import Call
     from runwasi.shim.server.reactor import Reactor
-    from runwasi.shim.streams.process_streams import StreamPaths, Streams
     from runwasi.wire.codec import Message
-    from runwasi.wire.messages.well_known import Timestamp
-
-    State = Literal["created", "running", "paused", "stopped"]
-
-ALLOWED: dict[str, tuple[State, ...]] = {
-    "start": ("created",),
-    "delete": ("created", "stopped"),
-    "pause": ("running",),
-    "resume": ("paused",),
-    "update": ("created", "running", "paused"),
-    "checkpoint": ("running", "paused"),
-    "exec": ("created", "running"),
-}
-"""Operation -> the states it may be asked in; containerd's runc shim has the same."""
 
 _KILLED = 128 + 9
 _ENDED = READABLE | EPOLLET
 """Told once of a process's end, and again when whoever traced it lets go: until then it cannot be reaped."""
-_PLAIN = ("state", "failed", "pid", "exit_status")
-"""Members of a process that are handed over as they are."""
-
-
-def require(operation: str, state: State) -> None:
-    """Raise WrongStatus unless the operation is allowed in the state."""
-    if state not in ALLOWED[operation]:
-        raise WrongStatus(f"cannot {operation} a {state} process")
-
-
-class Process:
-    """An init or an exec: what was asked of it, its pid, how it ended, and the calls that wait for that."""
-
-    def __init__(self, exec_id: str, paths: StreamPaths, spec: ProcessSpec | None = None) -> None:
-        self.exec_id = exec_id
-        self.paths = paths
-        self.spec = spec
-        self.streams: Streams | None = None
-        self.state: State = "created"
-        self.starting: Call | None = None
-        """The Start call under way."""
-        self.deletes: list[Call] = []
-        """The Delete calls that wait for that start to be given up."""
-        self.execution: Execution | None = None
-        """What makes the process of an exec that is being started."""
-        self.failed = False
-        """It was started and could not be: nothing is left to wait for, but the state stays created."""
-        self.pid = 0
-        self.pidfd: Fd | None = None
-        self.exit_status = 0
-        self.exited_at: Timestamp | None = None
-        self._waiters: list[Call] = []
-
-    @classmethod
-    def taken_over(
-        cls, reactor: Reactor, state: Mapping[str, Any], environment: Mapping[str, str]
-    ) -> Process:
-        """Go on with a process of a program whose place we take."""
-        spec = decode(ProcessSpec, parse_json(state["spec"].encode())) if state["spec"] else None
-        process = cls(state["exec_id"], StreamPaths(*state["paths"]), spec)
-        for name in _PLAIN:
-            setattr(process, name, state[name])
-        process.pidfd = owner_of(state["pidfd"])
-        if state["exited_at"]:
-            process.exited_at = Timestamp.decode(bytes.fromhex(state["exited_at"]))
-        if state["streams"] is not None:
-            process.streams = Streams.taken_over(reactor, process.paths, state["streams"], environment)
-        return process
-
-    def state_kept(self, keep: Keep) -> dict[str, Any]:
-        """Return what is needed to go on in another program."""
-        paths = self.paths
-        return {
-            **{name: getattr(self, name) for name in _PLAIN},
-            "exec_id": self.exec_id,
-            "pidfd": keep(self.pidfd),
-            "paths": [paths.stdin, paths.stdout, paths.stderr, paths.terminal],
-            "spec": dumps(self.spec) if self.spec is not None else "",
-            "exited_at": self.exited_at.encode().hex() if self.exited_at is not None else "",
-            "streams": self.streams.state(keep) if self.streams else None,
-        }
-
-    def wait(self, call: Call) -> WaitResponse | None:
-        """Return how the process ended, or keep the call until it has."""
-        if self.state == "stopped" or self.failed:
-            return self._end()
-        self._waiters = [waiter for waiter in self._waiters if not waiter.done]
-        self._waiters.append(call)
-        return None
-
-    def ended(self, status: int) -> None:
-        """Note the exit, let the readers see the end, and answer the calls that waited."""
-        self.state = "stopped"
-        self.exit_status = status
-        self.exited_at = now()
-        self._over()
-
-    def could_not_start(self) -> None:
-        """Answer the calls that waited: there is no process and will be none."""
-        self.failed = True
-        self._over()
-
-    def give_up_start(self, why: str) -> None:
-        """Cancel a Start that is under way, with the process it has made so far; harmless without one."""
-        if self.starting:
-            self.starting.cancel(RpcError(codes.FAILED_PRECONDITION, why))
-
-    def close(self) -> None:
-        """Give the streams up."""
-        if self.streams:
-            self.streams.close()
-
-    def _over(self) -> None:
-        if self.streams:
-            self.streams.process_ended()
-        waiters, self._waiters = self._waiters, []
-        for call in waiters:
-            call.reply(self._end())
-
-    def _end(self) -> WaitResponse:
-        return WaitResponse(exit_status=self.exit_status, exited_at=self.exited_at)
 
 
 class Task:
@@ -167,7 +40,7 @@ class Task:
         self,
         reactor: Reactor,
         container: Container,
-        init: Process,
+        init: TaskProcess,
         publish: Callable[[Message], None],
         *,
         mounted: bool = False,
@@ -184,7 +57,7 @@ class Task:
         self._publish = publish
         self.container = container
         self.init = init
-        self.execs: dict[str, Process] = {}
+        self.execs: dict[str, TaskProcess] = {}
         self._init_status: int | None = None
         self._oom: OomWatch | None = None
         self._over: Callable[[], None] | None = None
@@ -210,7 +83,7 @@ class Task:
         task.deletes = []
         task.pausing = False
         task.container = Container.load(state["root"], state["id"], warn)
-        task.init = Process.taken_over(reactor, state["init"], environment)
+        task.init = TaskProcess.taken_over(reactor, state["init"], environment)
         task._init_status = state["init_status"]
         if not task.init_exited:
             task.container.pidfd = owner_of(state["init_fd"])
@@ -221,7 +94,7 @@ class Task:
             reactor.watch(task._oom.fileno(), task._oom_told)
         task.execs = {}
         for kept in state["execs"]:
-            execution = Process.taken_over(reactor, kept, environment)
+            execution = TaskProcess.taken_over(reactor, kept, environment)
             task.execs[execution.exec_id] = execution
             if execution.pidfd is not None:
                 task.exec_started(execution, execution.pid, execution.pidfd)
@@ -251,7 +124,7 @@ class Task:
         """Whether the init is gone, told to clients already or not."""
         return self._init_status is not None
 
-    def exec_started(self, exec_process: Process, pid: int, pidfd: Fd) -> None:
+    def exec_started(self, exec_process: TaskProcess, pid: int, pidfd: Fd) -> None:
         """Follow an exec that runs now."""
         exec_process.state = "running"
         exec_process.pid, exec_process.pidfd = pid, pidfd
@@ -270,7 +143,7 @@ class Task:
         self.container.pidfd = Fd(processes.pidfd_open(self.container.pid))
         self._follow()
 
-    def start_over(self, process: Process) -> None:
+    def start_over(self, process: TaskProcess) -> None:
         """Note that a Start has ended, well or not, and report what had to wait for that."""
         process.starting = process.execution = None
         if self.init_exited:
@@ -309,7 +182,7 @@ class Task:
         self._init_fd = self.container.open_pidfd()
         self._reactor.watch(self._init_fd, self._init_exited, _ENDED)
 
-    def _exec_exited(self, exec_process: Process) -> None:
+    def _exec_exited(self, exec_process: TaskProcess) -> None:
         fd = exec_process.pidfd
         assert fd is not None
         status = processes.reap_if_ended(fd.fileno())
@@ -364,7 +237,7 @@ class Task:
         if self._over is not None:
             self._over()
 
-    def _publish_exit(self, process_id: str, process: Process) -> None:
+    def _publish_exit(self, process_id: str, process: TaskProcess) -> None:
         self._publish(
             TaskExit(
                 container_id=self.id,
