@@ -1,1 +1,1 @@
-"""The kernel's facilities, one file each: thin functions that raise OSError and know nothing of containers."""
+"""The kernel's facilities, one file each: thin functions that raise OSError and know nothing about containers."""

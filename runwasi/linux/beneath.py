@@ -1,8 +1,8 @@
-"""Paths inside a rootfs that hostile images and processes may change: resolved and used by descriptor.
+"""Resolves paths inside a rootfs that hostile images and processes may change, and uses them by descriptor.
 
-Every function takes a descriptor of the root and a path as the container would write it. openat2 with
-RESOLVE_IN_ROOT treats the root as "/" for absolute symbolic links and "..", so no link, however raced,
-leads out (CVE-2021-30465); magic links of /proc are refused altogether.
+Every function takes a descriptor of the root, and a path as seen by the container. openat2 with RESOLVE_IN_ROOT
+treats the root as "/" for absolute symbolic links and "..", so no link leads out, even in a race
+(CVE-2021-30465); magic links of /proc are refused.
 """
 
 from __future__ import annotations
@@ -24,33 +24,33 @@ OPEN_HOW = Struct("=QQQ")  # struct open_how: flags, mode, resolve
 _open_how = OPEN_HOW.pack
 _EAGAIN, _ELOOP = 11, 40
 _PATH = os.O_PATH | os.O_CLOEXEC
-_MAX_LINKS = 40  # what the kernel itself follows
+_MAX_LINKS = 40  # as many as the kernel follows
 _MAX_ATTEMPTS = 1000
 
-# A prototype of its own without spare arguments: guests open many files, and each that is converted takes 50 ns.
+# Its own prototype without spare arguments: guests open many files, and converting an argument takes 50 ns.
 _openat2 = CDLL(None, use_errno=True).syscall
 _openat2.argtypes = (c_long, c_long, c_char_p, c_char_p, c_long)
 _openat2.restype = c_long
 
 
 def open_beneath(root_fd: int, path: str, flags: int, mode: int = 0, resolve: int = 0) -> int:
-    """Open path with openat2, resolved in the root of root_fd under the further RESOLVE_* of resolve.
+    """Open path with openat2, resolved in the root of root_fd with the additional RESOLVE_* flags of resolve.
 
-    The descriptor is close-on-exec. Raises OSError that names path.
+    The descriptor is close-on-exec. Raises OSError, which names path.
     """
     return openat2(root_fd, path, flags, mode, RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS | resolve)
 
 
 def openat2(folder: int, path: str | bytes, flags: int, mode: int, resolve: int) -> int:
-    """Open path, which a NUL would end, from a folder under the RESOLVE_* of resolve, close-on-exec.
+    """Open path, which must not contain a NUL, from a folder with the RESOLVE_* flags of resolve.
 
-    Raises OSError that names path.
+    The descriptor is close-on-exec. Raises OSError, which names path.
     """
     name = path if isinstance(path, bytes) else os.fsencode(path)
     how = _open_how(flags | os.O_CLOEXEC, mode, resolve)
     fd: int = _openat2(SYS_OPENAT2, folder, name, how, len(how))
     attempts = 0
-    # EAGAIN: somewhere a rename or mount ran beside ".."; the kernel cannot vouch and asks again.
+    # EAGAIN: a rename or mount elsewhere raced with ".."; the kernel wants us to try again.
     while fd < 0 and get_errno() == _EAGAIN and attempts < _MAX_ATTEMPTS:
         fd = _openat2(SYS_OPENAT2, folder, name, how, len(how))
         attempts += 1
@@ -65,7 +65,7 @@ def open_in_root(root_fd: int, path: str, flags: int, mode: int = 0) -> int:
 
 
 def is_there(root_fd: int, path: str) -> bool:
-    """Return whether a path beneath the root leads to something."""
+    """Return whether a path beneath the root exists."""
     try:
         os.close(open_in_root(root_fd, path, os.O_PATH))
     except OSError:
@@ -74,10 +74,10 @@ def is_there(root_fd: int, path: str) -> bool:
 
 
 def make_dirs(root_fd: int, path: str, mode: int = 0o755) -> int:
-    """Open directory path as O_PATH, making what is missing of it with mode (the umask applies).
+    """Open directory path with O_PATH, making missing parts with mode (the umask applies).
 
-    A dangling link on the way is made to lead somewhere: its target is created, inside the root. Raises
-    NotADirectoryError when something else is in the way, and what mkdir raises.
+    The target of a dangling link on the way is created, inside the root. Raises NotADirectoryError if
+    something else is in the way, and the errors of mkdir.
     """
     try:
         return open_beneath(root_fd, path, _PATH | os.O_DIRECTORY)
@@ -87,9 +87,9 @@ def make_dirs(root_fd: int, path: str, mode: int = 0o755) -> int:
 
 
 def make_file(root_fd: int, path: str, mode: int = 0o644) -> int:
-    """Open path as O_PATH, making an empty regular file, and directories above it, where nothing is.
+    """Open path with O_PATH; if it does not exist, make an empty regular file and the directories above it.
 
-    Whatever is there already is opened, be it a directory. Raises what mkdir and open raise.
+    An existing path is opened, even a directory. Raises the errors of mkdir and open.
     """
     try:
         return open_beneath(root_fd, path, _PATH)
@@ -99,7 +99,7 @@ def make_file(root_fd: int, path: str, mode: int = 0o644) -> int:
 
 
 def _make_missing(root_fd: int, path: str, mode: int, file_mode: int | None = None) -> str:
-    """Make each missing part of path and return it without links; with file_mode the last part is a file."""
+    """Make each missing part of path, and return the path without links; with file_mode the last part is a file."""
     pending = [part for part in path.split("/") if part not in ("", ".")]
     pending.reverse()
     made: list[str] = []
@@ -129,12 +129,12 @@ def _make_missing(root_fd: int, path: str, mode: int, file_mode: int | None = No
 
 
 def _make_part(parent_fd: int, name: str, mode: int, file_mode: int | None) -> str | None:
-    """Make name in the directory unless it exists; return where it leads to when it is a symbolic link."""
+    """Make name in the directory unless it exists; return its target if it is a symbolic link."""
     try:
         if file_mode is None:
             os.mkdir(name, mode, dir_fd=parent_fd)
         else:
-            # O_EXCL: a link that somebody puts here meanwhile is not written through.
+            # O_EXCL: do not write through a link that somebody puts here meanwhile.
             flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC
             os.close(os.open(name, flags, file_mode, dir_fd=parent_fd))
     except FileExistsError:

@@ -1,4 +1,4 @@
-"""Number capabilities, and set all five sets of a thread exactly."""
+"""Numbers the capabilities, and sets all five capability sets of a thread exactly."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ CAPABILITIES = {
         )
     )
 }
-"""Every capability of linux/capability.h by its name."""
+"""All capabilities of linux/capability.h by name."""
 
 # linux/prctl.h
 _PR_CAPBSET_READ = 23
@@ -66,7 +66,7 @@ _VERSION_3 = 0x20080522  # _LINUX_CAPABILITY_VERSION_3
 
 
 class CapSets:
-    """The five capability sets of a thread, each a mask with bit N set for capability number N."""
+    """The five capability sets of a thread, each a mask in which bit N is capability number N."""
 
     __slots__ = ("ambient", "bounding", "effective", "inheritable", "permitted")
 
@@ -100,19 +100,19 @@ def last_cap() -> int:
 
 
 def _in_bounding_set_known(number: int) -> bool:
-    """Return whether the kernel knows capability number; asking needs no /proc."""
+    """Return whether the kernel knows a capability number; this needs no /proc."""
     return bool(libc.prctl(_PR_CAPBSET_READ, number, None, None, None) != -1)
 
 
 def apply_bounding(mask: int) -> None:
-    """Drop every capability outside mask from the bounding set; needs CAP_SETPCAP while any goes.
+    """Drop every capability outside mask from the bounding set; needs CAP_SETPCAP to drop any.
 
-    Must come before CAP_SETPCAP is given up, and so before apply. Raises OSError. Source: man 7 capabilities.
+    Call it before CAP_SETPCAP is given up, and so before apply. Raises OSError. Source: man 7 capabilities.
     """
     number = 0
     while True:
         present = libc.prctl(_PR_CAPBSET_READ, number, None, None, None)
-        if present == -1:  # past the last one that this kernel knows
+        if present == -1:  # beyond the last one that this kernel knows
             return
         if present and not mask >> number & 1:
             check(libc.prctl(_PR_CAPBSET_DROP, number, None, None, None), "prctl PR_CAPBSET_DROP", number)
@@ -122,8 +122,8 @@ def apply_bounding(mask: int) -> None:
 def apply(sets: CapSets) -> None:
     """Set the effective, permitted, inheritable and ambient sets of this thread to exactly those of sets.
 
-    The bounding set is apply_bounding's. What the kernel does not know is left out. Ambient capabilities
-    must also be permitted and inheritable, or the kernel refuses them with EPERM. Raises OSError.
+    apply_bounding sets the bounding set. Capabilities that the kernel does not know are ignored. Ambient
+    capabilities must also be permitted and inheritable, or the kernel refuses them with EPERM. Raises OSError.
     """
     known = (1 << (last_cap() + 1)) - 1
     _capset(sets.effective & known, sets.permitted & known, sets.inheritable & known)
@@ -135,13 +135,13 @@ def apply(sets: CapSets) -> None:
 
 
 def raise_permitted() -> None:
-    """Make every permitted capability effective, as after a change of user that kept them."""
+    """Make every permitted capability effective, for example after a change of user that kept them."""
     sets = current()
     _capset(sets.permitted, sets.permitted, sets.inheritable)
 
 
 def hold_effective(mask: int) -> None:
-    """Make those of the permitted capabilities effective that mask has, and no others."""
+    """Make exactly the permitted capabilities in mask effective."""
     sets = current()
     _capset(sets.permitted & mask, sets.permitted, sets.inheritable)
 

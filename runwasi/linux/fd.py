@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class Fd:
-    """An open descriptor that its holder owns: close it, use it as a context manager, or hand it on by detach."""
+    """An open descriptor that its holder owns: close it, use it as a context manager, or hand it on with detach."""
 
     __slots__ = ("_number",)
 
@@ -31,17 +31,17 @@ class Fd:
 
     @property
     def is_open(self) -> bool:
-        """Return whether it has been neither closed nor handed on."""
+        """Return whether it has not been closed or handed on."""
         return self._number is not None
 
     def detach(self) -> int:
-        """Give up the descriptor without closing it; whoever gets the number owns it."""
+        """Return the number without closing it; the caller owns the descriptor."""
         number = self.fileno()
         self._number = None
         return number
 
     def close(self) -> None:
-        """Close it, unless that has been done. Raises OSError, and is closed all the same (man 2 close)."""
+        """Close it unless it is closed. Even if this raises OSError, it is closed (man 2 close)."""
         number, self._number = self._number, None
         if number is not None:
             os.close(number)
@@ -62,7 +62,7 @@ def owner_of(number: int | None) -> Fd | None:
 
 
 def close_owned(fds: Iterable[Fd | None]) -> None:
-    """Close every descriptor there is; None stands for one that was never opened."""
+    """Close the descriptors; None stands for one that was never opened."""
     for fd in fds:
         if fd is not None:
             fd.close()

@@ -1,4 +1,4 @@
-"""Make file calls that `os` lacks in whole or part: list a folder from any position, set one of two times."""
+"""Makes file calls that `os` lacks: lists a folder from any position, sets one of two times."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _entries = create_string_buffer(32 << 10)
 
 
 def getdents64(fd: int) -> bytes:
-    """Read the next entries of a folder, each a struct linux_dirent64; none at its end.
+    """Read the next entries of a folder, each a struct linux_dirent64; none at the end.
 
     Raises OSError. Source: man 2 getdents64.
     """
@@ -47,10 +47,10 @@ def getdents64(fd: int) -> bytes:
 
 
 def utimensat(fd: int, name: bytes, accessed: tuple[int, int], modified: tuple[int, int]) -> None:
-    """Set the times of a name in a folder, which is not followed, or with no name those of the descriptor.
+    """Set the times of a name in a folder, without following it; without a name, those of the descriptor.
 
-    They are in seconds and nanoseconds; the latter may be UTIME_NOW or UTIME_OMIT. A descriptor of O_PATH is
-    taken too. Raises OSError. Source: man 2 utimensat.
+    Times are (seconds, nanoseconds); the latter may be UTIME_NOW or UTIME_OMIT. The descriptor may be
+    O_PATH. Raises OSError. Source: man 2 utimensat.
     """
     flags = _AT_SYMLINK_NOFOLLOW if name else _AT_EMPTY_PATH
     if _utimensat(fd, name, _timespecs(*accessed, *modified), flags) != 0:

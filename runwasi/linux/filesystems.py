@@ -1,4 +1,4 @@
-"""Tell which filesystem a descriptor is on, to verify procfs and devpts before we trust them."""
+"""Identifies the filesystem that a descriptor is on, to verify procfs and devpts before we trust them."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def filesystem_type(fd: int) -> int:
 def open_procfs(path: str = "/proc") -> int:
     """Open the procfs mounted at path as a close-on-exec O_PATH descriptor to look files up from.
 
-    Raises OSError, ENODEV when something else is mounted there.
+    Raises OSError, ENODEV if something else is mounted there.
     """
     fd = os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     if filesystem_type(fd) != PROC_SUPER_MAGIC:

@@ -1,7 +1,7 @@
-"""Get a signal when a file in a folder changes (dnotify).
+"""Delivers a signal when a file in a folder changes (dnotify).
 
-Unlike inotify it takes no instance, of which a user has 128 for all processes: on a node every wasm container may
-watch. Unlike anything that is polled it needs no thread of its own. Source: man 2 fcntl.
+Unlike inotify it needs no instance, of which a user has 128 for all processes: every wasm container of a node may
+watch. Unlike polling it needs no thread. Source: man 2 fcntl.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ import os
 
 
 def signal_writes(folder: int, number: int) -> None:
-    """Send this process a signal whenever a file in the folder of a descriptor is written to.
+    """Make the kernel send this process a signal whenever a file in a descriptor's folder is written to.
 
-    Children forked afterwards hear nothing. The descriptor's close ends it. Raises OSError, EINVAL from a kernel
+    Children forked later get no signal. Closing the descriptor ends it. Raises OSError, EINVAL on a kernel
     without dnotify.
     """
     fcntl.fcntl(folder, fcntl.F_SETSIG, number)
@@ -21,5 +21,5 @@ def signal_writes(folder: int, number: int) -> None:
 
 
 def receive_signals(folder: int) -> None:
-    """Receive them as our present user: the kernel sends none to a process that asked as another. Raises OSError."""
+    """Receive them as our current user: the kernel sends none to a process that asked as another. Raises OSError."""
     fcntl.fcntl(folder, fcntl.F_SETOWN, os.getpid())

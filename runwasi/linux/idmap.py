@@ -1,4 +1,4 @@
-"""Write id mappings of user namespaces, and make namespaces only to map a mount."""
+"""Writes id mappings of user namespaces, and makes user namespaces that map a mount."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class IdMap:
-    """Maps `size` ids from `inside`, in a user namespace, to those from `outside` in its parent."""
+    """Maps `size` ids from `inside` to `outside`: in a user namespace and in its parent."""
 
     __slots__ = ("inside", "outside", "size")
 
@@ -37,8 +37,8 @@ def write_maps(
 def write_uid_map(pid: int, maps: Sequence[IdMap], *, rootless: bool = False) -> None:
     """Write the mapping of user ids of the user namespace that process pid has just entered.
 
-    A rootless caller may map its own id alone; whatever else it wants is left to newuidmap. Raises OSError with
-    what that complains of.
+    A rootless caller may map only its own id; newuidmap writes any other mapping. Raises OSError with
+    newuidmap's message.
     """
     if rootless and not _only_own(maps, os.geteuid()):
         _run_helper("newuidmap", pid, maps)
@@ -49,7 +49,7 @@ def write_uid_map(pid: int, maps: Sequence[IdMap], *, rootless: bool = False) ->
 def write_gid_map(pid: int, maps: Sequence[IdMap], *, rootless: bool = False) -> None:
     """Write the mapping of group ids, as write_uid_map does.
 
-    For a rootless caller's own id setgroups is denied first, as man 7 user_namespaces asks.
+    For a rootless caller's own id, setgroups is denied first, as man 7 user_namespaces requires.
     """
     if rootless and not _only_own(maps, os.getegid()):
         _run_helper("newgidmap", pid, maps)
@@ -68,7 +68,7 @@ def _lines(maps: Sequence[IdMap]) -> str:
 
 
 def _write(pid: int, name: str, text: str) -> None:
-    # One write: the kernel takes a map as a whole and only once.
+    # One write: the kernel takes a whole map, and only once.
     path = f"/proc/{pid}/{name}"
     fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
     try:
@@ -102,11 +102,11 @@ def _run_helper(program: str, pid: int, maps: Sequence[IdMap]) -> None:
     if os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) != 0:
         raise OSError(
             1, text.removeprefix(f"{program}: ") or "failed", program
-        )  # EPERM: nothing but a lack of rights makes it fail
+        )  # EPERM: it fails only if the rights are missing
 
 
 def user_namespace_for(uid_maps: Sequence[IdMap], gid_maps: Sequence[IdMap]) -> int:
-    """Make a user namespace with these mappings, held by its descriptor alone: what maps a mount.
+    """Make a user namespace to map a mount; only its descriptor keeps it alive.
 
     Needs CAP_SETUID and CAP_SETGID here. Raises OSError.
     """
@@ -115,7 +115,7 @@ def user_namespace_for(uid_maps: Sequence[IdMap], gid_maps: Sequence[IdMap]) -> 
         child = fork_into(CLONE_NEWUSER)
         if child is None:
             os.close(go)
-            os.read(wait, 1)  # until the parent is done with us, or is gone
+            os.read(wait, 1)  # until the parent is done, or gone
             os._exit(0)
     finally:
         os.close(wait)

@@ -1,4 +1,4 @@
-"""Get events about files from the kernel: inotify. Source: man 7 inotify."""
+"""Receives events about files from the kernel. Source: man 7 inotify."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ libc.inotify_add_watch.argtypes = (c_int, c_char_p, c_uint32)
 def watch(path: str, events: int) -> int:
     """Return a non-blocking, close-on-exec descriptor that is readable after one of events (IN_*) at path.
 
-    Raises OSError that names path.
+    Raises OSError, which names path.
     """
     fd: int = check(libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC), "inotify_init1")
     try:

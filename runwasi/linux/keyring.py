@@ -1,4 +1,4 @@
-"""Take a new session keyring, so that a process cannot read the keys of whoever started it."""
+"""Joins a new session keyring, so that a process cannot read its caller's keys."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ _OTHERS_SEARCH = 0x00000008
 
 
 def join_session_keyring(name: str, *, others_search: bool = False) -> int:
-    """Join the session keyring called name, a new one unless we own one of that name; return its serial.
+    """Join the session keyring of this name, a new one unless we own one; return its serial number.
 
-    Its owner, or with others_search (for a user namespace, where the owner is another uid) everybody who
-    has it, may search it, so that a later process can join. Raises OSError: ENOSYS on a kernel without
-    keyrings, EDQUOT when the user's quota is used up. Source: man 3 keyctl_join_session_keyring.
+    Its owner may search it, so that a later process can join; with others_search (for a user namespace, where
+    the owner is another uid) everybody who has it may. Raises OSError: ENOSYS on a kernel without keyrings,
+    EDQUOT if the user's quota is exhausted. Source: man 3 keyctl_join_session_keyring.
     """
     serial = check(
         syscall(SYS_KEYCTL, _JOIN_SESSION_KEYRING, os.fsencode(name)), "keyctl JOIN_SESSION_KEYRING", name
@@ -31,7 +31,7 @@ def join_session_keyring(name: str, *, others_search: bool = False) -> int:
 
 
 def _permissions(serial: int) -> int:
-    """Return the permission mask of a key, the fourth part of "type;uid;gid;perm;description"."""
+    """Return a key's permission mask, the fourth part of "type;uid;gid;perm;description"."""
     description = create_string_buffer(256)
     check(syscall(SYS_KEYCTL, _DESCRIBE, serial, description, len(description)), "keyctl DESCRIBE", serial)
     return int(description.value.split(b";", 4)[3], 16)

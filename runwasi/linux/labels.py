@@ -1,7 +1,7 @@
-"""Labels of the security modules: AppArmor profiles and SELinux contexts, for the next execve and for keys.
+"""Sets the labels of security modules: AppArmor profiles and SELinux contexts, for execve and for keys.
 
-Every write goes through a procfs that the caller opened and that is verified once more here, because a file
-faked by an image would swallow it and leave the program unconfined (CVE-2019-19921, CVE-2025-52881).
+Every write goes through a procfs that the caller opened, and which is verified again here: a fake file from an
+image would swallow the write and leave the program unconfined (CVE-2019-19921, CVE-2025-52881).
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ from errno import EINVAL, ENOENT, ENOTSUP, EPERM
 from runwasi.linux.filesystems import PROC_SUPER_MAGIC, filesystem_type
 
 UNCONFINED = "unconfined"
-"""The AppArmor profile that allows everything: all a kernel without AppArmor has."""
+"""The AppArmor profile that allows everything: the only one that a kernel without AppArmor has."""
 
 
 def set_apparmor_exec(proc_fd: int, profile: str) -> None:
-    """Have the next execve of this thread enter an AppArmor profile.
+    """Make this thread's next execve enter an AppArmor profile.
 
-    proc_fd is the root of a procfs. Raises OSError: ENOENT when no such profile is loaded, ENOTSUP when the
+    proc_fd is the root of a procfs. Raises OSError: ENOENT if no such profile is loaded, ENOTSUP if the
     kernel has no AppArmor. Source: apparmor.d(5), aa_change_onexec(2).
     """
     _set_apparmor(proc_fd, profile, "exec", "exec")
@@ -37,7 +37,7 @@ def _set_apparmor(proc_fd: int, profile: str, attribute_name: str, verb: str) ->
         try:
             _write(proc_fd, attribute, f"{verb} {profile}", "AppArmor profile")
         except OSError as error:
-            # Before Linux 5.1 the modules shared one set of files.
+            # Before Linux 5.1, the modules share one set of files.
             if error.errno != ENOTSUP:
                 raise
         else:
@@ -47,9 +47,9 @@ def _set_apparmor(proc_fd: int, profile: str, attribute_name: str, verb: str) ->
 
 
 def set_selinux_exec(proc_fd: int, context: str) -> None:
-    """Have the next execve of this thread enter an SELinux context.
+    """Make this thread's next execve enter an SELinux context.
 
-    proc_fd is the root of a procfs. Raises OSError: EINVAL when the policy has no such context, ENOTSUP when
+    proc_fd is the root of a procfs. Raises OSError: EINVAL if the policy has no such context, ENOTSUP if
     SELinux is off. Source: man 3 setexeccon.
     """
     _write_selinux(proc_fd, "attr/exec", context)
@@ -61,7 +61,7 @@ def change_selinux(proc_fd: int, context: str) -> None:
 
 
 def set_selinux_keycreate(proc_fd: int, context: str) -> None:
-    """Label the keys and keyrings this thread makes from now on; "" goes back to the policy's choice.
+    """Label the keys and keyrings that this thread makes from now on; "" restores the policy's choice.
 
     Raises OSError as set_selinux_exec does. Source: man 3 setkeycreatecon.
     """
@@ -69,7 +69,7 @@ def set_selinux_keycreate(proc_fd: int, context: str) -> None:
 
 
 def selinux_enabled(proc_fd: int) -> bool:
-    """Return whether SELinux is on: only then does the kernel have its filesystem."""
+    """Return whether SELinux is on: only then the kernel has its filesystem."""
     fd = os.open("filesystems", os.O_RDONLY | os.O_CLOEXEC, dir_fd=proc_fd)
     try:
         return b"\tselinuxfs\n" in os.read(fd, 1 << 16)
@@ -84,7 +84,7 @@ def _write_selinux(proc_fd: int, attribute: str, context: str) -> None:
 
 
 def _write(proc_fd: int, attribute: str, text: str, what: str) -> None:
-    """Write an attribute of this thread. Raises OSError, ENOTSUP when no security module answers for it."""
+    """Write an attribute of this thread. Raises OSError, ENOTSUP if no security module implements it."""
     try:
         fd = os.open(f"thread-self/{attribute}", os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW, dir_fd=proc_fd)
     except OSError as error:
@@ -97,14 +97,14 @@ def _write(proc_fd: int, attribute: str, text: str, what: str) -> None:
         os.write(fd, text.encode())
     except OSError as error:
         if error.errno == EINVAL and not _is_answered(fd):
-            raise OSError(ENOTSUP, "no security module answers for this attribute", attribute) from None
+            raise OSError(ENOTSUP, "no security module implements this attribute", attribute) from None
         raise OSError(error.errno, error.strerror, f"{what} {text.rpartition(' ')[2]}") from None
     finally:
         os.close(fd)
 
 
 def _is_answered(fd: int) -> bool:
-    """Return whether some security module implements the attribute: reading it fails with EINVAL otherwise."""
+    """Return whether a security module implements the attribute: otherwise reading it fails with EINVAL."""
     try:
         os.pread(fd, 4096, 0)
     except OSError as error:

@@ -1,7 +1,7 @@
-"""The C library, loaded once: prototypes, syscall numbers and the check that turns -1 into OSError.
+"""The C library, loaded once: prototypes, system call numbers, and the check that turns -1 into OSError.
 
-Every start of a container imports this file, so it does without ctypes, and declares a
-prototype where the default (every argument a C int) would truncate a pointer or a 64-bit flag word.
+Every start of a container imports this module, so it does not import ctypes. It declares a prototype where the
+default (every argument a C int) would truncate a pointer or a 64-bit flag word.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ _ENOSYS = 38
 libc = CDLL(None, use_errno=True)
 """The process's own C library. Functions without a prototype here take C ints."""
 
-# c_void_p takes integers of 64 bits, bytes, arrays and byref() alike: what a variadic syscall needs.
+# A variadic syscall needs c_void_p: it takes 64-bit integers, bytes, arrays and byref().
 libc.syscall.argtypes = (c_long, *(c_void_p,) * 6)
 libc.syscall.restype = c_long
 libc.prctl.argtypes = (c_int, *(c_void_p,) * 4)
@@ -50,10 +50,10 @@ SYS_MOUNT_SETATTR = 442
 
 
 def check(result: int, call: str, target: object = "") -> int:
-    """Return result, or raise the OSError that errno stands for when it is -1.
+    """Return result; if it is -1, raise the OSError for errno.
 
-    The exception keeps its subclass (FileNotFoundError ...) and carries "call target" as its filename, so
-    that its text says what was attempted on what.
+    The exception keeps its subclass (FileNotFoundError ...), and has "call target" as its filename, so that its
+    text names the call and its object.
     """
     if result == -1:
         raise failure(get_errno(), call, target)
@@ -61,13 +61,13 @@ def check(result: int, call: str, target: object = "") -> int:
 
 
 def failure(errno: int, call: str, target: object = "") -> OSError:
-    """Make the OSError for errno that names the call and its object, as check raises it."""
+    """Make the OSError that check raises for errno: it names the call and its object."""
     text = "this kernel has no such call" if errno == _ENOSYS else os.strerror(errno)
     return OSError(errno, text, f"{call} {target}".strip())
 
 
 def syscall(number: int, *args: object) -> int:
-    """Call the kernel directly and return what it returned, -1 with errno set on failure: wrap it in check.
+    """Make a system call, and return its result, -1 with errno on failure: wrap it in check.
 
     Arguments may be integers of up to 64 bits, bytes, ctypes arrays or byref(); at most six.
     """

@@ -1,7 +1,7 @@
-"""Mount by descriptor: make a mount detached, set its attributes, attach it; there is no path to race for.
+"""Mounts by descriptor: makes a detached mount, sets its attributes, attaches it, without a path to race for.
 
-A detached mount is visible nowhere, so it never shows up writable, setuid or unmapped before its attributes
-are set. The calls are of Linux 5.2 (open_tree, fsopen, move_mount) and 5.12 (mount_setattr).
+A detached mount is invisible, so it never appears writable, setuid or unmapped before its attributes are set.
+The calls need Linux 5.2 (open_tree, fsopen, move_mount) and 5.12 (mount_setattr).
 """
 
 from __future__ import annotations
@@ -50,15 +50,15 @@ _AT_RECURSIVE, _AT_EMPTY_PATH = 0x8000, 0x1000  # linux/fcntl.h
 _CLOEXEC = os.O_CLOEXEC
 
 FSCONFIG_VALUE_MAX = 255
-"""Bytes that the value of a filesystem's option may have in fsconfig; mount(2) takes a page of them all."""
+"""The most bytes of an option's value in fsconfig; mount(2) takes a page for all options together."""
 
 MountAttr = c_uint64 * 4  # struct mount_attr: attr_set, attr_clr, propagation, userns_fd
 
 
 def open_tree(path: str, dir_fd: int = -100, *, recursive: bool = False) -> int:
-    """Copy the mount at path, as a bind mount does, into a detached one; with recursive those below it too.
+    """Copy the mount at path to a detached one, as a bind mount does; with recursive those below it too.
 
-    An empty path copies what descriptor dir_fd itself stands for. Raises OSError that names path.
+    An empty path copies the mount of descriptor dir_fd itself. Raises OSError, which names path.
     """
     flags = (
         _OPEN_TREE_CLONE | _CLOEXEC | (_AT_RECURSIVE if recursive else 0) | (0 if path else _AT_EMPTY_PATH)
@@ -67,10 +67,10 @@ def open_tree(path: str, dir_fd: int = -100, *, recursive: bool = False) -> int:
 
 
 def new_mount(fstype: str, source: str | None, options: Iterable[str] = (), attributes: int = 0) -> int:
-    """Make a detached mount of a new fstype filesystem and return its O_PATH descriptor.
+    """Make a detached mount of a new fstype filesystem, and return its O_PATH descriptor.
 
-    options are the filesystem's own, each "key" or "key=value" (a value in double quotes loses them), and
-    attributes are MOUNT_ATTR_*. Raises OSError whose text is the kernel's own complaint where there is one.
+    options are the filesystem's own, each "key" or "key=value" (double quotes around a value are removed),
+    attributes are MOUNT_ATTR_*. Raises OSError, with the kernel's own message if there is one.
     """
     context = check(syscall(SYS_FSOPEN, os.fsencode(fstype), FSOPEN_CLOEXEC), "fsopen", fstype)
     return mount_from(context, fstype, source, options, attributes)
@@ -79,7 +79,7 @@ def new_mount(fstype: str, source: str | None, options: Iterable[str] = (), attr
 def mount_from(
     context: int, fstype: str, source: str | None, options: Iterable[str] = (), attributes: int = 0
 ) -> int:
-    """Make the mount of new_mount from a context that fsopen gave, which is closed. Raises OSError as new_mount."""
+    """Make a mount as new_mount does from a context of fsopen, and close that. Raises OSError as new_mount does."""
     try:
         if source:
             _configure(context, "source", source)
@@ -92,7 +92,7 @@ def mount_from(
 
 
 def reconfigure(fd: int, options: Iterable[str]) -> None:
-    """Change options of the filesystem that fd is the root of a mount of; those of its mounts stay.
+    """Change options of the filesystem whose mount has the root fd; the mounts' own options stay.
 
     Raises OSError as new_mount does.
     """
@@ -123,24 +123,24 @@ def _configure(context: int, key: str, value: str | None) -> None:
 
 
 def _complaint(context: int, attempt: str) -> OSError:
-    """Make the OSError of a failed fsconfig, with what the filesystem wrote into its context's log."""
+    """Make the OSError for a failed fsconfig, with the filesystem's message from its context's log."""
     error = failure(get_errno(), attempt)
     try:
         message = os.read(context, 1024).decode(errors="replace")
-    except OSError:  # ENODATA: it said nothing
+    except OSError:  # ENODATA: there is no message
         return error
-    # "e tmpfs: Bad value for 'size'": a letter for the severity comes first.
+    # "e tmpfs: Bad value for 'size'": the first letter is the severity.
     return OSError(error.errno, message.strip()[2:], attempt)
 
 
 def move_mount(mount_fd: int, target_fd: int) -> None:
-    """Put the mount of mount_fd, detached or not, on top of what target_fd stands for. Raises OSError."""
+    """Move the mount of mount_fd, detached or not, onto target_fd. Raises OSError."""
     flags = _MOVE_MOUNT_F_EMPTY_PATH | _MOVE_MOUNT_T_EMPTY_PATH
     check(syscall(SYS_MOVE_MOUNT, mount_fd, b"", target_fd, b"", flags), "move_mount")
 
 
 def move_mount_to(mount_fd: int, target: str) -> None:
-    """Put the mount of mount_fd on top of what a path of the host leads to. Raises OSError."""
+    """Move the mount of mount_fd onto a path of the host. Raises OSError."""
     target_fd = os.open(target, os.O_PATH | os.O_CLOEXEC)
     try:
         move_mount(mount_fd, target_fd)
@@ -157,11 +157,11 @@ def mount_setattr(
     *,
     recursive: bool = False,
 ) -> None:
-    """Change attributes of the mount that fd is the root of; what is named in neither mask stays.
+    """Change attributes of the mount with the root fd; those in neither mask stay.
 
-    propagation is one of MS_SHARED, MS_SLAVE, MS_PRIVATE, MS_UNBINDABLE or 0 to leave it. With
-    MOUNT_ATTR_IDMAP in attr_set, which a mount takes once and while it is detached, userns_fd is the user
-    namespace that maps it. Raises OSError, EPERM where the attribute is locked by a user namespace.
+    propagation is MS_SHARED, MS_SLAVE, MS_PRIVATE, MS_UNBINDABLE, or 0 to keep it. With MOUNT_ATTR_IDMAP in
+    attr_set, which a mount accepts once, while it is detached, userns_fd is the user namespace that maps it.
+    Raises OSError, EPERM if a user namespace locks the attribute.
     """
     if attr_set & MOUNT_ATTR__ATIME:
         attr_clr |= MOUNT_ATTR__ATIME  # an enumeration, not flags: it is replaced as a whole
@@ -172,14 +172,14 @@ def mount_setattr(
 
 
 def map_owners(fd: int, userns_fd: int, attr_set: int = 0, *, recursive: bool = False) -> None:
-    """Map the owners of files by a user namespace in the detached mount that fd is the root of.
+    """Map the owners of files in the detached mount with the root fd through a user namespace.
 
-    attr_set are further attributes. Raises OSError: EINVAL when its filesystem takes no mapping on this kernel
+    attr_set are further attributes. Raises OSError: EINVAL if its filesystem supports no mapping on this kernel
     (tmpfs does since Linux 6.3, overlay since 5.19), or has one. Source: man 2 mount_setattr.
     """
     try:
         mount_setattr(fd, attr_set | MOUNT_ATTR_IDMAP, userns_fd=userns_fd, recursive=recursive)
     except OSError as error:
         if error.errno == EINVAL:
-            error.strerror = "the filesystem takes no mapping of ids on this kernel"
+            error.strerror = "the filesystem does not support id mappings on this kernel"
         raise

@@ -1,4 +1,4 @@
-"""The mount table by path: mount, umount, changing the root, and what is mounted where."""
+"""Mounts and unmounts by path, changes the root, and reads the mount table."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ UMOUNT_NOFOLLOW = 8
 _AT_EMPTY_PATH = 0x1000  # linux/fcntl.h
 _STATX_MNT_ID = 0x1000  # linux/stat.h, since Linux 5.8
 Statx = c_uint64 * 32  # struct statx
-MNT_ID = 18  # the word that is stx_mnt_id
+MNT_ID = 18  # the word of stx_mnt_id
 
 
 def mount(
@@ -49,7 +49,7 @@ def mount(
 ) -> None:
     """Mount source at target, or change the mount there (MS_REMOUNT, MS_BIND, MS_MOVE, MS_PRIVATE ...).
 
-    Raises OSError that names target. Source: man 2 mount.
+    Raises OSError, which names target. Source: man 2 mount.
     """
     result = libc.mount(_bytes(source), os.fsencode(target), _bytes(fstype), flags, _bytes(data))
     check(result, "mount", target)
@@ -60,23 +60,23 @@ def _bytes(text: str | None) -> bytes | None:
 
 
 def umount(target: str, flags: int = 0) -> None:
-    """Unmount target; MNT_DETACH takes it out of sight at once and frees it when its last user goes."""
+    """Unmount target; MNT_DETACH hides it at once, and frees it after its last user."""
     check(libc.umount2(os.fsencode(target), flags), "umount2", target)
 
 
 def pivot_root(new_root: str | int) -> None:
-    """Make the mount new_root, a path or descriptor, the root of this namespace and drop the old one.
+    """Make the mount new_root, a path or descriptor, the root of this namespace, and drop the old one.
 
-    Stacking the old root onto the new one needs no directory inside an image that may be read-only; see
-    man 2 pivot_root, "pivot_root(".", ".")". Neither the mount nor its parent may be shared. We stand in the
-    new root afterwards. Raises OSError.
+    Stacking the old root onto the new one needs no directory inside the image, which may be read-only; see
+    man 2 pivot_root, "pivot_root(".", ".")". Neither the mount nor its parent may be shared. Afterwards the
+    working directory is the new root. Raises OSError.
     """
     old = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.chdir(new_root)
         check(syscall(SYS_PIVOT_ROOT, b".", b"."), "pivot_root", new_root)
-        # The old root lies over the new one now. Its unmounting must not travel to the host through a
-        # shared mount, so it is made a slave first.
+        # The old root now covers the new one. Make it a slave, so that its unmounting does not propagate to
+        # the host through a shared mount.
         os.fchdir(old)
         mount(None, ".", None, MS_SLAVE | MS_REC)
         umount(".", MNT_DETACH)
@@ -86,7 +86,7 @@ def pivot_root(new_root: str | int) -> None:
 
 
 def move_root(new_root: str | int) -> None:
-    """Move the mount new_root over / and chroot into it: for a root that pivot_root refuses, such as initramfs.
+    """Move the mount new_root over /, and chroot into it: for a root that pivot_root refuses, such as initramfs.
 
     The old root stays mounted below, out of reach of paths. Raises OSError.
     """
@@ -97,9 +97,9 @@ def move_root(new_root: str | int) -> None:
 
 
 def mounted_below(path: str) -> list[str]:
-    """List the mount points at path and below it, the deepest and latest first: the order to unmount in.
+    """Return the mount points at path and below it, the deepest and latest first: the order to unmount in.
 
-    path must be absolute and free of symbolic links. Reads the whole mount table: not for a start.
+    path must be absolute and free of symbolic links. Reads the whole mount table: too slow for a start.
     """
     wanted = path.rstrip("/")
     points = [point for point in mount_points() if point == wanted or point.startswith(wanted + "/")]
@@ -108,12 +108,12 @@ def mounted_below(path: str) -> list[str]:
 
 
 def mount_points() -> list[str]:
-    """List every mount point of this namespace as we see it, in the order of mounting."""
+    """Return all mount points of this namespace that we see, in the order of mounting."""
     return list(mounts_of("self").values())
 
 
 def mounts_of(pid: int | str) -> dict[int, str]:
-    """Return the mount points that a process sees, by the ids of the mounts, in the order of mounting.
+    """Return the mount points that a process sees, by mount id, in the order of mounting.
 
     Source: man 5 proc, /proc/[pid]/mountinfo.
     """
@@ -123,7 +123,7 @@ def mounts_of(pid: int | str) -> dict[int, str]:
 
 
 class Mounted:
-    """A mount that is in place: where (point), and on which mount (parent, an id)."""
+    """An attached mount: its mount point, and the id of the mount below (parent)."""
 
     __slots__ = ("_filesystem", "_options", "_root", "fstype", "id", "parent", "point")
 
@@ -137,12 +137,12 @@ class Mounted:
 
     @property
     def root(self) -> str:
-        """The part of its filesystem that it shows, as a path."""
+        """The path in its filesystem that is mounted."""
         return os.fsdecode(_unescape(self._root))
 
     @property
     def options(self) -> list[str]:
-        """The options of its filesystem, as opposed to those of the mount."""
+        """The options of its filesystem, not those of the mount."""
         return os.fsdecode(self._filesystem.split()[-1]).split(",")
 
     @property
@@ -152,14 +152,14 @@ class Mounted:
 
 
 def mount_table(proc_fd: int) -> list[Mounted]:
-    """List the mounts that this process can reach, by the procfs behind proc_fd. Source: man 5 proc."""
+    """Return the mounts that this process can reach, from the procfs proc_fd. Source: man 5 proc."""
     fd = os.open("self/mountinfo", os.O_RDONLY | os.O_CLOEXEC, dir_fd=proc_fd)
     with open(fd, "rb") as file:
         return [Mounted(line) for line in file]
 
 
 def mount_id(pid: int | str, fd: int) -> int:
-    """Return the id of the mount that an open descriptor of a process is on. Raises OSError when it is not open."""
+    """Return the id of the mount that a process's open descriptor is on. Raises OSError if it is not open."""
     with open(f"/proc/{pid}/fdinfo/{fd}", "rb", 0) as file:
         return next(
             int(line.split()[1]) for line in file.read(4096).splitlines() if line.startswith(b"mnt_id:")
@@ -167,7 +167,7 @@ def mount_id(pid: int | str, fd: int) -> int:
 
 
 def mount_id_of(fd: int) -> int:
-    """Return the id of the mount that a descriptor of ours is on, as in the mount table. Source: man 2 statx."""
+    """Return the id of the mount that our descriptor is on, as in the mount table. Source: man 2 statx."""
     status = Statx()
     check(syscall(SYS_STATX, fd, b"", _AT_EMPTY_PATH, _STATX_MNT_ID, status), "statx", fd)
     return int(status[MNT_ID])

@@ -1,4 +1,4 @@
-"""Namespaces: make new ones, open them by path, enter them and come back."""
+"""Makes namespaces, opens them by path, enters them and returns."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ FLAGS = {
     "cgroup": CLONE_NEWCGROUP,
     "time": CLONE_NEWTIME,
 }
-"""The clone flag of each kind of namespace, by its name under /proc/PID/ns."""
+"""The clone flags of the kinds of namespaces, by their names under /proc/PID/ns."""
 
 _NS_GET_NSTYPE = 0xB703  # linux/nsfs.h
 _EINVAL, _ENOSPC = 22, 28
@@ -43,7 +43,7 @@ _EINVAL, _ENOSPC = 22, 28
 def open_namespace(path: str, kind: str) -> int:
     """Open the namespace at path, a bind mount or /proc/PID/ns/KIND, as a close-on-exec descriptor.
 
-    Raises OSError, EINVAL when path is something else than a namespace of that kind.
+    Raises OSError, EINVAL if path is not a namespace of that kind.
     """
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOCTTY | os.O_NONBLOCK)
     try:
@@ -57,29 +57,29 @@ def open_namespace(path: str, kind: str) -> int:
 
 
 def unshare(flags: int) -> None:
-    """Leave the namespaces of flags (CLONE_NEW*) for new ones; of pid and time only children do."""
+    """Leave the namespaces of flags (CLONE_NEW*) for new ones; for pid and time only children do."""
     if libc.unshare(flags) == -1:
         raise refusal(get_errno(), "unshare", flags)
 
 
 def refusal(errno: int, call: str, flags: int) -> OSError:
-    """Make the OSError of a failed call to make the namespaces of flags, in words where errno misleads.
+    """Make the OSError for a failed call to make the namespaces of flags, with a reason where errno misleads.
 
     Source: man 2 unshare and man 7 namespaces, EINVAL and ENOSPC.
     """
     if errno == _EINVAL:
         for kind, flag in FLAGS.items():
             if flags & flag and not os.path.exists(f"/proc/self/ns/{kind}"):
-                return OSError(errno, "this kernel has none", f"a new {kind} namespace")
+                return OSError(errno, "this kernel does not have it", f"a new {kind} namespace")
     if errno == _ENOSPC:
-        return OSError(errno, "no more are allowed (/proc/sys/user/max_*_namespaces)", "new namespaces")
+        return OSError(errno, "the limit is reached (/proc/sys/user/max_*_namespaces)", "new namespaces")
     return failure(errno, call, f"with flags {flags:#x}")
 
 
 def join(joined: Iterable[tuple[str, int]]) -> None:
-    """Enter namespaces given as (kind, descriptor), a user namespace among them at the right moment.
+    """Enter namespaces given as (kind, descriptor), a user namespace among them in the right order.
 
-    What others own has to be entered with our own rights, before it; what it owns may need its rights, after it.
+    Enter namespaces that others own before it, with our own rights; those that it owns after it, with its rights.
     Raises OSError.
     """
     later: list[tuple[str, int]] = []
@@ -96,18 +96,18 @@ def join(joined: Iterable[tuple[str, int]]) -> None:
 
 
 def setns(fd: int, flags: int = 0) -> None:
-    """Enter the namespace of descriptor fd; flags, when not 0, say of which kind it must be.
+    """Enter the namespace of descriptor fd; flags other than 0 are the kind that it must have.
 
-    fd may also be a pidfd, whose namespaces of flags are then entered at once. Source: man 2 setns.
+    fd may also be a pidfd; then all its namespaces of flags are entered at once. Source: man 2 setns.
     """
     check(libc.setns(fd, flags), "setns", f"{flags:#x}")
 
 
 class entered:  # noqa: N801 - reads as a statement: with entered(fd, "net")
-    """Enter the namespace of descriptor fd for a while, then return to the one we were in.
+    """Enter the namespace of descriptor fd, and return to the old one at the end of `with`.
 
-    kind is a key of FLAGS. For "pid" and "time" it is where children are born that changes. A user namespace
-    cannot be left again, and "mnt" can only be left by a process with one thread.
+    kind is a key of FLAGS. For "pid" and "time" only the namespace of new children changes. A user namespace
+    cannot be left again, and only a process with one thread can leave "mnt".
     """
 
     __slots__ = ("_back", "_fd", "_flag", "_here")
@@ -138,7 +138,7 @@ class entered:  # noqa: N801 - reads as a statement: with entered(fd, "net")
 
 
 class private_mounts:  # noqa: N801 - reads as a statement: with private_mounts()
-    """Be in a new mount namespace for a while, where nothing we mount is seen by others; children stay there.
+    """Enter a new mount namespace until the end of `with`: others do not see our mounts there; children stay in it.
 
     The caller must have one thread. Raises OSError.
     """
@@ -152,7 +152,7 @@ class private_mounts:  # noqa: N801 - reads as a statement: with private_mounts(
         mount(None, "/", None, MS_SLAVE | MS_REC)
 
     def __exit__(self, *exception: object) -> None:
-        setns(self._back, CLONE_NEWNS)  # which leaves us at its root
+        setns(self._back, CLONE_NEWNS)  # this moves us to its root
         os.fchdir(self._cwd)
         os.close(self._back)
         os.close(self._cwd)

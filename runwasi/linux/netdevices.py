@@ -1,6 +1,6 @@
-"""Move network devices of the host into another network namespace and back, with their settings.
+"""Moves network devices of the host to another network namespace and back, with their settings.
 
-Built on pyroute2, whose import takes 100 ms and more: import this file only when there is a device to move.
+It uses pyroute2, whose import takes 100 ms or more: import this module only if there is a device to move.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ _KEPT = ("IFA_ADDRESS", "IFA_LOCAL", "IFA_BROADCAST", "IFA_FLAGS", "IFA_RT_PRIOR
 
 
 def move(name: str, new_name: str, namespace: int) -> None:
-    """Move device name into the network namespace of a descriptor, call it new_name there and bring it up.
+    """Move device name to the network namespace of a descriptor, call it new_name there, and bring it up.
 
-    Hardware address and MTU go with it; the kernel drops its addresses, so the permanent ones of global scope
-    are added again. Raises OSError: ENODEV without such a device, EEXIST when the name is taken there.
+    It keeps its hardware address and MTU; the kernel drops its addresses, so the permanent ones of global scope
+    are added again. Raises OSError: ENODEV if there is no such device, EEXIST if the name is taken there.
     Source: runtime-spec config-linux.md#network-devices, man 7 rtnetlink.
     """
     with IPRoute() as here:
@@ -59,7 +59,7 @@ def _index(route: IPRoute, name: str) -> int:
 
 
 def _permanent_addresses(route: IPRoute, index: int) -> list[dict[str, Any]]:
-    """Return what it takes to add the permanent addresses again; those of DHCP and of the link are not."""
+    """Return the arguments to add the permanent addresses again; addresses of DHCP and of the link are not."""
     addresses = []
     for message in route.get_addr(index=index):
         flags = message.get_attr("IFA_FLAGS") or message["flags"]
@@ -78,7 +78,7 @@ def _set_up(route: IPRoute, name: str, addresses: list[dict[str, Any]]) -> None:
 
 
 def _call(name: str, method: Any, *words: str, **attributes: Any) -> None:
-    """Call a method of IPRoute and turn its error, which is not a standard one, into OSError."""
+    """Call a method of IPRoute, and turn its own kind of error into OSError."""
     try:
         method(*words, **attributes)
     except NetlinkError as error:

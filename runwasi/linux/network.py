@@ -1,4 +1,4 @@
-"""Bring up the loopback interface of the network namespace we are in."""
+"""Brings up the loopback interface of this process's network namespace."""
 
 from __future__ import annotations
 

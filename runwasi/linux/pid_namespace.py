@@ -1,4 +1,4 @@
-"""List the processes of a pid namespace, where no cgroup lists them."""
+"""Lists the processes of a pid namespace, for when no cgroup lists them."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ import os
 
 
 def processes_beside(pid: int) -> list[int]:
-    """Return the processes in the pid namespace of process pid, that one first; none when it is gone.
+    """Return the processes in the pid namespace of process pid, that one first; none if it is gone.
 
-    Those in namespaces below it are left out, and so is what we may not look at. Source: man 7 pid_namespaces.
+    Leaves out processes in namespaces below it, and those that we must not look at. Source: man 7 pid_namespaces.
     """
     try:
         namespace = _namespace_of(pid)
     except FileNotFoundError:
         return []
-    except PermissionError:  # a process of ours that no other may look into
+    except PermissionError:  # a process that is not dumpable
         return [pid]
     others = [number for number in _all_processes() if number != pid and _is_in(number, namespace)]
     return [pid, *others]

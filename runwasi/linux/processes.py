@@ -1,4 +1,4 @@
-"""Processes: fork into namespaces with clone3, pidfds, closing descriptors, prctl and /proc/PID/stat."""
+"""Handles processes: clone3 into namespaces, pidfds, closing descriptors, prctl and /proc/PID/stat."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ _PR_SET_MM, _PR_SET_MM_MAP = 35, 14
 
 _EINVAL = 22
 _SIGCHLD = 17
-_DYING = 10.0  # seconds after which a killed process is held by the kernel, and not waited for any more
+_DYING = 10.0  # seconds to wait for a killed process; later the kernel is holding it
 _CLOSE_RANGE_CLOEXEC = 4
 _LAST_FD = 0xFFFFFFFF
 
@@ -69,7 +69,7 @@ CLONE_ARGS = Struct("=11Q")  # struct clone_args
 MM_MAP = Struct("=12Q2I")  # struct prctl_mm_map
 
 
-# PyDLL keeps the interpreter lock over the call, as os.fork() does: nobody in the child could give it back.
+# PyDLL keeps the interpreter's lock during the call, as os.fork() does: the child could not take it again.
 _clone3 = PyDLL(None, use_errno=True).syscall
 _clone3.argtypes = (c_long, c_void_p, c_long)
 _clone3.restype = c_long
@@ -79,13 +79,13 @@ _in_children: Callable[[], None] | None = None
 
 
 def call_in_children(callback: Callable[[], None]) -> None:
-    """Register a call that every child of fork_into makes first."""
-    global _in_children  # noqa: PLW0603  a property of the process, as what it is for
+    """Register a function that every child of fork_into calls first."""
+    global _in_children  # noqa: PLW0603  a property of the process
     _in_children = callback
 
 
 class Child:
-    """A forked process: its pid, and a close-on-exec pidfd that the caller owns and closes."""
+    """A forked process: its pid, and a close-on-exec pidfd that the caller owns."""
 
     __slots__ = ("pid", "pidfd")
 
@@ -100,20 +100,20 @@ class Child:
 def fork_into(flags: int = 0, cgroup: int | None = None) -> Child | None:
     """Fork into the new namespaces of flags (CLONE_NEW*) and, with the descriptor of one, into a v2 cgroup.
 
-    Returns the Child in the parent and None in the child. One clone3 makes the namespaces, so the child is a
-    direct child even when it is the first process of a pid namespace, and a pidfd without a race. The caller
-    must have one thread. Raises OSError. Source: man 2 clone3.
+    Returns the Child in the parent and None in the child. A single clone3 makes the namespaces, so the child is
+    a direct child even as the first process of a pid namespace, and its pidfd has no race. The caller must have
+    one thread. Raises OSError. Source: man 2 clone3.
     """
     pidfd = c_int(-1)
     tid_address = _tid_address()
     asked = flags | CLONE_PIDFD
     if tid_address:
-        # The C library remembers the thread id of the main thread and sends signals to it by that id; its
-        # own fork has the kernel renew it the same way.
+        # The C library remembers the main thread's id and uses it to send signals; its own fork makes the
+        # kernel update it in the same way.
         asked |= CLONE_CHILD_SETTID | CLONE_CHILD_CLEARTID
     if cgroup is not None:
         asked |= CLONE_INTO_CGROUP
-    # a sibling ends as we do; the kernel wants no other word on it
+    # a sibling has our exit signal, and the kernel accepts no other
     exit_signal = 0 if flags & CLONE_PARENT else _SIGCHLD
     # flags, pidfd, child_tid, parent_tid, exit_signal, then stack, stack_size, tls, set_tid, set_tid_size, cgroup
     places = (addressof(pidfd), tid_address, 0)
@@ -128,14 +128,14 @@ def fork_into(flags: int = 0, cgroup: int | None = None) -> Child | None:
     errno = get_errno()
     pythonapi.PyOS_AfterFork_Parent()
     if pid < 0:
-        from runwasi.linux.namespaces import refusal  # late: it may well succeed
+        from runwasi.linux.namespaces import refusal  # late: only for an error
 
         raise refusal(errno, "clone3", flags)
     return Child(pid, pidfd.value)
 
 
 def _tid_address() -> int:
-    """Return where the C library keeps the main thread's id, or 0 where the kernel cannot tell."""
+    """Return the address of the C library's main thread id, 0 if the kernel cannot report it."""
     address = c_void_p()
     if libc.prctl(PR_GET_TID_ADDRESS, byref(address), None, None, None) == -1:  # no CONFIG_CHECKPOINT_RESTORE
         return 0
@@ -143,37 +143,37 @@ def _tid_address() -> int:
 
 
 def pidfd_open(pid: int) -> int:
-    """Open a close-on-exec descriptor that stands for process pid. Raises ProcessLookupError."""
+    """Open a close-on-exec descriptor of process pid. Raises ProcessLookupError."""
     try:
         return check(syscall(SYS_PIDFD_OPEN, pid, 0), "pidfd_open", pid)
     except OSError as error:
         if error.errno != _EINVAL:
             raise
-        # the process is gone, and others are still of its session or group
+        # the process is gone, but its session or group still has others
         raise ProcessLookupError(3, "No such process", f"pidfd_open {pid}") from None
 
 
 def pidfd_send_signal(pidfd: int, signal: int) -> None:
-    """Send a signal to the process behind pidfd. Raises ProcessLookupError once it was reaped."""
+    """Send a signal to the process of pidfd. Raises ProcessLookupError once it has been reaped."""
     check(syscall(SYS_PIDFD_SEND_SIGNAL, pidfd, signal, None, 0), "pidfd_send_signal", signal)
 
 
 def reap(pidfd: int) -> int:
-    """Wait for the child behind pidfd and return its exit code, 128 + n when signal n ended it.
+    """Wait for the child of pidfd, and return its exit code, 128 + n if signal n ended it.
 
-    Raises ChildProcessError when it is not our child or was reaped before.
+    Raises ChildProcessError if it is not our child, or has been reaped.
     """
     status = os.waitid(os.P_PIDFD, pidfd, os.WEXITED)
-    assert status is not None  # only WNOHANG returns nothing
+    assert status is not None  # only WNOHANG returns None
     return _exit_code(status)
 
 
 def reap_if_ended(pidfd: int) -> int | None:
-    """Return what reap would without waiting; None while the child runs, or while somebody traces it.
+    """Reap without waiting; return None while the child runs, or while somebody traces it.
 
-    A pidfd is readable when its process has ended, but a traced one is its tracer's to reap first, and a tracer
-    in a container may never do so. When it lets go, the pidfd's waiters are woken once more (man 2 ptrace).
-    Raises as reap does.
+    A pidfd is readable once its process has ended, but its tracer must reap a traced one first, and a tracer in a
+    container may never do so. When the tracer detaches, the pidfd wakes its waiters again (man 2 ptrace). Raises
+    as reap does.
     """
     status = os.waitid(os.P_PIDFD, pidfd, os.WEXITED | os.WNOHANG)
     return None if status is None else _exit_code(status)
@@ -184,9 +184,9 @@ def _exit_code(status: os.waitid_result) -> int:
 
 
 def end(pidfd: int) -> Operation[None]:
-    """Kill a child of ours, wait until it has ended, and close the pidfd; one that is gone already is fine.
+    """Kill a child, wait until it has ended, and close the pidfd; the child may be gone already.
 
-    One that the kernel does not let go is left to whoever reaps orphans.
+    A child that the kernel keeps from ending is left to the reaper of orphans.
     """
     try:
         pidfd_send_signal(pidfd, SIGKILL)
@@ -199,9 +199,9 @@ def end(pidfd: int) -> Operation[None]:
 
 
 def work_apart(tie: int, kept: Iterable[int]) -> None:
-    """In a child that does what its parent must not wait for: keep only these descriptors, and die with the parent.
+    """Keep only these descriptors and die with the parent, in a child whose work the parent must not wait for.
 
-    tie is this child's end of a pipe or a socket pair with it, kept too.
+    tie is this child's end of a pipe or socket pair with the parent, and is kept too.
     """
     set_wakeup_fd(-1)  # the parent's
     die_with_parent(tie)
@@ -209,9 +209,9 @@ def work_apart(tie: int, kept: Iterable[int]) -> None:
 
 
 def die_with_parent(tie: int) -> None:
-    """Be killed when the thread ends that forked us, and end now if it already has: then tie, as above, is broken.
+    """Die with the thread that forked us, and end now if it has ended: then tie, as above, is broken.
 
-    The kernel forgets it when the process takes other ids or more capabilities (man 2 prctl, PR_SET_PDEATHSIG).
+    The kernel forgets it if the process changes ids or gains capabilities (man 2 prctl, PR_SET_PDEATHSIG).
     """
     set_pdeathsig(SIGKILL)
     poll = select.poll()
@@ -221,7 +221,7 @@ def die_with_parent(tie: int) -> None:
 
 
 def close_range(first: int, last: int = _LAST_FD, *, cloexec: bool = False) -> None:
-    """Close the descriptors first to last, both included; with cloexec only mark them close-on-exec."""
+    """Close the descriptors from first to last, inclusive; with cloexec only mark them close-on-exec."""
     flags = _CLOSE_RANGE_CLOEXEC if cloexec else 0
     check(syscall(SYS_CLOSE_RANGE, first, last, flags), "close_range", f"{first} to {last}")
 
@@ -237,39 +237,39 @@ def close_fds_except(kept: Iterable[int]) -> None:
 
 
 def prctl(option: int, name: str, value: object = 0) -> int:
-    """Call prctl with one argument; name stands in the OSError. Source: man 2 prctl."""
+    """Call prctl with one argument; the OSError contains name. Source: man 2 prctl."""
     return check(libc.prctl(option, value, None, None, None), "prctl", name)
 
 
 def set_no_new_privs() -> None:
-    """Make execve grant no privileges from now on; it cannot be undone."""
+    """Make execve grant no privileges from now on, irrevocably."""
     prctl(PR_SET_NO_NEW_PRIVS, "PR_SET_NO_NEW_PRIVS", 1)
 
 
 def set_dumpable(dumpable: bool) -> None:
-    """Allow or forbid core dumps, ptrace and opening our /proc/PID entries by less privileged processes."""
+    """Allow or forbid core dumps, and access to us by less privileged processes through ptrace and /proc/PID."""
     prctl(PR_SET_DUMPABLE, "PR_SET_DUMPABLE", int(dumpable))
 
 
 def set_child_subreaper(reaps: bool = True) -> None:
-    """Become (or cease to be) the parent of orphaned descendants."""
+    """Become the parent of orphaned descendants, or stop being it."""
     prctl(PR_SET_CHILD_SUBREAPER, "PR_SET_CHILD_SUBREAPER", int(reaps))
 
 
 def set_pdeathsig(signal: int) -> None:
-    """Have the kernel send us signal when the thread that forked us ends; 0 turns it off."""
+    """Make the kernel send us a signal when the thread that forked us ends; 0 turns this off."""
     prctl(PR_SET_PDEATHSIG, "PR_SET_PDEATHSIG", signal)
 
 
 def set_name(name: str) -> None:
-    """Set the name that ps and /proc/PID/comm show; 15 bytes are kept."""
+    """Set the name that ps and /proc/PID/comm show, cut to 15 bytes."""
     prctl(PR_SET_NAME, "PR_SET_NAME", os.fsencode(name)[:15])
 
 
 class CommandLine:
-    """The command line that /proc/PID/cmdline shows for a child of this process, in place of our arguments.
+    """The command line that /proc/PID/cmdline shows for a child of this process, instead of our arguments.
 
-    Made before the fork, where memory need not be copied first. proc_fd is a procfs in which we are "self".
+    Made before the fork, so that no memory has to be copied. proc_fd is a procfs in which we are "self".
     Source: man 2 prctl, PR_SET_MM; kernel/sys.c, prctl_set_mm_map.
     """
 
@@ -282,22 +282,22 @@ class CommandLine:
         end = start + length
         code, end_code, stack, data, end_data, heap, *_ = _own_memory(proc_fd)
         # start_code, end_code, start_data, end_data, start_brk, brk, start_stack, arg_start, arg_end, env_start,
-        # env_end, auxv, auxv_size and exe_fd, of which the last three stay as they are
+        # env_end, auxv, auxv_size and exe_fd; the last three stay
         places = (code, end_code, data, end_data, heap, 0, stack, start, end, end, end)
         self._layout = bytearray(MM_MAP.pack(*places, 0, 0, _LAST_FD))
 
     def show(self) -> None:
-        """Show it for this process, with no environment.
+        """Show it for this process, without an environment.
 
-        A kernel without CONFIG_CHECKPOINT_RESTORE cannot be told of another place for it; then as much is shown as
-        our own arguments have room for.
+        A kernel without CONFIG_CHECKPOINT_RESTORE cannot use another address; then it is cut to the size of our own
+        arguments.
         """
         pack_into("=Q", self._layout, _BRK, syscall(SYS_BRK, 0))
         if libc.prctl(_PR_SET_MM, _PR_SET_MM_MAP, bytes(self._layout), len(self._layout), None) == -1:
             self._overwrite()
 
     def _overwrite(self) -> None:
-        """Write it over our arguments, and nothing over our environment."""
+        """Overwrite our arguments with it, and clear our environment."""
         assert _memory
         arguments, arguments_end, environment, environment_end = _memory[6:]
         (start,) = unpack_from("=Q", self._layout, _ARG_START)
@@ -314,8 +314,8 @@ _memory: tuple[int, ...] | None = None
 
 
 def _own_memory(proc_fd: int) -> tuple[int, ...]:
-    """Return where our code, stack, data, heap, arguments and environment are. Source: man 5 proc, [pid]/stat."""
-    global _memory  # noqa: PLW0603 - it is the same for all that is forked from us
+    """Return the addresses of our code, stack, data, heap, arguments and environment. Source: man 5 proc."""
+    global _memory  # noqa: PLW0603 - it is the same in all our forks
     if _memory is None:
         fd = os.open("self/stat", os.O_RDONLY | os.O_CLOEXEC, dir_fd=proc_fd)
         try:
@@ -327,7 +327,7 @@ def _own_memory(proc_fd: int) -> tuple[int, ...]:
 
 
 def set_title(title: str) -> None:
-    """Set the whole command line that ps shows, for processes that live long."""
+    """Set the whole command line that ps shows, for long-lived processes."""
     from prctl import set_proctitle  # type: ignore[import-untyped]  # late: 1.5 ms, and needs libcap
 
     set_proctitle(title)
@@ -339,9 +339,9 @@ def set_keepcaps(keep: bool) -> None:
 
 
 def start_time(pid: int) -> int:
-    """Return when process pid started, in clock ticks after boot: with its pid it names it for good.
+    """Return the start time of process pid, in clock ticks after boot: with the pid it is a unique name.
 
-    Raises ProcessLookupError when there is no such process. Source: man 5 proc, /proc/[pid]/stat field 22.
+    Raises ProcessLookupError if there is no such process. Source: man 5 proc, /proc/[pid]/stat field 22.
     """
     return int(_stat_fields(pid)[19])
 
@@ -352,7 +352,7 @@ def process_state(pid: int) -> str:
 
 
 def _stat_fields(pid: int) -> list[str]:
-    """Return the fields of /proc/PID/stat from the third, the state, on."""
+    """Return the fields of /proc/PID/stat, starting with the third, the state."""
     try:
         with open(f"/proc/{pid}/stat", "rb", 0) as file:
             return _fields_of(file.read(4096))
@@ -361,5 +361,5 @@ def _stat_fields(pid: int) -> list[str]:
 
 
 def _fields_of(line: bytes) -> list[str]:
-    # The second field, the name, may hold spaces and parentheses of its own.
+    # The second field, the name, may contain spaces and parentheses.
     return line[line.rindex(b")") + 2 :].decode().split()

@@ -1,9 +1,9 @@
-"""Make a procfs that shows no process.
+"""Makes a procfs that shows no processes.
 
-A process may always open its own memory in a procfs, be it dumpable or not, whatever its user and capabilities
-(same_thread_group in fs/proc and kernel/ptrace.c), and by the number of any of its threads. Only a procfs of a pid
-namespace that it is not in does not show it. So we take that of a namespace whose only process opens it and ends:
-everything else (cpuinfo, meminfo, sys ...) is there as usual, and "self" leads nowhere.
+A process may always open its own memory in a procfs, even if it is not dumpable, whatever its user and
+capabilities (same_thread_group in fs/proc and kernel/ptrace.c), and by the number of any of its threads. Only the
+procfs of another pid namespace does not show it. So we make that of a namespace whose only process opens it and
+ends: everything else (cpuinfo, meminfo, sys ...) is there as usual, and "self" leads nowhere.
 """
 
 from __future__ import annotations
@@ -47,17 +47,17 @@ _LINK, _STACK_BASE, _STACK_SIZE = 8, 16, 32  # offsets in it: uc_link, uc_stack.
 def processless_procfs() -> int:
     """Make a detached mount of a procfs without processes, and return its O_PATH descriptor.
 
-    Needs CAP_SYS_ADMIN in our user namespace, and there, unless it is the host's, a
-    fully visible procfs in our mount namespace (mount_too_revealing in fs/namespace.c). Raises OSError.
+    Needs CAP_SYS_ADMIN in our user namespace and, unless that is the host's, a fully visible procfs in our mount
+    namespace (mount_too_revealing in fs/namespace.c). Raises OSError.
     """
     attributes = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC
     return mount_from(_open_in_new_namespace(), "proc", "proc", (), attributes)
 
 
 def procfs_to_copy() -> int | None:
-    """Make one that is kept to be copied, which takes a tenth of the time; None where there cannot be one.
+    """Make a procfs to keep and copy, which takes a tenth of the time; return None if that is impossible.
 
-    Before Linux 6.15 only what is mounted can be copied.
+    Before Linux 6.15 only attached mounts can be copied.
     """
     try:
         kept = processless_procfs()
@@ -72,16 +72,16 @@ def procfs_to_copy() -> int | None:
 
 
 def processless_procfs_by_way_of(userns: int) -> int:
-    """Do as processless_procfs does in the user namespace behind userns, where we may have the privileges.
+    """Call processless_procfs in the user namespace userns, where we may have the privileges.
 
     Raises OSError.
     """
     read_end, write_end = os.pipe2(os.O_CLOEXEC)
-    child = fork_into(CLONE_FILES)  # what it opens is open here
+    child = fork_into(CLONE_FILES)  # the descriptors that it opens are open here
     if child is None:
         try:
             setns(userns, CLONE_NEWUSER)
-            unshare(CLONE_NEWNS)  # a copy of our mounts, but of that user namespace
+            unshare(CLONE_NEWNS)  # a copy of our mounts that the user namespace owns
             said = str(processless_procfs())
         except OSError as error:
             said = str(-(error.errno or ENOSYS))
@@ -100,18 +100,18 @@ def processless_procfs_by_way_of(userns: int) -> int:
 
 
 def _open_in_new_namespace() -> int:
-    """Return the context of a procfs (man 2 fsopen) that a process in a pid namespace of its own has opened.
+    """Return the context of a procfs (man 2 fsopen) that a process in its own pid namespace has opened.
 
-    To fork an interpreter for this one system call would cost over a millisecond. So the process shares our memory
-    and descriptors, as a vfork's does, and runs the C library only, on a stack of its own: setcontext(3) takes it
-    to syscall(2), and that returns to _exit(2). Nothing of Python runs in it, so it must not get a signal either.
-    It takes a tenth of a millisecond.
+    Forking an interpreter for this single system call would take over a millisecond. So the process shares our
+    memory and descriptors, as after vfork, and runs only the C library, on its own stack: setcontext(3) jumps to
+    syscall(2), and that returns to _exit(2). No Python runs in it, so it must not get a signal either. It takes a
+    tenth of a millisecond.
     """
     if not _CALLS:
         raise OSError(ENOSYS, os.strerror(ENOSYS), "setcontext")
     before = pthread_sigmask(SIG_BLOCK, valid_signals())
     try:
-        opened = os.open("/", os.O_PATH | os.O_CLOEXEC)  # the lowest number that is free is the one it gets
+        opened = os.open("/", os.O_PATH | os.O_CLOEXEC)  # it will get the lowest free number
         os.close(opened)
         _run_beside_us(SYS_FSOPEN, addressof(_PROC), FSOPEN_CLOEXEC)
     finally:
@@ -120,7 +120,7 @@ def _open_in_new_namespace() -> int:
 
 
 def _run_beside_us(call: int, argument: int, flags: int) -> None:
-    """Run a system call in a process beside us, in a new pid namespace; the caller has one thread."""
+    """Make a system call in a process that shares our memory, in a new pid namespace; the caller has one thread."""
     setcontext, syscall, end = _CALLS
     memory = create_string_buffer(3 * _STACK + 2 * _CONTEXT + 16)
     base = addressof(memory)
@@ -139,9 +139,9 @@ def _run_beside_us(call: int, argument: int, flags: int) -> None:
 
 
 def _declare() -> tuple[int, ...]:
-    """Declare what we call of the C library, and return the addresses of what the process calls.
+    """Declare the C library's functions, and return the addresses of those that the process calls.
 
-    Nothing where it is not GNU's.
+    Returns nothing if it is not the GNU C library.
     """
     try:
         libc.getcontext.argtypes = (c_void_p,)

@@ -1,4 +1,4 @@
-"""Resource control groups: cache and memory bandwidth shares by classes of service.
+"""Resource control groups: assigns shares of cache and memory bandwidth by classes of service.
 
 Source: Documentation/arch/x86/resctrl.rst.
 """
@@ -15,15 +15,15 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 ROOT = "/sys/fs/resctrl"
-"""Where the filesystem is mounted by convention."""
+"""The conventional mount point of the filesystem."""
 
 
 def join(group: str, pid: int, schemata: Sequence[str] = (), monitor: str = "", *, root: str = ROOT) -> None:
-    """Put process pid into the group, with the shares that schemata, lines such as "L3:0=f", give it.
+    """Move process pid to the group, with the shares of schemata, lines such as "L3:0=f".
 
-    A group that exists must already have these shares: others use it. One that does not is made, but only to
-    be given some. monitor names a monitoring group to make in it and to put the process into. "/" is the
-    group that everything else is in. Raises OSError: ENOTSUP when the filesystem is not mounted.
+    An existing group must already have these shares, as others use it. A missing one is made, but only with
+    schemata. monitor names a monitoring group to make in it, and to move the process to. "/" is the default
+    group. Raises OSError: ENOTSUP if the filesystem is not mounted.
     """
     _require_mounted(root)
     directory = _directory(root, group)
@@ -48,13 +48,13 @@ def join(group: str, pid: int, schemata: Sequence[str] = (), monitor: str = "", 
 
 
 def reshare(group: str, schemata: Sequence[str], *, root: str = ROOT) -> None:
-    """Change the shares of an existing group. Raises OSError: ENOTSUP when the filesystem is not mounted."""
+    """Change the shares of an existing group. Raises OSError: ENOTSUP if the filesystem is not mounted."""
     _require_mounted(root)
     _write(f"{_directory(root, group)}/schemata", "\n".join(schemata) + "\n")
 
 
 def leave(group: str, monitor: str = "", *, remove: bool = False, root: str = ROOT) -> None:
-    """Remove the monitoring group, and with remove the group too; a group that is already gone is fine."""
+    """Remove the monitoring group, and with remove the group too; either may be gone already."""
     directory = _directory(root, group)
     if monitor:
         _remove(f"{directory}/mon_groups/{monitor}")
@@ -114,7 +114,7 @@ def _require_schemata(directory: str, schemata: Sequence[str]) -> None:
 
 
 def _parse(lines: Sequence[str]) -> dict[str, dict[str, str]]:
-    """Return resource -> domain -> share of lines such as "  L3:0=0ff;1=0f", spelled alike."""
+    """Parse lines such as "  L3:0=0ff;1=0f" to resource -> domain -> share, in normal form."""
     parsed: dict[str, dict[str, str]] = {}
     for line in lines:
         resource, _, rest = line.strip().partition(":")

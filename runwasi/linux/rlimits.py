@@ -1,4 +1,4 @@
-"""Set resource limits by name, with full 64-bit values."""
+"""Sets resource limits by name, with full 64-bit values."""
 
 from __future__ import annotations
 
@@ -23,40 +23,40 @@ RLIMITS = {
     "RLIMIT_RTPRIO": 14,
     "RLIMIT_RTTIME": 15,
 }
-"""Every resource of asm-generic/resource.h by its name; x86 and ARM number them so."""
+"""All resources of asm-generic/resource.h by name; x86 and ARM use these numbers."""
 
 RLIM_INFINITY = 2**64 - 1
 Rlimit64 = c_uint64 * 2  # struct rlimit64: soft, hard
 
 
 def set_rlimit(name: str, soft: int, hard: int, pid: int = 0) -> None:
-    """Set the limits of resource name (a key of RLIMITS) for process pid, or for ourselves when pid is 0.
+    """Set the limits of resource name (a key of RLIMITS) for process pid; 0 is this process.
 
-    soft and hard run from 0 to RLIM_INFINITY. Raises OSError: EPERM when hard would rise without
-    CAP_SYS_RESOURCE, EINVAL when soft is above hard. Source: man 2 prlimit.
+    soft and hard range from 0 to RLIM_INFINITY. Raises OSError: EPERM if hard would rise without
+    CAP_SYS_RESOURCE, EINVAL if soft is above hard. Source: man 2 prlimit.
     """
     limits = Rlimit64(soft, hard)
     check(libc.prlimit64(pid, RLIMITS[name], limits, None), "prlimit", name)
 
 
 def get_rlimit(name: str, pid: int = 0) -> tuple[int, int]:
-    """Return the soft and hard limit of resource name (a key of RLIMITS) of process pid, or our own."""
+    """Return the soft and hard limit of resource name (a key of RLIMITS) of process pid; 0 is this process."""
     limits = Rlimit64()
     check(libc.prlimit64(pid, RLIMITS[name], None, limits), "prlimit", name)
     return limits[0], limits[1]
 
 
 class OpenFiles:
-    """Raises the limit of open files of a process that needs many, and restores it for its children.
+    """Raises the limit of open files for a process that needs many, and restores it for its children.
 
-    Programs that use select(2) break with a limit above 1024, which is why it is the soft one everywhere.
+    Programs that use select(2) break above 1024, which is why that is the usual soft limit.
     """
 
     def __init__(self) -> None:
         self._soft: int | None = None
 
     def raise_limit(self) -> None:
-        """Raise it to the hard limit. Raises OSError."""
+        """Raise the soft limit to the hard limit. Raises OSError."""
         soft, hard = get_rlimit("RLIMIT_NOFILE")
         if soft < hard:
             self._soft = soft

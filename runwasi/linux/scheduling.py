@@ -1,4 +1,4 @@
-"""When and where a thread runs: CPU and I/O scheduling, CPU and memory affinity, personality.
+"""Sets when and where a thread runs: CPU and I/O scheduling, CPU and memory affinity, personality.
 
 Names are those of the man pages; the values are of linux/sched.h, ioprio.h, mempolicy.h and personality.h.
 """
@@ -76,8 +76,8 @@ def set_scheduler(
 ) -> None:
     """Set the CPU scheduling policy of process pid, or this thread: a key of POLICIES, flags of POLICY_FLAGS.
 
-    runtime, deadline and period are in nanoseconds. Raises OSError: EPERM without CAP_SYS_NICE, EBUSY when
-    SCHED_DEADLINE cannot be promised. Source: man 2 sched_setattr.
+    runtime, deadline and period are in nanoseconds. Raises OSError: EPERM without CAP_SYS_NICE, EBUSY if
+    SCHED_DEADLINE cannot be guaranteed. Source: man 2 sched_setattr.
     """
     mask = _mask(POLICY_FLAGS, flags)
     attributes = SCHED_ATTR.pack(
@@ -87,7 +87,7 @@ def set_scheduler(
 
 
 def set_io_priority(io_class: str, priority: int, pid: int = 0) -> None:
-    """Set the I/O scheduling class of process pid, or ours, a key of IO_CLASSES, and its priority from 0 to 7.
+    """Set the I/O scheduling class, a key of IO_CLASSES, and the priority, 0 to 7, of process pid or ours.
 
     Raises OSError. Source: man 2 ioprio_set.
     """
@@ -98,7 +98,7 @@ def set_io_priority(io_class: str, priority: int, pid: int = 0) -> None:
 def set_affinity(cpus: str, pid: int = 0) -> None:
     """Let process pid, or this thread, run only on the CPUs of a list such as "0-3,7".
 
-    Raises ValueError for a malformed list, OSError when none of the CPUs may be used.
+    Raises ValueError for a malformed list, OSError if none of the CPUs may be used.
     """
     try:
         os.sched_setaffinity(pid, parse_list(cpus))
@@ -107,9 +107,9 @@ def set_affinity(cpus: str, pid: int = 0) -> None:
 
 
 def reset_affinity(pid: int = 0) -> None:
-    """Let process pid run on every CPU that its cgroup has, whichever CPUs the runtime itself may use.
+    """Let process pid run on every CPU of its cgroup, whichever CPUs the runtime itself may use.
 
-    What the kernel refuses stays as it is. Source: man 7 cpuset.
+    Ignores the kernel's refusal. Source: man 7 cpuset.
     """
     try:
         os.sched_setaffinity(pid, range(os.sysconf("SC_NPROCESSORS_CONF")))
@@ -129,7 +129,7 @@ def set_memory_policy(mode: str, nodes: str, flags: Iterable[str] = ()) -> None:
     if not numbers:
         check(syscall(SYS_SET_MEMPOLICY, wanted, None, 0), "set_mempolicy", call)
         return
-    # The kernel reads whole longs, and counts one bit less than it is told.
+    # The kernel reads whole longs, and one bit less than the given number.
     size = (max(numbers) // 64 + 1) * 8
     mask = create_string_buffer(sum(1 << number for number in numbers).to_bytes(size, "little"), size)
     check(syscall(SYS_SET_MEMPOLICY, wanted, mask, size * 8 + 1), "set_mempolicy", call)
@@ -141,7 +141,7 @@ def set_personality(domain: str) -> None:
 
 
 def parse_list(text: str) -> set[int]:
-    """Return the numbers of a list such as "0-3,7". Raises ValueError when it is malformed."""
+    """Return the numbers of a list such as "0-3,7". Raises ValueError if it is malformed."""
     numbers: set[int] = set()
     for part in text.split(","):
         first, dash, last = part.strip().partition("-")
@@ -149,7 +149,7 @@ def parse_list(text: str) -> set[int]:
             raise ValueError(f"{text!r} is not a list of numbers and ranges")
         start, end = int(first), int(last or first)
         if start > end or end >= _HIGHEST:
-            raise ValueError(f"{text!r} holds a range that is reversed or too high")
+            raise ValueError(f"{text!r} contains a range that is reversed or too high")
         numbers.update(range(start, end + 1))
     return numbers
 

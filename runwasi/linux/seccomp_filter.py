@@ -1,6 +1,6 @@
-"""System call filters: compiled by libseccomp, loaded by the kernel.
+"""Compiles system call filters with libseccomp, and loads them into the kernel.
 
-The library is opened when a filter is compiled, not before: programs are cached, and loading one needs only
+The library is opened only to compile a filter: programs are cached, and loading one needs only
 seccomp(2). Source: man 2 seccomp; seccomp.h of libseccomp.
 """
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     Comparison: TypeAlias = tuple[int, int, int, int]
 
-# Actions; ERRNO and TRACE carry a number in their low 16 bits. linux/seccomp.h
+# Actions; the low 16 bits of ERRNO and TRACE are a number. linux/seccomp.h
 KILL_PROCESS = 0x80000000
 KILL_THREAD = 0x00000000
 TRAP = 0x00030000
@@ -55,7 +55,7 @@ SOCK_FILTER = Struct("HBBI")  # struct sock_filter
 SOCK_FPROG = Struct("HP")  # struct sock_fprog: an unsigned short, then an aligned pointer
 _ATTR_CTL_OPTIMIZE = 8  # SCMP_FLTATR_CTL_OPTIMIZE
 _BINARY_TREE = 2
-_WORTH_A_TREE = 32  # libseccomp up to 2.5.4 builds wrong trees for empty filters; a short list is as fast
+_WORTH_A_TREE = 32  # libseccomp up to 2.5.4 builds wrong trees for empty filters, and a short list is as fast
 _AUDIT_ARCH_X86_64 = 0xC000003E
 _SCMP_ARCH_X32 = 0x4000003E
 _X32_BIT = 0x40000000
@@ -64,8 +64,8 @@ _X32_BIT = 0x40000000
 class Rule:
     """The action for calls of these names whose arguments all match.
 
-    A comparison is (argument's index, operator, value, second value). MASKED_EQ compares argument & value
-    with the second value.
+    A comparison is (argument's index, operator, value, second value). MASKED_EQ compares argument & value with
+    the second value.
     """
 
     __slots__ = ("action", "comparisons", "names")
@@ -77,7 +77,7 @@ class Rule:
 
 
 class Filter:
-    """A compiled filter: the program and the flags to load it with."""
+    """A compiled filter: the program, and the flags to load it with."""
 
     __slots__ = ("flags", "program")
 
@@ -89,7 +89,7 @@ class Filter:
 def load_filter(program: bytes, flags: int = 0) -> int | None:
     """Filter this thread's system calls from here on; return the listener, if FLAG_NEW_LISTENER asks for it.
 
-    Without no_new_privs it takes CAP_SYS_ADMIN. Raises OSError.
+    Without no_new_privs it needs CAP_SYS_ADMIN. Raises OSError.
     """
     code = create_string_buffer(program, len(program))
     prog = SOCK_FPROG.pack(len(program) // SOCK_FILTER.size, addressof(code))
@@ -102,19 +102,19 @@ def load_filter(program: bytes, flags: int = 0) -> int | None:
 
 
 def compile_filter(default_action: int, architectures: Iterable[str], rules: Sequence[Rule]) -> bytes:
-    """Compile rules to the program that load_filter takes, for this machine's and these architectures.
+    """Compile rules to a program for load_filter, for this machine's architecture and these.
 
-    Architectures are named as libseccomp names them ("x86_64", "x32"). Calls that the library does not know
-    are left out: no kernel it supports has them. Where the default refuses, calls newer than any that the
-    rules name return ENOSYS instead: a program that tries a new call falls back to an older one on that, but
-    takes EPERM for an answer. Raises OSError.
+    Architectures have libseccomp's names ("x86_64", "x32"). Calls that the library does not know are left out:
+    no kernel that it supports has them. If the default action refuses, calls newer than all calls in the rules
+    return ENOSYS instead: a program that tries a new call then falls back to an older one, but would give up
+    after EPERM. Raises OSError.
     """
     library = Library()
     return library.compile(default_action, list(architectures), rules)
 
 
 class Library:
-    """libseccomp, opened. Raises OSError (ENOENT) when it is not installed."""
+    """The open libseccomp. Raises OSError (ENOENT) if it is not installed."""
 
     def __init__(self) -> None:
         try:
@@ -155,7 +155,7 @@ class Library:
         return self._newer_is_unknown(tokens, rules) + program if refuses else program
 
     def _add_architectures(self, context: int, names: list[str]) -> list[int]:
-        """Add the architectures that are not there yet and return the tokens of all."""
+        """Add the missing architectures, and return the tokens of all."""
         tokens = [self._lib.seccomp_arch_native()]
         for name in names:
             token = self._lib.seccomp_arch_resolve_name(name.encode())
@@ -168,13 +168,13 @@ class Library:
 
     def _add_rule(self, context: int, rule: Rule) -> None:
         indices = [comparison[0] for comparison in rule.comparisons]
-        # libseccomp takes one comparison of each argument in a rule; of several each becomes a rule.
+        # libseccomp takes one comparison per argument in a rule; otherwise each comparison becomes a rule.
         together = len(set(indices)) == len(indices)
         alternatives = [rule.comparisons] if together else [(one,) for one in rule.comparisons]
         native = self._lib.seccomp_arch_native()
         for name in rule.names:
             number = self._lib.seccomp_syscall_resolve_name_arch(native, name.encode())
-            if number == -1:  # __NR_SCMP_ERROR; what other architectures have gets a number below that
+            if number == -1:  # __NR_SCMP_ERROR; calls of other architectures get numbers below that
                 continue
             for comparisons in alternatives:
                 # struct scmp_arg_cmp
@@ -185,7 +185,7 @@ class Library:
                 _checked(result, "seccomp_rule_add", name)
 
     def _export(self, context: int) -> bytes:
-        """Write the program to a file in memory: seccomp_export_bpf_mem came with libseccomp 2.6 only."""
+        """Export the program through a file in memory: only libseccomp 2.6 has seccomp_export_bpf_mem."""
         fd = os.memfd_create("seccomp")
         try:
             _checked(self._lib.seccomp_export_bpf(context, fd), "seccomp_export_bpf")
@@ -194,7 +194,7 @@ class Library:
             os.close(fd)
 
     def _newer_is_unknown(self, tokens: list[int], rules: Sequence[Rule]) -> bytes:
-        """Make the start of a program that returns ENOSYS for calls beyond those that the rules name."""
+        """Make the start of a program that returns ENOSYS for calls newer than those in the rules."""
         names = {name for rule in rules for name in rule.names}
         highest = {}
         for token in tokens:
@@ -204,13 +204,13 @@ class Library:
         return newer_is_unknown(highest)
 
     def _number(self, token: int, name: str) -> int | None:
-        """Return a call's number; None for one that the architecture lacks: those have negative numbers."""
+        """Return a call's number; None if the architecture lacks it and its number is negative."""
         number = self._lib.seccomp_syscall_resolve_name_arch(token, name.encode())
         return number if number >= 0 else None
 
 
 def newer_is_unknown(highest: dict[int, int]) -> bytes:
-    """Assemble checks that return ENOSYS above the highest number of each architecture, else run on.
+    """Assemble checks that return ENOSYS above the highest number of each architecture, otherwise continue.
 
     Classic BPF with struct seccomp_data: the number at offset 0, the architecture at 4. x32 shares x86_64's
     architecture and sets a bit in the number.
@@ -234,7 +234,7 @@ def newer_is_unknown(highest: dict[int, int]) -> bytes:
     )
 
 
-_TO_THE_END = (0x05, 0, 0, 0)  # ja, its distance filled in when the length is known
+_TO_THE_END = (0x05, 0, 0, 0)  # ja; its distance is filled in once the length is known
 
 
 def _refuse_above(number: int) -> list[tuple[int, int, int, int]]:
@@ -242,13 +242,13 @@ def _refuse_above(number: int) -> list[tuple[int, int, int, int]]:
 
 
 def _checked(result: int, call: str, target: str = "") -> None:
-    """Raise OSError for a result of libseccomp that is a negative errno."""
+    """Raise OSError if a result of libseccomp is a negative errno."""
     if result < 0:
         raise failure(-result, call, target)
 
 
 def library_version() -> str:
-    """Return the version of the system's libseccomp, "" without one. Source: man 3 seccomp_version."""
+    """Return the version of the system's libseccomp, "" if there is none. Source: man 3 seccomp_version."""
     from ctypes import CDLL, POINTER, Structure, c_uint  # late: only to print a version
 
     class Version(Structure):

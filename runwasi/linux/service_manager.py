@@ -1,4 +1,4 @@
-"""The service manager's protocol: take the sockets that it passes, and report back to it.
+"""Speaks the service manager's protocol: takes the sockets that it passes, and reports to it.
 
 Sources: man 3 sd_listen_fds, man 3 sd_notify, man 3 sd_watchdog_enabled.
 """
@@ -15,28 +15,28 @@ _VARIABLES = ("LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES", "NOTIFY_SOCKET", "WA
 
 
 def listen_fds() -> int:
-    """Return how many listening sockets were passed to us, from FIRST_SOCKET on."""
+    """Return the number of listening sockets that were passed to us, starting at FIRST_SOCKET."""
     if os.environ.get("LISTEN_PID") != str(os.getpid()):
         return 0
     return _number("LISTEN_FDS")
 
 
 class ServiceManager:
-    """The service manager that started us, if one did: what it passed, and how to report to it."""
+    """The service manager that started us, if any: what it passed, and how to report to it."""
 
     def __init__(self) -> None:
-        """Read the environment, and keep what stands there from what we start ourselves."""
+        """Read its variables from the environment, and remove them for the programs that we start."""
         self.sockets = listen_fds()
         self.watchdog = 0.0
-        """Seconds of silence after which it takes us for hung; 0 when nobody watches."""
+        """Seconds of silence after which it considers us hung; 0 if there is no watchdog."""
         if os.environ.get("WATCHDOG_PID", str(os.getpid())) == str(os.getpid()):
             self.watchdog = _number("WATCHDOG_USEC") / 1e6
         self._path = os.environ.get("NOTIFY_SOCKET", "")
         self.variables = {name: os.environ.pop(name) for name in _VARIABLES if name in os.environ}
-        """What the environment had about it, for a program that takes our place."""
+        """Its environment variables, for a program that replaces us."""
 
     def notify(self, state: str) -> None:
-        """Send it a message such as "READY=1". It may be absent or not listen."""
+        """Send it a message such as "READY=1". It may be absent or not listening."""
         if not self._path:
             return
         path = f"\0{self._path[1:]}" if self._path.startswith("@") else self._path

@@ -1,6 +1,6 @@
-"""Unix sockets by descriptor: passing descriptors, peer credentials, listening and connecting.
+"""Uses Unix sockets by descriptor: passes descriptors, reads peer credentials, listens and connects.
 
-Built on thin_socket, the interpreter's own module: importing socket costs 2.5 ms, mostly for enumerations.
+It uses thin_socket, the interpreter's C module: importing socket takes 2.5 ms, mostly for enumerations.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _MSG_CMSG_CLOEXEC = 0x40000000
 
 
 class _Borrowed:
-    """Use a descriptor as a socket object for a while without taking it over."""
+    """Use a descriptor as a socket object, without owning it, until the end of `with`."""
 
     __slots__ = ("_socket",)
 
@@ -44,22 +44,22 @@ def socket_pair(kind: int = thin_socket.SOCK_SEQPACKET) -> tuple[int, int]:
 
 
 def send_fds(socket: int, data: bytes, fds: Sequence[int]) -> None:
-    """Send data, at least a byte of it, with copies of descriptors fds. Source: man 7 unix, SCM_RIGHTS."""
+    """Send data, at least one byte, with copies of descriptors fds. Source: man 7 unix, SCM_RIGHTS."""
     rights = (thin_socket.SOL_SOCKET, thin_socket.SCM_RIGHTS, pack(f"{len(fds)}i", *fds))
     with _Borrowed(socket) as sock:
         sock.sendmsg((data,), (rights,) if fds else (), thin_socket.MSG_NOSIGNAL)
 
 
 def send_fd(socket: int, fd: int, name: str) -> None:
-    """Send a copy of descriptor fd with its name, as the listener on a console socket expects a terminal."""
+    """Send a copy of descriptor fd with its name, as a console socket's listener expects it."""
     send_fds(socket, os.fsencode(name), (fd,))
 
 
 def receive_fds(socket: int, size: int = 4096) -> tuple[bytes, list[int]]:
-    """Receive up to size bytes and the descriptors that came with them, which are made close-on-exec.
+    """Receive up to size bytes, and the descriptors that came with them, made close-on-exec.
 
-    No bytes mean that the other side has closed. Raises OSError, EMSGSIZE when something was cut off (the
-    descriptors that came are closed then).
+    No bytes mean that the other side has closed. Raises OSError, EMSGSIZE if something was cut off (then the
+    received descriptors are closed).
     """
     space = thin_socket.CMSG_SPACE(_MAX_FDS * 4)
     with _Borrowed(socket) as sock:
@@ -81,7 +81,7 @@ def close_all(fds: Iterable[int]) -> None:
 
 
 def peer_credentials(socket: int) -> tuple[int, int, int]:
-    """Return pid, uid and gid that the process at the other end had when it connected or listened."""
+    """Return the pid, uid and gid of the process at the other end, as of its connect or listen."""
     with _Borrowed(socket) as sock:
         pid, uid, gid = UCRED.unpack(
             sock.getsockopt(thin_socket.SOL_SOCKET, thin_socket.SO_PEERCRED, UCRED.size)
@@ -90,9 +90,9 @@ def peer_credentials(socket: int) -> tuple[int, int, int]:
 
 
 def listen(path: str, backlog: int = 16, mode: int = 0o600) -> int:
-    """Listen on a new stream socket at path, of any length, readable only as mode says from the beginning.
+    """Listen on a new stream socket at path, of any length, with the permissions mode from the beginning.
 
-    Raises OSError, EADDRINUSE when something is there already.
+    Raises OSError, EADDRINUSE if the path exists.
     """
     sock = thin_socket.socket(thin_socket.AF_UNIX, thin_socket.SOCK_STREAM | thin_socket.SOCK_CLOEXEC)
     with _Reachable(path) as address:
@@ -109,14 +109,14 @@ def listen(path: str, backlog: int = 16, mode: int = 0o600) -> int:
 
 
 def accept(socket: int) -> int:
-    """Take the next connection of a listening socket, as a close-on-exec descriptor."""
+    """Accept the next connection of a listening socket; return a close-on-exec descriptor."""
     return check(libc.accept4(socket, None, None, thin_socket.SOCK_CLOEXEC), "accept4", socket)
 
 
 def connect(path: str, kind: int = thin_socket.SOCK_STREAM, *, wait: bool = True) -> int:
-    """Connect to the unix socket at path, of any length. Raises OSError that names path.
+    """Connect to the Unix socket at path, of any length. Raises OSError, which names path.
 
-    Without wait the descriptor is non-blocking, and BlockingIOError is raised where too many wait to be accepted.
+    Without wait the descriptor is non-blocking, and BlockingIOError is raised if the backlog is full.
     """
     blocking = 0 if wait else thin_socket.SOCK_NONBLOCK
     sock = thin_socket.socket(thin_socket.AF_UNIX, kind | thin_socket.SOCK_CLOEXEC | blocking)
@@ -130,7 +130,7 @@ def connect(path: str, kind: int = thin_socket.SOCK_STREAM, *, wait: bool = True
 
 
 class _Reachable:
-    """A path that fits into sun_path: one that is too long goes through a descriptor of its directory."""
+    """A path that fits into sun_path: a long one goes through a descriptor of its directory."""
 
     __slots__ = ("_directory", "_path")
 

@@ -1,4 +1,4 @@
-"""Open /dev/null in place of standard streams that our caller closed."""
+"""Opens /dev/null in place of standard streams that our caller closed."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ _STREAMS = ("stdin", "r"), ("stdout", "w"), ("stderr", "w")
 def open_missing() -> None:
     """Open /dev/null in place of each of 0, 1 and 2 that our caller closed.
 
-    Every program calls this before it opens anything: the kernel hands out the lowest free number, so a socket of
-    ours would become a container's standard stream. Python's own streams, which are None for closed descriptors, are
-    made anew. Raises OSError.
+    Every program calls this before it opens anything: the kernel assigns the lowest free number, so our socket
+    could become a container's standard stream. Python's own streams, None for closed descriptors, are made
+    again. Raises OSError.
     """
     for fd, (name, mode) in enumerate(_STREAMS):
         if getattr(sys, name) is not None:

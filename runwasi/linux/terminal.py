@@ -1,4 +1,4 @@
-"""Terminals: a new pty from a verified devpts, window size, controlling terminal, raw mode."""
+"""Handles terminals: a new pty from a verified devpts, window size, controlling terminal, raw mode."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _TIOCGWINSZ, _TIOCSWINSZ = 0x5413, 0x5414
 _TIOCGPTN, _TIOCSPTLCK, _TIOCGPTPEER = 0x80045430, 0x40045431, 0x5441
 
 _PTMX = os.makedev(5, 2)
-WINSIZE = Struct("4H")  # struct winsize: rows, columns, and two that nobody uses
+WINSIZE = Struct("4H")  # struct winsize: rows, columns, and two unused numbers
 _ENODEV = 19
 
 
@@ -36,16 +36,16 @@ class Pty:
 
     @property
     def name(self) -> str:
-        """The slave's path as seen where the devpts is mounted on /dev/pts."""
+        """The slave's path where the devpts is mounted on /dev/pts."""
         return f"/dev/pts/{self.number}"
 
 
 def open_pty(root_fd: int, path: str = "dev/pts/ptmx") -> Pty:
     """Make a terminal in the devpts whose ptmx is at path in the root of root_fd.
 
-    What is opened there is verified to be the ptmx of a devpts, and the slave is had from the master, not
-    by its path, so nothing that the image put in their places is ever used (CVE-2025-52565). Raises
-    OSError, ENODEV when it is something else. Source: man 4 ptmx, man 2const TIOCGPTPEER.
+    The opened file is verified to be the ptmx of a devpts, and the slave comes from the master, not from its
+    path, so that a file that the image put in their places is never used (CVE-2025-52565). Raises OSError,
+    ENODEV if it is something else. Source: man 4 ptmx, man 2const TIOCGPTPEER.
     """
     master = open_in_root(root_fd, path, os.O_RDWR | os.O_NOCTTY | os.O_NONBLOCK)
     try:
@@ -65,23 +65,23 @@ def open_pty(root_fd: int, path: str = "dev/pts/ptmx") -> Pty:
 
 
 def make_controlling(fd: int) -> None:
-    """Make the terminal fd the controlling one of our session, whose leader we must be (os.setsid)."""
+    """Make the terminal fd the controlling terminal of our session; we must be its leader (os.setsid)."""
     ioctl(fd, _TIOCSCTTY, 0)
 
 
 def window_size(fd: int) -> tuple[int, int]:
-    """Return the rows and columns of terminal fd. Raises OSError, ENOTTY when it is none."""
+    """Return the rows and columns of terminal fd. Raises OSError, ENOTTY if it is not a terminal."""
     rows, columns, _, _ = WINSIZE.unpack(ioctl(fd, _TIOCGWINSZ, bytes(WINSIZE.size)))
     return rows, columns
 
 
 def set_window_size(fd: int, rows: int, columns: int) -> None:
-    """Set the rows and columns of terminal fd, which sends SIGWINCH to its foreground processes."""
+    """Set the rows and columns of terminal fd; its foreground processes get SIGWINCH."""
     ioctl(fd, _TIOCSWINSZ, WINSIZE.pack(rows, columns, 0, 0))
 
 
 class raw_mode:  # noqa: N801 - reads as a statement: with raw_mode(0)
-    """Put terminal fd into raw mode for a while: every byte passes as it is typed, nothing is echoed."""
+    """Put terminal fd into raw mode until the end of `with`: bytes pass as typed, nothing is echoed."""
 
     __slots__ = ("_fd", "_saved")
 

@@ -1,4 +1,4 @@
-"""Set the names of the uts namespace we are in."""
+"""Sets the names of this process's uts namespace."""
 
 from __future__ import annotations
 

@@ -1,12 +1,12 @@
-"""Operations: work that waits without standing in anybody's way.
+"""Operations: work that waits without blocking a server.
 
-An operation is a generator. It does what can be done at once, yields a Wait where it must wait, and is resumed with
-those of the descriptors that are readable, with none when the time is up. What is raised in it meanwhile, an
-interrupt or a deadline's error, makes it take back what it has done, for which it may wait again.
+An operation is a generator. It does everything that can be done at once, yields a Wait where it must wait, and is
+resumed with the readable descriptors, or with none at the deadline. An exception raised in it meanwhile, such as an
+interrupt, makes it undo its work, for which it may wait again.
 
-finish() carries an operation out on the spot, as a command line does and a process that has nothing else to do. A
-server has its reactor follow it, together with all others (runwasi.shim.server.reactor). Between two waits an
-operation holds the server up, so it makes no call there that could block.
+finish() runs an operation to its end, for a command line or a process with nothing else to do. In a server, the
+reactor runs it beside all others (runwasi.shim.server.reactor). Between two waits an operation blocks the server, so
+it must not make a call there that could block.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 class Wait:
-    """Until one of the descriptors is readable or broken, or the deadline on the monotonic clock has come."""
+    """Waits until one of the descriptors is readable or broken, or until the deadline on the monotonic clock."""
 
     __slots__ = ("deadline", "fds")
 
@@ -34,7 +34,7 @@ class Wait:
         self.deadline = deadline
 
     def poll(self) -> tuple[int, ...]:
-        """Wait here; return the descriptors that are readable or broken."""
+        """Block; return the descriptors that are readable or broken."""
         if not self.fds and self.deadline is None:
             os.sched_yield()
             return ()
@@ -46,17 +46,17 @@ class Wait:
 
 
 TURN = Wait()
-"""Waits for nothing but everybody else's turn: in a server, all that has been asked until now is served first."""
+"""Waits only for everybody else's turn: a server first handles all requests until now."""
 
 
 def finish(operation: Operation[T]) -> T:
-    """Carry an operation out to its end, waiting here. Returns what it returns, and raises what it raises."""
+    """Run an operation to its end, blocking. Returns its result, and raises its exceptions."""
     try:
         wait = next(operation)
         while True:
             try:
                 ready = wait.poll()
-            except BaseException as interruption:  # noqa: BLE001  a signal's handler raised it: the operation's matter
+            except BaseException as interruption:  # noqa: BLE001  a signal handler raised it: the operation decides
                 wait = operation.throw(interruption)
             else:
                 wait = operation.send(ready)

@@ -1,1 +1,1 @@
-"""The Open Container Initiative's documents as typed records. The only I/O is reading a file."""
+"""The Open Container Initiative's documents as typed records; the only I/O is reading a file."""

@@ -1,9 +1,9 @@
-"""Decode JSON documents into records, strictly; an error names the JSON path of the fault.
+"""Decodes JSON documents into records, strictly; an error names the JSON path of the wrong value.
 
-The C scanner of the standard library is used without its `json` package, which imports `re` (5 ms, more than
-a container's kernel work). A record type's annotations are turned into converters once, when it is first met.
-Members set to null are absent, and the case of their names does not matter, as with every Go program that reads
-or writes these documents; unknown members are ignored (runtime-spec config.md#extensibility).
+It uses the standard library's C scanner without the package `json`, which imports `re` (5 ms, more than a
+container's kernel work). A record type's annotations become converters once, at its first use. As in Go programs,
+which read and write these documents too, a member set to null is absent, and the case of names does not matter;
+unknown members are ignored (runtime-spec config.md#extensibility).
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ if TYPE_CHECKING:
     R = TypeVar("R", bound=Record)
 
 MAX_SIZE = 4 << 20
-"""Bytes of the largest document read; ttrpc's limit on one message, which also carries such documents."""
+"""The largest document that is read, in bytes: ttrpc's limit for a message, which also carries documents."""
 
 _WHITESPACE = " \t\n\r"
 
 
 class SpecError(Exception):
-    """A document that does not follow its specification.
+    """A document violates its specification.
 
-    `path` is the JSON path of the value at fault (`$.linux.resources.memory.limit`), `why` a phrase that
+    `path` is the JSON path of the wrong value (`$.linux.resources.memory.limit`), `why` a phrase that
     follows it.
     """
 
@@ -47,7 +47,7 @@ class SpecError(Exception):
 
 
 class _ScannerSettings:
-    """What the C scanner asks of a json.JSONDecoder."""
+    """The attributes of a json.JSONDecoder that the C scanner reads."""
 
     strict = True
     object_hook = None
@@ -58,7 +58,7 @@ class _ScannerSettings:
 
     @staticmethod
     def parse_constant(name: str) -> object:
-        raise SpecError("$", f"is not JSON: {name} is not a number JSON has")
+        raise SpecError("$", f"is not JSON: JSON has no number {name}")
 
 
 _scan = make_scanner(_ScannerSettings())  # type: ignore[arg-type]  # typeshed wants a make_scanner here
@@ -67,7 +67,7 @@ _scan = make_scanner(_ScannerSettings())  # type: ignore[arg-type]  # typeshed w
 def parse_json(data: bytes) -> Any:
     """Parse one JSON document.
 
-    Raises SpecError with the path `$` when the bytes are not UTF-8, not JSON, too large or nested too deeply.
+    Raises SpecError with the path `$` if the bytes are not UTF-8, not JSON, too large or nested too deeply.
     """
     if len(data) > MAX_SIZE:
         raise SpecError("$", f"is larger than {MAX_SIZE >> 20} MiB")
@@ -82,7 +82,7 @@ def parse_json(data: bytes) -> Any:
         raise SpecError("$", f"is not JSON: no value at {_position(text, stop.value)}") from None
     except RecursionError:
         raise SpecError("$", "is nested too deeply") from None
-    except SystemError:  # the scanner's complaint is made by a module that it does not import itself
+    except SystemError:  # the scanner's exception is in a module that it does not import itself
         import json.decoder  # noqa: F401  # late: 5 ms
 
         return parse_json(data)
@@ -100,7 +100,7 @@ def parse_json(data: bytes) -> Any:
 
 
 def _position(text: str, index: int) -> str:
-    """Describe where in a text an index is, for people; the end if the text stops too early."""
+    """Describe an index in a text by line and column, or as the end of the text."""
     if index >= len(text.rstrip(_WHITESPACE)):
         return "the end of the text"
     return f"line {text.count(chr(10), 0, index) + 1} column {index - text.rfind(chr(10), 0, index)}"
@@ -112,7 +112,7 @@ def read_json(path: str) -> Any:
 
 
 def read_document(path: str) -> bytes:
-    """Read a file that should hold a document, but never much more than MAX_SIZE of it. Raises OSError."""
+    """Read a file that should contain a document, at most a little more than MAX_SIZE. Raises OSError."""
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         chunks = []
@@ -126,9 +126,9 @@ def read_document(path: str) -> bytes:
 
 
 def decode(record_type: type[R], value: Any, path: str = "$") -> R:
-    """Make a record of a parsed JSON value that stands at `path`.
+    """Convert the parsed JSON value at `path` to a record.
 
-    Raises SpecError naming the path of the first value that has the wrong type or is out of range, or of the
+    Raises SpecError with the path of the first value that has the wrong type or is out of range, or of the
     first required member that is missing.
     """
     try:
@@ -162,7 +162,7 @@ def _record(record_type: type[R], value: Any) -> R:
 
 
 class _Plan:
-    """How one record type is decoded: (member, converter, whether "" means absent) by JSON name."""
+    """The decoder of one record type: (member, converter, whether "" means absent) by JSON name."""
 
     __slots__ = ("_folded", "check", "noun", "required", "steps")
 
@@ -181,13 +181,13 @@ class _Plan:
         self._folded: dict[str, tuple[str, Converter, bool]] = {}
 
     def step_of_any_case(self, key: str) -> tuple[str, Converter, bool] | None:
-        """Return the step for a name that differs from ours in case only: `pagesize` is pageSize."""
+        """Return the step for a name that differs from ours only in case: `pagesize` is pageSize."""
         if not self._folded:
             self._folded = {name.lower(): step for name, step in self.steps.items()}
         return self._folded.get(key.lower())
 
     def words(self, key: str) -> str:
-        """Return what an error about a member begins with, for the few types whose errors callers search."""
+        """Return the beginning of an error about a member, for the few types whose errors callers search."""
         return f"invalid {self.noun} {key}: " if self.noun else ""
 
 
@@ -200,9 +200,9 @@ def _make_plan(record_type: type[Record]) -> _Plan:
 
 
 def converter(annotation: str, scope: dict[str, Any]) -> Converter:
-    """Return the function that checks and converts a JSON value to the type an annotation names.
+    """Return the function that checks a JSON value and converts it to an annotation's type.
 
-    `scope` resolves names to record types or to the text of an alias.
+    `scope` maps names to record types or to the text of an alias.
     """
     annotation = annotation.removesuffix(" | None")
     name, _, arguments = annotation.partition("[")
@@ -234,7 +234,7 @@ def choices(literal: object) -> tuple[str, ...]:
 
 
 def _kind(value: object) -> str:
-    """Name the JSON type of a value as people do."""
+    """Return the JSON type of a value in words."""
     kinds = {dict: "an object", list: "an array", str: "a string", bool: "a boolean", float: "a fraction"}
     return kinds.get(type(value), "null" if value is None else "a number")
 
@@ -247,7 +247,7 @@ def _text(value: Any) -> str:
     if not value.isascii():
         try:
             value.encode()
-        except UnicodeEncodeError:  # an escape like \ud800 alone
+        except UnicodeEncodeError:  # a lone escape like \ud800
             raise SpecError("", "contains half of a surrogate pair") from None
     return value
 
@@ -303,7 +303,7 @@ def _array_of(convert: Converter) -> Converter:
         items: list[Any] = []
         try:
             for item in value:
-                items.append(convert(item))  # noqa: PERF401  (the length tells where it failed)
+                items.append(convert(item))  # noqa: PERF401  (the length says where it failed)
         except SpecError as error:
             raise SpecError(f"[{len(items)}]{error.path}", error.why) from None
         return tuple(items)
@@ -335,6 +335,6 @@ def _object_of(record_type: type[Record]) -> Converter:
 
 
 def quoted(value: str) -> str:
-    """Quote a value for an error message: printable, and not longer than a line."""
+    """Quote a value for an error message: printable, and at most a line long."""
     shown = value if len(value) <= 80 else value[:77] + "..."
     return '"' + shown.encode("unicode_escape").decode().replace('"', '\\"') + '"'

@@ -1,4 +1,4 @@
-"""Encode records and plain values as JSON, without the `json` package (decode.py says why)."""
+"""Encodes records and plain values as JSON, without the package `json` (decode.py says why)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def to_json(value: Any) -> Any:
-    """Return a record as the plain objects, arrays and scalars of its document, without absent members."""
+    """Convert a record to plain objects, arrays and scalars, without absent members."""
     if isinstance(value, Record):
         return {name: to_json(item) for name, item in _members(value).items()}
     if isinstance(value, (tuple, list)):
@@ -22,7 +22,7 @@ def to_json(value: Any) -> Any:
 
 
 def _members(record: Record) -> dict[str, Any]:
-    """Return the members that a record was given, in the order of their declaration, by their JSON names."""
+    """Return a record's set members by their JSON names, in the order of their declaration."""
     names = _names.get(type(record))
     if names is None:
         kind = type(record)
@@ -36,7 +36,7 @@ _one_line = make_encoder(None, _members, encode_basestring, None, ":", ",", Fals
 
 
 def dumps(value: Any, indent: str = "") -> str:
-    """Write a record or a plain value as JSON: on one line, or with one `indent` for each level."""
+    """Encode a record or a plain value as JSON: on one line, or with one `indent` per level."""
     if not indent:
         return "".join(_one_line(value, 0))
     return _write(to_json(value), indent, "\n")
@@ -54,7 +54,7 @@ def _write(value: Any, indent: str, newline: str) -> str:
     if isinstance(value, list):
         inner = newline + indent
         return _enclosed("[", [_write(item, indent, inner) for item in value], "]", inner, newline)
-    return repr(value)  # int and float; JSON has no infinity, and neither has anything we write
+    return repr(value)  # int and float; JSON has no infinity, and we never write one
 
 
 def _enclosed(opening: str, items: list[str], closing: str, inner: str, newline: str) -> str:

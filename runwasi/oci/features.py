@@ -1,4 +1,4 @@
-"""The document that `runwasi features` prints: what the runtime can do, on any host.
+"""The document that `runwasi features` prints: the features of the runtime, on any host.
 
 Source: runtime-spec features.md and features-linux.md. None and an absent list mean "unknown", not "no".
 """
@@ -29,7 +29,7 @@ class Cgroup(Record):
 
 
 class SeccompFeatures(Record):
-    """What seccomp profiles may say."""
+    """The names that seccomp profiles may use."""
 
     enabled: bool | None = None
     actions: tuple[str, ...] = ()
@@ -48,7 +48,7 @@ class IntelRdtFeatures(Record):
 
 
 class MemoryPolicyFeatures(Record):
-    """The NUMA policies known."""
+    """The supported NUMA policies."""
 
     modes: tuple[str, ...] = ()
     flags: tuple[str, ...] = ()

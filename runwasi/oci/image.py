@@ -1,4 +1,4 @@
-"""Images and artifacts: descriptors, manifests, indexes, configurations, the layout, and their media types.
+"""The documents of images and artifacts: descriptors, manifests, indexes, configurations, the layout.
 
 Sources: image-spec 1.1; the CNCF's wasm OCI artifact layout for WasmConfig.
 """
@@ -48,13 +48,13 @@ EMPTY_JSON = b"{}"
 EMPTY_JSON_DIGEST = "sha256:44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a"
 
 REF_NAME = "org.opencontainers.image.ref.name"
-"""The annotation of an index entry that holds its tag."""
+"""The annotation of an index entry with its tag."""
 
 CONTAINERD_IMAGE_NAME = "io.containerd.image.name"
-"""The annotation of an index entry that holds the whole name containerd gives the image."""
+"""The annotation of an index entry with the image's full name in containerd."""
 
 TITLE = "org.opencontainers.image.title"
-"""The annotation of a layer that holds the name of the file it was."""
+"""The annotation of a layer with the name of its file."""
 
 Size: TypeAlias = "Annotated[int, 0, 9223372036854775807]"
 SchemaVersion: TypeAlias = "Annotated[int, 2, 2]"
@@ -75,7 +75,7 @@ class Platform(Record):
 
 
 class Descriptor(Record):
-    """A reference to content by digest; `size` in bytes, `data` the content itself in base64."""
+    """A reference to content by digest; `size` is in bytes, `data` the content itself in base64."""
 
     media_type: str
     digest: str
@@ -87,7 +87,7 @@ class Descriptor(Record):
     artifact_type: str | None = None
 
     def check(self) -> None:
-        """Refuse a malformed digest, because it becomes part of a path."""
+        """Refuse a malformed digest: it becomes part of a path."""
         check_digest(".digest", self.digest)
 
 
@@ -121,7 +121,7 @@ class Layout(Record):
 
 
 class Execution(Record):
-    """The `config` part of an image's configuration: what its containers run."""
+    """The `config` part of an image's configuration: the defaults for its containers."""
 
     json_names: ClassVar[Mapping[str, str]] = {
         "user": "User",
@@ -158,7 +158,7 @@ class RootFs(Record):
 
 
 class History(Record):
-    """How one layer was made."""
+    """The origin of one layer."""
 
     json_names: ClassVar[Mapping[str, str]] = {"created_by": "created_by", "empty_layer": "empty_layer"}
 
@@ -199,7 +199,7 @@ class WasmConfig(Record):
 
 
 def uncompressed_type(media_type: str) -> str:
-    """Return a layer's media type without the suffix that says how it is compressed."""
+    """Return a layer's media type without the suffix for its compression."""
     for suffix in ("+gzip", "+zstd", ".gzip", ".zstd"):
         media_type = media_type.removesuffix(suffix)
     return media_type
@@ -211,7 +211,7 @@ def is_rootfs_layer(media_type: str) -> bool:
 
 
 def check_digest(path: str, digest: str) -> None:
-    """Raise SpecError unless a digest is `algorithm:encoded`, for SHA-2 with the right number of digits."""
+    """Raise SpecError unless a digest is `algorithm:encoded`, with the right number of digits for SHA-2."""
     algorithm, _, encoded = digest.partition(":")
     length = {"sha256": 64, "sha512": 128}.get(algorithm)
     if length is not None:

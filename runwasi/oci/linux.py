@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 NamespaceType: TypeAlias = "Literal['mount', 'pid', 'network', 'uts', 'ipc', 'user', 'cgroup', 'time']"
 DeviceType: TypeAlias = "Literal['c', 'b', 'u', 'p']"
 FileMode: TypeAlias = "Annotated[int, 0, 511]"
-# The r forms are not the schema's, but containerd's CRI plugin and Podman write them and runc takes them.
+# The schema lacks the r forms, but containerd's CRI plugin and Podman write them, and runc takes them.
 RootfsPropagation: TypeAlias = (
     "Literal['private', 'shared', 'slave', 'unbindable', 'rprivate', 'rshared', 'rslave', 'runbindable']"
 )
@@ -36,27 +36,27 @@ _ID_COUNT = 1 << 32
 
 
 class Namespace(Record):
-    """A namespace to make, or to join where `path` is set."""
+    """A namespace to make, or to join if `path` is set."""
 
     type: NamespaceType
     path: AbsolutePath | None = None
 
 
 class IdMapping(Record):
-    """Maps `size` ids from `container_id` inside to those from `host_id` outside."""
+    """Maps `size` ids from `container_id` to `host_id`."""
 
     container_id: Id
     host_id: Id
     size: MapSize
 
     def check(self) -> None:
-        """Refuse a range that runs past the last id."""
+        """Refuse a range that goes beyond the last id."""
         if max(self.container_id, self.host_id) + self.size > _ID_COUNT:
-            raise SpecError(".size", f"{self.size} runs past the last id")
+            raise SpecError(".size", f"{self.size} goes beyond the last id")
 
 
 class Device(Record):
-    """A device node to make; `major` and `minor` are None for a FIFO only."""
+    """A device node to make; `major` and `minor` are None only for a FIFO."""
 
     type: DeviceType
     path: AbsolutePath
@@ -80,13 +80,13 @@ class NetDevice(Record):
     name: str | None = None
 
     def check(self) -> None:
-        """Refuse a name that no interface can have."""
+        """Refuse an invalid interface name."""
         if self.name:
             check_interface_name(".name", self.name)
 
 
 class IntelRdt(Record):
-    """Cache and memory bandwidth by resctrl; `clos_id` None means the container's id."""
+    """Shares of cache and memory bandwidth through resctrl; `clos_id` None means the container's id."""
 
     clos_id: str | None = None
     schemata: tuple[str, ...] = ()
@@ -95,7 +95,7 @@ class IntelRdt(Record):
     enable_monitoring: bool = False
 
     def check(self) -> None:
-        """Refuse a class that is no directory name (`/` is the default class), and lines with a newline."""
+        """Refuse a class that is not a directory name (`/` is the default class), and lines with a newline."""
         if self.clos_id and self.clos_id != "/" and ("/" in self.clos_id or self.clos_id in {".", ".."}):
             raise SpecError(".closID", f"must be / or a name without slashes, not {quoted(self.clos_id)}")
         lines = [(".l3CacheSchema", self.l3_cache_schema), (".memBwSchema", self.mem_bw_schema)]
@@ -115,7 +115,7 @@ class MemoryPolicy(Record):
     flags: tuple[MemoryPolicyFlag, ...] = ()
 
     def check(self) -> None:
-        """Refuse what the kernel would: a node list that is none, or one for a policy without nodes."""
+        """Refuse what the kernel refuses: a malformed node list, or one for a policy without nodes."""
         if self.nodes:
             try:
                 check_number_list(".nodes", self.nodes)
@@ -139,25 +139,27 @@ class Personality(Record):
     def check(self) -> None:
         """Refuse every flag: the specification defines none yet."""
         if self.flags:
-            raise SpecError(".flags[0]", f"{quoted(self.flags[0])} is not a flag the specification defines")
+            raise SpecError(
+                ".flags[0]", f"{quoted(self.flags[0])} is not a flag that the specification defines"
+            )
 
 
 class TimeOffset(Record):
-    """How far a clock of the container is ahead of the host's."""
+    """The offset of a container's clock from the host's."""
 
     secs: Int64 = 0
     nanosecs: Nanoseconds = 0
 
 
 class TimeOffsets(Record):
-    """Offsets of the two clocks a time namespace has: man 7 time_namespaces."""
+    """The offsets of a time namespace's two clocks: man 7 time_namespaces."""
 
     boottime: TimeOffset | None = None
     monotonic: TimeOffset | None = None
 
 
 class Linux(Record):
-    """Everything about a container that only Linux has."""
+    """The Linux-specific part of a container's configuration."""
 
     namespaces: tuple[Namespace, ...] = ()
     uid_mappings: tuple[IdMapping, ...] = ()
@@ -197,11 +199,11 @@ class Linux(Record):
             self._check_sysctl(name)
 
     def _check_time_namespace(self) -> None:
-        """Refuse offsets without a time namespace to make: the clocks of one that has processes cannot be set."""
+        """Refuse offsets without a new time namespace: the clocks of one with processes cannot be set."""
         if not self.has("time"):
             raise SpecError(".timeOffsets", "needs a time namespace")
         if any(namespace.type == "time" and namespace.path for namespace in self.namespaces):
-            raise SpecError(".timeOffsets", "cannot be set in a time namespace that is joined")
+            raise SpecError(".timeOffsets", "cannot be set in a joined time namespace")
 
     def _check_user_namespace(self) -> None:
         check_mappings(".uidMappings", self.uid_mappings)
@@ -219,7 +221,7 @@ class Linux(Record):
                 raise SpecError(f".{name}Mappings", "is required for a new user namespace")
 
     def _check_sysctl(self, name: str) -> None:
-        """Refuse a kernel parameter that is not the container's own: it would change the host's."""
+        """Refuse a kernel parameter outside the container's namespaces: it would change the host."""
         path = f".sysctl[{quoted(name)}]"
         dotted = name.replace("/", ".")
         if ".." in dotted or dotted.startswith("."):
@@ -253,12 +255,12 @@ _IPC_SYSCTLS = frozenset(
 
 
 def _ranges(listed: str) -> list[tuple[str, str]]:
-    """Split a checked list such as 0-3,7 into first and last of each part."""
+    """Split a checked list such as 0-3,7 into the first and last number of each part."""
     return [(first, last) for first, _, last in (part.strip().partition("-") for part in listed.split(","))]
 
 
 def check_mappings(path: str, mappings: tuple[IdMapping, ...]) -> None:
-    """Raise SpecError when ranges of a mapping overlap, which the kernel refuses without saying where."""
+    """Raise SpecError if ranges of a mapping overlap: the kernel would refuse it without saying where."""
     for index, mapping in enumerate(mappings):
         for other in mappings[:index]:
             for name, label in (("container_id", "containerID"), ("host_id", "hostID")):
@@ -268,6 +270,6 @@ def check_mappings(path: str, mappings: tuple[IdMapping, ...]) -> None:
 
 
 def check_interface_name(path: str, name: str) -> None:
-    """Raise SpecError for what the kernel's dev_valid_name refuses."""
+    """Raise SpecError for a name that the kernel's dev_valid_name refuses."""
     if len(name.encode()) > 15 or name in {"", ".", ".."} or any(c in "/:" or c.isspace() for c in name):
         raise SpecError(path, f"{quoted(name)} cannot be the name of a network interface")

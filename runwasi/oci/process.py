@@ -43,7 +43,7 @@ class Box(Record):
 
 
 class User(Record):
-    """Who the process is, in the container's user namespace; `umask` None keeps the runtime's default."""
+    """The process's ids in the container's user namespace; `umask` None keeps the runtime's default."""
 
     uid: Id = 0
     gid: Id = 0
@@ -53,7 +53,7 @@ class User(Record):
 
 
 class Capabilities(Record):
-    """Capability names by set; config.md#process wants a warning, not an error, for unknown ones."""
+    """Capability names by set; config.md#process requires a warning, not an error, for unknown ones."""
 
     bounding: tuple[str, ...] = ()
     effective: tuple[str, ...] = ()
@@ -70,13 +70,13 @@ class Rlimit(Record):
     hard: Uint64
 
     def check(self) -> None:
-        """Refuse what setrlimit(2) always refuses."""
+        """Refuse limits that setrlimit(2) always refuses."""
         if self.soft > self.hard:
             raise SpecError(".soft", f"must not be above the hard limit {self.hard}")
 
 
 class Scheduler(Record):
-    """CPU scheduling attributes, as sched_setattr(2) takes them; times in nanoseconds."""
+    """CPU scheduling attributes as for sched_setattr(2); times in nanoseconds."""
 
     policy: SchedulerPolicy
     nice: Int32 = 0
@@ -107,7 +107,7 @@ class Scheduler(Record):
             raise SpecError(".runtime", f"must be at least {_LEAST_RUNTIME} ns, not {self.runtime}")
         if self.deadline < self.runtime:
             raise SpecError(".deadline", f"must not be below the runtime, {self.runtime} ns")
-        if self.period and self.period < self.deadline:  # 0 stands for the deadline
+        if self.period and self.period < self.deadline:  # 0 means the deadline
             raise SpecError(".period", f"must not be below the deadline, {self.deadline} ns")
 
 
@@ -121,7 +121,7 @@ class IoPriority(Record):
 
 
 class CpuAffinity(Record):
-    """CPUs of an exec'd process, as lists like `0-3,7`: before and after it enters the container's cgroup."""
+    """CPUs of an exec'd process before and after it enters the container's cgroup, as lists like `0-3,7`."""
 
     initial: str | None = None
     final: str | None = None
@@ -154,7 +154,7 @@ class Process(Record):
     exec_cpu_affinity: CpuAffinity | None = None
 
     def check(self) -> None:
-        """Refuse what could not run: no program, a malformed environment, a limit given twice."""
+        """Refuse a process without a program, a malformed environment, and a limit given twice."""
         if not self.args:
             raise SpecError(".args", "must name a program")
         if not self.args[0]:
@@ -166,19 +166,19 @@ class Process(Record):
 
 
 def load_process(path: str) -> Process:
-    """Read the file `exec --process` names. Raises OSError or SpecError."""
+    """Read the file of `exec --process`. Raises OSError or SpecError."""
     return decode(Process, parse_json(read_document(path)))
 
 
 def check_unique(path: str, member: str, values: list[str]) -> None:
-    """Raise SpecError at the first of `values`, a member of the items of the array at `path`, given twice."""
+    """Raise SpecError at the first duplicate of `values`, a member of the items of the array at `path`."""
     if len(set(values)) != len(values):
         index = next(i for i, value in enumerate(values) if value in values[:i])
         raise SpecError(f"{path}[{index}].{member}", f"{values[index]} is given twice")
 
 
 def check_number_list(path: str, listed: str) -> None:
-    """Raise SpecError unless `listed` is the kernel's list format, such as `0-3,7`: man 7 cpuset."""
+    """Raise SpecError unless `listed` has the kernel's list format, such as `0-3,7`: man 7 cpuset."""
     for part in listed.split(","):
         first, dash, last = part.strip().partition("-")
         numbers = (first, last) if dash else (first,)

@@ -1,9 +1,9 @@
-"""The frozen base class of every record, and the scalar types their members are declared with.
+"""The frozen base class of all records, and the scalar types of their members.
 
-A record's annotations are its schema: type checkers read them as a dataclass's, and runwasi.oci.decode reads
-the same text when a document is decoded. Nothing is done at import but creating the class, because sixty
-dataclasses cost a container start more than its kernel work does. A default is a class attribute and an
-instance stores only the members it was given, so an absent member costs nothing either.
+A record's annotations are its schema: type checkers read them like a dataclass's, and runwasi.oci.decode reads
+the same text to decode a document. The import only creates the class, because sixty dataclasses would cost a
+container's start more than its kernel work. A default is a class attribute, and an instance stores only the
+members that were set, so an absent member costs nothing.
 
 The scalar types are strings at run time for the same reason: `typing` is not imported on the start path.
 """
@@ -21,14 +21,14 @@ else:
         return lambda cls: cls
 
 
-# "Annotated[int, least, most]" bounds an integer; "Annotated[str, start]" is a string that begins so.
+# "Annotated[int, least, most]" bounds an integer; "Annotated[str, start]" is a string with that prefix.
 Int32: TypeAlias = "Annotated[int, -2147483648, 2147483647]"
 Int64: TypeAlias = "Annotated[int, -9223372036854775808, 9223372036854775807]"
 Uint16: TypeAlias = "Annotated[int, 0, 65535]"
 Uint32: TypeAlias = "Annotated[int, 0, 4294967295]"
 Uint64: TypeAlias = "Annotated[int, 0, 18446744073709551615]"
 Positive: TypeAlias = "Annotated[int, 1, 9223372036854775807]"
-Id: TypeAlias = "Annotated[int, 0, 4294967294]"  # (uid_t)-1 means "leave it" to the kernel: man 2 setresuid
+Id: TypeAlias = "Annotated[int, 0, 4294967294]"  # (uid_t)-1 means "unchanged" to the kernel: man 2 setresuid
 AbsolutePath: TypeAlias = "Annotated[str, '/']"
 
 EMPTY: Mapping[str, Any] = {}
@@ -37,13 +37,13 @@ EMPTY: Mapping[str, Any] = {}
 
 @dataclass_transform(frozen_default=True, kw_only_default=True)
 class Record:  # noqa: PLW1641  (a record with a map in it has no hash)
-    """Base of immutable records with keyword members, equality and a readable repr."""
+    """The base of immutable records: keyword members, equality and a readable repr."""
 
     json_names: ClassVar[Mapping[str, str]] = EMPTY
-    """JSON names of members whose name does not follow the rule of `json_name`."""
+    """The JSON names of members that do not follow the rule of `json_name`."""
 
     noun: ClassVar[str] = ""
-    """What errors call the record, where other runtimes' words for it are searched for: "memory policy"."""
+    """The record's name in errors, if callers search for other runtimes' words: "memory policy"."""
 
     def __init__(self, **members: object) -> None:
         given = members.keys()
@@ -71,7 +71,7 @@ class Record:  # noqa: PLW1641  (a record with a map in it has no hash)
 
 
 def members_of(record_type: type[Record]) -> dict[str, str]:
-    """Return a record type's members in declaration order with the text of their annotations."""
+    """Return the annotations of a record type's members, as text, in declaration order."""
     return {
         name: annotation
         for ancestor in reversed(record_type.__mro__[:-1])
@@ -85,12 +85,12 @@ def required_of(record_type: type[Record]) -> set[str]:
     return {name for name in members_of(record_type) if not hasattr(record_type, name)}
 
 
-# Words the specifications write in capitals inside a name: containerID, execCPUAffinity, blockIO ...
+# Words that the specifications capitalise inside a name: containerID, execCPUAffinity, blockIO ...
 _CAPITALS = {"id": "ID", "cpu": "CPU", "io": "IO", "iops": "IOPS", "tcp": "TCP", "oom": "OOM"}
 
 
 def json_name(record_type: type[Record], member: str) -> str:
-    """Return the name a member has in JSON: `uid_mappings` is `uidMappings`, `host_id` is `hostID`."""
+    """Return a member's JSON name: `uid_mappings` is `uidMappings`, `host_id` is `hostID`."""
     special = record_type.json_names.get(member)
     if special:
         return special

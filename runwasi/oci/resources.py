@@ -20,7 +20,7 @@ Percent: TypeAlias = "Annotated[int, 0, 100]"
 
 
 class DeviceRule(Record):
-    """One entry of the device allow list; None or -1 for a number means every number."""
+    """One entry of the device allow list; None or -1 stands for every number."""
 
     allow: bool
     type: DeviceRuleType | None = None
@@ -29,9 +29,9 @@ class DeviceRule(Record):
     access: str | None = None
 
     def check(self) -> None:
-        """Refuse an access with none of r, w and m; a rule for all devices is for all access.
+        """Refuse an access without r, w or m; a rule for all devices applies to all access.
 
-        Other letters beside those mean nothing, as for runc: "rwa" is "rw".
+        Other letters are ignored, as by runc: "rwa" is "rw".
         """
         if self.access and self.type not in {None, "a"} and not set(self.access) & set("rwm"):
             raise SpecError(".access", f"must be made of r, w and m, not {quoted(self.access)}")
@@ -52,7 +52,7 @@ class Memory(Record):
 
 
 class Cpu(Record):
-    """CPU shares, bandwidth in microseconds, and the CPUs and memory nodes allowed."""
+    """CPU shares, bandwidth in microseconds, and the allowed CPUs and memory nodes."""
 
     shares: Uint64 | None = None
     quota: Int64 | None = None
@@ -65,7 +65,7 @@ class Cpu(Record):
     idle: Int64 | None = None
 
     def check(self) -> None:
-        """Refuse lists that the kernel would not parse."""
+        """Refuse lists that the kernel cannot parse."""
         for name in ("cpus", "mems"):
             listed = getattr(self, name)
             if listed:
@@ -87,13 +87,13 @@ class WeightDevice(Record):
     leaf_weight: Uint16 | None = None
 
     def check(self) -> None:
-        """Refuse an entry that says nothing."""
+        """Refuse an empty entry."""
         if self.weight is None and self.leaf_weight is None:
             raise SpecError(".weight", "is required unless leafWeight is given")
 
 
 class ThrottleDevice(Record):
-    """A ceiling for one block device: bytes or operations a second."""
+    """A limit for one block device: bytes or operations per second."""
 
     major: Int64
     minor: Int64
@@ -101,7 +101,7 @@ class ThrottleDevice(Record):
 
 
 class BlockIo(Record):
-    """Shares and ceilings of block I/O."""
+    """Shares and limits of block I/O."""
 
     weight: Uint16 | None = None
     leaf_weight: Uint16 | None = None
@@ -113,13 +113,13 @@ class BlockIo(Record):
 
 
 class HugepageLimit(Record):
-    """A limit in bytes for huge pages of one size."""
+    """A limit, in bytes, for huge pages of one size."""
 
     page_size: str
     limit: Uint64
 
     def check(self) -> None:
-        """Refuse a size that is not like 2MB: it becomes part of a file name."""
+        """Refuse a malformed size: it becomes part of a file name."""
         number, unit = self.page_size[:-2], self.page_size[-2:]
         if unit not in {"KB", "MB", "GB"} or not (number.isascii() and number.isdigit()) or number[0] == "0":
             raise SpecError(
@@ -128,7 +128,7 @@ class HugepageLimit(Record):
 
 
 class InterfacePriority(Record):
-    """The priority of traffic that leaves by one interface."""
+    """The priority of traffic that leaves through one interface."""
 
     name: str
     priority: Uint32
@@ -148,7 +148,7 @@ class Rdma(Record):
     hca_objects: Uint32 | None = None
 
     def check(self) -> None:
-        """Refuse an entry that says nothing."""
+        """Refuse an empty entry."""
         if self.hca_handles is None and self.hca_objects is None:
             raise SpecError(".hcaHandles", "is required unless hcaObjects is given")
 
@@ -167,7 +167,7 @@ class Resources(Record):
     unified: Mapping[str, str] = EMPTY
 
     def check(self) -> None:
-        """Refuse unified keys that are not the name of a file in the cgroup."""
+        """Refuse unified keys that are not names of cgroup files."""
         for name in self.unified:
             if "/" in name or "." not in name.strip("."):
                 raise SpecError(

@@ -43,7 +43,7 @@ class SyscallArg(Record):
 
 
 class Syscall(Record):
-    """One rule: what happens to the calls of these names whose arguments all compare as said."""
+    """One rule: the action for calls of these names whose arguments all match."""
 
     names: tuple[str, ...]
     action: SeccompAction
@@ -51,19 +51,19 @@ class Syscall(Record):
     args: tuple[SyscallArg, ...] = ()
 
     def check(self) -> None:
-        """Refuse an errno for an action that returns none. Allow a rule for no call, as runc and crun do."""
+        """Refuse an errno for an action that returns none. Allow a rule without calls, as runc and crun do."""
         if self.errno_ret is not None and self.action not in _ERRNO_ACTIONS:
             raise SpecError(".errnoRet", f"cannot be used with {self.action}")
 
     def notifies(self) -> bool:
-        """Return whether the kernel would ask an agent about a call."""
+        """Return whether a rule makes the kernel notify an agent."""
         return self.action == "SCMP_ACT_NOTIFY" and bool(self.names)
 
 
 class Seccomp(Record):
-    """A system call filter. The rules' errno is EPERM where `errno_ret` is None.
+    """A system call filter. A rule's errno is EPERM if its `errno_ret` is None.
 
-    `flags` None leaves them to the runtime; an empty array asks for none.
+    `flags` None leaves them to the runtime; an empty array means none.
     """
 
     default_action: SeccompAction
@@ -75,7 +75,7 @@ class Seccomp(Record):
     syscalls: tuple[Syscall, ...] = ()
 
     def check(self) -> None:
-        """Refuse a default errno nothing returns, and notifications that have nobody to hear them."""
+        """Refuse a default errno that is never returned, and notifications without a listener."""
         if self.default_errno_ret is not None and self.default_action not in _ERRNO_ACTIONS:
             raise SpecError(".defaultErrnoRet", f"cannot be used with {self.default_action}")
         if self.default_action == "SCMP_ACT_NOTIFY":

@@ -1,4 +1,4 @@
-"""Load and check a whole config.json, before anything of a container is made.
+"""Loads and checks a whole config.json, before anything of a container is made.
 
 Source: runtime-spec config.md, version 1.3.
 """
@@ -15,13 +15,13 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 VERSION = "1.3.0"
-"""The newest version of the runtime specification that is understood in full."""
+"""The newest version of the runtime specification that is fully supported."""
 
 _HOST_NAME_MAX = 64  # bytes; __NEW_UTS_LEN in linux/utsname.h
 
 
 class Root(Record):
-    """Where the root filesystem is; a relative path starts at the bundle."""
+    """The root filesystem; a relative path starts at the bundle."""
 
     path: str
     readonly: bool = False
@@ -48,7 +48,7 @@ class Mount(Record):
     gid_mappings: tuple[IdMapping, ...] = ()
 
     def check(self) -> None:
-        """Refuse an empty destination and half an id mapping."""
+        """Refuse an empty destination, and one id mapping without the other."""
         if not self.destination:
             raise SpecError(".destination", "must not be empty")
         check_mappings(".uidMappings", self.uid_mappings)
@@ -59,9 +59,9 @@ class Mount(Record):
 
 
 class Hook(Record):
-    """A program run at one point of a container's life; `timeout` in seconds, None for no end.
+    """A program that runs at one point of a container's life; `timeout` in seconds, None for no limit.
 
-    Without `env` it gets the runtime's environment, or where it runs inside, the program's.
+    Without `env` it gets the runtime's environment, or inside the container the program's.
     """
 
     path: AbsolutePath
@@ -71,7 +71,7 @@ class Hook(Record):
 
 
 class Hooks(Record):
-    """All hooks by the point of life they run at."""
+    """All hooks by the point of the container's life."""
 
     prestart: tuple[Hook, ...] = ()
     create_runtime: tuple[Hook, ...] = ()
@@ -82,7 +82,7 @@ class Hooks(Record):
 
 
 class Spec(Record):
-    """A container's configuration. `linux` is an empty Linux where the document has none."""
+    """A container's configuration. `linux` is an empty Linux if the document has none."""
 
     oci_version: str
     root: Root
@@ -95,7 +95,7 @@ class Spec(Record):
     linux: Linux = Linux()
 
     def check(self) -> None:
-        """Refuse versions that are not 1.x, and names for a host that is not the container's own."""
+        """Refuse versions other than 1.x, and host names without the container's own uts namespace."""
         check_version(".ociVersion", self.oci_version)
         if "" in self.annotations:
             raise SpecError(".annotations", "has an empty key")
@@ -110,7 +110,7 @@ class Spec(Record):
                 raise SpecError(f'.linux.sysctl["kernel.{name}"]', f"contradicts $.{name}")
 
     def _check_cpus(self) -> None:
-        """Refuse a deadline on some CPUs only: the kernel admits those of a whole scheduling domain, sched(7)."""
+        """Refuse SCHED_DEADLINE with a set of CPUs: the kernel requires a whole scheduling domain, sched(7)."""
         scheduler = self.process and self.process.scheduler
         resources = self.linux.resources
         cpu = resources and resources.cpu
@@ -130,7 +130,7 @@ def loads(data: bytes) -> Spec:
 
 
 def check_version(path: str, version: str) -> None:
-    """Raise SpecError unless `version` is semantic version 1.x.y, pre-releases and builds included."""
+    """Raise SpecError unless `version` is a semantic version 1.x.y, perhaps with pre-release and build."""
     core = version.partition("+")[0].partition("-")[0]
     numbers = core.split(".")
     if len(numbers) != 3 or not all(n.isascii() and n.isdigit() and n == str(int(n)) for n in numbers):

@@ -13,13 +13,13 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Annotated, Literal, TypeAlias
 
-# `paused` is a status of our own, which runtime.md#state allows; runc has it too.
+# `paused` is an addition, which runtime.md#state allows; runc has it too.
 Status: TypeAlias = "Literal['creating', 'created', 'running', 'stopped', 'paused']"
 Pid: TypeAlias = "Annotated[int, 0, 4194304]"  # PID_MAX_LIMIT, man 5 proc_sys_kernel
 
 
 class State(Record):
-    """The state of a container; `pid` is 0 when it has no process."""
+    """The state of a container; `pid` is 0 if it has no process."""
 
     oci_version: str
     id: str
@@ -34,7 +34,7 @@ class State(Record):
 
 
 class ContainerProcessState(Record):
-    """What a seccomp listener is sent with the descriptors `fds` names in their order."""
+    """The message to a seccomp listener; `fds` names the descriptors that come with it, in order."""
 
     oci_version: str
     fds: tuple[str, ...]

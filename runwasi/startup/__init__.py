@@ -1,1 +1,1 @@
-"""Tricks that make a cold start fast, each with the milliseconds it saves."""
+"""Tricks that make a cold start fast, each with the milliseconds that it saves."""

@@ -1,4 +1,4 @@
-"""One call of the C library without any type of ctypes, for a program that makes no more than two."""
+"""Calls the C library without the types of ctypes, for a program that makes at most two calls."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from _ctypes import call_function, dlopen, dlsym
 
 
 def bare_call(name: str, *arguments: int | bytes) -> int:
-    """Call a function of the C library, whose arguments and result are C ints or strings; errno is lost."""
+    """Call a function of the C library with C ints or strings; errno is lost."""
     loaded = dlopen(None, 0)  # type: ignore[arg-type]  # the libraries that this process has
     result: int = call_function(dlsym(loaded, name), arguments)
     return result

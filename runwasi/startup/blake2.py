@@ -1,4 +1,4 @@
-"""BLAKE2b from the interpreter's own C module: hashlib brings OpenSSL, which takes 2 ms to load."""
+"""BLAKE2b from the interpreter's own C module: hashlib loads OpenSSL, which takes 2 ms."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Compute SHA-256 with the interpreter's own C module: hashlib brings OpenSSL, which takes 2 ms to load.
+"""SHA-256 from the interpreter's own C module: hashlib loads OpenSSL, which takes 2 ms.
 
-hashlib's is several times faster on large input, where those 2 ms do not matter.
+hashlib's is several times faster for large input, where those 2 ms do not matter.
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
-"""Make objects immortal (PEP 683), so that the children of a process read them without writing to them.
+"""Makes objects immortal (PEP 683), so that the children of a process read them without writing to them.
 
-Python counts references in the objects themselves, so that a child which merely reads copies page after page of what
-it shared with its parent. Since version 3.12 an object whose count has a certain value is immortal: it is not counted
-any more. The interpreter marks its own constants so; this marks everything that can be reached, once, in a process at
-rest: what is immortal is never freed. docs/decisions/0019-immortal-objects.md has the numbers.
+Python counts references in the objects themselves, so a child that only reads copies page after page of the memory
+that it shared with its parent. Since version 3.12, an object with a certain count is immortal: its count no longer
+changes. The interpreter marks its own constants so; this module marks everything that can be reached, once, in a
+process at rest: immortal objects are never freed. docs/decisions/0019-immortal-objects.md has the numbers.
 
-On an interpreter whose layout is not known nothing happens. Source: PEP 683, CPython Include/refcount.h.
+It does nothing on an interpreter of unknown layout. Source: PEP 683, CPython Include/refcount.h.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from types import CodeType
 
 _VALUES = {(3, 12): 0xFFFFFFFF, (3, 13): 0xFFFFFFFF, (3, 14): 0xC0000000}
-"""By version what the low half of a 64-bit count is in an immortal object: _Py_IMMORTAL_REFCNT, since 3.14
+"""The low half of the 64-bit count of an immortal object, by version: _Py_IMMORTAL_REFCNT, since 3.14
 _Py_IMMORTAL_INITIAL_REFCNT."""
 
 _ATTRIBUTES = (
@@ -32,24 +32,24 @@ _ATTRIBUTES = (
     "co_names",
     "co_qualname",
 )
-"""What code objects hold, which do not tell the collector."""
+"""The types that code objects refer to; code objects do not report them to the collector."""
 
 
 def make_immortal() -> int:
-    """Make every object that can be reached immortal; returns how many, 0 where that is not possible."""
+    """Make every reachable object immortal; return their number, 0 if that is impossible."""
     value = _VALUES.get(sys.version_info[:2])
     if value is None or not _has_known_layout():
         return 0
     gc.collect()
     addresses = _addresses_of_all()
-    gc.freeze()  # the collector would write to them all the same
+    gc.freeze()  # otherwise the collector would write to them
     for address in addresses:
         c_uint32.from_address(address).value = value
     return len(addresses)
 
 
 def _has_known_layout() -> bool:
-    """Return whether the interpreter has the usual build: 64 bits, little endian, with a lock, without debugging."""
+    """Return whether the interpreter is a usual build: 64 bits, little endian, with a lock, without debugging."""
     return (
         sys.maxsize > 1 << 32
         and sys.byteorder == "little"
@@ -73,7 +73,7 @@ def _addresses_of_all() -> list[int]:
         for item in fresh:
             if isinstance(item, code):
                 left += _parts(item)
-    for own in (found, left, fresh):  # these end with us
+    for own in (found, left, fresh):  # these end with this function
         found.pop(id(own), None)
     return list(found)
 

@@ -1,19 +1,19 @@
-"""The installation that this process runs from: a folder per version, kept while processes run from it.
+"""Manages the installation that this process runs from: a folder per version, kept while processes run from it.
 
     lib/runwasi/0.1.0-3f9c0a7be1d2/    a version, by its number and a digest of its content
-        lock                           held for reading by all that run from it, for writing by who removes it
-        superseded                     nothing starts from here any more, once the file is there
+        lock                           read-locked by all that run from it, write-locked to remove it
+        superseded                     exists once nothing starts from here any more
         bin, launchers, bytecode, site-packages, manifest
-    lib/runwasi/lock                   held by who installs, uninstalls or removes
+    lib/runwasi/lock                   held to install, uninstall or remove
     lib/runwasi/uninstalled            names the folder of the programs, while pods outlive `make uninstall`
 
-A launcher takes its version's lock before it imports anything of ours. The lock belongs to the open descriptor, so
-all that is forked from the launcher, or executed with it, holds it too, and it goes with the last of them however
-that ends: nobody counts and nobody polls. The last process of a superseded version removes it, and where that was
-killed, the next install, uninstall or last process does.
+A launcher takes its version's lock before it imports any of our modules. The lock belongs to the open descriptor, so
+every process that the launcher forks or executes holds it too, and it is released with the last of them, however
+that ends: no counting, no polling. The last process of a superseded version removes the version; if it was killed,
+the next install, uninstall or last process does.
 
-The locks are open file description locks, not flock: who may not write the file can hold them for reading only, so
-no user of the machine can keep others from starting. Source: man 2 fcntl_locking.
+The locks are open file description locks, not flock: a user who cannot write the file can only read-lock it, so no
+user of the machine can keep others from starting. Source: man 2 fcntl_locking.
 """
 
 from __future__ import annotations
@@ -31,20 +31,20 @@ if TYPE_CHECKING:
 
 LOCK, SUPERSEDED, UNINSTALLED = "lock", "superseded", "uninstalled"
 PROGRAMS, LAUNCHERS = "bin", "launchers"
-"""The folders of what goes into PATH, and of the shims that do without the node daemon."""
+"""The folders of the programs in PATH, and of the shims that work without the node daemon."""
 STAGED = ".new-"
-"""How the names begin of folders that an installer has not finished; they are superseded until it has."""
+"""The prefix of folders that an installer has not finished; until then they are superseded."""
 CLEANERS = "containerd-shim-"
-"""How the names begin of the programs that stay until the last pod is gone: containerd has them clean up."""
+"""The prefix of programs that stay until the last pod is gone: containerd runs them to clean up."""
 
 _FIRST_FREE = 3
-_ALL_OPEN = 1 << 20  # descriptors; the interpreter closes them by one call
+_ALL_OPEN = 1 << 20  # descriptors; the interpreter closes them with one call
 _REMOVED = ".removed-"
 _WHOLE_FILE = F_WRLCK.to_bytes(2, sys.byteorder) + bytes(30)  # struct flock, on 64 bits
 
 
 class _Held:
-    """What this process holds: the descriptor of its version's lock, and the version's folder."""
+    """The descriptor of this process's version lock, and the version's folder."""
 
     lock: int | None = None
     folder = ""
@@ -55,7 +55,7 @@ def hold(lock: int | None, folder: str) -> None:
     if lock is not None:  # None on a filesystem without locks
         os.set_inheritable(lock, False)
     _Held.lock, _Held.folder = lock, folder
-    lift(_FIRST_FREE)  # a caller may have closed a standard stream, whose number this must not have
+    lift(_FIRST_FREE)  # a caller may have closed a standard stream; do not use its number
 
 
 def held() -> tuple[int, ...]:
@@ -85,15 +85,15 @@ def is_uninstalled() -> bool:
 
 
 def version() -> str:
-    """Return what identifies this installation's code: client and daemon must have the same."""
+    """Return the identifier of this installation's code: client and daemon must have the same."""
     return os.path.basename(_Held.folder) or __version__
 
 
 def leave(*, comes_delete: bool = False, wait_for_delete: Callable[[], None] | None = None) -> None:
-    """Run from the version no more, and remove it if it was superseded and we were the last. Import nothing after.
+    """Stop running from the version, and remove it if it is superseded and unused. Import nothing afterwards.
 
-    After `make uninstall` containerd may still run a shim's `delete`. With comes_delete it will, and that call
-    removes the version instead; where it only may, wait_for_delete returns when it has.
+    After `make uninstall` containerd may still run a shim's `delete`. With comes_delete it certainly will, and that
+    call removes the version instead; if it only may, wait_for_delete returns once it has.
     """
     if _Held.lock is None:
         return
@@ -117,12 +117,12 @@ def remove_others() -> None:
 
 
 def _remove_in_background(parent: str, wait: Callable[[], None] | None = None) -> None:
-    """Remove superseded versions in a child that is left alone: it takes a while, and somebody waits for us."""
+    """Remove superseded versions in a detached child: it takes a while, and somebody waits for us."""
     try:
         if any(_is_free(f"{parent}/{name}") for name in superseded(parent)) and os.fork() == 0:
             _remove_and_exit(parent, wait)
     except OSError:
-        return  # no right to: who has it removes them later
+        return  # not permitted: a process that may will remove them later
 
 
 def _remove_and_exit(parent: str, wait: Callable[[], None] | None) -> NoReturn:
@@ -136,14 +136,14 @@ def _remove_and_exit(parent: str, wait: Callable[[], None] | None) -> NoReturn:
         if wait:
             wait()
         remove_superseded(parent)
-    finally:  # on a read-only filesystem, say: the next one tries again
+    finally:  # perhaps a read-only filesystem: the next one tries again
         os._exit(0)
 
 
 def remove_superseded(parent: str) -> None:
     """Remove the superseded versions below parent that nobody runs from. Raises OSError.
 
-    Leaves it to whoever else is at it: that one looks again after it has let go of the lock.
+    If another process is removing them, leave it to that: it looks again after it has released the lock.
     """
     while any(_is_free(f"{parent}/{name}") for name in superseded(parent)):
         try:
@@ -173,11 +173,11 @@ def own(parent: str, *, wait: bool) -> int:
             raise BlockingIOError(error.errno, error.strerror, path) from None
         except FileNotFoundError:
             pass
-        os.close(lock)  # of a folder that was removed, and perhaps made anew, while we waited
+        os.close(lock)  # the folder was removed, and perhaps made again, while we waited
 
 
 def versions(parent: str) -> list[str]:
-    """Return the names of the versions below parent, the oldest first, also unfinished and half removed ones."""
+    """Return the names of the versions below parent, oldest first, even unfinished and half removed ones."""
     try:
         names = [name for name in os.listdir(parent) if os.path.isdir(f"{parent}/{name}/{PROGRAMS}")]
     except FileNotFoundError:
@@ -251,9 +251,9 @@ def _remove_free(parent: str) -> None:
 
 
 def settle_programs(parent: str, gone: Container[str] = ()) -> None:
-    """After `make uninstall`: make the remaining programs start from a remaining version, or remove them.
+    """Make the programs start from a remaining version, or remove them, after `make uninstall`.
 
-    The caller holds the lock; gone are the versions that are about to be removed.
+    The caller holds the lock; gone are the versions about to be removed.
     """
     try:
         with open(f"{parent}/{UNINSTALLED}", encoding="utf-8") as file:
@@ -268,7 +268,7 @@ def settle_programs(parent: str, gone: Container[str] = ()) -> None:
         if not any(_starts_from(f"{folder}/{program}", version) for version in known):
             continue
         if staying and program.startswith(CLEANERS):
-            # the launcher, not a client: a daemon would not know that nothing is to be started any more
+            # the launcher, not a client: a daemon would not know that nothing may start any more
             put_program(f"{parent}/{staying[-1]}/{LAUNCHERS}/{program}", folder)
         else:
             os.unlink(f"{folder}/{program}")
@@ -283,7 +283,7 @@ def _starts_from(program: str, version: str) -> bool:
 
 
 def put_program(program: str, folder: str) -> None:
-    """Put a program into a folder by a rename, so that one being executed is never half there."""
+    """Put a program into a folder with a rename, so that it is never half there."""
     with open(program, "rb") as file:
         content = file.read()
     path = f"{folder}/{os.path.basename(program)}"
@@ -294,8 +294,8 @@ def put_program(program: str, folder: str) -> None:
 
 
 def _remove(parent: str, name: str) -> None:
-    """Take a folder out of sight, so that nobody finds half of it, and remove it."""
-    from shutil import rmtree  # late: 8 ms, and hardly anybody removes one
+    """Rename a folder, so that nobody finds half of it, and remove it."""
+    from shutil import rmtree  # late: 8 ms, and rarely needed
 
     hidden = name if name.startswith(_REMOVED) else _REMOVED + name
     if hidden != name:

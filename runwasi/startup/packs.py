@@ -1,12 +1,12 @@
-"""Import modules from one file: an installed program reads the bytecode of all its imports at once.
+"""Imports modules from one file: an installed program reads the bytecode of all its imports at once.
 
-To find, check, open and read a module's own file costs 40 µs, which for the ninety of a command line is 3 ms of
-the 20 that a container takes. The installer packs what each program imports at its start, as compiled for the
-folder it is installed in; a module that is not packed comes from that folder, as usual.
+Finding, checking, opening and reading a module's file takes 40 µs, which for the ninety modules of a command line is
+3 ms of a container's 20. The installer packs the modules that each program imports at its start, compiled for the
+folder that it is installed in; a module that is not packed comes from that folder, as usual.
 
-A pack has a part for each of the modules that a program imports first, its roots. To find a module in memory still
-takes the interpreter 10 µs; so a part's modules stand in the order in which they can be run, and are, one after the
-other, before the root itself.
+A pack has a part for each module that a program imports first, its roots. Even finding a module in memory takes the
+interpreter 10 µs; so a part's modules are in an order in which they can be run, and are run one after the other
+before the root itself.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ if TYPE_CHECKING:
     from typing import Any, TypeAlias
 
     Index: TypeAlias = dict[str, tuple[str, int, int, int]]
-    """By a module's name the folder of its submodules, "" for a module without, the number of its part, and where
-    in there its marshalled code is and how long."""
+    """For each module's name: the folder of its submodules or "", the number of its part, and the offset and size of
+    its marshalled code in there."""
     Parts: TypeAlias = tuple[tuple[tuple[str, ...], int, int], ...]
-    """Of each part the modules, the root last; where it begins, counted from the pack's end; and its size."""
+    """For each part: the modules, the root last; its offset, counted from the pack's end; and its size."""
 
 else:
-    Loader = object  # importlib.abc costs 5 ms, and what it adds is for other kinds of loaders
+    Loader = object  # importlib.abc takes 5 ms, and only adds what other kinds of loaders need
 
-_HEAD = 1 << 15  # bytes to read for the beginning: what finds the parts
+_HEAD = 1 << 15  # bytes to read for the beginning, which lists the parts
 _PYC_HEADER = 16  # bytes of magic number, flags and hash: PEP 552
 
 _PRELUDE = """\
@@ -47,7 +47,7 @@ bytecode.install({path!r}, *directory)
 
 
 class Importer(Loader):
-    """Finds and loads modules from a pack, of which it reads what is needed: finder and loader of PEP 451."""
+    """Finds and loads modules from a pack, reading only the parts needed: finder and loader of PEP 451."""
 
     def __init__(self, path: str, index: Index, parts: Parts) -> None:
         self.path = path
@@ -56,7 +56,7 @@ class Importer(Loader):
         self._read: dict[int, memoryview] = {}
 
     def find_spec(self, name: str, _path: object = None, _target: object = None) -> ModuleSpec | None:
-        """Find one of ours; None leaves it to the next finder."""
+        """Find a packed module; None leaves it to the next finder."""
         found = self._index.get(name)
         if found is None:
             return None
@@ -71,7 +71,7 @@ class Importer(Loader):
         """Let the interpreter make the module object."""
 
     def exec_module(self, module: ModuleType) -> None:
-        """Run a module's code, and that of all others of its part before, when it is the root."""
+        """Run a module's code; for a root, first that of all others in its part."""
         names = self._parts[self._index[module.__name__][1]][0]
         if module.__name__ == names[-1]:
             for name in names:
@@ -88,7 +88,7 @@ class Importer(Loader):
         if folder:
             module.__path__ = [folder]
         parent, _, own = name.rpartition(".")
-        if parent not in sys.modules:  # its part is that of another root, which is not imported yet
+        if parent not in sys.modules:  # it belongs to another root, which is not imported yet
             self._import(parent)
         module.__package__ = name if folder else parent
         sys.modules[name] = module
@@ -105,35 +105,35 @@ class Importer(Loader):
         exec(loads(data[start : start + size]), module.__dict__)
 
     def _have(self, part: int) -> None:
-        """Load a part into memory. The pack is still the one of the start: processes keep what they run from."""
+        """Load a part into memory. The pack has not changed since the start: processes keep their version."""
         if part in self._read:
             return
         _, from_end, size = self._parts[part]
         fd = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
-        try:  # no descriptor is kept: processes close what is open
+        try:  # keep no descriptor: processes close all open ones
             os.lseek(fd, -from_end, os.SEEK_END)
-            self._read[part] = memoryview(os.read(fd, size))  # slices of it are no copies
+            self._read[part] = memoryview(os.read(fd, size))  # its slices are not copies
         finally:
             os.close(fd)
 
     def forget(self) -> None:
-        """Free the pack's memory, though the modules that came from it refer to us."""
+        """Free the pack's memory, although the modules from it refer to this importer."""
         self._read.clear()
         self._index = {}
 
 
 def prelude(path: str) -> str:
-    """Return the Python text that has a program import from the pack at path."""
+    """Return the Python text that makes a program import from the pack at path."""
     return _PRELUDE.format(path=path, head=_HEAD)
 
 
 def install(path: str, index: Index, parts: Parts) -> None:
-    """Import from the pack at path before looking elsewhere. The prelude calls it."""
+    """Import from the pack at path before looking elsewhere. The prelude calls this."""
     sys.meta_path.insert(0, Importer(path, index, parts))
 
 
 def forget() -> None:
-    """Free the memory of the pack, if there is one; imports come from the modules' own files from now on."""
+    """Free the memory of the pack, if any; from now on, imports come from the modules' own files."""
     for finder in sys.meta_path[:]:
         if isinstance(finder, Importer):
             sys.meta_path.remove(finder)
@@ -141,13 +141,13 @@ def forget() -> None:
 
 
 def look_no_further() -> None:
-    """Keep this process from looking for modules, in files or in the pack; what is in memory still comes."""
+    """Stop this process from looking for modules in files or in the pack; loaded ones still import."""
     sys.meta_path.remove(PathFinder)
     forget()
 
 
 def prelude_of(name: str) -> str:
-    """Return the prelude of the pack of a program that we start; "" when we do not run from one ourselves."""
+    """Return the prelude of the pack of a program that we start; "" if we do not run from one ourselves."""
     for finder in sys.meta_path:
         if isinstance(finder, Importer):
             return prelude(f"{os.path.dirname(finder.path)}/{name}")
@@ -155,11 +155,11 @@ def prelude_of(name: str) -> str:
 
 
 def pack(roots: Iterable[str]) -> bytes:
-    """Return a pack: this module's code, and every module of ours that importing the roots imports.
+    """Return a pack: this module's code, and all our modules that importing the roots imports.
 
-    The roots are in the order in which a program imports them: a part lacks what those before it have. All must have
-    been compiled, and this interpreter must have imported nothing of ours before. Raises ImportError, and ValueError
-    when there are more modules than the beginning of a pack can list.
+    The roots are in the order in which a program imports them: a part lacks the modules of earlier ones. All must be
+    compiled, and this interpreter must not have imported any of our modules. Raises ImportError, and ValueError if
+    there are more modules than the beginning of a pack can list.
     """
     import marshal  # late: only the installer packs
 
@@ -179,12 +179,12 @@ def pack(roots: Iterable[str]) -> bytes:
         left -= len(code)
     head = marshal.dumps((_code(sys.modules[__name__]), index, tuple(places)))
     if len(head) > _HEAD:
-        raise ValueError(f"the pack begins with {len(head)} bytes, and {_HEAD} are read of it")
+        raise ValueError(f"the beginning of the pack has {len(head)} bytes, but only {_HEAD} are read")
     return head + b"".join(code for _, code in parts)
 
 
 def _import_all(roots: Iterable[str]) -> list[tuple[str, ...]]:
-    """Import the roots; returns what each brought, in the order in which they were ready, the root last."""
+    """Import the roots; return the new modules of each in the order in which they were ready, the root last."""
     import builtins
     import importlib
 
@@ -195,7 +195,7 @@ def _import_all(roots: Iterable[str]) -> list[tuple[str, ...]]:
         for name, module in sys.modules.items():
             if name.partition(".")[0] != "runwasi" or name in order:
                 continue
-            # a package comes before its modules, though it may import them
+            # a package comes before its modules, although it may import them
             if hasattr(module, "__path__") or not getattr(module.__spec__, "_initializing", False):
                 order.append(name)
 
@@ -218,7 +218,7 @@ def _import_all(roots: Iterable[str]) -> list[tuple[str, ...]]:
 
 
 def _code(module: ModuleType) -> CodeType:
-    """Compile a module as its compiled file was, without the docstrings that nothing reads."""
+    """Compile a module as its compiled file, without the docstrings, which nothing reads."""
     import ast
 
     spec = module.__spec__
@@ -237,5 +237,5 @@ def _code(module: ModuleType) -> CodeType:
 
 
 def _folder(module: ModuleType) -> str:
-    """Return the folder of a package, as its compiled file names it; "" for a module."""
+    """Return a package's folder, as in its compiled file; "" for a module."""
     return os.path.dirname(_code(module).co_filename) if hasattr(module, "__path__") else ""

@@ -1,8 +1,8 @@
-"""Call C without ctypes: the parts that a container's start needs, from the extension under ctypes.
+"""Calls C without ctypes: the parts that a container's start needs, from the extension module under ctypes.
 
-Importing ctypes itself takes a millisecond, for types and platforms that nothing here uses. Names and behaviour
-are those of ctypes, which type checkers are shown; the types are not the same objects, so what one of the two
-made is not for the other's functions.
+Importing ctypes itself takes a millisecond, for types and platforms that we do not use. Names and behaviour are
+those of ctypes, which type checkers see instead; the types are different objects, so do not pass an object of one to
+a function of the other.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ else:
         _restype_ = c_int
 
     class CDLL:
-        """A library by its soname, or with None what this process has loaded; its functions are attributes.
+        """A library by its soname, or with None this process's own symbols; its functions are attributes.
 
         They always leave errno for get_errno.
         """
@@ -84,7 +84,7 @@ else:
     pythonapi = PyDLL(None)
 
     def create_string_buffer(init, size=None):
-        """Make a buffer of size bytes, or one that holds init; with both, of size and beginning with init."""
+        """Make a buffer of size bytes, or one that contains init; with both, of size bytes that begin with init."""
         if isinstance(init, int):
             return (c_char * init)()
         buffer = (c_char * (len(init) + 1 if size is None else size))()

@@ -1,6 +1,6 @@
-"""The C half of `socket`, whose other half brings `selectors` and enumerations: 4 ms.
+"""The C half of `socket`, without the other half, which imports `selectors` and makes enumerations: 4 ms.
 
-Its `socket` objects lack accept, makefile and the context manager of the whole ones.
+Its `socket` objects have no accept, no makefile and no context manager.
 """
 
 from __future__ import annotations

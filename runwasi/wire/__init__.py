@@ -1,1 +1,1 @@
-"""Protocols as bytes: the protobuf codec and the messages of containerd, CRIU and ttrpc."""
+"""Wire formats: the protobuf codec, and the messages of containerd, CRIU and ttrpc."""

@@ -1,8 +1,8 @@
-"""Encode and decode the part of protocol buffers that containerd's interfaces need, without the protobuf package.
+"""Encodes and decodes the part of protocol buffers that containerd's interfaces need, without the protobuf package.
 
-Importing google.protobuf costs 19 ms and 5 MiB, which a cold start and every idle pod would pay; coding the
-short messages of a shim in Python costs some ten microseconds each. The message classes are generated from
-proto/ by scripts/generate_protos.py; tests hold this codec against Google's, byte for byte.
+Importing google.protobuf takes 19 ms and 5 MiB, which a cold start and every idle pod would pay; encoding or
+decoding a shim's short message in Python takes about ten microseconds. scripts/generate_protos.py generates the
+message classes from proto/; tests compare this codec with Google's, byte for byte.
 Source: protobuf.dev/programming-guides/encoding.
 """
 
@@ -21,7 +21,7 @@ else:
         return lambda cls: cls
 
 
-# What a field holds. The varint kinds differ in how a negative or out-of-range number is read back.
+# The kinds of fields. The varint kinds differ in how they decode a negative or out-of-range number.
 STRING, BYTES, BOOL, UINT, INT, INT32, DOUBLE = "string", "bytes", "bool", "uint", "int", "int32", "double"
 
 _VARINT, _FIXED64, _LENGTH, _FIXED32 = 0, 1, 2, 5
@@ -34,15 +34,15 @@ EMPTY_MAP: Mapping[str, Any] = {}
 
 
 class WireError(ValueError):
-    """Bytes that do not encode the expected message."""
+    """The bytes do not encode the expected message."""
 
 
 @dataclass_transform(kw_only_default=True)
 class Message:
-    """Base of generated messages: keyword members, defaults on the class, equality by content.
+    """The base of generated messages: keyword members, defaults on the class, equality by content.
 
     NAME is the message's full name, which is its type URL in an Any. FIELDS lists (number, name, kind): a kind is
-    one of the words above, a message class, a one-element list for repeated fields, or a one-item dict for maps.
+    one of the names above, a message class, a one-element list for a repeated field, or a one-item dict for a map.
     """
 
     NAME: ClassVar[str] = ""
@@ -62,7 +62,7 @@ class Message:
         return f"{type(self).__name__}({', '.join(f'{k}={v!r}' for k, v in self.__dict__.items())})"
 
     def encode(self) -> bytes:
-        """Return the message's bytes; leave out members that have their default, as proto3 requires."""
+        """Encode the message without members that have their default, as proto3 requires."""
         out = bytearray()
         given = self.__dict__
         for number, name, kind in self.FIELDS:
@@ -73,7 +73,7 @@ class Message:
 
     @classmethod
     def decode(cls, data: bytes | memoryview) -> Self:
-        """Read a message; unknown fields are skipped. Raises WireError."""
+        """Decode a message; skip unknown fields. Raises WireError."""
         message = cls()
         members = message.__dict__
         fields = _fields_by_number(cls)
@@ -157,7 +157,7 @@ def _store(members: dict[str, Any], name: str, kind: Any, wire_type: int, raw: i
 
 
 def _value(name: str, kind: Any, wire_type: int, raw: int | memoryview) -> Any:
-    """Turn a raw value into what a field of this kind holds. Raises WireError."""
+    """Convert a raw value to the value of a field of this kind. Raises WireError."""
     if wire_type != _WIRE_TYPES.get(kind, _LENGTH):
         raise WireError(f"{name} has the wrong wire type {wire_type}")
     if isinstance(raw, int):
@@ -201,7 +201,7 @@ def _unpacked(kind: str, raw: int | memoryview) -> list[Any]:
 def _map_entry(
     name: str, key_kind: Any, value_kind: Any, wire_type: int, raw: int | memoryview
 ) -> tuple[Any, Any]:
-    """Read one entry: a message with the key as field 1 and the value as field 2."""
+    """Read one entry of a map: a message with the key as field 1 and the value as field 2."""
     if isinstance(raw, int) or wire_type != _LENGTH:
         raise WireError(f"{name} has the wrong wire type {wire_type}")
     key, value = _default(key_kind), _default(value_kind)

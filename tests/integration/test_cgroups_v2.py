@@ -77,7 +77,7 @@ def test_a_cgroup_made_invalid_by_a_threaded_one_is_refused_with_the_reason(cgro
 def test_entering_a_threaded_cgroup_says_why_not(cgroup: CgroupV2) -> None:
     plain_child(cgroup, "threads").write("", "cgroup.type", "threaded")
     other = plain_child(cgroup, "domain")
-    with process_in(cgroup, "sleep", "100"), pytest.raises(OSError, match="can hold no process: it is thr"):
+    with process_in(cgroup, "sleep", "100"), pytest.raises(OSError, match="cannot hold processes: it is thr"):
         other.enter(os.getpid())
 
 

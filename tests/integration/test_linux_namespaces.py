@@ -61,13 +61,13 @@ def test_a_limit_on_namespaces_is_not_told_as_a_full_disk() -> None:
         return "made"
 
     # The new user namespace is what has limits of its own.
-    assert run_in(CLONE_NEWUSER, exceed) == "no more are allowed (/proc/sys/user/max_*_namespaces)"
+    assert run_in(CLONE_NEWUSER, exceed) == "the limit is reached (/proc/sys/user/max_*_namespaces)"
 
 
 def test_a_kind_of_namespace_that_the_kernel_lacks_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     unknown = 1 << 3  # no CLONE_NEW* flag
     monkeypatch.setitem(FLAGS, "novel", unknown)
-    with pytest.raises(OSError, match="this kernel has none: 'a new novel namespace'"):
+    with pytest.raises(OSError, match="this kernel does not have it: 'a new novel namespace'"):
         unshare(unknown)
 
 

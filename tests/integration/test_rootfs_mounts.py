@@ -237,7 +237,7 @@ def test_an_id_mapped_bind_maps_the_owners(root: Root, mappable: Path) -> None:
 def test_an_id_mapped_bind_of_what_takes_no_mapping_is_refused_in_plain_words(root: Root) -> None:
     mapping = [{"containerID": 0, "hostID": 5000, "size": 100}]
     mounts = [{**bind("/proc", "idmap"), "uidMappings": mapping, "gidMappings": mapping}]
-    refusal = r"filesystem takes no mapping of ids on this kernel \(\$\.mounts\[0\]\.uidMappings\)"
+    refusal = r"filesystem does not support id mappings on this kernel \(\$\.mounts\[0\]\.uidMappings\)"
     with pytest.raises(ContainerError, match=refusal):
         root.enter(lambda: None, mounts)
 

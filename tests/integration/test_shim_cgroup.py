@@ -145,7 +145,7 @@ def test_a_cgroup_that_is_nowhere_fails_the_start(
     )
     assert (refused.returncode, refused.stdout) == (1, b"")
     assert refused.stderr == (
-        f"containerd-shim-wasmtime-v1: {path}: no cgroup hierarchy has such a group\n".encode()
+        f"containerd-shim-wasmtime-v1: {path}: no cgroup hierarchy has this cgroup\n".encode()
     )
     assert not (made.path / "address").exists()
 

@@ -1,6 +1,6 @@
-"""Control groups: version 1, version 2 and systemd's, behind one protocol.
+"""Control groups: version 1, version 2 and systemd's scopes, behind one protocol.
 
-`cgroup_at` gives the cgroup of a requested path, `cgroup_from` the one whose directories were noted down.
+`cgroup_at` returns the cgroup of a requested path, `cgroup_from` the one with recorded directories.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ __all__ = ["cgroup_at", "cgroup_from", "join_existing", "version"]
 
 
 def version() -> int:
-    """Return 2 where the unified hierarchy has the controllers, 1 elsewhere, hybrid hosts included."""
+    """Return 2 if the unified hierarchy has the controllers, otherwise 1, also on hybrid hosts."""
     return layout().version
 
 
@@ -32,9 +32,9 @@ def cgroup_at(
 ) -> Cgroup:
     """Return the cgroup of a requested path; nothing is created yet.
 
-    Absolute paths start at the root of each hierarchy, others at this process's own cgroup (v1) or beside it
-    (v2). With systemd the path is "slice:prefix:name" and names a transient scope, which gets these
-    properties beside its own. With rootless, what an unprivileged user may not have is left out. Raises
+    Absolute paths start at the root of each hierarchy, relative ones at this process's own cgroup (v1) or
+    beside it (v2). With systemd the path is "slice:prefix:name" and names a transient scope, which gets these
+    additional properties. With rootless, everything that an unprivileged user cannot have is left out. Raises
     OSError (EINVAL) for "..", or an empty name.
     """
     if systemd:
@@ -51,21 +51,21 @@ def cgroup_at(
 
 
 def join_existing(path: str) -> None:
-    """Move this process into a cgroup that somebody made, in every hierarchy that has it; nothing is created.
+    """Move this process into an existing cgroup, in every hierarchy that has it; nothing is created.
 
-    The path counts from the root of each hierarchy. An administrator who uses one version on a hybrid host makes
-    the cgroup in those hierarchies alone. Raises FileNotFoundError when none has it, or OSError naming the one that
-    refuses us.
+    The path starts at the root of each hierarchy. On a hybrid host, an administrator who uses one version makes
+    the cgroup only in its hierarchies. Raises FileNotFoundError if none has it, or OSError, which names the one
+    that refuses us.
     """
     name = clean(f"/{path}")
     joined = [hierarchy for hierarchy in layout().hierarchies if _join(hierarchy.directory(name))]
     if not joined:
-        raise FileNotFoundError(ENOENT, "no cgroup hierarchy has such a group", path)
+        raise FileNotFoundError(ENOENT, "no cgroup hierarchy has this cgroup", path)
 
 
 def _join(directory: str) -> bool:
-    """Enter the cgroup of a directory; False when there is none."""
-    from runwasi.linux.cgroups import tree  # late, as the versions of cgroups are
+    """Enter the cgroup of a directory; return False if it does not exist."""
+    from runwasi.linux.cgroups import tree  # late, like the versions of cgroups
 
     try:
         tree.write_file(f"{directory}/cgroup.procs", "0")
@@ -79,9 +79,9 @@ def _join(directory: str) -> bool:
 
 
 def cgroup_from(paths: dict[str, str], *, systemd: bool = False, rootless: bool = False) -> Cgroup:
-    """Return the cgroup whose `paths()` were these. With systemd its scope is the last part of the path.
+    """Return the cgroup with these `paths()`. With systemd its scope is the last part of the path.
 
-    Raises ValueError for a directory that is no cgroup below the root of a hierarchy: all in it could be killed.
+    Raises ValueError for a directory that is not a cgroup below a hierarchy's root: a kill would reach its processes.
     """
     mount_points = tuple(f"{hierarchy.mount_point}/" for hierarchy in layout().hierarchies)
     for path in paths.values():

@@ -1,4 +1,4 @@
-"""What every kind of cgroup offers, whichever version the kernel has and whoever manages the tree."""
+"""The interface of all kinds of cgroups, whichever version the kernel has and whoever manages the tree."""
 
 from __future__ import annotations
 
@@ -38,13 +38,13 @@ if TYPE_CHECKING:
     from runwasi.linux.waiting import Operation
 
     class OomWatch(Protocol):
-        """A descriptor that becomes readable when the kernel kills because memory ran out."""
+        """A descriptor that becomes readable when the kernel kills a process because memory ran out."""
 
         def fileno(self) -> int:
             """Return the descriptor to wait on for reading."""
 
         def killed(self) -> bool:
-            """Take what became readable; whether it tells of an out-of-memory kill."""
+            """Read the descriptor; return whether there was an out-of-memory kill."""
 
         def state(self) -> tuple[Fd, int]:
             """Return the descriptor and what else a program needs that takes this one's place."""
@@ -53,40 +53,40 @@ if TYPE_CHECKING:
             """Stop watching."""
 
     class Cgroup(Protocol):
-        """One cgroup: on v1 a directory in each hierarchy, on v2 a single one. Methods raise OSError.
+        """One cgroup: a directory in each hierarchy on v1, a single one on v2. Methods raise OSError.
 
         With a unit, enter, set_properties and remove wait for systemd: a server leaves them to another process.
         """
 
         @property
         def version(self) -> int:
-            """Either 1 or 2: decides the names and formats of the files that write and read take."""
+            """The version, 1 or 2: it determines the names and formats of the files of write and read."""
 
         @property
         def unit(self) -> str:
-            """The systemd unit whose cgroup it is; "" where systemd was not asked for one."""
+            """The systemd unit of the cgroup; "" if systemd does not manage it."""
 
         def create(self) -> None:
-            """Make the directories, and those above them that are missing. Existing ones are used."""
+            """Make the directories and the missing ones above them. Existing ones are used."""
 
         def has(self, controller: str) -> bool:
             """Return whether limits of this controller can be set here."""
 
         def enter(self, pid: int, beside: int = 0) -> None:
-            """Move a process in (0: the caller).
+            """Move a process (0: the caller) into the cgroup.
 
-            Where the cgroup itself may hold no process because a child of it does, as when an init inside
-            made itself a subtree, the cgroup of the process beside is taken instead.
+            If the cgroup itself cannot hold processes because a child of it does, as when an init inside
+            made a subtree, use the cgroup of the process beside instead.
             """
 
         def was_entered(self) -> None:
-            """Take note that a fork of this process did enter(): what that made is there now."""
+            """Note that a fork of this process called enter(), so that whatever that makes exists now."""
 
         def doors(self) -> Doors | None:
-            """Open the ways in for a process about to be forked; return None where only enter works.
+            """Open descriptors that let a forked process in; return None if only enter works.
 
-            Moving another process makes the kernel wait for all CPUs, some ten milliseconds on an idle host,
-            which being born inside (v2) or moving oneself as a single thread (v1) does not.
+            Moving another process makes the kernel wait for all CPUs, about ten milliseconds on an idle host.
+            A process that is born inside (v2), or moves itself while it has one thread (v1), does not.
             """
 
         def below(self, path: str, controllers: Iterable[str] = ()) -> Cgroup:
@@ -99,31 +99,31 @@ if TYPE_CHECKING:
             """Read one of the controller's files."""
 
         def set_devices(self, rules: Iterable[DeviceRule]) -> None:
-            """Replace the device rules: refuse everything but what the rules, in order, allow."""
+            """Replace the device rules: refuse everything that the rules, in order, do not allow."""
 
         def set_properties(self, properties: Iterable[Property]) -> None:
-            """Pass limits that files hold on to systemd, where it would otherwise reset them."""
+            """Pass limits on to systemd, which would otherwise reset the files."""
 
         def pids(self) -> list[int]:
             """Return the processes in this cgroup and below."""
 
         def freeze(self) -> Operation[None]:
-            """Stop all processes; done once they are stopped. When one does not stop in time, all go on."""
+            """Stop all processes, and wait until they are stopped. If one does not stop in time, thaw all."""
 
         def thaw(self) -> None:
-            """Let frozen processes run on. A cgroup that is gone holds none: systemd removes empty ones."""
+            """Let frozen processes continue. A removed cgroup has none: systemd removes empty ones."""
 
         def frozen(self) -> bool:
-            """Return whether the cgroup is frozen, or was asked to be."""
+            """Return whether the cgroup is frozen or freezing."""
 
         def kill(self) -> None:
-            """Send SIGKILL to every process, leaving none that a fork could have hidden. Does not wait."""
+            """Send SIGKILL to every process, including ones forked meanwhile. Does not wait."""
 
         def remove(self) -> Operation[None]:
-            """Remove the cgroup and those below it, waiting for processes that are dying; gone is fine."""
+            """Remove the cgroup and those below it, waiting for dying processes; it may be gone already."""
 
         def paths(self) -> dict[str, str]:
-            """Return the directory by controller; "" is the v2 hierarchy."""
+            """Return the directories by controller; "" is the v2 hierarchy."""
 
         def watch_oom(self, handed_over: tuple[Fd, int] | None = None) -> OomWatch:
             """Watch for out-of-memory kills, or go on with a watch by its state. The caller closes it."""

@@ -1,6 +1,6 @@
-"""Rules for device access: the lines for v1's devices.allow and .deny, and the program that v2 runs instead.
+"""Translates rules for device access: to lines for v1's devices.allow and .deny, and to a program for v2.
 
-Both start from "nothing is allowed" and apply the rules in their order, a later one overriding an earlier.
+Both start from "nothing is allowed" and apply the rules in order; a later rule overrides an earlier one.
 Source: Documentation/admin-guide/cgroup-v1/devices.rst; struct bpf_cgroup_dev_ctx in linux/bpf.h.
 """
 
@@ -33,9 +33,9 @@ class DeviceRule:
 
     def __init__(self, allow: bool, kind: str, major: int, minor: int, access: str) -> None:
         if kind not in ("a", *_KINDS):
-            raise OSError(EINVAL, "no such kind of device", kind)
+            raise OSError(EINVAL, "unknown kind of device", kind)
         if not set(access) <= set(_ACCESS):
-            raise OSError(EINVAL, "no such device access", access)
+            raise OSError(EINVAL, "unknown device access", access)
         self.allow = allow
         self.kind = kind
         self.major = major
@@ -47,22 +47,22 @@ class DeviceRule:
         return self.kind == "a" and self.major == ANY and self.minor == ANY and self.access == _ALL
 
     def exceptions(self) -> list[Key]:
-        """Return what v1 calls exceptions; it has none for both kinds at once."""
+        """Return the exceptions, in v1's terms; v1 has none for both kinds at once."""
         kinds = "bc" if self.kind == "a" else self.kind
         return [(kind, self.major, self.minor) for kind in kinds]
 
 
 class Exceptions:
-    """What v1 keeps per cgroup: a default and the accesses that differ from it."""
+    """The state of a v1 cgroup: a default and the accesses that differ from it."""
 
     def __init__(self) -> None:
         self.allow = False
         self.accesses: dict[Key, int] = {}
 
     def apply(self, rule: DeviceRule) -> None:
-        """Take one more rule, as the kernel does (security/device_cgroup.c, devcgroup_update_access).
+        """Apply one more rule, as the kernel does (security/device_cgroup.c, devcgroup_update_access).
 
-        Raises OSError for a rule that takes away a part of a wider exception: v1 would ignore it.
+        Raises OSError for a rule that removes a part of a wider exception: v1 would ignore it.
         """
         if rule.matches_everything():
             self.allow = rule.allow
@@ -77,7 +77,7 @@ class Exceptions:
     def _take_away(self, key: Key, access: int) -> None:
         for other, granted in self.accesses.items():
             if other != key and granted & access and _overlap(other, key):
-                why = f"cgroup v1 cannot take {_entry(key, access)} out of {_entry(other, granted)}"
+                why = f"cgroup v1 cannot remove {_entry(key, access)} from {_entry(other, granted)}"
                 raise OSError(EINVAL, why, "device rule")
         if key in self.accesses:
             self.accesses[key] &= ~access
@@ -85,16 +85,16 @@ class Exceptions:
                 del self.accesses[key]
 
     def beyond(self, other: Exceptions) -> list[tuple[Key, int]]:
-        """Return the exceptions that other does not have, in the order in which the rules brought them."""
+        """Return the exceptions that other lacks, in the order of the rules."""
         differences = ((key, access & ~other.accesses.get(key, 0)) for key, access in self.accesses.items())
         return [(key, access) for key, access in differences if access]
 
 
 def transition(current: str, rules: list[DeviceRule]) -> Iterator[tuple[str, str]]:
-    """Yield the (file, entry) writes that lead from a devices.list to these rules.
+    """Yield the (file, entry) writes that change a devices.list to these rules.
 
-    Accesses are added before others are taken away, so that what was and stays allowed is never refused in
-    between; only a change of the default resets all.
+    Accesses are added before others are removed, so that an access that stays allowed is never refused in
+    between; only a change of the default resets everything.
     """
     now, wanted = _parse(current), Exceptions()
     for rule in rules:
@@ -110,10 +110,10 @@ def transition(current: str, rules: list[DeviceRule]) -> Iterator[tuple[str, str
 
 
 def filter_program(rules: list[DeviceRule]) -> bytes:
-    """Assemble the eBPF program that decides as the rules say: 1 allows, 0 refuses.
+    """Assemble the eBPF program for the rules: 1 allows, 0 refuses.
 
-    It walks the rules from the last to the first and keeps in r3 the accesses that no rule has granted yet:
-    a denying rule that matches one of them refuses, and when none is left all is granted.
+    It walks the rules from the last to the first, and keeps in r3 the accesses that no rule has granted yet:
+    a denying rule that matches one of them refuses; once none is left, the access is granted.
     """
     # r1 is the context: u32 access_type (access << 16 | kind), u32 major, u32 minor.
     code = [
@@ -151,7 +151,7 @@ def _rule(rule: DeviceRule) -> list[bytes]:
     wanted = [(2, _KINDS.get(rule.kind, ANY)), (4, rule.major), (5, rule.minor)]
     tests = [(register, value) for register, value in wanted if value != ANY]
     skip = len(decide) + len(tests)
-    # Each test that fails jumps over the tests after it and the decision.
+    # A failed test jumps over the tests after it and the decision.
     return [
         _insn(0x55, register, 0, skip - n, value) for n, (register, value) in enumerate(tests, 1)
     ] + decide
@@ -166,9 +166,9 @@ def _insn(code: int, destination: int, source: int, offset: int, immediate: int)
 
 
 def _parse(listing: str) -> Exceptions:
-    """Read a devices.list: "a *:* rwm" where all is allowed by default, else the exceptions that are.
+    """Parse a devices.list: "a *:* rwm" if everything is allowed by default, otherwise the exceptions.
 
-    With a default of allow the kernel does not tell the exceptions; they are reset by changing the default.
+    If the default is to allow, the kernel does not list the exceptions; changing the default resets them.
     """
     found = Exceptions()
     for line in listing.splitlines():

@@ -1,4 +1,4 @@
-"""Load a device filter into the kernel and attach it to a v2 cgroup.
+"""Loads a device filter into the kernel, and attaches it to a v2 cgroup.
 
 Source: man 2 bpf; linux/uapi/linux/bpf.h (union bpf_attr, of which only the leading fields are passed).
 """
@@ -23,12 +23,12 @@ _INSTRUCTION_SIZE = 8
 
 
 def attach_device_filter(cgroup_fd: int, program: bytes) -> None:
-    """Attach a program to the cgroup in place of those attached before, without a moment with none."""
+    """Attach a program to the cgroup in place of earlier ones; at every moment one is attached."""
     new = _load(program)
     old = _attached(cgroup_fd)
     try:
         if len(old) != 1 or not _replace(cgroup_fd, new, old[0]):
-            # All attached programs must allow an access: the new one counts from here on.
+            # All attached programs must allow an access, so the new one counts from here on.
             _bpf(BPF_PROG_ATTACH, pack("=4I", cgroup_fd, new, BPF_CGROUP_DEVICE, BPF_F_ALLOW_MULTI), "attach")
             for program_fd in old:
                 _bpf(BPF_PROG_DETACH, pack("=3I", cgroup_fd, program_fd, BPF_CGROUP_DEVICE), "detach")
@@ -38,7 +38,7 @@ def attach_device_filter(cgroup_fd: int, program: bytes) -> None:
 
 
 def _replace(cgroup_fd: int, new: int, old: int) -> bool:
-    """Swap one program for another at once; False before Linux 5.6 and for one attached without the flag."""
+    """Replace a program atomically; return False before Linux 5.6, or if it was attached without the flag."""
     flags = BPF_F_ALLOW_MULTI | BPF_F_REPLACE
     try:
         _bpf(BPF_PROG_ATTACH, pack("=5I", cgroup_fd, new, BPF_CGROUP_DEVICE, flags, old), "replace")
@@ -57,7 +57,7 @@ def _load(program: bytes) -> int:
 
 
 def _attached(cgroup_fd: int) -> list[int]:
-    """Open the device programs attached to this very cgroup. The caller closes them."""
+    """Open the device programs attached to this cgroup itself. The caller closes them."""
     ids = create_string_buffer(4 * _MOST_ATTACHED)
     query = "=IIIIQI"
     attr = create_string_buffer(

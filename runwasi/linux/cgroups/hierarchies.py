@@ -1,8 +1,8 @@
-"""Find where this machine mounts its cgroup hierarchies, and where in them this process is.
+"""Finds the mounted cgroup hierarchies, and this process's place in them.
 
 Three layouts exist: v1 (one hierarchy per controller or group of controllers), v2 (one for all), and hybrid
-(v1 for the controllers, with a controller-less v2 beside it). Hybrid counts as v1 whose unified hierarchy
-is one more directory to join. Source: man 7 cgroups; Documentation/admin-guide/cgroup-v2.rst.
+(v1 for the controllers, with a v2 hierarchy without controllers beside it). Hybrid counts as v1, with the unified
+hierarchy as one more directory to join. Source: man 7 cgroups; Documentation/admin-guide/cgroup-v2.rst.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ _USUAL_PLACE = "/sys/fs/cgroup"
 
 
 class Hierarchy:
-    """One mounted hierarchy: its controllers, where it is mounted and which of its directories is shown."""
+    """One mounted hierarchy: its controllers, its mount point, and the directory that is mounted."""
 
     __slots__ = ("controllers", "mount_point", "root")
 
@@ -26,14 +26,14 @@ class Hierarchy:
         self.root = root
 
     def directory(self, path: str) -> str:
-        """Return the directory of an absolute path of this hierarchy, counted from the mount point."""
+        """Return the directory of an absolute path in this hierarchy, relative to the mount point."""
         return self.mount_point if path == "/" else self.mount_point + path
 
     def visible(self, own_path: str) -> str:
-        """Turn a path of /proc/self/cgroup into one counted from the mount point.
+        """Convert a path of /proc/self/cgroup to one relative to the mount point.
 
-        They differ where only a part of the hierarchy is mounted, as in containers without a cgroup
-        namespace. Raises OSError when the path is outside the mounted part.
+        They differ if only a part of the hierarchy is mounted, as in containers without a cgroup
+        namespace. Raises OSError if the path is outside the mounted part.
         """
         root = self.root.rstrip("/")
         if own_path.startswith("/..") or not (own_path + "/").startswith(root + "/"):
@@ -42,7 +42,7 @@ class Hierarchy:
 
 
 class Layout:
-    """The version in charge (1 or 2) and every hierarchy found."""
+    """The version in charge (1 or 2), and all hierarchies."""
 
     __slots__ = ("hierarchies", "version")
 
@@ -57,9 +57,9 @@ _layout: Layout | None = None
 def layout() -> Layout:
     """Return this machine's layout; mountinfo is read once per process.
 
-    Raises OSError when no hierarchy is mounted.
+    Raises OSError if no hierarchy is mounted.
     """
-    global _layout  # noqa: PLW0603  a cache of something that only an administrator changes
+    global _layout  # noqa: PLW0603  a cache: only an administrator changes the layout
     if _layout is None:
         _layout = parse_mountinfo(_read("/proc/self/mountinfo"))
     return _layout
@@ -71,10 +71,10 @@ def own_paths() -> dict[str, str]:
 
 
 def parse_mountinfo(text: str) -> Layout:
-    """Find the hierarchies in the text of a mountinfo file (man 5 proc_pid_mountinfo).
+    """Return the hierarchies in the text of a mountinfo file (man 5 proc_pid_mountinfo).
 
-    Of several mounts of one controller the first below /sys/fs/cgroup counts, else the first at all: bind
-    mounts made for containers come later.
+    Of several mounts of one controller, the first below /sys/fs/cgroup counts, otherwise the first: bind
+    mounts for containers come later.
     """
     usual: list[Hierarchy] = []
     elsewhere: list[Hierarchy] = []
@@ -98,7 +98,7 @@ def parse_mountinfo(text: str) -> Layout:
 
 
 def parse_own_cgroups(text: str) -> dict[str, str]:
-    """Read lines of "number:controllers:path" into a path per controller; the v2 line has no controller."""
+    """Parse lines of "number:controllers:path" to a path per controller; the v2 line has no controller."""
     paths = {}
     for line in text.splitlines():
         _, controllers, path = line.split(":", 2)
@@ -108,21 +108,21 @@ def parse_own_cgroups(text: str) -> dict[str, str]:
 
 
 def clean(path: str) -> str:
-    """Normalise a requested cgroup path, keeping whether it is absolute.
+    """Normalise a requested cgroup path; it stays absolute or relative.
 
-    Raises OSError (EINVAL) for ".." and for what names no directory of its own: a container must not be
+    Raises OSError (EINVAL) for "..", and for a path without a directory of its own: a container must not be
     placed outside the part of the tree that its creator named.
     """
     parts = [part for part in path.split("/") if part not in ("", ".")]
     if ".." in parts:
-        raise OSError(EINVAL, "a cgroup path may not contain '..'", path)
+        raise OSError(EINVAL, "a cgroup path must not contain '..'", path)
     if not parts or "\0" in path or "\n" in path:
         raise OSError(EINVAL, "not the path of a cgroup below the root", path)
     return ("/" if path.startswith("/") else "") + "/".join(parts)
 
 
 def _controllers(options: str) -> tuple[str, ...]:
-    """Take the controllers, or the hierarchy's name, from a v1 mount's super block options."""
+    """Return the controllers, or the hierarchy's name, from a v1 mount's super block options."""
     flags = {"rw", "ro", "xattr", "noprefix", "clone_children", "cpuset_v2_mode", "favordynmods", "none"}
     return tuple(
         option

@@ -1,4 +1,4 @@
-"""Follow another process into its cgroups, in every hierarchy."""
+"""Moves this process into another process's cgroups, in every hierarchy."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from runwasi.linux.cgroups.tree import write_file
 
 
 def join(cgroups: str) -> None:
-    """Move this process, which has one thread, to the cgroups that the text of another's /proc/PID/cgroup names.
+    """Move this process, which has one thread, to the cgroups in the text of another's /proc/PID/cgroup.
 
-    Hierarchies that are not mounted are left out. Raises OSError.
+    Hierarchies that are not mounted are skipped. Raises OSError.
     """
     own, wanted = own_paths(), parse_own_cgroups(cgroups)
     for hierarchy in layout().hierarchies:
@@ -17,6 +17,6 @@ def join(cgroups: str) -> None:
         path = wanted.get(name)
         if path is None or path == own.get(name):
             continue
-        # not cgroup.procs on version 1: only for a single thread the kernel need not stop everybody's forks
+        # not cgroup.procs on version 1: to move a process, the kernel would stop everybody's forks
         file = "cgroup.procs" if name == UNIFIED else "tasks"
         write_file(f"{hierarchy.directory(hierarchy.visible(path))}/{file}", "0")

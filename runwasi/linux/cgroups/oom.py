@@ -1,4 +1,4 @@
-"""Learn from the kernel that a cgroup ran out of memory: an eventfd on v1, inotify on v2."""
+"""Learns from the kernel that a cgroup ran out of memory: through an eventfd on v1, inotify on v2."""
 
 # ruff: noqa: D102  the methods are described once, in cgroup.py
 
@@ -47,8 +47,8 @@ class EventfdOom:
             os.eventfd_read(self._fd.fileno())
         except BlockingIOError:
             return False
-        # The removal of the cgroup is told in the same way, some time after it: who wants to know of a last
-        # kill asks before removing it.
+        # The kernel announces the cgroup's removal in the same way, some time later: to learn of a last kill,
+        # ask before removing it.
         return os.path.exists(self._directory + "/memory.oom_control")
 
     def state(self) -> tuple[Fd, int]:
@@ -59,7 +59,7 @@ class EventfdOom:
 
 
 class InotifyOom:
-    """Watches memory.events and compares its oom_kill counter (cgroup-v2.rst, memory.events)."""
+    """Watches the counter oom_kill in memory.events (cgroup-v2.rst, memory.events)."""
 
     def __init__(self, directory: str, handed_over: tuple[Fd, int] | None = None) -> None:
         self._file = directory + "/memory.events"

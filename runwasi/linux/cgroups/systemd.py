@@ -1,8 +1,8 @@
-"""Have systemd make cgroups: a transient scope for each, requested over D-Bus.
+"""Makes cgroups through systemd: a transient scope for each, requested over D-Bus.
 
-systemd owns the tree on the hosts it runs; what it is not told of, it may undo. So the scope and its limits are
-made known to it, and the files below are then used as those of a plain cgroup: they say more than systemd's
-properties can. Source: org.freedesktop.systemd1(5); CGROUP_DELEGATION.md of systemd.
+systemd owns the tree on the hosts that it runs on, and may undo changes that it does not know. So we tell it the
+scope and its limits, then use the files as those of a plain cgroup: they can express more than systemd's
+properties. Source: org.freedesktop.systemd1(5); CGROUP_DELEGATION.md of systemd.
 """
 
 # ruff: noqa: D102  the methods are described once, in cgroup.py
@@ -29,7 +29,7 @@ _PREFIX = "runwasi"
 
 
 class SystemdCgroup:
-    """The cgroup of a transient scope. It exists once the first process is in: systemd makes no empty scope."""
+    """The cgroup of a transient scope. It exists once the first process enters: systemd makes no empty scope."""
 
     def __init__(
         self,
@@ -53,7 +53,7 @@ class SystemdCgroup:
         return self._files.version
 
     def create(self) -> None:
-        """Do nothing yet; the first process to enter takes the scope along."""
+        """Do nothing yet: the first process that enters starts the scope."""
 
     def has(self, controller: str) -> bool:
         return self._files.has(controller)
@@ -69,11 +69,11 @@ class SystemdCgroup:
         except OSError as error:
             if error.errno not in (EACCES, EPERM):
                 raise
-            with self._manager() as manager:  # a user may not move processes between scopes; systemd may
+            with self._manager() as manager:  # a user must not move processes between scopes; systemd may
                 manager.attach(self.unit, pid)
 
     def was_entered(self) -> None:
-        self._files.create()  # which finds all of it, and leaves out what a user may not use
+        self._files.create()  # finds all of it, and leaves out what a user cannot use
         self._started = True
 
     def doors(self) -> Doors | None:
@@ -92,7 +92,7 @@ class SystemdCgroup:
         self._files.set_devices(rules)
 
     def set_properties(self, properties: Iterable[Property]) -> None:
-        """Pass limits on to systemd, so that it does not reset them when it rewrites the tree."""
+        """Pass limits on to systemd, which would otherwise reset them when it rewrites the tree."""
         wanted = list(properties)
         if wanted:
             with self._manager() as manager:
@@ -149,7 +149,7 @@ class SystemdCgroup:
 def scope_at(path: str, *, rootless: bool = False, properties: Iterable[Property] = ()) -> SystemdCgroup:
     """Return the scope of "slice:prefix:name"; an empty slice is the system's, or the user's with rootless.
 
-    Raises OSError (EINVAL) for names systemd would refuse, EOPNOTSUPP where it does not run.
+    Raises OSError: EINVAL for names that systemd would refuse, EOPNOTSUPP if it does not run.
     """
     if not os.path.isdir("/run/systemd/system"):
         raise OSError(EOPNOTSUPP, "systemd does not run on this host", "systemd cgroup driver")
@@ -172,13 +172,13 @@ def scope_at(path: str, *, rootless: bool = False, properties: Iterable[Property
 
 
 def scope_from(paths: dict[str, str], *, rootless: bool = False) -> SystemdCgroup:
-    """Return the scope whose paths() were these."""
+    """Return the scope with these paths()."""
     unit = os.path.basename(next(iter(paths.values()), ""))
     return SystemdCgroup(unit, "", _files_from(paths, rootless=rootless), rootless=rootless, started=True)
 
 
 def slice_path(slice_unit: str) -> str:
-    """Spell out where a slice is: "a-b.slice" is "/a.slice/a-b.slice" (man 5 systemd.slice).
+    """Return the path of a slice: "a-b.slice" is "/a.slice/a-b.slice" (man 5 systemd.slice).
 
     Raises OSError (EINVAL) for names that systemd would refuse.
     """

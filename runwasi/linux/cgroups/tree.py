@@ -1,7 +1,7 @@
-"""Directories of cgroups as both versions have them: make, list, signal, empty, remove.
+"""Makes, lists, kills, empties and removes cgroup directories, of both versions.
 
-Everything takes plain paths and plain os calls: a container on v1 has ten directories, and each microsecond
-here is spent ten times in every start.
+It uses plain paths and plain os calls: a container on v1 has ten directories, so every start spends each
+microsecond here ten times.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ if TYPE_CHECKING:
     from runwasi.linux.waiting import Operation
 
 _SIGKILL = 9
-_AT_ONCE = 64  # directories removed in one turn
+_AT_ONCE = 64  # directories to remove in one turn
 _LONGEST_PAUSE = 0.01  # seconds
 
 
 def write_file(path: str, value: str) -> None:
-    """Write a value in one write(2), as cgroup files require. The error names the value and the file."""
+    """Write a value with one write(2), as cgroup files require. The error names the value and the file."""
     try:
         fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
         try:
@@ -47,7 +47,7 @@ def read_file(path: str) -> str:
 
 
 def make(directory: str) -> list[str]:
-    """Make a directory and those missing above it; return the ones that were made, outermost first."""
+    """Make a directory and the missing ones above it; return the new ones, outermost first."""
     try:
         os.mkdir(directory, 0o755)
     except FileExistsError:
@@ -59,13 +59,13 @@ def make(directory: str) -> list[str]:
 
 
 def require_joinable(directory: str) -> None:
-    """Raise PermissionError for a cgroup of somebody else's, into which we may not move processes."""
+    """Raise PermissionError for somebody else's cgroup, into which we must not move processes."""
     if not os.access(directory + "/cgroup.procs", os.W_OK):
         raise PermissionError(EACCES, os.strerror(EACCES), directory)
 
 
 def processes(directory: str) -> list[int]:
-    """Return the process ids in a cgroup and below it; none when it is gone."""
+    """Return the process ids in a cgroup and below it; none if it is gone."""
     found: list[int] = []
     for path in descendants(directory):
         try:
@@ -77,17 +77,17 @@ def processes(directory: str) -> list[int]:
                 raise
             found += _owners_of_threads(path)
         else:
-            # A process outside our pid namespace shows as 0.
+            # A process outside our pid namespace appears as 0.
             found += [int(line) for line in listing.split() if line != "0"]
     return found
 
 
 def descendants(directory: str) -> list[str]:
-    """Return a cgroup and all below it, parents first."""
+    """Return a cgroup and all cgroups below it, parents first."""
     found = [directory]
     for path in found:
         try:
-            # A directory has a link for each child (man 7 inode): most cgroups need not be listed.
+            # A directory has a link for each child (man 7 inode), so most cgroups need not be listed.
             if os.stat(path).st_nlink > 2:
                 with os.scandir(path) as entries:
                     found += [entry.path for entry in entries if entry.is_dir(follow_symlinks=False)]
@@ -97,11 +97,11 @@ def descendants(directory: str) -> list[str]:
 
 
 def kill_all(directory: str) -> None:
-    """Send SIGKILL to every process below a directory, until a scan finds no process without it.
+    """Send SIGKILL to every process below a directory, until a scan finds only killed ones.
 
-    A killed process cannot fork any more (fork returns ERESTARTNOINTR with a signal pending), so the looks
-    come to an end. A process is signalled only if it is listed again after its pidfd was opened: its number
-    cannot have passed to a stranger.
+    A killed process cannot fork (fork returns ERESTARTNOINTR while a signal is pending), so the scans come to
+    an end. A process is signalled only if it is listed again after its pidfd was opened, so that its number
+    cannot belong to another process.
     """
     killed: set[int] = set()
     while new := set(processes(directory)) - killed:
@@ -120,8 +120,8 @@ def kill_all(directory: str) -> None:
 def remove(directory: str, seconds: float = 10.0) -> Operation[None]:
     """Remove a cgroup and those below it.
 
-    Processes that are still dying are waited for through their pidfds, for so many seconds at most; then
-    OSError (EBUSY) tells who is left.
+    Waits for dying processes through their pidfds, for at most that many seconds; then raises OSError
+    (EBUSY), which names the remaining ones.
     """
     deadline = monotonic() + seconds
     pause = 0.0
@@ -131,7 +131,7 @@ def remove(directory: str, seconds: float = 10.0) -> Operation[None]:
             raise OSError(EBUSY, f"cgroup still has processes {left[:8]}", directory)
         if left:
             yield from _wait_for_one(left, deadline)
-        # The kernel cleans up after the last one's end, and has no event for that.
+        # The kernel cleans up after the last one's end, without an event for that.
         yield Wait((), monotonic() + pause)
         pause = min(pause + 0.0005, _LONGEST_PAUSE)
 
@@ -143,12 +143,12 @@ def open_pidfds(pids: set[int]) -> dict[int, int]:
         try:
             opened[pid] = os.pidfd_open(pid)
         except OSError:
-            continue  # gone, or not the leader of its threads any more
+            continue  # gone, or no longer the leader of its threads
     return opened
 
 
 def _try_remove(directory: str) -> Operation[bool]:
-    """Remove a directory, its children first if there are any; False when one of them is in use."""
+    """Remove a directory after its children; return False if one of them is in use."""
     if _rmdir(directory):
         return True
     below = descendants(directory)[1:]
@@ -158,7 +158,7 @@ def _try_remove(directory: str) -> Operation[bool]:
         if not _rmdir(child):
             return False
         if not count % _AT_ONCE:
-            yield TURN  # a container may have made thousands
+            yield TURN  # a container may make thousands
     return _rmdir(directory)
 
 
@@ -175,7 +175,7 @@ def _rmdir(directory: str) -> bool:
 
 
 def _wait_for_one(pids: list[int], deadline: float) -> Operation[None]:
-    """Wait until one of the processes has ended or the time is up."""
+    """Wait until one of the processes has ended, or the deadline."""
     opened = open_pidfds(set(pids))
     try:
         if len(opened) == len(pids):

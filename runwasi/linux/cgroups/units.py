@@ -1,7 +1,7 @@
-"""Ask systemd over D-Bus to start transient scopes, change their properties and stop them.
+"""Starts, changes and stops systemd's transient scopes over D-Bus.
 
-Each use opens a connection of its own: a server that lives for weeks would otherwise have to follow every
-restart of the bus, and operations on scopes are rare. Source: man 5 org.freedesktop.systemd1.
+Each use opens its own connection: a server that runs for weeks would otherwise have to follow every restart of
+the bus, and operations on scopes are rare. Source: man 5 org.freedesktop.systemd1.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _ERRNOS = {
 
 
 class UnitManager:
-    """A connection to systemd, the user's own one with user; a context manager. Methods raise OSError."""
+    """A connection to systemd, with user to the user's own; a context manager. Methods raise OSError."""
 
     def __init__(self, *, user: bool = False) -> None:
         address = _user_bus() if user else os.environ.get("DBUS_SYSTEM_BUS_ADDRESS", _SYSTEM_BUS)
@@ -47,7 +47,9 @@ class UnitManager:
         except AuthenticationError:
             raise OSError(EACCES, "the message bus refuses us", address) from None
         except OSError as error:
-            raise OSError(error.errno or EREMOTEIO, "no message bus to systemd", address) from None
+            raise OSError(
+                error.errno or EREMOTEIO, "cannot connect to systemd's message bus", address
+            ) from None
 
     def __enter__(self) -> Self:
         return self
@@ -61,12 +63,12 @@ class UnitManager:
         try:
             self._job("StartTransientUnit", "ssa(sv)a(sa(sv))", arguments, unit)
         except FileExistsError:
-            # One of that name that failed is kept until somebody has seen it; a running one still refuses.
+            # systemd keeps a failed unit of that name until it is reset; a running one still refuses.
             self._call("ResetFailedUnit", "s", (unit,), unit)
             self._job("StartTransientUnit", "ssa(sv)a(sa(sv))", arguments, unit)
 
     def stop(self, unit: str) -> None:
-        """Stop a unit and wait until it is gone; one that is gone already is fine."""
+        """Stop a unit, and wait until it is gone; it may be gone already."""
         try:
             self._job("StopUnit", "ss", (unit, "replace"), unit)
         except ProcessLookupError:
@@ -91,14 +93,14 @@ class UnitManager:
         return str(path)
 
     def property_of(self, unit: str, interface: str, name: str) -> Any:
-        """Return a property of a unit, of its interface "Scope" for example."""
+        """Return a property of a unit, for example of its interface "Scope"."""
         path = self._call("GetUnit", "s", (unit,), unit)[0]
         address = DBusAddress(path, _MANAGER.bus_name, f"org.freedesktop.systemd1.{interface}")
         reply = self._bus.send_and_get_reply(Properties(address).get(name), timeout=_SECONDS)
         return _checked(reply, f"{unit} {name}")[0][1]
 
     def _job(self, method: str, signature: str, arguments: tuple[object, ...], unit: str) -> None:
-        """Ask for a job and wait for its end, which systemd signals."""
+        """Request a job, and wait for its end, which systemd signals."""
         ended = MatchRule(
             type="signal", interface=_MANAGER.interface, member="JobRemoved", path=_MANAGER.object_path
         )
@@ -112,7 +114,7 @@ class UnitManager:
                 try:
                     signal = self._bus.recv_until_filtered(signals, timeout=_SECONDS)
                 except TimeoutError:
-                    raise OSError(ETIMEDOUT, "systemd did not end the job", f"{method} {unit}") from None
+                    raise OSError(ETIMEDOUT, "systemd did not finish the job", f"{method} {unit}") from None
                 _, path, _, result = signal.body
                 if path == job:
                     break
@@ -129,7 +131,7 @@ class UnitManager:
 
 
 def _checked(reply: Any, what: str) -> tuple[Any, ...]:
-    """Return a reply's body, or raise the OSError that its error stands for."""
+    """Return a reply's body, or raise its error as OSError."""
     if reply.header.message_type is MessageType.error:
         name = str(reply.header.fields.get(4, ""))  # HeaderFields.error_name
         text = str(reply.body[0]) if reply.body else name

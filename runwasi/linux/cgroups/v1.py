@@ -31,9 +31,9 @@ _LONGEST_PAUSE = 0.05  # seconds
 
 
 class CgroupV1:
-    """A cgroup in the v1 hierarchies, given as its directory by controller.
+    """A cgroup in the v1 hierarchies: its directories by controller.
 
-    With rootless, directories that we may not make or join are left out, as are limits that need them.
+    With rootless, directories that we cannot make or join are left out, and so are limits that need them.
     """
 
     version = 1
@@ -69,7 +69,7 @@ class CgroupV1:
                     raise
 
     def was_entered(self) -> None:
-        """Do nothing: all that enter made is found in the files."""
+        """Do nothing: the files show everything that enter made."""
 
     def doors(self) -> Doors | None:
         doors = Doors()
@@ -95,7 +95,7 @@ class CgroupV1:
         below = clean(path.strip("/"))
         chosen = set(controllers) or set(self._directories)
         if missing := chosen - set(self._directories):
-            raise OSError(ENOENT, "no such cgroup controller here", ",".join(sorted(missing)))
+            raise OSError(ENOENT, "this host has no such cgroup controller", ",".join(sorted(missing)))
         return CgroupV1(
             {
                 name: f"{directory}/{below}" if name in chosen else directory
@@ -120,13 +120,13 @@ class CgroupV1:
             for file, entry in transition(self.read("devices", "devices.list"), wanted):
                 self.write("devices", file, entry)
         except OSError as error:
-            # The kernel lets only the host's administrator change them, in a delegated cgroup too; a user has no
-            # more devices without rules than the files' owners and modes give.
+            # The kernel lets only the host's administrator change them, even in a delegated cgroup. Without rules, a
+            # user still has only the devices that the files' owners and modes allow.
             if not self._rootless or error.errno not in (EACCES, EPERM):
                 raise
 
     def set_properties(self, properties: Iterable[Property]) -> None:
-        """Do nothing: systemd does not know of this cgroup."""
+        """Do nothing: systemd does not know this cgroup."""
 
     def pids(self) -> list[int]:
         directory = self._leading()
@@ -136,14 +136,12 @@ class CgroupV1:
         deadline = monotonic() + _FREEZE_SECONDS
         pause = 0.0
         self.write("freezer", "freezer.state", "FROZEN")
-        # The kernel has no event for the end of FREEZING; a read brings the state up to date, and another write has
-        # it look for those that were forked meanwhile. The tasks that must reach a stopping point get the time.
+        # The kernel has no event for the end of FREEZING; a read updates the state, and another write makes it look
+        # for tasks that were forked meanwhile. The pauses leave the CPU to tasks that have to stop.
         while self.read("freezer", "freezer.state") != "FROZEN\n":
             if monotonic() > deadline:
                 self.thaw()
-                raise OSError(
-                    EBUSY, "some process does not reach a stopping point", self._file("freezer", "")
-                )
+                raise OSError(EBUSY, "a process does not stop", self._file("freezer", ""))
             yield Wait((), monotonic() + pause)
             pause = min(pause + 0.001, _LONGEST_PAUSE)
             self.write("freezer", "freezer.state", "FROZEN")
@@ -163,16 +161,16 @@ class CgroupV1:
     def kill(self) -> None:
         directory = self._leading()
         if not directory or not tree.processes(directory):
-            return  # most containers end by themselves, and nobody is left to fork
+            return  # most containers end by themselves, and no process is left to fork
         if not self.has("freezer"):
             tree.kill_all(directory)
             return
         try:
-            # Frozen, even if not yet everywhere, nothing forks while it is being listed, and SIGKILL takes
+            # Frozen processes, even if some are still freezing, do not fork while they are listed; SIGKILL takes
             # effect at the thaw.
             self.write("freezer", "freezer.state", "FROZEN")
             tree.kill_all(directory)
-            for path in tree.descendants(directory):  # its programs may have frozen some themselves
+            for path in tree.descendants(directory):  # its own programs may have frozen some
                 _thaw(path)
         except FileNotFoundError:
             return  # removed already
@@ -194,7 +192,7 @@ class CgroupV1:
         return EventfdOom(os.path.dirname(self._file("memory", "memory.oom_control")), handed_over)
 
     def _distinct(self) -> list[str]:
-        """Return each directory once: controllers mounted together share theirs."""
+        """Return each directory once: controllers that are mounted together share one."""
         return list(dict.fromkeys(self._directories.values()))
 
     def _leading(self) -> str | None:
@@ -211,7 +209,7 @@ class CgroupV1:
             raise OSError(ENOENT, f"cgroup controller {controller} is not available", file) from None
 
     def _leave_out(self, error: OSError, directory: str) -> bool:
-        """Drop a directory that an unprivileged user may not use; return False for any other error."""
+        """Drop a directory that an unprivileged user cannot use; return False for any other error."""
         if not self._rootless or error.errno not in (EACCES, EPERM, EROFS):
             return False
         self._directories = {name: path for name, path in self._directories.items() if path != directory}
@@ -219,7 +217,7 @@ class CgroupV1:
 
 
 def at(path: str, *, rootless: bool = False) -> CgroupV1:
-    """Return the cgroup of this path: absolute from each hierarchy's root, else below this process's own.
+    """Return the cgroup of a path: absolute from each hierarchy's root, otherwise below this process's own.
 
     Raises OSError for a path that leaves its parent.
     """
@@ -250,7 +248,7 @@ def _thaw(directory: str) -> None:
 
 
 def _inherit_cpuset(directory: str) -> None:
-    """Fill empty cpuset.cpus and cpuset.mems from above: a cpuset without them takes no process (ENOSPC)."""
+    """Copy empty cpuset.cpus and cpuset.mems from the parent: a cpuset without them takes no process (ENOSPC)."""
     for name in ("cpuset.cpus", "cpuset.mems"):
         _inherited(directory, name)
 

@@ -29,14 +29,14 @@ if TYPE_CHECKING:
     from runwasi.linux.waiting import Operation
 
 _FREEZE_SECONDS = 5.0
-# What controls no resource of its own but is part of every cgroup's core.
+# These are part of every cgroup, and control no resource of their own.
 _CORE = ("cgroup", "devices", "freezer", UNIFIED)
 
 
 class CgroupV2:
-    """A cgroup of the unified hierarchy, by its directory and the mount point above it.
+    """A cgroup of the unified hierarchy: its directory, and the mount point above it.
 
-    With rootless, a directory that we may not make leaves the processes where they are.
+    With rootless, the processes stay where they are if we cannot make the directory.
     """
 
     version = 2
@@ -85,7 +85,7 @@ class CgroupV2:
             raise self._explained(error) from None
 
     def was_entered(self) -> None:
-        """Do nothing: all that enter made is found in the files."""
+        """Do nothing: the files show everything that enter made."""
 
     def doors(self) -> Doors | None:
         if not self._directory:
@@ -114,14 +114,14 @@ class CgroupV2:
         try:
             attach_device_filter(directory, filter_program(list(rules)))
         except OSError as error:
-            # A user without CAP_BPF is no device's owner: the file permissions must do.
+            # A user without CAP_BPF owns no device: the file permissions must suffice.
             if not (self._rootless and error.errno in (EACCES, EPERM)):
                 raise
         finally:
             os.close(directory)
 
     def set_properties(self, properties: Iterable[Property]) -> None:
-        """Do nothing: systemd does not know of this cgroup."""
+        """Do nothing: systemd does not know this cgroup."""
 
     def pids(self) -> list[int]:
         return tree.processes(self._directory) if self._directory else []
@@ -130,13 +130,13 @@ class CgroupV2:
         self.write(UNIFIED, "cgroup.freeze", "1")
         deadline = monotonic() + _FREEZE_SECONDS
         events = os.open(self._file(UNIFIED, "cgroup.events"), os.O_RDONLY | os.O_CLOEXEC)
-        changed = epoll()  # readable when the file has changed, which raises EPOLLPRI
+        changed = epoll()  # readable when the file has changed, which EPOLLPRI signals
         try:
             changed.register(events, EPOLLPRI | EPOLLERR)
             while "frozen 1" not in os.pread(events, 4096, 0).decode():
                 if not (yield Wait((changed.fileno(),), deadline)):
                     self.thaw()
-                    raise OSError(EBUSY, "some process does not reach a stopping point", self._directory)
+                    raise OSError(EBUSY, "a process does not stop", self._directory)
         finally:
             changed.close()
             os.close(events)
@@ -166,7 +166,7 @@ class CgroupV2:
                 return
             if error.errno not in (ENOENT, EOPNOTSUPP):
                 raise
-            # Before Linux 5.14, or in a threaded cgroup: frozen, nothing forks while it is being listed.
+            # Before Linux 5.14, or in a threaded cgroup: frozen processes do not fork while they are listed.
             self.write(UNIFIED, "cgroup.freeze", "1")
             tree.kill_all(self._directory)
             self.write(UNIFIED, "cgroup.freeze", "0")
@@ -186,20 +186,20 @@ class CgroupV2:
         return InotifyOom(self._directory, handed_over)
 
     def _parents(self) -> list[str]:
-        """Return the directories from the mount point down to the one above this cgroup's."""
+        """Return the directories from the mount point down to this cgroup's parent."""
         parents = [self._mount_point]
         for part in self._directory[len(self._mount_point) + 1 :].split("/")[:-1]:
             parents.append(f"{parents[-1]}/{part}")
         return parents
 
     def _check_type(self) -> None:
-        """Refuse a cgroup that can hold no process because an ancestor was made threaded."""
+        """Refuse a cgroup that cannot hold processes because an ancestor is threaded."""
         if self.read(UNIFIED, "cgroup.type") == "domain invalid\n":
             why = "cgroup is in an invalid state: a cgroup above it is threaded"
             raise OSError(EOPNOTSUPP, why, self._directory)
 
     def _of(self, pid: int) -> str:
-        """Return the directory of the cgroup that a process of ours is in now."""
+        """Return the directory of the cgroup that one of our processes is in now."""
         for line in tree.read_file(f"/proc/{pid}/cgroup").splitlines():
             if line.startswith("0::"):
                 directory = _unified().directory(_unified().visible(line[3:]))
@@ -213,21 +213,21 @@ class CgroupV2:
         return f"{self._directory}/{file}"
 
     def _explained(self, error: OSError) -> OSError:
-        """Explain why the kernel refuses a process; its error numbers alone mislead here."""
+        """Explain why the kernel refuses a process: its error number alone would mislead."""
         if error.errno == EBUSY:
-            why = "cgroup can hold no process: controllers are enabled for its children"
+            why = "cgroup cannot hold processes: controllers are enabled for its children"
         elif error.errno == EOPNOTSUPP:
-            why = "cgroup can hold no process: it is threaded, or a cgroup beside it is"
+            why = "cgroup cannot hold processes: it is threaded, or a cgroup beside it is"
         else:
             return error
         return OSError(error.errno, why, self._directory)
 
 
 def at(path: str, *, rootless: bool = False) -> CgroupV2:
-    """Return the cgroup of this path: absolute from the mount point, else beside this process's own.
+    """Return the cgroup of a path: absolute from the mount point, otherwise beside this process's own.
 
-    Beside, because a cgroup that holds processes, as our own does, cannot pass controllers down ("no internal
-    process"). Raises OSError for a path that leaves its parent.
+    Beside, because a cgroup with processes, such as our own, cannot pass controllers down ("no internal
+    processes"). Raises OSError for a path that leaves its parent.
     """
     cleaned = clean(path)
     hierarchy = _unified()
@@ -245,9 +245,9 @@ def _unified() -> Hierarchy:
 
 
 def _pass_controllers_down(directory: str) -> None:
-    """Enable for a cgroup's children all controllers that it has, each by itself where one is refused.
+    """Enable all of a cgroup's controllers for its children; if one is refused, each by itself.
 
-    What stays refused matters only if a limit of it is asked for, and is reported then.
+    A refused controller matters only for a limit that needs it, which then reports it.
     """
     control = directory + "/cgroup.subtree_control"
     available = tree.read_file(directory + "/cgroup.controllers").split()

@@ -106,11 +106,11 @@ def test_a_rule_for_both_kinds_of_one_number_becomes_two() -> None:
 
 
 def test_version_1_refuses_what_it_would_ignore() -> None:
-    with pytest.raises(OSError, match=r"cannot take c 1:3 w out of c 1:\* rw"):
+    with pytest.raises(OSError, match=r"cannot remove c 1:3 w from c 1:\* rw"):
         list(transition("", [DeviceRule(True, "c", 1, ANY, "rw"), DeviceRule(False, "c", 1, 3, "w")]))
 
 
 @pytest.mark.parametrize(("kind", "access"), [("x", "r"), ("c", "rx")])
 def test_kinds_and_accesses_that_do_not_exist_are_refused(kind: str, access: str) -> None:
-    with pytest.raises(OSError, match="no such"):
+    with pytest.raises(OSError, match="unknown"):
         DeviceRule(True, kind, 1, 3, access)

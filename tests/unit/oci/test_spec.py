@@ -165,7 +165,7 @@ def test_other_roots_are_accepted(path: str) -> None:
         ),
         (
             linux("user", uidMappings=[{"containerID": 0, "hostID": 4294967290, "size": 20}]),
-            "$.linux.uidMappings[0].size: 20 runs past the last id",
+            "$.linux.uidMappings[0].size: 20 goes beyond the last id",
         ),
         (
             linux(
@@ -188,7 +188,7 @@ def test_other_roots_are_accepted(path: str) -> None:
                 namespaces=[{"type": "time", "path": "/proc/1/ns/time"}],
                 timeOffsets={"boottime": {"secs": 1}},
             ),
-            "$.linux.timeOffsets: cannot be set in a time namespace that is joined",
+            "$.linux.timeOffsets: cannot be set in a joined time namespace",
         ),
         (linux(intelRdt={"closID": "../x"}), "$.linux.intelRdt.closID: "),
         (linux(intelRdt={"memBwSchema": "L3:0=1"}), '$.linux.intelRdt.memBwSchema: must begin with "MB:"'),
