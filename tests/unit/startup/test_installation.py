@@ -93,7 +93,13 @@ while True:
     except ChildProcessError:
         break
 """
-_FORK = "os.fork() and os._exit(0)"
+_FORK = """
+import select
+parent = os.pidfd_open(os.getpid())
+os.fork() and os._exit(0)
+select.select([parent], [], [])  # until then the parent holds the lock too
+os.close(parent)
+"""
 _EXECUTE = """
 code = installation.hand_over() + "print('ready', flush=True); sys.stdin.read(); installation.leave()\\n" + wait
 os.execv(sys.executable, [sys.executable, "-c", f"import sys; sys.path.insert(0, {sys.path[0]!r})\\n{code}"])
