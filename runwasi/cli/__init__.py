@@ -1,1 +1,1 @@
-"""The command line: one file per group of commands, each a thin call into the layers below."""
+"""The command line `runwasi`: one file per group of commands, each a thin layer over the packages below."""

@@ -1,4 +1,4 @@
-"""Pass a service manager's listening sockets on to the container, and send pidfds back.
+"""Passes a service manager's listening sockets on to the container, and sends pidfds back.
 
 Sources: man 3 sd_listen_fds, man 3 sd_notify.
 """
@@ -14,7 +14,7 @@ from runwasi.oci.record import replaced
 
 
 def announced(bundle: Bundle) -> Bundle:
-    """Return the bundle with the passed sockets announced in its environment: its program is process 1."""
+    """Return the bundle with the passed sockets announced in its environment; its program is process 1."""
     listened = listen_fds()
     if not listened:
         return bundle
@@ -22,13 +22,13 @@ def announced(bundle: Bundle) -> Bundle:
 
 
 def with_environment(bundle: Bundle, *entries: str) -> Bundle:
-    """Return the bundle with more in its program's environment; its config.json stays as it is."""
+    """Return the bundle with additional environment variables; its config.json stays as it is."""
     process = replaced(bundle.process, env=(*bundle.process.env, *entries))
     return Bundle(bundle.path, replaced(bundle.spec, process=process), bundle.raw)
 
 
 def send_pidfd(path: str, pidfd: int) -> None:
-    """Send a pidfd to the socket at path, as a console's master is sent. Raises OSError."""
+    """Send a pidfd to the socket at path, in the same way as a console's master. Raises OSError."""
     socket = connect(path)
     try:
         send_fd(socket, pidfd, "pidfd")

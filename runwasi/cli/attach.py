@@ -1,4 +1,4 @@
-"""Stay with a process in the foreground, and pass signals on to it until it ends."""
+"""Waits for a process in the foreground, and passes signals on to it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 def follow(
     pid: int, pidfd: int, caught: Caught, console: Console | None = None, relay: Relay | None = None
 ) -> int:
-    """Stay with a process of ours until it ends, and return its exit code, 128 + n when signal n ended it."""
+    """Serve a process until it ends; return its exit code, 128 + n if signal n ended it."""
     while True:
         wanted = {pidfd: select.POLLIN, caught.fileno(): select.POLLIN}
         if console is not None:
@@ -40,7 +40,7 @@ def follow(
 
 
 def wait_for(wanted: dict[int, int]) -> dict[int, int]:
-    """Wait until some descriptor has an event it is waited for; return those that have, with their events."""
+    """Wait until some descriptor has a wanted event; return the ready descriptors with their events."""
     poll = select.poll()
     for fd, events in wanted.items():
         poll.register(fd, events)
@@ -62,7 +62,7 @@ def _handle_signals(numbers: bytes, pid: int, pidfd: int, console: Console | Non
 
 
 def _reap_orphans(pid: int) -> None:
-    """Reap what a container without a pid namespace left to us, but leave its first process to `follow`."""
+    """Reap the orphans of a container without a pid namespace, but leave its first process to `follow`."""
     while True:
         try:
             ended = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)

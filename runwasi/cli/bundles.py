@@ -1,4 +1,4 @@
-"""What create and run share: their options, and how to create a container from them."""
+"""The options that create and run share, and the creation of a container from them."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ if TYPE_CHECKING:
     from runwasi.oci.process import Capabilities
 
 KINDS = ("bounding", "effective", "inheritable", "permitted", "ambient")
-"""The sets of capabilities a process has."""
+"""The capability sets of a process."""
 
 PID_FILE = Option("pid-file", "file to write the process id to", value="FILE")
 CONSOLE_SOCKET = Option(
-    "console-socket", "unix socket that receives the master end of the container's terminal", value="SOCKET"
+    "console-socket", "Unix socket that receives the master end of the container's terminal", value="SOCKET"
 )
-PIDFD_SOCKET = Option("pidfd-socket", "unix socket that receives a pidfd of the process", value="SOCKET")
+PIDFD_SOCKET = Option("pidfd-socket", "Unix socket that receives a pidfd of the process", value="SOCKET")
 PRESERVE_FDS = Option(
     "preserve-fds",
-    "pass N more descriptors to the container (its streams, then $LISTEN_FDS, then N)",
+    "pass N more descriptors to the container, after its streams and $LISTEN_FDS",
     kind=NUMBER,
 )
 DETACH = Option("detach", "do not wait for the process", kind=FLAG, short="d")
@@ -39,10 +39,10 @@ DETACH = Option("detach", "do not wait for the process", kind=FLAG, short="d")
 BUNDLE_OPTIONS = (
     Option("bundle", "path of the bundle (default: the current folder)", short="b", value="FOLDER"),
     Option(
-        "config", "configuration file, seen from the bundle (default: config.json)", short="f", value="FILE"
+        "config", "configuration file, relative to the bundle (default: config.json)", short="f", value="FILE"
     ),
 )
-"""The options that load_bundle reads."""
+"""The options of load_bundle."""
 
 CREATE_OPTIONS = (
     *BUNDLE_OPTIONS,
@@ -61,15 +61,15 @@ CREATE_OPTIONS = (
 
 CREATE_DESCRIPTION = """\
 The bundle is a folder with a config.json and usually a root filesystem. Its
-program is process.args of config.json; runwasi looks at the file to see whether
+program is process.args of config.json; runwasi inspects the file to see whether
 it is native or WebAssembly.
 
-ID is the name of the container on this host. Choose letters, digits and _+-.,
-and not the name of another container."""
+ID is the name of the container on this host. It may contain letters, digits and
+_+-., and must differ from the names of all other containers."""
 
 
 def load_bundle(given: Given) -> Bundle:
-    """Load the bundle a command line names. Raises ContainerError or SpecError."""
+    """Load the bundle that a command line names. Raises ContainerError or SpecError."""
     path = given.text("bundle") or os.getcwd()
     return Bundle.load(path, os.path.join(path, given.text("config") or "config.json"))
 
@@ -83,7 +83,7 @@ def create_container(
     console_socket: int | None = None,
     tied: bool = False,
 ) -> Container:
-    """Create the container a command line describes, and pass on the descriptors that preserved_fds counted."""
+    """Create the container that a command line describes, and pass on `preserved` descriptors."""
     warn_of_capabilities(settings, bundle.process.capabilities)
     options = CreateOptions(
         console_socket=console_socket,
@@ -106,7 +106,7 @@ def create_container(
 
 
 def _tell_details(settings: Settings, bundle: Bundle, container: Container) -> None:
-    """Log what --debug is asked for."""
+    """Log the details for --debug."""
     if not settings.log.tells_details:
         return
     settings.log.debug(f"container {container.id} is created, its process is {container.pid}")
@@ -114,15 +114,15 @@ def _tell_details(settings: Settings, bundle: Bundle, container: Container) -> N
         from runwasi.executor.seccomp_profile import filter_flags  # late: only --debug
         from runwasi.linux.seccomp_filter import FLAG_TSYNC
 
-        flags = filter_flags(bundle.spec.linux.seccomp) & ~FLAG_TSYNC  # which runc's number never has
+        flags = filter_flags(bundle.spec.linux.seccomp) & ~FLAG_TSYNC  # runc's number never contains it
         settings.log.debug(f"seccomp filter flags: {flags}")
 
 
 def warn_of_capabilities(settings: Settings, wanted: Capabilities | None) -> None:
-    """Warn of capabilities that cannot be granted; that is not an error: runtime-spec config.md#linux-process.
+    """Warn about capabilities that cannot be granted; it is not an error: runtime-spec config.md#linux-process.
 
-    Ambient capabilities that lack the inheritable ones stand in what `runc spec` of many releases writes, so they
-    are a detail.
+    Many releases of `runc spec` write ambient capabilities without the inheritable ones, so those are only logged
+    with --debug.
     """
     if wanted is None:
         return
@@ -142,9 +142,9 @@ def absolute(path: str) -> str:
 
 
 def preserved_fds(given: Given, *, listened: int) -> int:
-    """Return how many descriptors from 3 on are passed on. Raises UsageError for one that is not open.
+    """Return the number of descriptors to pass on, starting at 3. Raises UsageError if one is not open.
 
-    To be asked before we open any of our own, which would be taken for the caller's.
+    Call it before we open any of our own, which would look like the caller's.
     """
     wanted = given.number("preserve-fds")
     if wanted < 0:
@@ -157,7 +157,7 @@ def preserved_fds(given: Given, *, listened: int) -> int:
 
 
 def check_terminal(given: Given, *, terminal: bool, detached: bool) -> None:
-    """Refuse a terminal that nobody would receive, and a console socket that would receive none."""
+    """Refuse a terminal without a receiver, and a console socket without a terminal."""
     socket = given.text("console-socket")
     if terminal and detached and not socket:
         raise UsageError("cannot allocate tty if runwasi will detach without setting console socket")
@@ -166,6 +166,6 @@ def check_terminal(given: Given, *, terminal: bool, detached: bool) -> None:
 
 
 def open_console_socket(given: Given) -> int | None:
-    """Connect to the console socket a command line names; None without one."""
+    """Connect to the console socket that a command line names; return None if it names none."""
     socket = given.text("console-socket")
     return connect(socket) if socket else None

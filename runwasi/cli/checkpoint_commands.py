@@ -1,4 +1,4 @@
-"""checkpoint and restore, with runc's options; CRIU does the work."""
+"""checkpoint and restore: save a container and bring it back, with runc's options; CRIU does the work."""
 
 from __future__ import annotations
 
@@ -38,14 +38,14 @@ if TYPE_CHECKING:
     from runwasi.executor.plan.bundle import Bundle
 
 _IMAGE_OPTIONS = (
-    Option("image-path", "folder of the checkpoint (default: checkpoint in the current one)", value="FOLDER"),
+    Option("image-path", "folder of the checkpoint (default: ./checkpoint)", value="FOLDER"),
     Option("work-path", "folder for CRIU's log and temporary files (default: the image's)", value="FOLDER"),
     Option("tcp-established", "allow open TCP connections", kind=FLAG),
-    Option("ext-unix-sk", "allow external unix sockets", kind=FLAG),
+    Option("ext-unix-sk", "allow external Unix sockets", kind=FLAG),
     Option("shell-job", "allow a terminal that others also use", kind=FLAG),
     Option("file-locks", "handle file locks", kind=FLAG),
     Option("auto-dedup", "remove memory pages from an image once a later one has them", kind=FLAG),
-    Option("lazy-pages", "let memory pages be fetched when they are touched", kind=FLAG),
+    Option("lazy-pages", "fetch memory pages when they are first used", kind=FLAG),
     Option(
         "manage-cgroups-mode",
         "cgroups below the container's: soft (default), full, strict or ignore",
@@ -53,7 +53,7 @@ _IMAGE_OPTIONS = (
     ),
     Option(
         "empty-ns",
-        "do not save this namespace; only network, whose devices are never saved",
+        "do not save this namespace; only network is possible",
         kind=LIST,
         value="network",
     ),
@@ -61,7 +61,7 @@ _IMAGE_OPTIONS = (
 
 
 def _images(given: Given, **more: object) -> CheckpointOptions:
-    """Return the options that both commands have, and more. Raises UsageError."""
+    """Return the options that both commands share, and more. Raises UsageError."""
     for namespace in given.list("empty-ns"):
         if namespace != "network":
             raise UsageError(f'namespace "{namespace}" is not supported by --empty-ns, only network')
@@ -194,17 +194,17 @@ def _create_options(given: Given, settings: Settings, console_socket: int | None
 
 _CHECKPOINT_DESCRIPTION = """\
 The container stops and is deleted, unless --leave-running is given. A failed
-checkpoint changes nothing. Not saved: what its mounts of the host's files, its
-joined network and its network devices hold. WebAssembly cannot be saved."""
+checkpoint changes nothing. The contents of mounts from the host, of a joined
+network and of network devices are not saved. WebAssembly cannot be saved."""
 
 _RESTORE_DESCRIPTION = """\
 The bundle must be the saved container's. Its root filesystem is used as it is;
-mounts of the host's files, limits and joined namespaces are what its config.json
-says now. prestart and createRuntime hooks run once the namespaces exist.
+mounts from the host, limits and joined namespaces follow its current
+config.json. prestart and createRuntime hooks run once the namespaces exist.
 
-Without --detach the exit status is the program's, or 128 + n when signal n
-ended it; runwasi forwards signals to it; and with process.terminal your
-terminal becomes the container's."""
+Without --detach the exit status is the program's, or 128 + n if signal n ended
+it; runwasi forwards signals to it; and with process.terminal your terminal
+becomes the container's."""
 
 COMMANDS = {
     "checkpoint": Command(
@@ -217,14 +217,16 @@ COMMANDS = {
         description=_CHECKPOINT_DESCRIPTION,
         options=(
             *_IMAGE_OPTIONS,
-            Option("parent-path", "folder of an earlier --pre-dump, relative to the image's", value="FOLDER"),
+            Option("parent-path", "folder of an earlier --pre-dump, relative to this one's", value="FOLDER"),
             Option("leave-running", "leave the container running", kind=FLAG),
-            Option("link-remap", "link open files that were deleted back while they are saved", kind=FLAG),
-            Option("tcp-skip-in-flight", "skip TCP connections that are still being made", kind=FLAG),
+            Option("link-remap", "link deleted but open files again while they are saved", kind=FLAG),
+            Option("tcp-skip-in-flight", "skip TCP connections that are not established yet", kind=FLAG),
             Option(
-                "page-server", "send memory pages there; with --lazy-pages serve them", value="ADDRESS:PORT"
+                "page-server",
+                "send memory pages there; with --lazy-pages, serve them there",
+                value="ADDRESS:PORT",
             ),
-            Option("status-fd", "descriptor to report on when lazy pages are ready", kind=NUMBER, default=-1),
+            Option("status-fd", "descriptor that reports when lazy pages are ready", kind=NUMBER, default=-1),
             Option("pre-dump", "save only memory, and leave the container running", kind=FLAG),
         ),
     ),
@@ -245,9 +247,7 @@ COMMANDS = {
             Option("lsm-profile", "label of the restored processes, TYPE:NAME", value="PROFILE"),
             Option("lsm-mount-context", "SELinux context of the restored mounts", value="LABEL"),
             Option("no-subreaper", "leave the container's orphans to runwasi's parent", kind=FLAG),
-            Option(
-                "no-pivot", "accepted because runc accepts it; CRIU makes the root", kind=FLAG, hidden=True
-            ),
+            Option("no-pivot", "accepted for runc's callers; CRIU makes the root", kind=FLAG, hidden=True),
         ),
     ),
 }

@@ -1,4 +1,4 @@
-"""Define what a command is: a name, texts for help and manual, and the function that runs it."""
+"""Defines a command: a name, texts for help and manual, and the function that runs it."""
 
 from __future__ import annotations
 
@@ -15,9 +15,8 @@ if TYPE_CHECKING:
 class Command:
     """One command: its name and arguments, its help, and the function that runs it.
 
-    least and most bound the number of arguments (most None: any number). With stop_at_first nothing after the
-    first argument is an option of ours: it belongs to another program. failure_status is the exit status when
-    the command itself fails.
+    least and most limit the number of arguments (most None: no limit). With stop_at_first, options end at the first
+    argument: the rest belongs to another program. failure_status is the exit status if the command itself fails.
     """
 
     __slots__ = (
@@ -60,7 +59,7 @@ class Command:
 
 
 def check_arguments(command: Command, given: Given) -> None:
-    """Raise UsageError unless the command got as many arguments as it takes."""
+    """Raise UsageError unless the number of arguments is right."""
     count = len(given.arguments)
     if command.least == command.most and count != command.least:
         raise UsageError(f'"{command.name}" requires exactly {command.least} argument(s)')

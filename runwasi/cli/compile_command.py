@@ -1,4 +1,4 @@
-"""compile: compile modules for this node before a container needs them."""
+"""compile: compiles modules for this node before a container needs them."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def _compile(given: Given, settings: Settings) -> int:
             if not given.flag("quiet"):
                 how = "already there" if made.cached else f"{made.seconds:.1f} s"
                 output.write(f"{made.path}: {made.size / (1 << 20):.1f} MiB for {engine.name}, {how}\n")
-                output.flush()  # the next may take long
+                output.flush()  # the next module may take long
     except EngineError as error:
         raise ContainerError(str(error)) from None
     return 0
@@ -51,18 +51,18 @@ COMMANDS = {
         "compile modules for this node before their first start",
         _compile,
         arguments="FILE...",
-        description="What a container's first start would do: each file is compiled once, in a process without\n"
-        "rights, and kept for every container that brings the same bytes. Core modules, components and\n"
-        "text are taken.",
+        description="It does in advance what a container's first start would do: it compiles each file once, in a\n"
+        "process without rights, and keeps the result for every container with the same bytes. A file is\n"
+        "a core module, a component, or the text of either.",
         options=(
             Option("engine", "engine to compile for", default=registry.DEFAULT, value="NAME"),
             Option(
                 "annotation",
-                "annotation of containers that changes the code, as io.runwasi.fuel",
+                "an annotation that changes the code, such as io.runwasi.fuel",
                 kind=LIST,
                 value="NAME=VALUE",
             ),
-            Option("cache", "folder that keeps what was compiled", default=DEFAULT_ROOT, value="FOLDER"),
+            Option("cache", "folder for the compiled modules", default=DEFAULT_ROOT, value="FOLDER"),
             Option("quiet", "print nothing", kind=FLAG, short="q"),
         ),
         least=1,

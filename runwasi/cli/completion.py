@@ -1,4 +1,4 @@
-"""completion: print a script that makes a shell complete commands, options and container ids."""
+"""completion: prints a script that makes a shell complete commands, options and container ids."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def _completion(given: Given, _settings: Settings) -> int:
 
 
 def bash() -> str:
-    """Return the script for bash, which zsh can read too."""
+    """Return the script for bash, which zsh can also read."""
     names = list(summaries())
     commands = {name: command_named(name) for name in names}
     cases = [

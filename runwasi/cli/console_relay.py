@@ -1,4 +1,4 @@
-"""Join our terminal to that of a process in the foreground."""
+"""Connects our terminal to that of a process in the foreground."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Self
 
-_CHUNK = 4096  # what a pipe that polls as writable takes without blocking: man 7 pipe, PIPE_BUF
+_CHUNK = 4096  # a pipe that polls as writable takes this much without blocking: man 7 pipe, PIPE_BUF
 
 
 class Console:
-    """Our terminal, in raw mode, joined to the process's.
+    """Our terminal, in raw mode, connected to the process's.
 
     Raises OSError when we have no terminal.
     """
@@ -45,7 +45,7 @@ class Console:
         return self._sending.fileno()
 
     def connect(self) -> None:
-        """Take the master that was sent, and pass bytes between it and our streams from now on."""
+        """Receive the master, and from now on copy bytes between it and our streams."""
         _, (master, *_) = receive_fds(self._receiving.fileno())
         self._master = Fd(master)
         os.set_blocking(master, False)
@@ -54,7 +54,7 @@ class Console:
         self._pumps = [Pump(master, 1), Pump(0, master)]
 
     def _set_modes(self, master: int) -> None:
-        """Leave every key to the container's terminal, and line ends to ours, which our output may not be."""
+        """Let the container's terminal handle keys, and ours line ends, as our output may be elsewhere."""
         from termios import ONLCR, OPOST, TCSANOW, tcgetattr, tcsetattr  # late: only for terminals
         from tty import setraw
 
@@ -75,7 +75,7 @@ class Console:
             return
         try:
             set_window_size(self._master.fileno(), *window_size(self._host.fileno()))
-        except OSError:  # ours was closed: nothing to follow
+        except OSError:  # ours was closed: there is no size to follow
             return
 
     def wanted(self) -> dict[int, int]:
@@ -87,18 +87,18 @@ class Console:
         return wanted
 
     def turn(self, ready: dict[int, int]) -> None:
-        """Move the bytes that can move without waiting."""
+        """Copy the bytes that can be copied without waiting."""
         for pump in self._pumps:
             pump.turn(ready)
 
     def drain(self) -> None:
-        """Write all that the process had written before it ended."""
+        """Write everything that the process wrote before it ended."""
         if self._pumps:
             self._pumps[0].drain()
 
 
 class Pump:
-    """Bytes on their way from one descriptor to another, without ever waiting for either side."""
+    """Copies bytes from one descriptor to another, without ever blocking on either."""
 
     __slots__ = ("_buffer", "_ended", "_source", "_target")
 
@@ -109,7 +109,7 @@ class Pump:
         self._ended = False
 
     def wanted(self) -> list[tuple[int, int]]:
-        """Return what to wait for: room where there is something to write, else something to read."""
+        """Return the events to wait for: room if there are bytes to write, otherwise bytes to read."""
         if self._buffer:
             return [(self._target, select.POLLOUT)]
         return [] if self._ended else [(self._source, select.POLLIN)]
@@ -123,7 +123,7 @@ class Pump:
             self._read()
 
     def drain(self) -> None:
-        """Move everything that is there now."""
+        """Copy everything that is available now."""
         while True:
             while self._buffer:
                 _wait_until_writable(self._target)
@@ -146,7 +146,7 @@ class Pump:
             written = os.write(self._target, self._buffer[:_CHUNK])
         except BlockingIOError:
             return
-        except OSError:  # nobody reads any more: let the process write on, as under any closed pipe
+        except OSError:  # nobody reads any more: let the process go on writing
             written = len(self._buffer)
         self._buffer = self._buffer[written:]
 
@@ -158,7 +158,7 @@ def _readable(fd: int) -> bool:
 
 
 def _own_terminal() -> int:
-    """Return a descriptor of our terminal: one of our streams, else the controlling one. Raises OSError."""
+    """Return a descriptor of our terminal: one of our streams, otherwise the controlling terminal. Raises OSError."""
     for fd in (2, 1, 0):
         if os.isatty(fd):
             return os.dup(fd)

@@ -1,6 +1,6 @@
-"""events: print what a container uses, once or at intervals, and every out-of-memory kill in it.
+"""events: prints a container's resource usage, once or at intervals, and its out-of-memory kills.
 
-The documents are those of runc's events, which monitoring reads by their names.
+The documents have the names of runc's events, which monitoring reads.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ _UNITS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, 
 
 
 def duration(text: str) -> float:
-    """Read a duration such as 5s, 100ms or 1m30s as seconds. Raises UsageError unless it is above 0."""
+    """Parse a duration such as 5s, 100ms or 1m30s to seconds. Raises UsageError unless it is above 0."""
     seconds, rest = 0.0, text
     while rest:
         number = rest[: len(rest) - len(rest.lstrip("0123456789."))]
@@ -94,7 +94,7 @@ def duration(text: str) -> float:
 
 
 def stats(usage: Usage) -> Json:
-    """Return usage as the data of a stats event; leave out numbers that are 0 because there is no counter."""
+    """Return usage as the data of a stats event, without numbers that have no counter and so are 0."""
     return {
         "cpu": _cpu(usage.cpu),
         "cpuset": {
@@ -204,11 +204,11 @@ def _pressure(stalls: Stalls | None) -> Json:
 COMMANDS = {
     "events": Command(
         "events",
-        "show what a container uses, and when it runs out of memory",
+        "show a container's resource usage and out-of-memory kills",
         _events,
         arguments="ID",
         description="""\
-One JSON document a line until the container ends: statistics every 5 seconds,
+One JSON document per line until the container ends: statistics every 5 seconds,
 and each out-of-memory kill.""",
         options=(
             Option("stats", "print the statistics once and exit", kind=FLAG),

@@ -1,4 +1,4 @@
-"""exec: run another program in a running container, described by options or by a file."""
+"""exec: runs another program in a running container, described by options or by a file."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
     Json = dict[str, Any]
 
-_FAILED = 255  # runc's exit status when exec itself fails, which callers tell from the program's own
+_FAILED = 255  # runc's exit status if exec itself fails: callers distinguish it from the program's own
 
 
 def _exec(given: Given, settings: Settings) -> int:
@@ -103,7 +103,7 @@ def _start(
 
 
 def described_process(given: Given, container: Container) -> Process:
-    """Return the process a command line describes: a file, or the container's own with changes.
+    """Return the process that a command line describes: from a file, or the container's own with changes.
 
     Raises SpecError, UsageError, ContainerError or OSError.
     """
@@ -150,7 +150,7 @@ def _number(what: str, text: str) -> int:
 
 
 def _add_capabilities(document: Json, names: list[str]) -> None:
-    """Add capabilities to every set they are of use in; ambient ones need to be inheritable as well."""
+    """Add capabilities to every set where they are useful; ambient ones must also be inheritable."""
     if not names:
         return
     sets: Json = document.setdefault("capabilities", {})
@@ -162,7 +162,7 @@ def _add_capabilities(document: Json, names: list[str]) -> None:
 
 
 def sub_cgroups(texts: list[str]) -> dict[str, str]:
-    """Return the cgroups below the container's to run in, by controller; "" stands for all of them.
+    """Return the cgroups below the container's to run in, by controller; "" stands for all controllers.
 
     Each text is PATH or CONTROLLER[,CONTROLLER...]:PATH. Raises UsageError.
     """
@@ -191,8 +191,8 @@ COMMANDS = {
         _exec,
         arguments="ID PROGRAM [ARGUMENT...]  or  exec --process FILE ID",
         description="""\
-The program runs as the container's own process does, except where options say
-otherwise. With --process, the file says everything and other options are
+The program runs like the container's own process, except where options say
+otherwise. With --process, the file describes everything, and other options are
 ignored. The program may be native or WebAssembly.""",
         options=(
             CONSOLE_SOCKET,

@@ -1,4 +1,4 @@
-"""features: print what this runtime, its libraries and the kernel can do."""
+"""features: prints the features of this runtime, its libraries and the kernel."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ def _features(_given: Given, _settings: Settings) -> int:
 COMMANDS = {
     "features": Command(
         "features",
-        "show what this runtime can do, as JSON",
+        "show the features of this runtime as JSON",
         _features,
-        description="The document is that of the runtime specification's features.md.",
+        description="The document follows the runtime specification's features.md.",
     )
 }

@@ -1,4 +1,4 @@
-"""Make the help texts from the tables that the parser uses."""
+"""Makes the help texts from the tables that the parser uses."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ A bundle is a folder with a config.json and usually a root filesystem:
 
 
 def program_help(options: Sequence[Option], commands: Mapping[str, str]) -> str:
-    """Return the help of the program: what it is, its commands with their summaries, the global options."""
+    """Return the program's help: its purpose, its commands with their summaries, the global options."""
     width = max(map(len, commands))
     listed = "\n".join(f"   {name:{width}}   {summary}" for name, summary in commands.items())
     return "\n\n".join(
@@ -43,7 +43,7 @@ def program_help(options: Sequence[Option], commands: Mapping[str, str]) -> str:
 
 
 def command_help(command: Command) -> str:
-    """Return the help of one command."""
+    """Return a command's help."""
     usage = f"runwasi {command.name} [options] {command.arguments}".rstrip()
     sections = [f"NAME:\n   runwasi {command.name} - {command.summary}", f"USAGE:\n   {usage}"]
     if command.description:
@@ -53,7 +53,7 @@ def command_help(command: Command) -> str:
 
 
 def _listed(options: Iterable[Option]) -> str:
-    """List options in two columns, the second wrapped to the width of the terminal."""
+    """Format options in two columns, the second wrapped to the width of the terminal."""
     shown = [(_names(option), option.help) for option in options if not option.hidden]
     column = min(30, max(len(names) for names, _ in shown)) + 3
     width = max(50, min(100, _columns()) - column - 3)

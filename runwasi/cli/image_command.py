@@ -1,4 +1,4 @@
-"""image: build and inspect OCI archives."""
+"""image: builds and inspects OCI archives."""
 
 from __future__ import annotations
 
@@ -35,11 +35,11 @@ if TYPE_CHECKING:
     from runwasi.images.reader import ImageSummary
 
 _BIG = 16 << 20
-"""Bytes from which we show a progress bar."""
+"""The number of bytes from which we show a progress bar."""
 
 
 class _Parser(argparse.ArgumentParser):
-    """Reports a mistake as every command does."""
+    """Reports mistakes like every command."""
 
     def error(self, message: str) -> NoReturn:
         """Raise UsageError."""
@@ -62,13 +62,13 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     commands = parser.add_subparsers(dest="image_command", required=True, metavar="COMMAND")
     builder = commands.add_parser("build", help="build an image from WebAssembly or from a root filesystem")
     add_build_arguments(builder)
-    inspector = commands.add_parser("inspect", help="show an archive's images and check their digests")
+    inspector = commands.add_parser("inspect", help="show an archive's images, and check their digests")
     inspector.add_argument("archive", help="an OCI archive")
     inspector.add_argument("--format", choices=("table", "json"), default="table", help="default: table")
 
 
 def add_build_arguments(parser: argparse.ArgumentParser) -> None:
-    """Describe what `build` takes."""
+    """Add the arguments of `build`."""
     named = parser.add_argument_group("name")
     named.add_argument("-n", "--name", required=True, help="last part of the image's name")
     named.add_argument("-t", "--tag", required=True, help="tag")
@@ -100,7 +100,7 @@ def add_build_arguments(parser: argparse.ArgumentParser) -> None:
         help="an ordinary image with the modules as files, for tools that do not know wasm layers",
     )
     parser.add_argument("-o", "--out-path", metavar="FILE", help="default: NAME.tar; a folder takes NAME.tar")
-    defaults = parser.add_argument_group("what containers of the image run; not for artifacts")
+    defaults = parser.add_argument_group("defaults for the image's containers; not for artifacts")
     defaults.add_argument("--entrypoint", metavar="WORDS", default="", help="default: the only module")
     defaults.add_argument("--cmd", metavar="WORDS", default="", help="arguments after the entrypoint")
     defaults.add_argument("--env", action="append", default=[], metavar="NAME=VALUE", help="repeatable")
@@ -109,7 +109,7 @@ def add_build_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def build(arguments: argparse.Namespace) -> int:
-    """Build the image the arguments describe and say what was written. Raises ImageError, OSError."""
+    """Build the image that the arguments describe, and print its name and digest. Raises ImageError, OSError."""
     name = image_name(f"{arguments.repo.rstrip('/')}/{arguments.name}", arguments.tag)
     target = _target(arguments.out_path, name)
     settings = RunConfig(
@@ -152,9 +152,9 @@ def _build(arguments: argparse.Namespace, target: str, name: ImageName, settings
 
 
 def _sources(arguments: argparse.Namespace) -> list[tuple[str, str]]:
-    """Return the layers to build, as (media type, or "" to choose it by the file, path). Raises ImageError."""
+    """Return the layers to build as (media type, path); "" derives the type from the file. Raises ImageError."""
     if arguments.module and arguments.components:
-        raise ImageError("-m and -c exclude each other: name the modules, or the folder that holds them")
+        raise ImageError("-m and -c exclude each other: name the modules, or the folder that contains them")
     sources = [("", path) for path in arguments.module]
     for layer in arguments.layer:
         media_type, equals, path = layer.partition("=")
@@ -167,15 +167,15 @@ def _sources(arguments: argparse.Namespace) -> list[tuple[str, str]]:
 
 
 def _components(folder: str) -> list[str]:
-    """Return the .wasm files of a folder, sorted by name; report the other files."""
+    """Return the .wasm files of a folder, sorted by name; report other files."""
     found = []
     for name in sorted(os.listdir(folder)):
         if name.endswith(".wasm"):
             found.append(os.path.join(folder, name))
         else:
-            output.write_error(f"{folder}: {name} is left out: its name does not end in .wasm")
+            output.write_error(f"{folder}: {name} is skipped: its name does not end in .wasm")
     if not found:
-        raise ImageError(f"{folder}: holds no .wasm file")
+        raise ImageError(f"{folder}: contains no .wasm file")
     return found
 
 
@@ -194,7 +194,7 @@ def _size_of_tree(folder: str) -> int:
 
 @contextlib.contextmanager
 def _progress(what: str, total: int) -> Iterator[Progress | None]:
-    """Show a progress bar while we read much; show none if we read little, or without a terminal."""
+    """Show a progress bar for many bytes; show none for few, or without a terminal."""
     if total < _BIG or not sys.stderr.isatty():
         yield None
         return

@@ -1,4 +1,4 @@
-"""state, list and ps: show containers, their states and their processes."""
+"""state, list and ps: shows containers, their states and their processes."""
 
 from __future__ import annotations
 
@@ -146,7 +146,7 @@ COMMANDS = {
             "list the processes of a container",
             _ps,
             arguments="ID [OPTIONS OF ps]",
-            description="With --format json, only the process ids.",
+            description="--format json prints only the process ids.",
             options=(_FORMAT,),
             least=1,
             most=None,

@@ -1,4 +1,4 @@
-"""create, start, kill and delete: a container's life, step by step, for another program to drive."""
+"""create, start, kill and delete: the steps of a container's life, for another program to call."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def _start(given: Given, settings: Settings) -> int:
     try:
         finish(container.start())
     except ContainerError as error:
-        if error.step == HOOK:  # runtime.md#lifecycle: what failed in steps 8 and 9 goes on with 12 and 13
+        if error.step == HOOK:  # runtime.md#lifecycle: after a failure in steps 8 and 9 come 12 and 13
             finish(delete(container, force=True))
             notify.remove(settings.root, container.id)
         raise
@@ -110,7 +110,7 @@ COMMANDS = {
             "run the program of a created container",
             _start,
             arguments="ID",
-            description="Returns once the program runs, or fails and says why it cannot.",
+            description="Returns once the program runs, or fails with the reason why it cannot.",
             least=1,
             most=1,
         ),
@@ -128,17 +128,17 @@ COMMANDS = {
         ),
         Command(
             "delete",
-            "remove a container and everything made for it",
+            "remove a container and everything that was made for it",
             _delete,
             arguments="ID",
             description="A running container is removed only with --force.",
             options=(
                 Option(
-                    "force", "kill it first; succeed also if there is no such container", kind=FLAG, short="f"
+                    "force", "kill it first; succeed even if there is no such container", kind=FLAG, short="f"
                 ),
                 Option(
                     "regex",
-                    "take ID as a regular expression, and remove every container whose name has a match",
+                    "treat ID as a regular expression, and remove every container whose name matches",
                     kind=FLAG,
                 ),
             ),

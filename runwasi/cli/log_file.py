@@ -1,7 +1,7 @@
-"""The log of the command line: records in logrus's text or JSON form, as containerd and Podman read them.
+"""Writes the command line's log: records in logrus's text or JSON format, for containerd and Podman.
 
-With no log file, records go to standard error. An error there is for people, "runwasi: …", unless JSON was
-asked for.
+Without a log file, records go to standard error. An error there is for people, "runwasi: …", unless the format is
+JSON.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ TEXT, JSON = "text", "json"
 
 
 class Log:
-    """Where records go; path "" is standard error."""
+    """The destination of records; path "" is standard error."""
 
     __slots__ = ("_form", "_path", "tells_details")
 
@@ -26,12 +26,12 @@ class Log:
         self.tells_details = debug
 
     def check(self) -> None:
-        """Raise OSError for a log file that cannot be written, before anything is done that would be logged."""
+        """Raise OSError for a log file that cannot be written, before the command does anything."""
         if self._path:
             os.close(self._open())
 
     def error(self, message: str) -> None:
-        """Record why a command failed, and tell the user on standard error."""
+        """Record why a command failed, and print it on standard error."""
         if self._path:
             self._write("error", message)
             _tell(message)
@@ -41,11 +41,11 @@ class Log:
             _tell(message)
 
     def warning(self, message: str) -> None:
-        """Record something that did not stop the command."""
+        """Record a problem that did not stop the command."""
         self._write("warning", message)
 
     def debug(self, message: str) -> None:
-        """Record a detail, when --debug asks for them."""
+        """Record a detail, if --debug is on."""
         if self.tells_details:
             self._write("debug", message)
 

@@ -21,24 +21,24 @@ if TYPE_CHECKING:
 
     from runwasi.cli.command import Command
 
-# Command -> the module that has it in its COMMANDS, and what it does in a few words. A module is imported
-# when its command is called, so that a container's start pays for none of the others.
+# Command -> the module that has it in its COMMANDS, and a summary. A module is imported only when its command
+# is called, so that a container's start does not pay for the others.
 _COMMANDS = {
     "checkpoint": ("checkpoint_commands", "save a running container to files, through criu"),
     "compile": ("compile_command", "compile modules for this node before their first start"),
     "completion": ("completion", "print a completion script for bash, zsh or fish"),
     "create": ("lifecycle", "create a container from a bundle; start then runs its program"),
-    "delete": ("lifecycle", "remove a container and all that was made for it"),
-    "events": ("events_command", "show what a container uses, and when it runs out of memory"),
+    "delete": ("lifecycle", "remove a container and everything that was made for it"),
+    "events": ("events_command", "show a container's resource usage and out-of-memory kills"),
     "exec": ("exec_command", "run another program in a running container"),
-    "features": ("features_command", "show what this runtime can do, as JSON"),
-    "image": ("image_command", "build and look into images of WebAssembly and of root file systems"),
+    "features": ("features_command", "show the features of this runtime as JSON"),
+    "image": ("image_command", "build and inspect images of WebAssembly and of root filesystems"),
     "kill": ("lifecycle", "send a signal to a container's first process (default: SIGTERM)"),
     "list": ("inspect", "list the containers below the state root"),
     "pause": ("resource_commands", "suspend all processes of a container"),
     "ps": ("inspect", "list the processes of a container"),
     "restore": ("checkpoint_commands", "bring a container back from a checkpoint"),
-    "resume": ("resource_commands", "let a paused container go on"),
+    "resume": ("resource_commands", "resume a paused container"),
     "run": ("run", "create a container, run its program and delete it afterwards"),
     "spec": ("spec_command", "write a config.json to start from"),
     "start": ("lifecycle", "run the program of a created container"),
@@ -48,7 +48,7 @@ _COMMANDS = {
 
 
 def main(words: Sequence[str] | None = None) -> int:
-    """Run one command line, sys.argv's without one. Returns the exit status."""
+    """Run a command line, by default sys.argv's; return the exit status."""
     open_missing()
     call = _Call()
     try:
@@ -69,7 +69,7 @@ def main(words: Sequence[str] | None = None) -> int:
 
 
 class _Call:
-    """One command line being run: its log, the subject of its errors, and its exit status on error."""
+    """The command line that is running: its log, the subject of its errors, and its exit status on error."""
 
     def __init__(self) -> None:
         self.log = Log()
@@ -77,7 +77,7 @@ class _Call:
         self.failure_status = 1
 
     def carry_out(self, words: Sequence[str]) -> int:
-        """Run the command that the words name. Returns the exit status; raises any error."""
+        """Run the command that the words name; return the exit status. Raises any error."""
         given = parse(OPTIONS, words, stop_at_first=True)
         settings = Settings(given)
         self.log = settings.log
@@ -100,24 +100,24 @@ class _Call:
 
 
 def summaries() -> dict[str, str]:
-    """Return every command with what it does in a few words, in the order of their names."""
+    """Return all commands with their summaries, in alphabetical order."""
     return {name: summary for name, (_, summary) in _COMMANDS.items()}
 
 
 def command_named(name: str) -> Command:
-    """Return a command by its name. Raises UsageError."""
+    """Return the command of this name. Raises UsageError."""
     try:
         module, _ = _COMMANDS[name]
     except KeyError:
         raise UsageError(f"No help topic for '{name}': no such command") from None
     qualified = f"runwasi.cli.{module}"
-    __import__(qualified)  # late: each command's own costs
+    __import__(qualified)  # late: commands import what they need
     command: Command = sys.modules[qualified].COMMANDS[name]
     return command
 
 
 def _print_help(names: Sequence[str]) -> int:
-    from runwasi.cli.help import command_help, program_help  # late: only people ask for it
+    from runwasi.cli.help import command_help, program_help  # late: only for people
 
     output.write(command_help(command_named(names[0])) if names else program_help(OPTIONS, summaries()))
     return 0

@@ -1,4 +1,4 @@
-"""Make the man page from the tables that the parser uses: `python -m runwasi.cli.manual` prints it."""
+"""Makes the man page from the tables that the parser uses; `python -m runwasi.cli.manual` prints it."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ _STATUS = """\
 0 on success; 1 on failure, or 255 from
 .BR exec .
 .BR run " and " exec
-in the foreground return the program's own status, or 128 + n when signal n ended it; 134 means that a
+in the foreground return the program's own status, or 128 + n if signal n ended it; 134 means that a
 module trapped. If the kernel refuses to execute the program, such as a script without its interpreter,
 the status is 1. 141 means that nobody read the output."""
 
@@ -103,7 +103,7 @@ def _option(option: Option) -> str:
 
 
 def _escaped(text: str) -> str:
-    """Return text that roff prints as it is."""
+    """Escape text, so that roff prints it unchanged."""
     escaped = text.replace("\\", "\\e").replace("-", "\\-")
     return f"\\&{escaped}" if escaped.startswith((".", "'")) else escaped
 

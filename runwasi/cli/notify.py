@@ -1,8 +1,8 @@
-"""Forward readiness messages from a container to the service manager.
+"""Forwards readiness messages from a container to the service manager.
 
-When $NOTIFY_SOCKET is set, a socket of ours is mounted into the container and named in its environment; once
-the program says READY=1 there, the service manager is told, with MAINPID. The socket's folder is beside the
-state root, because it must exist before the container's own folder does. Source: man 3 sd_notify.
+If $NOTIFY_SOCKET is set, we mount our own socket into the container, and name it in its environment. Once the
+program says READY=1 there, we tell the service manager, with MAINPID. The socket's folder is beside the state
+root, because it must exist before the container's own folder. Source: man 3 sd_notify.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ _BARRIER_SECONDS = 30
 
 
 def prepared(bundle: Bundle, root: str, container_id: str) -> Bundle:
-    """Return the bundle with the socket's folder mounted into it, when there is a service manager."""
+    """Return the bundle with the socket's folder mounted into it, if there is a service manager."""
     if not os.environ.get("NOTIFY_SOCKET"):
         return bundle
     from runwasi.cli.activation import with_environment
-    from runwasi.executor.plan.bundle import Bundle  # late: few are started by a service manager
+    from runwasi.executor.plan.bundle import Bundle  # late: only under a service manager
     from runwasi.oci.record import replaced
     from runwasi.oci.spec import Mount
 
@@ -40,7 +40,7 @@ def prepared(bundle: Bundle, root: str, container_id: str) -> Bundle:
 
 
 def relay(root: str, container_id: str) -> Relay | None:
-    """Bind the container's notify socket, when there is a service manager and `prepared` was called."""
+    """Bind the container's notify socket, if there is a service manager and `prepared` was called."""
     host = os.environ.get("NOTIFY_SOCKET")
     folder = _folder(root, container_id)
     if not host or not os.path.isdir(folder):
@@ -49,14 +49,14 @@ def relay(root: str, container_id: str) -> Relay | None:
 
 
 def remove(root: str, container_id: str) -> None:
-    """Remove the socket and its folder, if there are any."""
+    """Remove the socket and its folder, if they exist."""
     folder = _folder(root, container_id)
     try:
         for name in os.listdir(folder):
             os.unlink(f"{folder}/{name}")
         os.rmdir(folder)
         os.rmdir(os.path.dirname(folder))
-    except OSError:  # none, or other containers' are beside it
+    except OSError:  # missing, or other containers' folders are beside it
         return
 
 
@@ -73,17 +73,17 @@ class Relay:
             thin_socket.AF_UNIX, thin_socket.SOCK_DGRAM | thin_socket.SOCK_CLOEXEC
         )
         directory = os.open(folder, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:  # through the descriptor, because sun_path is short
+        try:  # through the descriptor, as sun_path is short
             path = f"/proc/self/fd/{directory}/{_NAME}"
             if os.path.lexists(path):
                 os.unlink(path)
             self._socket.bind(path)
-            os.chmod(path, 0o777)  # the program's user is unknown, and the folder is what protects it
+            os.chmod(path, 0o777)  # the program's user is unknown; the folder protects the socket
         finally:
             os.close(directory)
 
     def fileno(self) -> int:
-        """Return the descriptor that is readable when the program has said something."""
+        """Return the descriptor that is readable when the program has sent a message."""
         return self._socket.fileno()
 
     def close(self) -> None:
@@ -91,7 +91,7 @@ class Relay:
         self._socket.close()
 
     def forward(self, main_pid: int) -> bool:
-        """Take one message; if it says READY=1, tell the service manager with main_pid, and return True."""
+        """Receive one message; if it says READY=1, tell the service manager with main_pid, and return True."""
         message = self._socket.recv(4096)
         ready = [line for line in message.split(b"\n") if line.startswith(b"READY=")]
         if not ready:
@@ -121,7 +121,7 @@ class Relay:
 
 
 def _wait_for_barrier(host: int) -> None:
-    """Wait until the service manager has handled every message; it closes a descriptor to show that."""
+    """Wait until the service manager has handled all messages; it closes a descriptor then."""
     read, write = os.pipe2(os.O_CLOEXEC)
     try:
         try:
@@ -129,7 +129,7 @@ def _wait_for_barrier(host: int) -> None:
         finally:
             os.close(write)
         poll = select.poll()
-        poll.register(read, 0)  # POLLHUP is reported unasked
+        poll.register(read, 0)  # POLLHUP is always reported
         poll.poll(_BARRIER_SECONDS * 1000)
     finally:
         os.close(read)

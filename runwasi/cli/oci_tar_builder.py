@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def main(words: Sequence[str] | None = None) -> int:
-    """Build what a command line asks for, sys.argv's without one. Returns the exit status."""
+    """Build the image of a command line, by default sys.argv's; return the exit status."""
     open_missing()
     parser = argparse.ArgumentParser(
         prog="oci-tar-builder", description="Build an OCI archive whose layers are WebAssembly."

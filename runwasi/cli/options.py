@@ -1,7 +1,7 @@
-"""Parse command lines in runc's form: one table of options per command, one small parser.
+"""Parses command lines in runc's form: one table of options per command, one small parser.
 
 Options may be written `--name value`, `--name=value` or with one dash, before or between arguments; `--` ends
-them. argparse would do the same for the 5 ms that its import of `re` costs every container start.
+them. argparse could do the same, but imports `re`, which would take 5 ms of every container's start.
 """
 
 from __future__ import annotations
@@ -16,18 +16,18 @@ FLAG, TEXT, NUMBER, LIST = "flag", "text", "number", "list"
 
 
 class UsageError(Exception):
-    """A command line that we cannot carry out; str() says why."""
+    """The command line is wrong; str() says why."""
 
 
 class Option:
-    """One option: kind is FLAG, TEXT, NUMBER or LIST (may be given again); value names it in the help."""
+    """One option: kind is FLAG, TEXT, NUMBER or LIST (repeatable); value is its placeholder in the help."""
 
     __slots__ = ("default", "help", "hidden", "kind", "name", "short", "value")
 
     def __init__(
         self,
         name: str,
-        help: str,  # noqa: A002 - as every parser calls it
+        help: str,  # noqa: A002 - the usual name in parsers
         *,
         kind: str = TEXT,
         short: str = "",
@@ -53,7 +53,7 @@ class Option:
 
 
 class Given:
-    """What a command line gave: options by name, with their defaults, and the arguments in order."""
+    """The contents of a command line: options by name, with their defaults, and the arguments in order."""
 
     __slots__ = ("_values", "arguments", "present")
 
@@ -64,7 +64,7 @@ class Given:
         """The names of the options that were given."""
 
     def put(self, option: Option, text: str) -> None:
-        """Take an option's value from its text. Raises UsageError when it does not fit the option's kind."""
+        """Set an option's value from its text. Raises UsageError if it does not fit the option's kind."""
         if option.kind == LIST:
             values = self._values[option.name]
             assert isinstance(values, list)
@@ -113,7 +113,7 @@ HELP = Option("help", "show help", kind=FLAG, short="h")
 
 
 def parse(options: Sequence[Option], words: Sequence[str], *, stop_at_first: bool = False) -> Given:
-    """Sort words into options and arguments. Raises UsageError for options that are not in the table."""
+    """Split words into options and arguments. Raises UsageError for options that are not in the table."""
     known = {HELP.name: HELP, HELP.short: HELP}
     for option in options:
         known[option.name] = option
@@ -137,7 +137,7 @@ def parse(options: Sequence[Option], words: Sequence[str], *, stop_at_first: boo
 
 
 def _take_option(given: Given, known: Mapping[str, Option], word: str, following: Sequence[str]) -> int:
-    """Store one option and return how many of the following words were its value."""
+    """Store one option; return how many of the following words were its value."""
     name, equals, text = word.lstrip("-").partition("=")
     option = known.get(name)
     if option is None:

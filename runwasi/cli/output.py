@@ -1,4 +1,4 @@
-"""Print what a command prints, so that every command treats a full disk or a vanished reader alike."""
+"""Prints the output of commands, so that all treat a full disk or a vanished reader alike."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ if TYPE_CHECKING:
 
 
 NOT_EXECUTED = 1
-"""The exit status that stands for that of a program which the kernel does not execute, as with runc and crun."""
+"""The exit status in place of a program's that the kernel refuses to execute, as with runc and crun."""
 
 _LAST_STEP = "run_workload"
 
 
 def write(text: str) -> None:
-    """Print text as it stands. Raises as flush does, for it may be long."""
+    """Print text unchanged. Raises as flush does, as it may be long."""
     try:
         sys.stdout.write(text)
     except OSError as error:
@@ -30,10 +30,10 @@ def write(text: str) -> None:
 
 
 def flush() -> None:
-    """Flush what was printed.
+    """Flush standard output.
 
-    Raises OSError that names standard output, or Interrupted by SIGPIPE when nobody reads: Python ignores that
-    signal, which would end a program in C or Go without a word.
+    Raises OSError, which names standard output, or Interrupted by SIGPIPE if nobody reads: Python ignores that
+    signal, which would silently end a program in C or Go.
     """
     try:
         sys.stdout.flush()
@@ -42,7 +42,7 @@ def flush() -> None:
 
 
 def write_error(line: str) -> None:
-    """Print a line on standard error. If nobody reads it, the exit status must still be the command's."""
+    """Print a line on standard error. If nobody reads it, the command keeps its exit status."""
     try:
         os.write(2, f"{line}\n".encode(errors="backslashreplace"))
     except OSError:
@@ -50,10 +50,10 @@ def write_error(line: str) -> None:
 
 
 def not_executed(error: ContainerError) -> int:
-    """Print that the kernel refused a program in the last step; raise any other error again.
+    """Print that the kernel refused to execute a program; raise any other error again.
 
-    A script without its interpreter and too many arguments are found out only there. The words then stand for the
-    program's own, and so does the status that is returned: nothing of ours went wrong.
+    Only the last step can find a script without its interpreter, or too many arguments. Then our message and the
+    returned status stand for the program's own: we did not fail.
     """
     if error.step != _LAST_STEP:
         raise error
@@ -63,7 +63,7 @@ def not_executed(error: ContainerError) -> int:
 
 def _fail(error: OSError) -> NoReturn:
     null = os.open("/dev/null", os.O_WRONLY | os.O_CLOEXEC)
-    os.dup2(null, 1)  # takes what is left, or the interpreter would try again at its end and complain
+    os.dup2(null, 1)  # takes the rest, or the interpreter would try again at its end, and complain
     os.close(null)
     if isinstance(error, BrokenPipeError):
         raise Interrupted(SIGPIPE) from None

@@ -1,4 +1,4 @@
-"""pause, resume and update: suspend a container, resume it, and change its limits."""
+"""pause, resume and update: suspends a container, resumes it, and changes its limits."""
 
 from __future__ import annotations
 
@@ -48,12 +48,12 @@ def _reshare(container: Container, shares: list[str]) -> None:
     """Change the container's share of caches and memory bandwidth."""
     if not container.saved.resctrl:
         raise Invalid("updating a non-existent Intel RDT configuration is not supported")
-    from runwasi.linux import resctrl  # late: few hosts have it
+    from runwasi.linux import resctrl  # late: few hosts support it
 
     resctrl.reshare(container.saved.resctrl, shares)
 
 
-# Option -> where its value stands in linux.resources.
+# Option -> the place of its value in linux.resources.
 _INTEGERS = {
     "blkio-weight": ("blockIO", "weight"),
     "cpu-period": ("cpu", "period"),
@@ -76,7 +76,7 @@ _SIZES = {
 
 
 def _document_of(given: Given) -> dict[str, Any]:
-    """Return the resources document for these options, so that they get the checks of a file."""
+    """Return the resources document for these options, so that they are checked like a file."""
     document: dict[str, dict[str, object]] = {}
     for options, read in ((_INTEGERS, _integer), (_LISTS, _as_is), (_SIZES, size_in_bytes)):
         for name, (part, member) in options.items():
@@ -101,7 +101,7 @@ _UNITS = {"": 0, "k": 10, "m": 20, "g": 30, "t": 40, "p": 50}
 
 
 def size_in_bytes(name: str, text: str) -> int:
-    """Read a size such as 512, 64k, 32MB, 1.5GiB or -1. Raises UsageError naming the option."""
+    """Parse a size such as 512, 64k, 32MB, 1.5GiB or -1. Raises UsageError, which names the option."""
     if text == "-1":
         return -1
     lowered = text.strip().lower()
@@ -119,15 +119,15 @@ COMMANDS = {
     command.name: command
     for command in (
         Command("pause", "suspend all processes of a container", _pause, arguments="ID", least=1, most=1),
-        Command("resume", "let a paused container go on", _resume, arguments="ID", least=1, most=1),
+        Command("resume", "resume a paused container", _resume, arguments="ID", least=1, most=1),
         Command(
             "update",
             "change a running container's limits",
             _update,
             arguments="ID",
-            description="A limit that is not given stays as it is. With --resources, the other options are ignored; "
-            "the file is the\nlinux.resources part of a config.json. A new memory limit also binds the memory of "
-            "modules that run,\nless what their engine needs.",
+            description="Limits that are not given stay as they are. With --resources, the other options are\n"
+            "ignored; the file is the linux.resources part of a config.json. A new memory limit also applies\n"
+            "to running modules, less the engine's own share.",
             options=(
                 Option(
                     "resources", "file with the new limits, - for standard input", short="r", value="FILE"
@@ -135,23 +135,25 @@ COMMANDS = {
                 Option("blkio-weight", "block I/O weight, 10 to 1000", value="N"),
                 Option("cpu-period", "length of a CPU period in microseconds", value="N"),
                 Option("cpu-quota", "CPU time in each period in microseconds", value="N"),
-                Option("cpu-burst", "CPU time that may be saved up, in microseconds", value="N"),
+                Option("cpu-burst", "CPU time that may be accumulated, in microseconds", value="N"),
                 Option("cpu-share", "CPU shares (relative weight)", value="N"),
                 Option("cpu-rt-period", "length of a realtime period in microseconds", value="N"),
                 Option("cpu-rt-runtime", "realtime CPU time in each period in microseconds", value="N"),
                 Option("cpu-idle", "1 to run the container only on idle CPUs", value="N"),
                 Option("cpuset-cpus", "CPUs to use, such as 0-3,7", value="LIST"),
                 Option("cpuset-mems", "memory nodes to use", value="LIST"),
-                Option("memory", "memory limit, such as 64M, or in bytes; -1 for none", value="SIZE"),
+                Option("memory", "memory limit, such as 64M, or in bytes; -1 for no limit", value="SIZE"),
                 Option(
-                    "memory-reservation", "memory that the container keeps when memory is short", value="SIZE"
+                    "memory-reservation",
+                    "memory that the container keeps when memory is scarce",
+                    value="SIZE",
                 ),
-                Option("memory-swap", "limit of memory and swap together; -1 for none", value="SIZE"),
+                Option("memory-swap", "limit of memory and swap together; -1 for no limit", value="SIZE"),
                 Option("kernel-memory", "ignored by kernels since 5.12", value="SIZE", hidden=True),
                 Option("kernel-memory-tcp", "ignored by kernels since 5.12", value="SIZE", hidden=True),
                 Option("pids-limit", "maximum number of tasks; -1 for no limit", value="N"),
-                Option("l3-cache-schema", "cache allocation, as resctrl takes it", value="LINE"),
-                Option("mem-bw-schema", "memory bandwidth, as resctrl takes it", value="LINE"),
+                Option("l3-cache-schema", "cache allocation in resctrl's format", value="LINE"),
+                Option("mem-bw-schema", "memory bandwidth in resctrl's format", value="LINE"),
             ),
             least=1,
             most=1,

@@ -1,4 +1,4 @@
-"""run: create a container, start it, wait for it and delete it."""
+"""run: creates a container, starts it, waits for it and deletes it."""
 
 from __future__ import annotations
 
@@ -115,9 +115,9 @@ COMMANDS = {
         description=CREATE_DESCRIPTION
         + """
 
-Without --detach the exit status is the program's, or 128 + n when signal n
-ended it; runwasi forwards signals to it; and with process.terminal your
-terminal becomes the container's.""",
+Without --detach the exit status is the program's, or 128 + n if signal n ended
+it; runwasi forwards signals to it; and with process.terminal your terminal
+becomes the container's.""",
         options=(
             *CREATE_OPTIONS,
             DETACH,

@@ -1,4 +1,4 @@
-"""Read the global options: where state is, how to log, which cgroup driver to use."""
+"""Reads the global options: the state root, the log, the cgroup driver."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ OPTIONS = (
     ),
     Option(
         "cgroup-manager",
-        "crun's word for the same: cgroupfs, systemd, or disabled for no cgroup at all",
+        "crun's option for the same: cgroupfs, systemd, or disabled for no cgroup",
         default="cgroupfs",
         value="NAME",
     ),
     Option(
         "rootless",
-        "do without cgroups that we may not use: true, false or auto",
+        "skip cgroups that we cannot use: true, false or auto",
         default="auto",
         value="WHEN",
     ),
@@ -58,7 +58,7 @@ class Settings:
 
 
 def default_root() -> str:
-    """Return /run/runwasi for the host's root, and a folder of $XDG_RUNTIME_DIR for everybody else."""
+    """Return /run/runwasi for the host's root, and a folder in $XDG_RUNTIME_DIR for everybody else."""
     runtime_dir = os.environ.get("XDG_RUNTIME_DIR")
     if runtime_dir and (os.geteuid() != 0 or in_user_namespace()):
         return f"{runtime_dir}/runwasi"
@@ -66,7 +66,7 @@ def default_root() -> str:
 
 
 def in_user_namespace() -> bool:
-    """Return whether ids are mapped: we are root only in a user namespace."""
+    """Return whether ids are mapped: then we are root only in a user namespace."""
     with open("/proc/self/uid_map", "rb", 0) as file:
         return file.read().split() != [b"0", b"0", b"4294967295"]
 

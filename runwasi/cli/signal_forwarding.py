@@ -1,4 +1,4 @@
-"""Read signals by name or number, and forward those that a foreground runtime receives."""
+"""Parses signals by name or number, and forwards those that a foreground runtime receives."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ def signal_number(text: str) -> int:
     return int(number)
 
 
-# Not passed on: what no process can catch, what a write to a closed pipe is told by, and what only ever means
-# a fault of the process that gets it.
+# Not passed on: signals that no process can catch, the one for a write to a closed pipe, and those that mean a
+# fault of the receiving process.
 _OURS = frozenset(
     {
         thin_signal.SIGKILL,
@@ -49,7 +49,7 @@ _ENDING = frozenset({thin_signal.SIGHUP, thin_signal.SIGINT, thin_signal.SIGQUIT
 
 
 class Interrupted(BaseException):
-    """A signal that should end us came before there was a process to pass it on to."""
+    """A signal that should end us came before there was a process to pass it to."""
 
     def __init__(self, number: int) -> None:
         super().__init__(number)
@@ -57,10 +57,10 @@ class Interrupted(BaseException):
 
 
 class Caught:
-    """Catch signals while entered, and make them readable from a descriptor, to pass them on.
+    """Catches signals until the end of `with`, and makes them readable from a descriptor, to pass them on.
 
-    Until `pass_on` is set, those that should end us raise Interrupted. Nothing is blocked, so a container
-    inherits what we were given. The interpreter's own handler writes each number to the descriptor.
+    Until `pass_on` is set, those that should end us raise Interrupted. Nothing is blocked, so a container inherits
+    our signal mask. The interpreter's own handler writes each number to the descriptor.
     """
 
     def __enter__(self) -> Self:
@@ -82,11 +82,11 @@ class Caught:
         os.close(self._write)
 
     def fileno(self) -> int:
-        """Return the descriptor that is readable when signals have come."""
+        """Return the descriptor that is readable once signals have come."""
         return self._read
 
     def take(self) -> bytes:
-        """Return the numbers of the signals that have come since, as bytes, in order."""
+        """Return the numbers of the signals since the last call, as bytes, in order."""
         try:
             return os.read(self._read, 4096)
         except BlockingIOError:

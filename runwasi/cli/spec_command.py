@@ -1,4 +1,4 @@
-"""spec: write a first config.json, for a native program or a WebAssembly module, rootless or not."""
+"""spec: writes a first config.json, for a native program or a WebAssembly module, rootless or not."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     Json = dict[str, Any]
 
-# The oldest version that has everything written here, so that any runtime takes the file.
+# The oldest version that has all members written here, so that any runtime takes the file.
 _OCI_VERSION = "1.0.2"
 _CAPABILITIES = ["CAP_AUDIT_WRITE", "CAP_KILL", "CAP_NET_BIND_SERVICE"]
 _NO_ACCESS = ["nosuid", "noexec", "nodev"]
@@ -77,19 +77,19 @@ def _spec(given: Given, _settings: Settings) -> int:
 
 
 def _module_in(folder: str) -> str:
-    """Return the path inside the container of the one module in the bundle's rootfs. Raises UsageError."""
+    """Return the path, inside the container, of the only module in the bundle's rootfs. Raises UsageError."""
     try:
         names = sorted(os.listdir(os.path.join(folder, "rootfs")))
     except FileNotFoundError:
         names = []
     modules = [name for name in names if name.endswith((".wasm", ".wat"))]
     if len(modules) > 1:
-        raise UsageError(f"say which module to run: {', '.join(f'/{name}' for name in modules)}")
+        raise UsageError(f"expected the name of one module: {', '.join(f'/{name}' for name in modules)}")
     return f"/{modules[0]}" if modules else "/main.wasm"
 
 
 def _namespaces() -> tuple[str, ...]:
-    """Return the namespaces of every container; on cgroup v1, a cgroup namespace hides what tools look for."""
+    """Return the namespaces of every container; on cgroup v1, a cgroup namespace would hide files from tools."""
     kinds = ("pid", "network", "ipc", "uts", "mount")
     return (*kinds, "cgroup") if version() == 2 else kinds
 
@@ -121,7 +121,7 @@ def native_config(arguments: list[str]) -> Json:
 
 
 def wasm_config(arguments: list[str]) -> Json:
-    """Return a configuration for a module, which sees only the files of a Linux system."""
+    """Return a configuration for a module, which sees nothing of a Linux system but files."""
     config = native_config(arguments)
     config["process"] |= {
         "terminal": False,
@@ -133,7 +133,7 @@ def wasm_config(arguments: list[str]) -> Json:
 
 
 def make_rootless(config: Json, uid: int, gid: int) -> None:
-    """Change a configuration so that the user uid:gid may run it, as root inside, on the host's network."""
+    """Change a configuration so that the user uid:gid can run it, as root inside, on the host's network."""
     linux = config["linux"]
     linux["namespaces"] = [item for item in linux["namespaces"] if item["type"] != "network"]
     linux["namespaces"].append({"type": "user"})
@@ -141,7 +141,7 @@ def make_rootless(config: Json, uid: int, gid: int) -> None:
     linux["gidMappings"] = [{"containerID": 0, "hostID": gid, "size": 1}]
     del linux["resources"]
     for mount in config["mounts"]:
-        # only ids that are mapped may own anything, and sysfs belongs to the network namespace
+        # only mapped ids can own files, and sysfs belongs to the network namespace
         if "options" in mount:
             mount["options"] = [word for word in mount["options"] if not word.startswith(("uid=", "gid="))]
         if mount["destination"] == "/sys":
@@ -151,7 +151,7 @@ def make_rootless(config: Json, uid: int, gid: int) -> None:
 COMMANDS = {
     "spec": Command(
         "spec",
-        "write a config.json to start from",
+        "write an initial config.json",
         _spec,
         arguments="[PROGRAM [ARGUMENT...]]",
         description="""\

@@ -1,4 +1,4 @@
-"""Print tables for a person at a terminal."""
+"""Prints tables for a person at a terminal."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _STYLES = {"running": "green", "created": "cyan", "paused": "yellow", "stopped":
 
 
 def print_rich(rows: Sequence[Sequence[str]]) -> None:
-    """Print rows, the first of them the titles, with container statuses in colour."""
+    """Print rows, of which the first has the titles, with container statuses in colour."""
     titles, *lines = rows
     table = Table(*titles, box=None, pad_edge=False, header_style="bold")
     for line in lines:

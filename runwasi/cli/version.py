@@ -1,4 +1,4 @@
-"""Make the text of `runwasi --version`, in the lines that callers of runc look for."""
+"""Makes the text of `runwasi --version`, with the lines that callers of runc look for."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from runwasi.oci.spec import VERSION
 
 
 def version_text() -> str:
-    """Return the versions of runwasi and of what it is built on."""
+    """Return the versions of runwasi, the specification, Python and libseccomp."""
     python = ".".join(map(str, sys.version_info[:3]))
     lines = [f"runwasi version {__version__}", f"spec: {VERSION}", f"python: {python}"]
     seccomp = library_version()

@@ -164,7 +164,7 @@ def mount_setattr(
     Raises OSError, EPERM if a user namespace locks the attribute.
     """
     if attr_set & MOUNT_ATTR__ATIME:
-        attr_clr |= MOUNT_ATTR__ATIME  # an enumeration, not flags: it is replaced as a whole
+        attr_clr |= MOUNT_ATTR__ATIME  # an enumeration, not flags: replaced as a whole
     attributes = MountAttr(attr_set, attr_clr, propagation, userns_fd or 0)
     flags = _AT_EMPTY_PATH | (_AT_RECURSIVE if recursive else 0)
     result = syscall(SYS_MOUNT_SETATTR, fd, b"", flags, attributes, sizeof(attributes))

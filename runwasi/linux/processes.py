@@ -98,7 +98,7 @@ class Child:
 
 
 def fork_into(flags: int = 0, cgroup: int | None = None) -> Child | None:
-    """Fork into the new namespaces of flags (CLONE_NEW*) and, with the descriptor of one, into a v2 cgroup.
+    """Fork into new namespaces (CLONE_NEW* flags) and, with its descriptor, into a v2 cgroup.
 
     Returns the Child in the parent and None in the child. A single clone3 makes the namespaces, so the child is
     a direct child even as the first process of a pid namespace, and its pidfd has no race. The caller must have

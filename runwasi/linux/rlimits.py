@@ -63,7 +63,7 @@ class OpenFiles:
             set_rlimit("RLIMIT_NOFILE", hard, hard)
 
     def restore(self) -> None:
-        """Set it back, if it was raised. Raises OSError."""
+        """Restore the soft limit if it was raised. Raises OSError."""
         if self._soft is not None:
             set_rlimit("RLIMIT_NOFILE", self._soft, get_rlimit("RLIMIT_NOFILE")[1])
             self._soft = None

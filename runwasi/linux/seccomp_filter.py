@@ -87,7 +87,7 @@ class Filter:
 
 
 def load_filter(program: bytes, flags: int = 0) -> int | None:
-    """Filter this thread's system calls from here on; return the listener, if FLAG_NEW_LISTENER asks for it.
+    """Filter this thread's system calls from now on; return the listener if flags have FLAG_NEW_LISTENER.
 
     Without no_new_privs it needs CAP_SYS_ADMIN. Raises OSError.
     """
@@ -97,7 +97,7 @@ def load_filter(program: bytes, flags: int = 0) -> int | None:
     if flags & FLAG_NEW_LISTENER:
         return result
     if result > 0:
-        raise OSError(EINVAL, f"thread {result} has a filter of its own", "seccomp SECCOMP_FILTER_FLAG_TSYNC")
+        raise OSError(EINVAL, f"thread {result} has its own filter", "seccomp SECCOMP_FILTER_FLAG_TSYNC")
     return None
 
 

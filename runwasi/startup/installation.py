@@ -51,7 +51,7 @@ class _Held:
 
 
 def hold(lock: int | None, folder: str) -> None:
-    """Note that this process runs from a version, whose locked descriptor is ours from now on."""
+    """Note that this process runs from a version, and own the locked descriptor from now on."""
     if lock is not None:  # None on a filesystem without locks
         os.set_inheritable(lock, False)
     _Held.lock, _Held.folder = lock, folder
@@ -59,12 +59,12 @@ def hold(lock: int | None, folder: str) -> None:
 
 
 def held() -> tuple[int, ...]:
-    """Return the descriptor that must stay open, if there is one: a work tree or a pip environment has none."""
+    """Return the descriptor that must stay open, if any: a work tree or a pip environment has none."""
     return () if _Held.lock is None else (_Held.lock,)
 
 
 def lift(first: int) -> None:
-    """Move the descriptor to the first free number from `first` on, out of the way."""
+    """Move the descriptor out of the way, to the first free number at or above `first`."""
     if _Held.lock is not None and _Held.lock < first:
         lifted = fcntl(_Held.lock, F_DUPFD_CLOEXEC, first)
         os.close(_Held.lock)
@@ -72,7 +72,7 @@ def lift(first: int) -> None:
 
 
 def hand_over() -> str:
-    """Let the program that this process executes next hold the lock; returns the Python text that has it do so."""
+    """Pass the lock to the program that this process executes next; return the Python text that takes it there."""
     if _Held.lock is None:
         return ""
     os.set_inheritable(_Held.lock, True)
@@ -111,7 +111,7 @@ def leave(*, comes_delete: bool = False, wait_for_delete: Callable[[], None] | N
 
 
 def remove_others() -> None:
-    """Remove superseded versions, if there are any, after this process has ceased to run from one of them."""
+    """Remove superseded versions, if any, after this process has stopped running from one of them."""
     if _Held.lock is not None:
         _remove_in_background(os.path.dirname(_Held.folder))
 
@@ -159,7 +159,7 @@ def remove_superseded(parent: str) -> None:
 def own(parent: str, *, wait: bool) -> int:
     """Return a descriptor that holds the lock of all versions until it is closed.
 
-    Raises OSError: FileNotFoundError when there is no such folder, BlockingIOError when others have the lock.
+    Raises OSError: FileNotFoundError if there is no such folder, BlockingIOError if others have the lock.
     """
     path = f"{parent}/{LOCK}"
     while True:
@@ -168,7 +168,7 @@ def own(parent: str, *, wait: bool) -> int:
             fcntl(lock, F_OFD_SETLKW if wait else F_OFD_SETLK, _WHOLE_FILE)
             if os.path.samestat(os.fstat(lock), os.stat(path)):
                 return lock
-        except (BlockingIOError, PermissionError) as error:  # EAGAIN or EACCES, says the manual
+        except (BlockingIOError, PermissionError) as error:  # EAGAIN or EACCES, according to the manual
             os.close(lock)
             raise BlockingIOError(error.errno, error.strerror, path) from None
         except FileNotFoundError:
@@ -213,11 +213,11 @@ class _InUse(Exception):
 
 
 def _lock_alone(folder: str) -> int | None:
-    """Return a version's lock, held for writing; None when it has no lock. Raises _InUse."""
+    """Return a version's lock, held for writing; None if it has no lock. Raises _InUse."""
     try:
         lock = os.open(f"{folder}/{LOCK}", os.O_RDWR | os.O_CLOEXEC)
     except FileNotFoundError:
-        return None  # a removal that was killed half-way
+        return None  # a removal was killed half-way
     try:
         fcntl(lock, F_OFD_SETLK, _WHOLE_FILE)
     except (BlockingIOError, PermissionError):

@@ -10,9 +10,9 @@ TYPE_CHECKING = False
 class Doors:
     """Descriptors that lead a new process into a cgroup; owned until close.
 
-    unified  the cgroup of version 2, for clone3's CLONE_INTO_CGROUP, if there is one
-    tasks    the child's only thread writes "0" to each
-    shut     the kernel did not let the child in, which has to be moved
+    unified  the cgroup of version 2, if any, for clone3's CLONE_INTO_CGROUP
+    tasks    files to which the child's only thread writes "0"
+    shut     the kernel did not let the child in, so it has to be moved
     """
 
     __slots__ = ("shut", "tasks", "unified")
@@ -47,7 +47,7 @@ if TYPE_CHECKING:
             """Read the descriptor; return whether there was an out-of-memory kill."""
 
         def state(self) -> tuple[Fd, int]:
-            """Return the descriptor and what else a program needs that takes this one's place."""
+            """Return the descriptor and the count that a program that replaces this one needs."""
 
         def close(self) -> None:
             """Stop watching."""
@@ -126,4 +126,4 @@ if TYPE_CHECKING:
             """Return the directories by controller; "" is the v2 hierarchy."""
 
         def watch_oom(self, handed_over: tuple[Fd, int] | None = None) -> OomWatch:
-            """Watch for out-of-memory kills, or go on with a watch by its state. The caller closes it."""
+            """Watch for out-of-memory kills, or continue a watch from its state. The caller closes it."""

@@ -79,7 +79,7 @@ class CgroupV1:
                     doors.unified = Fd(os.open(directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC))
                     continue
                 try:
-                    # not cgroup.procs: only for a single thread the kernel need not stop everybody's forks
+                    # not cgroup.procs: to move a process, the kernel would stop everybody's forks
                     tasks = Fd(os.open(directory + "/tasks", os.O_WRONLY | os.O_CLOEXEC))
                 except OSError as error:
                     if not self._leave_out(error, directory):

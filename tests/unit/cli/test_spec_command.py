@@ -48,7 +48,7 @@ def test_among_several_modules_one_must_be_named(tmp_path: Path, capfd: pytest.C
     (tmp_path / "rootfs/a.wasm").touch()
     (tmp_path / "rootfs/b.wat").touch()
     assert main(["spec", "--wasm", "--bundle", str(tmp_path)]) == 1
-    assert "say which module to run: /a.wasm, /b.wat" in capfd.readouterr().err
+    assert "expected the name of one module: /a.wasm, /b.wat" in capfd.readouterr().err
     assert written(tmp_path, "--wasm", "/b.wat", "x")["process"]["args"] == ["/b.wat", "x"]
 
 

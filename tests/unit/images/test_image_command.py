@@ -49,7 +49,7 @@ def test_components_are_taken_in_the_order_of_their_names(
 ) -> None:
     assert oci_tar_builder.main([*NAMED, "-c", "parts", "-l", "text/plain=parts/README"]) == 0
     assert titles("app.tar") == ["README", "a.wasm", "b.wasm"]
-    assert "README is left out" in capfd.readouterr().err
+    assert "README is skipped" in capfd.readouterr().err
 
 
 def test_as_files_makes_an_ordinary_image(here: Path) -> None:
