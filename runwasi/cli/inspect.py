@@ -128,7 +128,7 @@ def _all_processes(options: list[str]) -> list[str]:
         raise ContainerError("the program ps is not installed (Debian: apt-get install procps)") from None
     if ps.returncode:
         raise ContainerError(f"ps {' '.join(options)}: exit status {ps.returncode}: {ps.stderr.strip()}")
-    return ps.stdout.splitlines()
+    return ps.stdout.rstrip("\n").split("\n")
 
 
 COMMANDS = {

@@ -311,7 +311,7 @@ def _bring_loopback_up(pid: int) -> None:
 def _cgroup_roots(pid: int) -> list[CgroupRoot]:
     """Return the cgroups that a process is in, below which CRIU puts what it restores, by controller."""
     roots = []
-    with open(f"/proc/{pid}/cgroup", encoding="utf-8", errors="surrogateescape") as file:
+    with open(f"/proc/{pid}/cgroup", encoding="utf-8", errors="surrogateescape", newline="\n") as file:
         for line in file:
             _, controllers, path = line.rstrip("\n").split(":", 2)
             roots += [CgroupRoot(ctrl=controller, path=path) for controller in controllers.split(",")]

@@ -74,12 +74,13 @@ def parse_mountinfo(text: str) -> Layout:
     """Return the hierarchies in the text of a mountinfo file (man 5 proc_pid_mountinfo).
 
     Of several mounts of one controller, the first below /sys/fs/cgroup counts, otherwise the first: bind
-    mounts for containers come later.
+    mounts for containers come later. Only a newline ends a line: names may have the other characters that
+    str.splitlines takes for an end, and the kernel does not escape them.
     """
     usual: list[Hierarchy] = []
     elsewhere: list[Hierarchy] = []
     version = 2
-    for line in text.splitlines():
+    for line in text.split("\n"):
         if " - cgroup" not in line:
             continue
         before, _, after = line.partition(" - ")
@@ -98,9 +99,12 @@ def parse_mountinfo(text: str) -> Layout:
 
 
 def parse_own_cgroups(text: str) -> dict[str, str]:
-    """Parse lines of "number:controllers:path" to a path per controller; the v2 line has no controller."""
+    """Parse lines of "number:controllers:path" to a path per controller; the v2 line has no controller.
+
+    Lines end as in parse_mountinfo.
+    """
     paths = {}
-    for line in text.splitlines():
+    for line in filter(None, text.split("\n")):
         _, controllers, path = line.split(":", 2)
         for controller in controllers.split(","):
             paths[controller] = path
@@ -152,5 +156,5 @@ def _unescape(field: str) -> str:
 
 
 def _read(path: str) -> str:
-    with open(path, encoding="utf-8", errors="surrogateescape") as file:
+    with open(path, encoding="utf-8", errors="surrogateescape", newline="\n") as file:
         return file.read()

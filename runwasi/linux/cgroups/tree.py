@@ -35,7 +35,7 @@ def write_file(path: str, value: str) -> None:
 
 
 def read_file(path: str) -> str:
-    """Read a whole file."""
+    """Read a whole file; names in it may be any bytes, which become surrogates as in paths."""
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         chunks = []
@@ -43,7 +43,7 @@ def read_file(path: str) -> str:
             chunks.append(chunk)
     finally:
         os.close(fd)
-    return b"".join(chunks).decode()
+    return b"".join(chunks).decode(errors="surrogateescape")
 
 
 def make(directory: str) -> list[str]:
@@ -193,5 +193,13 @@ def _owners_of_threads(directory: str) -> list[int]:
             status = read_file(f"/proc/{thread}/status")
         except (FileNotFoundError, ProcessLookupError):
             continue
-        owners += [int(line[5:]) for line in status.splitlines() if line.startswith("Tgid:")]
+        owners.append(owner_of(status))
     return sorted(set(owners))
+
+
+def owner_of(status: str) -> int:
+    """Return the process that owns a thread, from the text of its /proc/TID/status (man 5 proc_pid_status).
+
+    The thread chose its name, and of what might seem to end a line the kernel escapes only the newline.
+    """
+    return next(int(line[5:]) for line in status.split("\n") if line.startswith("Tgid:"))

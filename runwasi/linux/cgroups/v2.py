@@ -14,7 +14,14 @@ from time import monotonic
 
 from runwasi.linux.cgroups import tree
 from runwasi.linux.cgroups.cgroup import Doors
-from runwasi.linux.cgroups.hierarchies import UNIFIED, Hierarchy, clean, layout, own_paths
+from runwasi.linux.cgroups.hierarchies import (
+    UNIFIED,
+    Hierarchy,
+    clean,
+    layout,
+    own_paths,
+    parse_own_cgroups,
+)
 from runwasi.linux.fd import Fd
 from runwasi.linux.libc import failure
 from runwasi.linux.waiting import Wait
@@ -200,11 +207,11 @@ class CgroupV2:
 
     def _of(self, pid: int) -> str:
         """Return the directory of the cgroup that one of our processes is in now."""
-        for line in tree.read_file(f"/proc/{pid}/cgroup").splitlines():
-            if line.startswith("0::"):
-                directory = _unified().directory(_unified().visible(line[3:]))
-                if (directory + "/").startswith(self._directory + "/"):
-                    return directory
+        path = parse_own_cgroups(tree.read_file(f"/proc/{pid}/cgroup")).get(UNIFIED)
+        if path is not None:
+            directory = _unified().directory(_unified().visible(path))
+            if (directory + "/").startswith(self._directory + "/"):
+                return directory
         raise OSError(ENOENT, f"process {pid} is not in the cgroup", self._directory)
 
     def _file(self, controller: str, file: str) -> str:

@@ -111,7 +111,7 @@ def _fixed(pid: int | str) -> tuple[list[object], int]:
     found.append((root.st_dev, root.st_ino))
     found.append(_label(pid))
     umask = 0o022
-    for line in _read(pid, "status").splitlines():
+    for line in _read(pid, "status").split(b"\n"):  # only that ends a line: the name may have other controls
         name, _, value = line.partition(b":\t")
         if name in _KEPT:
             found.append(line)

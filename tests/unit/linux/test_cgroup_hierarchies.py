@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
+from runwasi.linux.cgroups import tree
 from runwasi.linux.cgroups.hierarchies import Hierarchy, clean, parse_mountinfo, parse_own_cgroups
 from runwasi.linux.cgroups.systemd import slice_path
 
@@ -91,3 +94,27 @@ def test_a_slice_is_below_those_its_name_begins_with(name: str, path: str) -> No
 def test_names_that_systemd_refuses_for_slices_are_refused(name: str) -> None:
     with pytest.raises(OSError, match="not the name of a slice"):
         slice_path(name)
+
+
+# What str.splitlines takes for the end of a line, and neither the kernel nor we do.
+CONTROLS = "\r\x0b\x0c\x1c\x1d\x1e\x85\u2028"
+
+
+def test_a_cgroups_name_cannot_pretend_to_be_another_line() -> None:
+    name = f"/a{CONTROLS}0::/forged"
+    assert parse_own_cgroups(f"4:memory:{name}\n0::{name}\n") == {"memory": name, "": name}
+
+
+def test_a_mount_points_name_cannot_break_its_line() -> None:
+    (found,) = parse_mountinfo(f"30 23 0:27 / /mnt/{CONTROLS}x rw - cgroup2 cgroup2 rw\n").hierarchies
+    assert found.mount_point == f"/mnt/{CONTROLS}x"
+
+
+def test_a_threads_name_cannot_pretend_that_another_process_owns_it() -> None:
+    for control in CONTROLS:
+        assert tree.owner_of(f"Name:\tx{control}Tgid:\t1\nUmask:\t0022\nTgid:\t77\nNgid:\t0\n") == 77
+
+
+def test_a_file_with_any_bytes_is_read(tmp_path: Path) -> None:
+    (tmp_path / "status").write_bytes(b"Name:\t\xff\xfe\r\nTgid:\t5\n")
+    assert tree.owner_of(tree.read_file(str(tmp_path / "status"))) == 5
