@@ -187,22 +187,53 @@ def _native(request: Request, found: _Found) -> Native:
 
 def _refuse_own_program(found: _Found) -> None:
     """CVE-2019-5736: an entrypoint that leads back to this process's program would run the host's file inside."""
-    interpreter = found.path
-    if found.kind == "script":
-        words = found.first_bytes[2:].split(b"\n", 1)[0].split()
-        interpreter = os.fsdecode(words[0]) if words else ""
+    path, head = found.path, found.first_bytes
+    for _ in range(_MAX_SCRIPTS):
+        if _is_own_program(path):
+            raise ContainerError(
+                f"cannot execute {found.path}: it leads to the container runtime's own program",
+                errno=errno.EACCES,
+            )
+        if not head.startswith(b"#!"):
+            return
+        path = _interpreter_of(head)
+        head = _head_of(path)
+
+
+def _is_own_program(path: str) -> bool:
     try:
-        ours, theirs = os.stat(_OWN_PROGRAM), os.stat(interpreter)
+        ours, theirs = os.stat(_OWN_PROGRAM), os.stat(path)
     except OSError:
-        return  # no /proc in there that could lead to us, or an interpreter that execve will not find
-    if (ours.st_dev, ours.st_ino) == (theirs.st_dev, theirs.st_ino):
-        raise ContainerError(
-            f"cannot execute {found.path}: it leads to the container runtime's own program",
-            errno=errno.EACCES,
-        )
+        return False  # no /proc in there that could lead to us, or a path that execve will not find
+    return (ours.st_dev, ours.st_ino) == (theirs.st_dev, theirs.st_ino)
 
 
 _OWN_PROGRAM = "/proc/self/exe"
+_MAX_SCRIPTS = 7
+"""How often the interpreter of a script may be a script, and one more: exec_binprm in Linux, fs/exec.c."""
+
+
+def _interpreter_of(script: bytes) -> str:
+    """Return the path that execve takes from the first line of a script: load_script in Linux, fs/binfmt_script.c.
+
+    Blanks are spaces and tabs; only these, a NUL or the line's end end the path.
+    """
+    line = script[2:].partition(b"\n")[0].lstrip(b" \t")
+    for end in (b"\0", b" ", b"\t"):
+        line = line.partition(end)[0]
+    return os.fsdecode(line)
+
+
+def _head_of(path: str) -> bytes:
+    """Return the first bytes of a regular file, nothing where there is none that we may read."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
+    except OSError:
+        return b""
+    try:
+        return os.pread(fd, SNIFF_SIZE, 0) if stat.S_ISREG(os.fstat(fd).st_mode) else b""
+    finally:
+        os.close(fd)
 
 
 def _from_layers(request: Request, parent: Parent | None, missing: int) -> Wasm:

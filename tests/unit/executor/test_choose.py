@@ -219,6 +219,23 @@ def test_a_script_that_leads_to_our_own_program_is_refused(tmp_path: Path) -> No
         choose(request(put(tmp_path / "script", b"#!/proc/self/exe -c pass\n")), Parent())
 
 
+@pytest.mark.parametrize(
+    "line", [b"#! \t/proc/self/exe\t-c", b"#!/proc/self/exe\0", b"#!%s/\x0c/../exe", b"#!%s/second"]
+)
+def test_the_interpreter_of_a_script_is_the_kernels_idea_of_it(tmp_path: Path, line: bytes) -> None:
+    (tmp_path / "\x0c").mkdir()
+    (tmp_path / "exe").symlink_to("/proc/self/exe")
+    put(tmp_path / "second", b"#!/proc/self/exe\n")
+    script = put(tmp_path / "script", line.replace(b"%s", os.fsencode(tmp_path)) + b"\n")
+    with pytest.raises(ContainerError, match="the container runtime's own program"):
+        choose(request(script), Parent())
+
+
+@pytest.mark.parametrize("line", [b"#!", b"#! \n", b"#!\0", b"#!/no/such/\xff\n", b"#!/proc/self/ex\re\n"])
+def test_a_script_that_leads_nowhere_is_the_kernels_to_refuse(tmp_path: Path, line: bytes) -> None:
+    assert isinstance(choose(request(put(tmp_path / "script", line)), Parent()), Native)
+
+
 def test_foresee_resolves_links_inside_the_root(tmp_path: Path) -> None:
     put(tmp_path / "app.wasm", WASM)
     (tmp_path / "link").symlink_to("/app.wasm")  # absolute, and so the container's
