@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import lzma
 import tarfile
+import zlib
 
 from runwasi.images.image_error import ImageError
 from runwasi.oci.decode import SpecError, decode, parse_json
@@ -27,6 +29,8 @@ if TYPE_CHECKING:
 
     R = TypeVar("R", bound=Record)
 
+_DAMAGED = (tarfile.TarError, EOFError, zlib.error, lzma.LZMAError)
+"""What tarfile and the decompressors below it raise for content, beside OSError without a number."""
 _MAX_DOCUMENT = 4 << 20
 _MAX_DEPTH = 8
 _CHUNK = 1 << 20
@@ -62,7 +66,11 @@ def inspect(path: str) -> list[ImageSummary]:
             archive.document(LAYOUT_FILE)
             index = archive.decoded(Index, INDEX_FILE)
             return [archive.summary(entry) for entry in archive.manifests(index)]
-    except tarfile.TarError as error:
+    except _DAMAGED as error:
+        raise ImageError(f"{path}: not a tar archive: {error}") from None
+    except OSError as error:
+        if error.errno is not None:
+            raise
         raise ImageError(f"{path}: not a tar archive: {error}") from None
     except ImageError as error:
         raise ImageError(f"{path}: {error}") from None

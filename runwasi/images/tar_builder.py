@@ -213,13 +213,14 @@ def _diff_id(layer: LayerFile) -> str:
     if not layer.blob.media_type.endswith("gzip"):
         return layer.blob.digest
     import gzip  # late: 2 ms, and few images have such layers
+    import zlib
 
     digest = hashlib.sha256()
     try:
         with gzip.open(layer.path) as content:
             while chunk := content.read(1 << 20):
                 digest.update(chunk)
-    except (gzip.BadGzipFile, EOFError) as error:
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise ImageError(f"{layer.path}: not a whole gzip file: {error}") from None
     return f"sha256:{digest.hexdigest()}"
 

@@ -65,6 +65,8 @@ def load() -> Configuration:
         return Configuration(tomllib.loads(text))
     except ValueError as error:  # TOMLDecodeError too
         raise ConfigurationError(f"{name}: {error}") from None
+    except RecursionError:
+        raise ConfigurationError(f"{name}: is nested too deeply") from None
 
 
 def _read_trusted(name: str) -> str:

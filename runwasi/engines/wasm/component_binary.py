@@ -39,6 +39,9 @@ def read_names(fd: int) -> ComponentNames:
             reader = Reader(os.pread(fd, 11, at))
             number, length = reader.byte(), reader.number()
             at += reader.at
+            if length > size - at:
+                names.whole = False  # and no room is made for what it says it has
+                break
             if number == IMPORT_SECTION:
                 _read_imports(Reader(os.pread(fd, length, at)), names.imports)
             elif number == EXPORT_SECTION:

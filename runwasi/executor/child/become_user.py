@@ -191,7 +191,8 @@ def home_of(uid: int, root: str = "/") -> str:
                 left -= len(line)
                 fields = line.rstrip(b"\n").split(b":")
                 if len(fields) >= 6 and fields[2] == str(uid).encode():
-                    return os.fsdecode(fields[5]) or "/"
+                    home = os.fsdecode(fields[5])
+                    return home if home and "\0" not in home else "/"  # no variable can hold a NUL
     except OSError:
         pass
     return "/"

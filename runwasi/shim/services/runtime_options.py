@@ -103,8 +103,10 @@ def _from_toml(text: str) -> Options:
 
     try:
         table = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except ValueError as error:  # TOMLDecodeError, or an integer of more digits than int() takes
         raise Invalid(f"options are not TOML: {error}") from None
+    except RecursionError:
+        raise Invalid("options are not TOML: they are nested too deeply") from None
     names = {name.replace("_", ""): name for _, name, _ in Options.FIELDS}
     members: dict[str, object] = {}
     for key, value in table.items():

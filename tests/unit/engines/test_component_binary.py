@@ -83,3 +83,9 @@ def test_neither_a_command_nor_a_server_is_told_with_what_it_exports() -> None:
     refusal = refusal_of('(import "wasi:io/poll@0.2.0" (instance)) (export "acme:x/y" (instance 0))')
     assert refusal.startswith("it exports neither wasi:cli/run nor wasi:http/incoming-handler; name one")
     assert refusal.endswith(": it exports acme:x/y")
+
+
+@pytest.mark.parametrize("section", [10, 11, 0])
+def test_a_section_that_says_it_is_longer_than_the_file_is_left_to_the_compiler(section: int) -> None:
+    names = names_of(COMPONENT[:8] + bytes((section,)) + b"\xff" * 9 + b"\x01")
+    assert (names.imports, names.whole) == ([], False)

@@ -281,3 +281,27 @@ def test_a_damaged_archive_is_said_to_be_so(tmp_path: Path, offset: int) -> None
         return
     target.write_bytes(whole)
     assert images == inspect(str(target))  # the byte was none of the images'
+
+
+@pytest.mark.parametrize("damage", ["cut", "crc", "stream"])
+def test_a_damaged_compressed_archive_is_refused_by_name(tmp_path: Path, damage: str) -> None:
+    content = bytearray(gzip.compress(os.urandom(5000) + bytes(20000), mtime=0))
+    if damage == "cut":
+        del content[len(content) // 2 :]
+    elif damage == "crc":
+        content[-8] ^= 1
+    else:
+        content[40:60] = b"\xff" * 20
+    archive = module(tmp_path, "image.tar.gz", bytes(content))
+    with pytest.raises(ImageError, match=r"image\.tar\.gz: not a tar archive"):
+        inspect(archive)
+
+
+def test_a_layer_that_is_damaged_inside_its_compression_is_refused(tmp_path: Path) -> None:
+    content = bytearray(gzip.compress(os.urandom(500), mtime=0))
+    content[12:40] = b"\xff" * 28
+    layer = LayerFile(
+        module(tmp_path, "layer.tar.gz", bytes(content)), "application/vnd.oci.image.layer.v1.tar+gzip"
+    )
+    with pytest.raises(ImageError, match="not a whole gzip file"):
+        build_wasm_image(str(tmp_path / "out.tar"), image_name("app", "v1"), [layer])
