@@ -195,6 +195,7 @@ class Http1:
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Take a field, or a trailer if the body has begun (httptools)."""
+        value = value.rstrip(b" \t")  # RFC 9110, 5.5; httptools leaves blanks behind a value
         if self._incoming is None:
             self._fields.append((name, value))
         elif (lower := name.lower().decode()) not in HOP_BY_HOP:

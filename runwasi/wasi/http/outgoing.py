@@ -371,6 +371,7 @@ class ClientExchange:
         if lower in ("content-length", "transfer-encoding"):
             self._framed = True
         if lower not in HOP_BY_HOP:
+            value = value.rstrip(b" \t")  # RFC 9110, 5.5; httptools leaves blanks behind a value
             (self._fields if self.response is None else self._body.trailers).append((lower, value))
 
     def on_headers_complete(self) -> None:

@@ -104,6 +104,12 @@ def test_only_so_many_requests_may_be_sent_ahead() -> None:
     assert http.wants_input()
 
 
+def test_blanks_around_a_value_are_not_part_of_it() -> None:
+    http = _fed(b"GET / HTTP/1.1\r\nHost: x \t\r\nA:  b c\t \r\nB: \t\r\n\r\n")
+    head = http.next().head
+    assert (head.authority, head.fields) == ("x", [("a", b"b c"), ("b", b"")])
+
+
 @pytest.mark.parametrize("version", [b"1.1", b"1.0"])
 def test_a_client_that_wants_the_end_gets_it(version: bytes) -> None:
     http = _fed(b"GET / HTTP/%s\r\nHost: x\r\nConnection: close\r\n\r\n" % version)
