@@ -8,7 +8,7 @@ CTR ?= ctr
 SITE_PACKAGES = $(shell $(VENV)/python -c 'import sysconfig; print(sysconfig.get_path("platlib"))')
 
 .DELETE_ON_ERROR:
-.PHONY: help demo test lint test-unit test-integration test-vm test-debian13 bench lock install uninstall clean \
+.PHONY: help demo test fuzz lint test-unit test-integration test-vm test-debian13 bench lock install uninstall clean \
     test-image test-image/oci load load/oci packages-build packages-demo packages-unit packages-test peers
 
 help: ## Print this list
@@ -67,13 +67,18 @@ test-debian13: ## `make demo` and the unit tests in a root of Debian 13
 	scripts/packages root
 	scripts/debian-root trixie sh -c 'make demo && make test-unit'
 
+fuzz: .venv/ready ## Fuzz everything that reads bytes, each target for SECONDS (60); TARGETS names some
+	scripts/packages build wasm fuzz
+	$(VENV)/pip install --quiet --disable-pip-version-check --constraint constraints-dev.txt --editable '.[dev,fuzz]'
+	$(VENV)/python -m tests.fuzz --seconds $(or $(SECONDS),60) $(TARGETS)
+
 bench: packages-test build/bin build/wasi-demo-app.wasm ## Measure against the peers and write docs/benchmarks.md
 	scripts/install add $(CURDIR)/build/bench
 	RUNWASI_BIN=$(CURDIR)/build/bench/bin $(VENV)/python -m scripts.bench --write $(BENCH)
 
 lock: ## Pin the newest development tools in constraints-dev.txt
 	rm -rf build/lock && $(PYTHON) -m venv build/lock
-	build/lock/bin/pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	build/lock/bin/pip install --quiet --disable-pip-version-check --editable '.[dev,fuzz]'
 	(sed -n '/^#/p' constraints-dev.txt; build/lock/bin/pip freeze --exclude-editable --exclude setuptools) > build/lock/pins
 	mv build/lock/pins constraints-dev.txt
 
