@@ -25,7 +25,8 @@ def run(data: bytes) -> None:
     ours = pieces.choice((*_NAMES, PREFIX + name, name))
     titles = [pieces.short().decode("utf-8", "replace") for _ in range(pieces.number(4))]
     layers = [
-        Layer(title, "application/wasm", f"sha256:{number:064x}") for number, title in enumerate(titles)
+        Layer(title, "application/wasm", f"sha256:{number:064x}", "", -1)
+        for number, title in enumerate(titles)
     ]
     for layer in layers:
         again = Layer.from_text(layer.to_text(), -1)

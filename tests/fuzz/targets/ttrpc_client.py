@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import socket
+import tempfile
 from typing import TYPE_CHECKING
 
 from runwasi.shim.server.codes import RpcError
 from runwasi.shim.server.reactor import Reactor
 from runwasi.shim.server.ttrpc_client import Client
-from runwasi.shim.server.ttrpc_server import RESPONSE, Frames, Sender, frame
 from runwasi.wire.codec import WireError
 from runwasi.wire.messages.event_forward import ForwardRequest
 from runwasi.wire.messages.status import Status
 from runwasi.wire.messages.ttrpc import Response
+from runwasi.wire.ttrpc_frames import RESPONSE, frame
 from tests.fuzz.harness import Pieces
 
 if TYPE_CHECKING:
@@ -20,26 +21,28 @@ if TYPE_CHECKING:
 
 ALLOWED = ()
 
+_EVENTS = "containerd.services.events.ttrpc.v1.Events"
+
+_folder = tempfile.TemporaryDirectory()
+_PATH = f"{_folder.name}/socket"
+_listener = socket.socket(socket.AF_UNIX)
+_listener.bind(_PATH)
+_listener.listen()
+
 
 def run(data: bytes) -> None:
     faults: list[Exception] = []
     outcomes: list[Exception | None] = []
     reactor = Reactor(on_error=faults.append)
-    ours, theirs = socket.socketpair()
-    ours.setblocking(False)
-    client = Client(reactor, "/nowhere")
-    client._fd, client._stream, client._frames = ours.detach(), -1, Frames()
-    client._sender = Sender(reactor, client._fd)
-    reactor.watch(client._fd, client._ready)
-    client.call(
-        "containerd.services.events.ttrpc.v1.Events", "Forward", ForwardRequest(), {}, 60, outcomes.append
-    )
-    pieces = Pieces(data)
-    while pieces and not outcomes:
-        theirs.send(pieces.take(1 + 16 * pieces.number()))
-        reactor.call_soon(lambda: None)
-        reactor.turn()
-    theirs.close()
+    client = Client(reactor, _PATH)
+    client.call(_EVENTS, "Forward", ForwardRequest(), {}, 60, outcomes.append)
+    server, _ = _listener.accept()
+    with server:
+        pieces = Pieces(data)
+        while pieces and not outcomes:
+            server.send(pieces.take(1 + 16 * pieces.number()))
+            reactor.call_soon(lambda: None)  # a turn that waits for nothing
+            reactor.turn()
     if not outcomes:
         reactor.turn()
     client.close()

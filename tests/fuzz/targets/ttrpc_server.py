@@ -11,11 +11,12 @@ from runwasi.linux import sockets
 from runwasi.shim.server import codes
 from runwasi.shim.server.codes import RpcError
 from runwasi.shim.server.reactor import Reactor
-from runwasi.shim.server.ttrpc_server import REQUEST, RESPONSE, Connection, Frames, Server, frame
+from runwasi.shim.server.ttrpc_server import Server
 from runwasi.wire.messages.sandbox import SANDBOX_METHODS
 from runwasi.wire.messages.task import TASK_METHODS, CreateTaskRequest, ExecProcessRequest, KillRequest
 from runwasi.wire.messages.ttrpc import KeyValue, Request, Response
 from runwasi.wire.messages.well_known import Any
+from runwasi.wire.ttrpc_frames import REQUEST, RESPONSE, FrameDecoder, frame
 from tests.fuzz.harness import Pieces
 
 if TYPE_CHECKING:
@@ -29,21 +30,14 @@ ALLOWED = ()
 
 _TASK, _SANDBOX = "containerd.task.v2.Task", "containerd.runtime.sandbox.v1.Sandbox"
 _folder = tempfile.TemporaryDirectory()
-
-
-def _raise(error: Exception) -> None:
-    raise AssertionError("a fault of ours") from error
-
-
-def _fault(error: Exception) -> None:
-    _faults.append(error)
+_PATH = f"{_folder.name}/socket"
 
 
 _faults: list[Exception] = []
 
 
-def _server(reactor: Reactor, listener: int) -> Server:
-    server = Server(reactor, listener, lambda _method, error: _fault(error))
+def _server(reactor: Reactor) -> Server:
+    server = Server(reactor, sockets.listen(_PATH), lambda _method, error: _faults.append(error))
     for service, methods in ((_TASK, TASK_METHODS), (_SANDBOX, SANDBOX_METHODS)):
         server.register(
             service, methods, {name: _handler(name, answer) for name, (_, answer) in methods.items()}
@@ -64,48 +58,50 @@ def _handler(name: str, answer: type[Message]) -> Handler:
 
 def run(data: bytes) -> None:
     _faults.clear()
-    reactor = Reactor(on_error=_fault)
-    ours, theirs = socket.socketpair()
-    theirs.setblocking(False)
-    listener = sockets.listen(f"{_folder.name}/{os.getpid()}")
-    server = _server(reactor, listener)
-    ours.setblocking(False)
-    connection = Connection(server, ours.detach())
-    server._connections.add(connection)
+    reactor = Reactor(on_error=_faults.append)
+    server = _server(reactor)
     pieces, answers = Pieces(data), b""
-    while pieces:
-        try:
-            theirs.send(pieces.take(1 + 16 * pieces.number()))
-        except OSError:
-            break
-        answers += _turned(reactor, theirs)
-    for _stream, kind, body in Frames().feed(answers):
+    with socket.socket(socket.AF_UNIX) as peer:
+        peer.connect(_PATH)
+        peer.setblocking(False)
+        while pieces:
+            try:
+                peer.send(pieces.take(1 + 16 * pieces.number()))
+            except OSError:
+                break
+            answers += _turned(reactor, peer)
+        _check_answers(answers)
+    deserted: list[bool] = []
+    server.when_deserted(60, lambda: deserted.append(True))
+    _turned(reactor, None)
+    assert deserted
+    assert (server.waiting, server.held()) == (0, 0)
+    server.close()
+    reactor.close()
+    os.unlink(_PATH)
+    for error in _faults:
+        raise AssertionError("a fault of ours") from error
+
+
+def _check_answers(answers: bytes) -> None:
+    for _stream, kind, body in FrameDecoder().feed(answers):
         assert kind == RESPONSE
         assert body is not None
         Response.decode(body)
-    theirs.close()
-    _turned(reactor, None)
-    assert not server._connections
-    assert server.waiting == 0
-    server.close()
-    reactor.close()
-    os.unlink(f"{_folder.name}/{os.getpid()}")
-    for error in _faults:
-        _raise(error)
 
 
 def _turned(reactor: Reactor, peer: socket.socket | None) -> bytes:
     """Let the reactor do all that it can, and return what came of it."""
-    received = b""
-    for _ in range(4):
+    received, idle = b"", 0
+    while idle < 4:
         reactor.call_soon(lambda: None)  # a turn that waits for nothing
         reactor.turn()
         try:
-            received += peer.recv(1 << 20) if peer else b""
-        except BlockingIOError:
-            continue
-    while reactor._soon:
-        reactor.turn()
+            got = peer.recv(1 << 20) if peer else b""
+        except OSError:
+            got = b""
+        received += got
+        idle = 0 if got else idle + 1
     return received
 
 
