@@ -10,13 +10,13 @@ from runwasi.startup import thin_signal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from runwasi.cli.console_relay import Console
+    from runwasi.cli.console_relay import ConsoleRelay
     from runwasi.cli.notify import Relay
     from runwasi.cli.signal_forwarding import Caught
 
 
 def follow(
-    pid: int, pidfd: int, caught: Caught, console: Console | None = None, relay: Relay | None = None
+    pid: int, pidfd: int, caught: Caught, console: ConsoleRelay | None = None, relay: Relay | None = None
 ) -> int:
     """Serve a process until it ends; return its exit code, 128 + n if signal n ended it."""
     while True:
@@ -47,7 +47,7 @@ def wait_for(wanted: dict[int, int]) -> dict[int, int]:
     return dict(poll.poll())
 
 
-def _handle_signals(numbers: bytes, pid: int, pidfd: int, console: Console | None) -> None:
+def _handle_signals(numbers: bytes, pid: int, pidfd: int, console: ConsoleRelay | None) -> None:
     for number in numbers:
         if number == thin_signal.SIGCHLD:
             _reap_orphans(pid)

@@ -18,7 +18,7 @@ from runwasi.cli.bundles import (
     open_console_socket,
 )
 from runwasi.cli.command import Command
-from runwasi.cli.console_relay import Console
+from runwasi.cli.console_relay import ConsoleRelay
 from runwasi.cli.options import FLAG, LIST, NUMBER, Option, UsageError
 from runwasi.cli.signal_forwarding import Caught
 from runwasi.executor.container import Container
@@ -147,7 +147,7 @@ def _restore(given: Given, settings: Settings) -> int:
     with Caught() as caught:
         if not terminal:
             return _followed(given, settings, bundle, images, caught, None)
-        with Console() as console:
+        with ConsoleRelay() as console:
             return _followed(given, settings, bundle, images, caught, console)
 
 
@@ -167,7 +167,7 @@ def _followed(
     bundle: Bundle,
     images: CheckpointOptions,
     caught: Caught,
-    console: Console | None,
+    console: ConsoleRelay | None,
 ) -> int:
     def resuming() -> None:
         caught.pass_on = True

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 _CHUNK = 4096  # a pipe that polls as writable takes this much without blocking: man 7 pipe, PIPE_BUF
 
 
-class Console:
+class ConsoleRelay:
     """Our terminal, in raw mode, connected to the process's.
 
     Raises OSError when we have no terminal.

@@ -71,9 +71,9 @@ def _followed(
             caught.pass_on = True
             started = _start(given, settings, container, process, preserved, -1)
             return follow(started.pid, started.pidfd, caught)
-        from runwasi.cli.console_relay import Console  # late: only for a terminal
+        from runwasi.cli.console_relay import ConsoleRelay  # late: only for a terminal
 
-        with Console() as console:
+        with ConsoleRelay() as console:
             caught.pass_on = True
             started = _start(given, settings, container, process, preserved, console.socket)
             console.connect()

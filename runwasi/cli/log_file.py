@@ -15,7 +15,7 @@ from runwasi.oci.encode import dumps
 TEXT, JSON = "text", "json"
 
 
-class Log:
+class LogFile:
     """The destination of records; path "" is standard error."""
 
     __slots__ = ("_form", "_path", "tells_details")

@@ -7,7 +7,7 @@ from errno import ENOEXEC
 
 from runwasi.cli import output
 from runwasi.cli.command import check_arguments
-from runwasi.cli.log_file import Log
+from runwasi.cli.log_file import LogFile
 from runwasi.cli.options import UsageError, parse
 from runwasi.cli.settings import OPTIONS, Settings
 from runwasi.cli.signal_forwarding import Interrupted
@@ -50,7 +50,7 @@ _COMMANDS = {
 def main(words: Sequence[str] | None = None) -> int:
     """Run a command line, by default sys.argv's; return the exit status."""
     open_missing()
-    call = _Call()
+    call = _Invocation()
     try:
         status = call.carry_out(sys.argv[1:] if words is None else words)
         output.flush()
@@ -68,11 +68,11 @@ def main(words: Sequence[str] | None = None) -> int:
     return call.failure_status
 
 
-class _Call:
+class _Invocation:
     """The command line that is running: its log, the subject of its errors, and its exit status on error."""
 
     def __init__(self) -> None:
-        self.log = Log()
+        self.log = LogFile()
         self.subject = ""
         self.failure_status = 1
 

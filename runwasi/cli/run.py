@@ -28,7 +28,7 @@ from runwasi.linux.waiting import finish
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from runwasi.cli.console_relay import Console
+    from runwasi.cli.console_relay import ConsoleRelay
     from runwasi.cli.options import Given
     from runwasi.cli.settings import Settings
     from runwasi.executor.container import Container
@@ -71,9 +71,9 @@ def _attached(given: Given, settings: Settings, bundle: Bundle, preserved: int) 
     with Caught() as caught:
         if not bundle.process.terminal:
             return _followed(given, settings, bundle, preserved, caught, None)
-        from runwasi.cli.console_relay import Console  # late: only for a terminal
+        from runwasi.cli.console_relay import ConsoleRelay  # late: only for a terminal
 
-        with Console() as console:
+        with ConsoleRelay() as console:
             return _followed(given, settings, bundle, preserved, caught, console)
 
 
@@ -83,7 +83,7 @@ def _followed(
     bundle: Bundle,
     preserved: int,
     caught: Caught,
-    console: Console | None,
+    console: ConsoleRelay | None,
 ) -> int:
     socket = None if console is None else console.socket
     container = create_container(given, settings, bundle, preserved, console_socket=socket, tied=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from runwasi.cli.log_file import JSON, TEXT, Log
+from runwasi.cli.log_file import JSON, TEXT, LogFile
 from runwasi.cli.options import FLAG, Option, UsageError
 
 TYPE_CHECKING = False
@@ -47,7 +47,7 @@ class Settings:
         form = given.text("log-format")
         if form not in (TEXT, JSON):
             raise UsageError(f"invalid log-format: {form}")
-        self.log = Log(given.text("log").removeprefix("file:"), form, debug=given.flag("debug"))
+        self.log = LogFile(given.text("log").removeprefix("file:"), form, debug=given.flag("debug"))
         self.log.check()
         self.root_given = "root" in given.present
         self.root = _absolute_root(given.text("root")) if self.root_given else default_root()

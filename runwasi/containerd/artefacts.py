@@ -16,7 +16,7 @@ import os
 from contextlib import suppress
 
 from runwasi.containerd.client import Containerd
-from runwasi.containerd.containerd_error import NotFound
+from runwasi.containerd.containerd_error import NotInContainerd
 from runwasi.engines.module_cache import ModuleCache, UntrustedCache
 
 TYPE_CHECKING = False
@@ -38,8 +38,8 @@ def keep_artefact(address: str, namespace: str, engine: str, layer: str, key: st
     """Write an artefact to the content store, and tie it to its layer.
 
     layer is the digest of the layer's content, key the artefact's key in the module cache. Safe to call from
-    several processes at once. Raises ContainerdError; NotFound if the layer is gone: the artefact then goes with
-    the lease.
+    several processes at once. Raises ContainerdError; NotInContainerd if the layer is gone: the artefact then goes
+    with the lease.
     """
     with (
         mmap.mmap(artefact, 0, prot=mmap.PROT_READ) as content,
@@ -69,7 +69,7 @@ def kept_keys(
             continue
         try:
             info = client.info(digest)
-        except NotFound:  # removed by hand: it will be compiled again
+        except NotInContainerd:  # removed by hand: it will be compiled again
             continue
         if PRECOMPILED not in info.labels or info.size > MAX_ARTEFACT:
             continue  # not one that we wrote; perhaps a layer of an image

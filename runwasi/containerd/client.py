@@ -19,7 +19,7 @@ from runwasi.containerd.containerd_error import (
     NOT_FOUND,
     UNAVAILABLE,
     ContainerdError,
-    NotFound,
+    NotInContainerd,
 )
 from runwasi.wire.codec import Message
 from runwasi.wire.messages import containers, content, images, introspection, leases
@@ -76,7 +76,7 @@ class Containerd:
         """Return the descriptor that an image's name refers to: a manifest or an index."""
         answer = self._call(f"{_IMAGES}/Get", images.GetImageRequest(name=name), images.GetImageResponse)
         if answer.image is None or answer.image.target is None:
-            raise NotFound(f"image {name} has no target", NOT_FOUND)
+            raise NotInContainerd(f"image {name} has no target", NOT_FOUND)
         return answer.image.target
 
     def info(self, digest: str) -> content.Info:
@@ -164,7 +164,7 @@ class Containerd:
             )
         service, _, name = method.rpartition("/")
         message = f"containerd: {service.rpartition('.')[2]}.{name}: {why}"
-        return NotFound(message, code) if code == NOT_FOUND else ContainerdError(message, code)
+        return NotInContainerd(message, code) if code == NOT_FOUND else ContainerdError(message, code)
 
 
 def _write_requests(

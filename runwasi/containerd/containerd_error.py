@@ -14,5 +14,5 @@ class ContainerdError(Exception):
         self.code = code
 
 
-class NotFound(ContainerdError):
+class NotInContainerd(ContainerdError):
     """containerd has no such container, image or content."""

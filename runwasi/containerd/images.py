@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 
 from runwasi.containerd.client import Containerd
-from runwasi.containerd.containerd_error import ContainerdError, NotFound
+from runwasi.containerd.containerd_error import ContainerdError, NotInContainerd
 from runwasi.oci.decode import SpecError, decode, parse_json
 from runwasi.oci.image import (
     INDEX_TYPES,
@@ -78,9 +78,11 @@ def _manifest(client: Containerd, target: Descriptor, depth: int = 0) -> Manifes
         for candidate in _in_order_of_preference(index):
             try:
                 return _manifest(client, candidate, depth + 1)
-            except NotFound:  # clients fetch only the platforms that they need
+            except NotInContainerd:  # clients fetch only the platforms that they need
                 missing = missing or candidate.digest
-        raise NotFound(f"manifest {missing} is missing" if missing else f"index {target.digest} is empty")
+        raise NotInContainerd(
+            f"manifest {missing} is missing" if missing else f"index {target.digest} is empty"
+        )
     if target.media_type not in MANIFEST_TYPES:
         raise ContainerdError(f"{target.digest} is neither a manifest nor an index but {target.media_type!r}")
     return _document(client, target, Manifest)

@@ -8,7 +8,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Container
 
-    from runwasi.engines.wasm.wasm_binary import Import, Interface
+    from runwasi.engines.wasm.wasm_binary import Import, ModuleInterface
 
 SNAPSHOT = "wasi_snapshot_preview1"
 
@@ -49,7 +49,7 @@ _SOCKET_EXTENSIONS = "WasmEdge's socket extension: the wasmedge engine provides 
 
 
 def check_interface(
-    interface: Interface, function: str, *, also_provided: Container[str] = ()
+    interface: ModuleInterface, function: str, *, also_provided: Container[str] = ()
 ) -> tuple[str, ...]:
     """Refuse a core module with an import that nobody provides, or without the function to call.
 
@@ -68,7 +68,7 @@ def check_interface(
     return initialize if function == "_initialize" else (*initialize, function)
 
 
-def check_imports(interface: Interface, also_provided: Container[str] = ()) -> None:
+def check_imports(interface: ModuleInterface, also_provided: Container[str] = ()) -> None:
     """Refuse a core module with an import that nobody provides, as check_interface does. Raises CannotHandle."""
     for wanted in interface.imports:
         if not _provided(wanted, also_provided):
@@ -97,7 +97,7 @@ def _provider(wanted: Import) -> str:
     return f"only {SNAPSHOT} is"
 
 
-def _functions(interface: Interface) -> str:
+def _functions(interface: ModuleInterface) -> str:
     names = [name for name, kind in interface.exports.items() if kind == "function"]
     if not names:
         return "it exports no function at all"
@@ -105,7 +105,7 @@ def _functions(interface: Interface) -> str:
     return f"it exports {shown}{f' and {len(names) - 20} more' if len(names) > 20 else ''}"
 
 
-def _parameters(interface: Interface, function: str) -> int:
+def _parameters(interface: ModuleInterface, function: str) -> int:
     """Return the number of parameters; 0 for `_start`, to avoid reading two sections at every start."""
     signature = None if function == "_start" else interface.signature(function)
     return signature.parameters if signature else 0

@@ -43,7 +43,7 @@ HOST_WASI = 0  # WasmEdge_HostRegistration_Wasi
 OUTPUT_WASM = 1  # WasmEdge_CompilerOutputFormat_Wasm: the module with its machine code as a custom section
 
 
-class Result(Structure):
+class WasmEdgeResult(Structure):
     """WasmEdge_Result: one byte of category, three of code."""
 
     _fields_ = (("code", c_uint32),)
@@ -66,7 +66,7 @@ _PROTOTYPES: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "WasmEdge_ConfigureStatisticsSetCostMeasuring": (None, (_P, c_bool)),
     "WasmEdge_ConfigureCompilerSetOutputFormat": (None, (_P, c_int)),
     "WasmEdge_CompilerCreate": (_P, (_P,)),
-    "WasmEdge_CompilerCompileFromBuffer": (Result, (_P, c_char_p, c_uint64, c_char_p)),
+    "WasmEdge_CompilerCompileFromBuffer": (WasmEdgeResult, (_P, c_char_p, c_uint64, c_char_p)),
     "WasmEdge_VMCreate": (_P, (_P, _P)),
     "WasmEdge_VMGetImportModuleContext": (_P, (_P, c_int)),
     "WasmEdge_VMGetStatisticsContext": (_P, (_P,)),
@@ -76,13 +76,13 @@ _PROTOTYPES: dict[str, tuple[Any, tuple[Any, ...]]] = {
         (_P, _STRINGS, c_uint32, _STRINGS, c_uint32, _STRINGS, c_uint32),
     ),
     "WasmEdge_ModuleInstanceWASIGetExitCode": (c_uint32, (_P,)),
-    "WasmEdge_VMLoadWasmFromBuffer": (Result, (_P, c_char_p, c_uint32)),
-    "WasmEdge_VMValidate": (Result, (_P,)),
-    "WasmEdge_VMInstantiate": (Result, (_P,)),
-    "WasmEdge_VMExecute": (Result, (_P, String, _P, c_uint32, _P, c_uint32)),
-    "WasmEdge_ResultOK": (c_bool, (Result,)),
-    "WasmEdge_ResultGetCode": (c_uint32, (Result,)),
-    "WasmEdge_ResultGetMessage": (c_char_p, (Result,)),
+    "WasmEdge_VMLoadWasmFromBuffer": (WasmEdgeResult, (_P, c_char_p, c_uint32)),
+    "WasmEdge_VMValidate": (WasmEdgeResult, (_P,)),
+    "WasmEdge_VMInstantiate": (WasmEdgeResult, (_P,)),
+    "WasmEdge_VMExecute": (WasmEdgeResult, (_P, String, _P, c_uint32, _P, c_uint32)),
+    "WasmEdge_ResultOK": (c_bool, (WasmEdgeResult,)),
+    "WasmEdge_ResultGetCode": (c_uint32, (WasmEdgeResult,)),
+    "WasmEdge_ResultGetMessage": (c_char_p, (WasmEdgeResult,)),
 }
 
 
@@ -195,11 +195,11 @@ class WasmedgeEngine(Engine):
             api.WasmEdge_ConfigureSetMaxMemoryPage(configuration, min(limits.memory // PAGE, 65536))
         return configuration
 
-    def _accept(self, result: Result) -> None:
+    def _accept(self, result: WasmEdgeResult) -> None:
         if not self._api().WasmEdge_ResultOK(result):
             raise CannotHandle(f"WasmEdge refuses it: {self._message(result)}")
 
-    def _message(self, result: Result) -> str:
+    def _message(self, result: WasmEdgeResult) -> str:
         return str(self._api().WasmEdge_ResultGetMessage(result).decode(errors="replace"))
 
 

@@ -33,7 +33,7 @@ THREADS_OF_COMPONENTS = THREADS + 2
 """The library's WASI has two more, for files."""
 
 
-class Settings:
+class CompilerSettings:
     """The compiler's settings, which an artefact and the process that loads it must share.
 
     A memory normally has 4 GiB of reserved addresses, so that the code needs no bounds checks. A limit of the
@@ -46,10 +46,10 @@ class Settings:
         self.fuel = fuel
         self.reserve_memory = reserve_memory
 
-    def engine(self, *, parallel: bool = False) -> capi.Engine:
+    def engine(self, *, parallel: bool = False) -> capi.WasmEngine:
         """Make libwasmtime's engine with these settings; parallel only in a process that never forks."""
         reservation = None if self.reserve_memory else 0
-        return capi.Engine(fuel=self.fuel, memory_reservation=reservation, parallel=parallel)
+        return capi.WasmEngine(fuel=self.fuel, memory_reservation=reservation, parallel=parallel)
 
     def __str__(self) -> str:
         return f"fuel={self.fuel} reserve-memory={self.reserve_memory}"
@@ -61,9 +61,9 @@ class WasmtimeEngine(Engine):
     name = "wasmtime"
 
     def __init__(self) -> None:
-        self._settings = Settings()
+        self._settings = CompilerSettings()
         self._version = ""
-        self._engine: capi.Engine | None = None
+        self._engine: capi.WasmEngine | None = None
         self._checked = False
         self._core: Core | None = None
         self._component: Component | None = None
@@ -71,7 +71,7 @@ class WasmtimeEngine(Engine):
     def configure(self, annotations: Mapping[str, str], address_space: int | None = None) -> None:
         """Compile with fuel if the container has some, and without reserved memory if addresses are limited."""
         roomy = address_space is None or address_space > 64 << 30
-        self._settings = Settings(fuel=FUEL.of(annotations) is not None, reserve_memory=roomy)
+        self._settings = CompilerSettings(fuel=FUEL.of(annotations) is not None, reserve_memory=roomy)
         self._engine = None
 
     def load(self, kind: Kind | None = None) -> None:
@@ -148,13 +148,13 @@ class WasmtimeEngine(Engine):
         assert self._core is not None
         return self._core.run()
 
-    def _libwasmtime(self) -> capi.Engine:
+    def _libwasmtime(self) -> capi.WasmEngine:
         if self._engine is None:
             self._engine = self._settings.engine()
         return self._engine
 
 
-def _component_artefact(engine: capi.Engine, binary: bytes) -> bytes:
+def _component_artefact(engine: capi.WasmEngine, binary: bytes) -> bytes:
     """Compile a component; one that serves HTTP gets the inset. Refuse one that pretends to have it already.
 
     Raises CannotHandle, WasmtimeError.

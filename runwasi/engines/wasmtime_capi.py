@@ -75,7 +75,7 @@ class Extern(Structure):
     _fields_ = (("kind", c_uint8), ("func", Func), ("rest", c_uint64))
 
 
-class Instance(Structure):
+class WasmtimeInstance(Structure):
     """wasmtime_instance_t."""
 
     _fields_ = (("store_id", c_uint64), ("private", c_size_t))
@@ -131,8 +131,11 @@ _PROTOTYPES: dict[str, tuple[Any, tuple[Any, ...]]] = {
         (_P, c_char_p, c_size_t, c_char_p, c_size_t, _P, HostFunction, _P, _P),
     ),
     "wasmtime_linker_module": (_P, (_P, _P, c_char_p, c_size_t, _P)),
-    "wasmtime_linker_instantiate": (_P, (_P, _P, _P, POINTER(Instance), POINTER(_P))),
-    "wasmtime_instance_export_get": (c_bool, (_P, POINTER(Instance), c_char_p, c_size_t, POINTER(Extern))),
+    "wasmtime_linker_instantiate": (_P, (_P, _P, _P, POINTER(WasmtimeInstance), POINTER(_P))),
+    "wasmtime_instance_export_get": (
+        c_bool,
+        (_P, POINTER(WasmtimeInstance), c_char_p, c_size_t, POINTER(Extern)),
+    ),
     "wasmtime_caller_export_get": (c_bool, (_P, c_char_p, c_size_t, POINTER(Extern))),
     "wasmtime_memory_data": (_P, (_P, _P)),
     "wasmtime_memory_data_size": (c_size_t, (_P, _P)),
@@ -236,7 +239,7 @@ def wat_to_wasm(text: bytes) -> bytes:
     return binary.take()
 
 
-class Engine:
+class WasmEngine:
     """wasm_engine_t: the compiler's settings, which an artefact and the process that loads it must share."""
 
     def __init__(
@@ -272,9 +275,9 @@ class Engine:
         """Whether a memory with 32-bit addresses stays at its address when it grows."""
         return self.memory_reservation is None
 
-    def with_allocator(self, allocator: Callable[[int], None]) -> Engine:
+    def with_allocator(self, allocator: Callable[[int], None]) -> WasmEngine:
         """Make an engine that runs the same artefacts, with another allocator of instances."""
-        return Engine(
+        return WasmEngine(
             fuel=self._fuel, memory_reservation=self.memory_reservation, parallel=False, allocator=allocator
         )
 

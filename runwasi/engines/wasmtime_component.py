@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from runwasi.engines.engine import Context
-    from runwasi.engines.wasmtime_capi import Engine
+    from runwasi.engines.wasmtime_capi import WasmEngine
 
 RUN = "wasi:cli/run"
 HANDLER = "wasi:http/incoming-handler"
@@ -86,7 +86,7 @@ def _refuse_lacking(lacking: list[str]) -> None:
 class Component:
     """A component that is ready to run: compiled, with its imports and its function."""
 
-    def __init__(self, ctx: Context, engine: Engine) -> None:
+    def __init__(self, ctx: Context, engine: WasmEngine) -> None:
         """Prepare the component. Raises CannotHandle."""
         self._ctx = ctx
         self._engine = engine
@@ -112,7 +112,7 @@ class Component:
 
     # --- the component
 
-    def _loaded(self, engine: Engine) -> int:
+    def _loaded(self, engine: WasmEngine) -> int:
         module = self._ctx.module
         if module.precompiled_fd is not None:
             return self._deserialized(engine, module.precompiled_fd)
@@ -122,7 +122,7 @@ class Component:
             raise CannotHandle(take_error(error).reason())
         return word(OUT)
 
-    def _deserialized(self, engine: Engine, fd: int) -> int:
+    def _deserialized(self, engine: WasmEngine, fd: int) -> int:
         """Map the artefact by its name in /proc, which shares its pages; copy it if that is impossible."""
         try:
             error = with_path(fd, lambda path: lib.deserialize_file(engine.pointer, path.encode(), OUT))
@@ -273,7 +273,7 @@ class Component:
         )
         return http.serve(handler)
 
-    def _load_into_pool(self) -> tuple[wasmtime_capi.Engine, int] | None:
+    def _load_into_pool(self) -> tuple[wasmtime_capi.WasmEngine, int] | None:
         """Load it for an engine with a pool too; None if there can be no pool, or it does not fit."""
         compiled = self._ctx.module.precompiled_fd is not None  # otherwise it would be compiled twice
         engine = pooling(self._engine) if compiled else None

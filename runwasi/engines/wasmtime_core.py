@@ -21,7 +21,7 @@ from runwasi.wasi.preview1.host import Host
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from runwasi.engines.engine import Context
-    from runwasi.engines.wasmtime_capi import Engine
+    from runwasi.engines.wasmtime_capi import WasmEngine
 
 HOST = Host()
 """The host functions for the guest of this process, or of a fork of it."""
@@ -45,7 +45,7 @@ class Core:
         self._has_long_memory = interface.has_long_memory()
         self._needed = [one.name for one in needed]
 
-    def load(self, ctx: Context, engine: Engine) -> None:
+    def load(self, ctx: Context, engine: WasmEngine) -> None:
         """Load the artefacts, or compile modules without one. Raises CannotHandle."""
         self._ctx = ctx
         self._engine = engine

@@ -13,10 +13,10 @@ from runwasi.engines.wasmtime_capi import (
     WASM_I64,
     WASMTIME_EXTERN_FUNC,
     Extern,
-    Instance,
     PointerVec,
     Value,
     WasmtimeError,
+    WasmtimeInstance,
     check,
     library,
     limit_store,
@@ -28,17 +28,17 @@ if TYPE_CHECKING:
     from typing import Any
 
     from runwasi.engines.guest_limits import Limits
-    from runwasi.engines.wasmtime_capi import Engine
+    from runwasi.engines.wasmtime_capi import WasmEngine
 
 
 class Store:
     """wasmtime_store_t with its WASI: one guest, its limits and its surroundings."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: WasmEngine) -> None:
         os.environ["TOKIO_WORKER_THREADS"] = "1"  # of the library's WASI; the default is a thread per CPU
         self._store = library().wasmtime_store_new(engine.pointer, None, None)
         self._context: int = library().wasmtime_store_context(self._store)
-        self._instance = Instance()
+        self._instance = WasmtimeInstance()
         self._linker: Linker | None = None
 
     @property
@@ -108,7 +108,7 @@ class Store:
 class Linker:
     """wasmtime_linker_t: the imports for the modules of one store, by module and name."""
 
-    def __init__(self, engine: Engine, store: Store) -> None:
+    def __init__(self, engine: WasmEngine, store: Store) -> None:
         self.pointer: int = library().wasmtime_linker_new(engine.pointer)
         self._context = store.context
         self._callbacks: list[object] = []

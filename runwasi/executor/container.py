@@ -13,7 +13,7 @@ from time import monotonic
 from runwasi.executor.errors import ContainerError, WrongStatus
 from runwasi.executor.protocol import FAILED, LISTENER, PROCEED, Channel, failure_from
 from runwasi.executor.status import require
-from runwasi.executor.store import CONFIG, GATE, STATE, Damaged, Folder, Saved
+from runwasi.executor.store import CONFIG, GATE, STATE, Damaged, Saved, StateFolder
 from runwasi.executor.undo import Undo
 from runwasi.linux import cgroups, processes, sockets
 from runwasi.linux.fd import Fd
@@ -53,7 +53,7 @@ class Container:
 
     def __init__(
         self,
-        folder: Folder,
+        folder: StateFolder,
         saved: Saved,
         warn: Callable[[str], None] | None = None,
         spec: Spec | None = None,
@@ -70,7 +70,7 @@ class Container:
     @classmethod
     def load(cls, root: str, container_id: str, warn: Callable[[str], None] | None = None) -> Container:
         """Read a container's state. Raises NotFound, Damaged or ContainerError."""
-        folder = Folder(root, container_id)
+        folder = StateFolder(root, container_id)
         return cls(folder, folder.load(), warn)
 
     @property

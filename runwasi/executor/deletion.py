@@ -8,7 +8,7 @@ from __future__ import annotations
 from runwasi.executor.container import Container
 from runwasi.executor.errors import ContainerError, NotFound, describe
 from runwasi.executor.status import require
-from runwasi.executor.store import Damaged, Folder
+from runwasi.executor.store import Damaged, StateFolder
 from runwasi.linux.waiting import finish
 
 TYPE_CHECKING = False
@@ -45,7 +45,7 @@ def delete_forced(root: str, container_id: str, warn: Callable[[str], None] | No
     except NotFound:
         return
     except Damaged:
-        Folder(root, container_id).remove()  # claimed, and its creator killed before it made anything
+        StateFolder(root, container_id).remove()  # claimed, and its creator killed before it made anything
         return
     try:
         yield from delete(container, force=True)

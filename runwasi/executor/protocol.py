@@ -55,7 +55,7 @@ FAILED = "failed"
 _MAX_MESSAGE = 32768
 
 
-class Message:
+class ChannelMessage:
     """One packet: a kind from above, text fields, and descriptors the receiver owns."""
 
     __slots__ = ("fds", "fields", "kind")
@@ -93,7 +93,7 @@ class Channel:
         packet = "\0".join((kind, *fields)).encode(errors="surrogateescape")[:_MAX_MESSAGE]
         sockets.send_fds(self.fileno(), packet, fds)
 
-    def receive(self) -> Message | None:
+    def receive(self) -> ChannelMessage | None:
         """Wait for one message; None when the other end closed or died."""
         try:
             packet, fds = sockets.receive_fds(self.fileno(), _MAX_MESSAGE)
@@ -103,7 +103,7 @@ class Channel:
         if not packet:
             return None
         kind, *fields = packet.decode(errors="surrogateescape").split("\0")
-        return Message(kind, tuple(fields), tuple(fds))
+        return ChannelMessage(kind, tuple(fields), tuple(fds))
 
     def hears(self) -> bool:
         """Child side: wait for a word of the parent's, whatever it is; False when that has died.
@@ -115,7 +115,7 @@ class Channel:
         except ConnectionResetError:
             return False
 
-    def request(self, kind: str, *fields: str, fds: tuple[int, ...] = ()) -> Message:
+    def request(self, kind: str, *fields: str, fds: tuple[int, ...] = ()) -> ChannelMessage:
         """Child side: ask the parent and wait for its answer.
 
         Raises ContainerError with the parent's reason, or ConnectionResetError when the parent died.
@@ -123,7 +123,7 @@ class Channel:
         self.send(kind, *fields, fds=fds)
         return self.expect()
 
-    def expect(self) -> Message:
+    def expect(self) -> ChannelMessage:
         """Child side: wait for the parent's PROCEED or ANSWER. Raises as request does."""
         message = self.receive()
         if message is None:

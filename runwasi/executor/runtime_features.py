@@ -15,7 +15,7 @@ from runwasi.linux.seccomp_filter import library_version
 from runwasi.oci import linux, seccomp
 from runwasi.oci.decode import choices
 from runwasi.oci.features import (
-    Cgroup,
+    CgroupFeatures,
     Enabled,
     Features,
     IntelRdtFeatures,
@@ -70,7 +70,7 @@ def _linux(has_libseccomp: bool) -> LinuxFeatures:
     return LinuxFeatures(
         namespaces=tuple(sorted(choices(linux.NamespaceType))),
         capabilities=tuple(CAPABILITIES),
-        cgroup=Cgroup(v1=True, v2=True, systemd=True, systemd_user=True, rdma=True),
+        cgroup=CgroupFeatures(v1=True, v2=True, systemd=True, systemd_user=True, rdma=True),
         seccomp=_seccomp() if has_libseccomp else SeccompFeatures(enabled=False),
         apparmor=Enabled(enabled=True),
         selinux=Enabled(enabled=True),

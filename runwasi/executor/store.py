@@ -68,7 +68,7 @@ def check_id(container_id: str) -> None:
         raise Invalid(f"invalid container id format: {container_id!r} (letters, digits and _+-. are allowed)")
 
 
-class Folder:
+class StateFolder:
     """The folder of one container below a state root."""
 
     __slots__ = ("id", "path", "root")

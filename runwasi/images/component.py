@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 _IMPORTS, _EXPORTS = 10, 11
 
 
-class Interface:
+class ComponentInterface:
     """The names of a component's imports and exports, in its own order."""
 
     __slots__ = ("exports", "imports")
@@ -27,7 +27,7 @@ class Interface:
         self.exports: list[str] = []
 
 
-def interface_of_file(path: str) -> Interface:
+def interface_of_file(path: str) -> ComponentInterface:
     """Read a component's imports and exports. Raises ImageError, OSError."""
     with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
         try:
@@ -36,13 +36,13 @@ def interface_of_file(path: str) -> Interface:
             raise ImageError(f"{path}: {error}") from None
 
 
-def interface_of(content: Bytes) -> Interface:
+def interface_of(content: Bytes) -> ComponentInterface:
     """Read the outermost component's imports and exports. Raises ImageError."""
-    found = Interface()
+    found = ComponentInterface()
     for section, start, end in sections(content):
         if section not in (_IMPORTS, _EXPORTS):
             continue
-        reader = _Reader(content, start)
+        reader = _SectionReader(content, start)
         for _ in range(reader.number()):
             if section == _IMPORTS:
                 found.imports.append(reader.name())
@@ -57,7 +57,7 @@ def interface_of(content: Bytes) -> Interface:
     return found
 
 
-class _Reader:
+class _SectionReader:
     """A position in a section's body."""
 
     __slots__ = ("at", "content")

@@ -109,11 +109,11 @@ def compile_filter(default_action: int, architectures: Iterable[str], rules: Seq
     return ENOSYS instead: a program that tries a new call then falls back to an older one, but would give up
     after EPERM. Raises OSError.
     """
-    library = Library()
+    library = Libseccomp()
     return library.compile(default_action, list(architectures), rules)
 
 
-class Library:
+class Libseccomp:
     """The open libseccomp. Raises OSError (ENOENT) if it is not installed."""
 
     def __init__(self) -> None:

@@ -18,7 +18,7 @@ class Enabled(Record):
     enabled: bool | None = None
 
 
-class Cgroup(Record):
+class CgroupFeatures(Record):
     """Which cgroup versions and drivers are supported."""
 
     v1: bool | None = None
@@ -65,7 +65,7 @@ class LinuxFeatures(Record):
 
     namespaces: tuple[str, ...] = ()
     capabilities: tuple[str, ...] = ()
-    cgroup: Cgroup | None = None
+    cgroup: CgroupFeatures | None = None
     seccomp: SeccompFeatures | None = None
     apparmor: Enabled | None = None
     selinux: Enabled | None = None

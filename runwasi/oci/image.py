@@ -114,13 +114,13 @@ class Index(Record):
     annotations: Mapping[str, str] = EMPTY
 
 
-class Layout(Record):
+class OciLayout(Record):
     """The `oci-layout` file that marks a directory as an image layout."""
 
     image_layout_version: LayoutVersion
 
 
-class Execution(Record):
+class ExecutionParameters(Record):
     """The `config` part of an image's configuration: the defaults for its containers."""
 
     json_names: ClassVar[Mapping[str, str]] = {
@@ -174,7 +174,7 @@ class ImageConfig(Platform):
 
     created: str | None = None
     author: str | None = None
-    config: Execution = Execution()
+    config: ExecutionParameters = ExecutionParameters()
     rootfs: RootFs
     history: tuple[History, ...] = ()
 

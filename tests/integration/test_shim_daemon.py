@@ -23,7 +23,7 @@ from devtools.waiting import until
 from runwasi import __version__
 from runwasi.linux import cgroups
 from runwasi.shim.client import packet
-from runwasi.shim.client.packet import Call
+from runwasi.shim.client.packet import CallPacket
 from runwasi.wire.messages import task_types
 from tests.support.cgroups import removed_after
 from tests.support.shim import EventSink, Shim, running
@@ -206,7 +206,7 @@ def test_a_caller_in_another_mount_namespace_does_without_the_daemon(
 def test_a_daemon_of_another_version_is_not_used(
     shim: Shim, bundle: BundleMaker, container_id: str, folder: Path, daemon: Daemon
 ) -> None:
-    other = Call("0.0.other", "containerd-shim-wasmtime-v1", ["-v"], {}, b"")
+    other = CallPacket("0.0.other", "containerd-shim-wasmtime-v1", ["-v"], {}, b"")
     with connected(daemon) as peer:
         send(peer, other.encode())
         assert [packet.read_reply(peer.recv(100))[0] for _ in range(2)] == [packet.TAKEN, packet.COLD]
@@ -240,7 +240,7 @@ def test_a_late_daemon_does_not_carry_out_what_was_given_up(
         daemon.process.send_signal(signal.SIGSTOP)
         with connected(daemon) as peer:
             arguments = ["-namespace", shim.namespace, "-id", container_id, "-address", "/a"]
-            call = Call(__version__, "containerd-shim-wasmtime-v1", [*arguments, "delete"], {}, b"")
+            call = CallPacket(__version__, "containerd-shim-wasmtime-v1", [*arguments, "delete"], {}, b"")
             send(peer, call.encode(), folder=made.path)
             peer.shutdown(socket.SHUT_RD)
             daemon.process.send_signal(signal.SIGCONT)
@@ -269,7 +269,7 @@ def test_peers_that_say_nothing_or_nonsense_hold_up_nobody(
     daemon: Daemon, shim: Shim, bundle: BundleMaker, container_id: str
 ) -> None:
     fds = len(os.listdir(f"/proc/{daemon.pid}/fd"))
-    good = Call(__version__, "containerd-shim-wasmtime-v1", ["-v"], {}, b"").encode()
+    good = CallPacket(__version__, "containerd-shim-wasmtime-v1", ["-v"], {}, b"").encode()
     with contextlib.ExitStack() as stack:
         for _ in range(100):
             stack.enter_context(connected(daemon))
@@ -313,7 +313,7 @@ def test_a_daemon_without_descriptors_left_serves_on_afterwards(
         assert daemon.process.stderr is not None
         assert b"cannot accept" in daemon.process.stderr.readline()
         resource.prlimit(daemon.pid, resource.RLIMIT_NOFILE, (soft, hard))
-        send(peer, Call(__version__, "containerd-shim-wasmtime-v1", ["-v"], {}, b"").encode())
+        send(peer, CallPacket(__version__, "containerd-shim-wasmtime-v1", ["-v"], {}, b"").encode())
         assert packet.read_reply(peer.recv(100))[0] == packet.TAKEN
     with running(shim, container_id, made) as task:
         assert parent_of(task.pid) == daemon.pid

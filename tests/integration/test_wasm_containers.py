@@ -289,10 +289,10 @@ def test_an_artefact_in_an_image_is_never_run(
     runwasi: Runtime, bundle: BundleMaker, container_id: str
 ) -> None:
     """A .cwasm is an ELF file of another machine type: nothing executes it."""
-    from runwasi.engines.wasmtime import Settings
+    from runwasi.engines.wasmtime import CompilerSettings
     from runwasi.engines.wasmtime_capi import wat_to_wasm
 
-    artefact = Settings().engine().artefact(wat_to_wasm(b'(module (func (export "_start")))'))
+    artefact = CompilerSettings().engine().artefact(wat_to_wasm(b'(module (func (export "_start")))'))
     done = runwasi(
         "run", "--bundle", containing(bundle, artefact, path="/app.cwasm").path, container_id, check=False
     )

@@ -17,21 +17,21 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from runwasi.engines.engine import Module
-    from runwasi.engines.wasm.wasm_binary import Interface
+    from runwasi.engines.wasm.wasm_binary import ModuleInterface
 
 
-class Library:
+class LinkedLayer:
     """A layer to link: the name that it is imported by, its module and its interface."""
 
     __slots__ = ("interface", "module", "name")
 
-    def __init__(self, name: str, module: Module, interface: Interface) -> None:
+    def __init__(self, name: str, module: Module, interface: ModuleInterface) -> None:
         self.name = name
         self.module = module
         self.interface = interface
 
 
-def libraries(program: Interface, layers: Sequence[Module]) -> tuple[Library, ...]:
+def libraries(program: ModuleInterface, layers: Sequence[Module]) -> tuple[LinkedLayer, ...]:
     """Return the layers that the program needs, each after those that it needs itself.
 
     Raises CannotHandle if two layers need each other, or if one lacks an import's export.
@@ -41,7 +41,7 @@ def libraries(program: Interface, layers: Sequence[Module]) -> tuple[Library, ..
     offered = {
         import_name(layer.name): layer for layer in layers if sniff(os.pread(layer.fd, 8, 0)) == "core"
     }
-    found: dict[str, Library] = {}
+    found: dict[str, LinkedLayer] = {}
     _add(program, offered, found, ())
     return tuple(found.values())
 
@@ -52,7 +52,10 @@ def import_name(title: str) -> str:
 
 
 def _add(
-    interface: Interface, offered: dict[str, Module], found: dict[str, Library], above: tuple[str, ...]
+    interface: ModuleInterface,
+    offered: dict[str, Module],
+    found: dict[str, LinkedLayer],
+    above: tuple[str, ...],
 ) -> None:
     for wanted in interface.imports:
         layer = offered.get(wanted.module)
@@ -63,7 +66,7 @@ def _add(
         if wanted.module not in found:
             needed = read_interface(layer.fd)
             _add(needed, offered, found, (*above, wanted.module))
-            found[wanted.module] = Library(wanted.module, layer, needed)
+            found[wanted.module] = LinkedLayer(wanted.module, layer, needed)
         if found[wanted.module].interface.exports.get(wanted.name) != wanted.kind:
             raise CannotHandle(
                 f"it imports the {wanted.kind} {wanted.name} from the layer {layer.name}, which does not export it"

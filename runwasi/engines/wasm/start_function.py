@@ -9,7 +9,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from runwasi.engines.wasm.wasm_binary import Interface
+    from runwasi.engines.wasm.wasm_binary import ModuleInterface
 
 CODE_SECTION = 10
 _CALL, _DROP, _END = b"\x10", b"\x1a", b"\x0b"
@@ -37,14 +37,14 @@ def with_start(module: bytes, functions: Sequence[str]) -> bytes:
     )
 
 
-def _call(interface: Interface, function: str) -> bytes:
+def _call(interface: ModuleInterface, function: str) -> bytes:
     signature = interface.signature(function)
     if signature is None:
         raise CannotHandle(f"the type of its function {function} belongs to a proposal that is not supported")
     return _CALL + leb128(signature.index) + _DROP * signature.results
 
 
-def _plain_type(interface: Interface, function: str) -> int:
+def _plain_type(interface: ModuleInterface, function: str) -> int:
     """Return the type number of a function that takes and returns nothing."""
     signature = interface.signature(function)
     if signature is None or signature.parameters or signature.results:

@@ -49,7 +49,7 @@ class Signature:
         self.results = results
 
 
-class Interface:
+class ModuleInterface:
     """A module's imports in order, its exports' kinds by name, and its exported functions' signatures."""
 
     __slots__ = ("_function_indices", "_imported_types", "_sections", "exports", "imports")
@@ -94,14 +94,14 @@ class Interface:
         return [*self._imported_types, *(reader.number() for _ in range(reader.number()))]
 
 
-def read_interface(fd: int) -> Interface:
+def read_interface(fd: int) -> ModuleInterface:
     """Read a core module's interface from an open file. Raises CannotHandle if it is not a complete module."""
-    return Interface(_sections(lambda size, at: os.pread(fd, size, at), os.fstat(fd).st_size))
+    return ModuleInterface(_sections(lambda size, at: os.pread(fd, size, at), os.fstat(fd).st_size))
 
 
-def interface_of(module: bytes) -> Interface:
+def interface_of(module: bytes) -> ModuleInterface:
     """Read the interface of a core module in memory. Raises CannotHandle if it is not a complete module."""
-    return Interface(_sections(lambda size, at: module[at : at + size], len(module)))
+    return ModuleInterface(_sections(lambda size, at: module[at : at + size], len(module)))
 
 
 def check_whole(module: bytes) -> None:

@@ -127,10 +127,12 @@ def _cover_all(ctx: Progress, root: int) -> None:
     stays so wherever it is moved.
     """
     for _ in range(_TRIES):
-        found: list[_Found] = []
-        covers = _Covers(ctx, root)
+        found: list[_MountToReplace] = []
+        covers = _ProcfsCovers(ctx, root)
         try:
-            found += (_Found(root, *entry) for entry in _to_replace(mount_table(ctx.plan.proc.fileno())))
+            found += (
+                _MountToReplace(root, *entry) for entry in _to_replace(mount_table(ctx.plan.proc.fileno()))
+            )
             _attach_covers(covers, found)
             return
         except OSError as error:
@@ -184,7 +186,7 @@ def _is_below_one(point: str, points: set[str], top: str) -> bool:
     return False
 
 
-class _Found:
+class _MountToReplace:
     """A mount to be replaced, held open: a procfs, or what is mounted below one and has to be mounted again."""
 
     __slots__ = ("entry", "fd", "tree", "uppermost")
@@ -210,7 +212,7 @@ class _Found:
         close_owned((self.fd, self.tree))
 
 
-def _attach_covers(covers: _Covers, found: list[_Found]) -> None:
+def _attach_covers(covers: _ProcfsCovers, found: list[_MountToReplace]) -> None:
     """Put a cover on each uppermost procfs, and on that what was mounted below the procfs."""
     for each in found:
         if each.uppermost:
@@ -224,13 +226,13 @@ def _attach_covers(covers: _Covers, found: list[_Found]) -> None:
             _attach_cover(covers, each, target.fileno())
 
 
-def _attach_cover(covers: _Covers, found: _Found, target: int) -> None:
+def _attach_cover(covers: _ProcfsCovers, found: _MountToReplace, target: int) -> None:
     if found.tree is None:
         found.tree = covers.instead_of(found.entry, target)
     move_mount(found.tree.fileno(), target)
 
 
-class _Covers:
+class _ProcfsCovers:
     """What takes the place of a procfs: the same part of the one without processes, or something empty."""
 
     def __init__(self, ctx: Progress, root: int) -> None:

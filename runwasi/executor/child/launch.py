@@ -13,7 +13,7 @@ from runwasi.executor.child.become_user import complete_env
 from runwasi.executor.errors import ContainerError
 from runwasi.executor.protocol import CREATE_RUNTIME, READY, Channel
 from runwasi.executor.workload import choose
-from runwasi.executor.workload.request import Native, Request
+from runwasi.executor.workload.request import Native, WorkloadRequest
 from runwasi.linux import processes, rlimits, sockets
 from runwasi.linux.waiting import Wait, finish
 from runwasi.oci.record import replaced
@@ -127,8 +127,8 @@ def find_home(ctx: Progress) -> None:
         complete_env(ctx)
 
 
-def _request(ctx: Progress) -> Request:
-    return Request(ctx.process.args, ctx.process.env, ctx.process.cwd, ctx.plan.spec.annotations)
+def _request(ctx: Progress) -> WorkloadRequest:
+    return WorkloadRequest(ctx.process.args, ctx.process.env, ctx.process.cwd, ctx.plan.spec.annotations)
 
 
 def keep_descriptors_from_program(ctx: Progress) -> None:

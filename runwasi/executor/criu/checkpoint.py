@@ -98,7 +98,7 @@ def checkpoint(container: Container, options: CheckpointOptions) -> None:
             file.write(dumps(streams).encode())
         external += _bind_mounts(container, mounts)
     external += _joined(container)
-    with criu_service.Folders(options.image_path, options.work_path, "dump.log") as folders:
+    with criu_service.CriuFolders(options.image_path, options.work_path, "dump.log") as folders:
         request = Request(
             type=criu_service.PRE_DUMP if options.pre_dump else criu_service.DUMP,
             opts=folders.options(
@@ -115,7 +115,7 @@ def checkpoint(container: Container, options: CheckpointOptions) -> None:
                 ps=_page_server(options),
             ),
         )
-        with criu_service.Service() as service:
+        with criu_service.CriuService() as service:
             service.ask(request, folders.log, lambda heard, _: tell_status(heard, options.status_fd))
 
 

@@ -37,7 +37,7 @@ def _nothing_heard(_notification: Notification, _fds: list[int]) -> None:
     """Take note of nothing."""
 
 
-class Folders:
+class CriuFolders:
     """The two folders a request names by descriptor; owned until the end of the block.
 
     CRIU mounts there, so they are opened in its mount namespace.
@@ -84,7 +84,7 @@ def _opened(folder: str) -> Fd:
         raise ContainerError(f"folder {describe(error)}", errno=error.errno or 0) from None
 
 
-class Service:
+class CriuService:
     """A criu that waits for one request. Its end is waited for when the block ends.
 
     It gets the inherited descriptors by their numbers. Raises ContainerError when there is no criu.
@@ -147,7 +147,7 @@ class Service:
 
 def require_feature(name: str, purpose: str) -> None:
     """Raise ContainerError unless this criu on this kernel has a feature, by its name in criu's messages."""
-    with Service() as service:
+    with CriuService() as service:
         asked = Request(type=FEATURE_CHECK, features=Features(**{name: True}))
         answer = service.ask(asked)
     if answer.features is None or not getattr(answer.features, name):

@@ -172,9 +172,11 @@ class Restoration:
                     # CRIU asks for a root that is a mount
                     mount(self._bundle.rootfs, self._bundle.rootfs, None, MS_BIND | MS_REC)
                     folders = stack.enter_context(
-                        criu_service.Folders(images.image_path, images.work_path, "restore.log")
+                        criu_service.CriuFolders(images.image_path, images.work_path, "restore.log")
                     )
-                    service = stack.enter_context(criu_service.Service([item.fd for item in self._inherited]))
+                    service = stack.enter_context(
+                        criu_service.CriuService([item.fd for item in self._inherited])
+                    )
                 self._let_root_in()
                 self.container.cgroup.enter(service.pid)
                 cgroup_limits.apply(self.container.cgroup, self._bundle.spec.linux.resources)
@@ -184,7 +186,7 @@ class Restoration:
             sockets.close_all(item.fd for item in self._inherited)
 
     def _request(
-        self, folders: criu_service.Folders, joined: list[JoinedNamespace], criu_pid: int
+        self, folders: criu_service.CriuFolders, joined: list[JoinedNamespace], criu_pid: int
     ) -> Request:
         spec, images = self._bundle.spec, self._images
         binds = [item for item in spec.mounts if is_bind(item)]

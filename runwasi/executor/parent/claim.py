@@ -12,7 +12,7 @@ from errno import EACCES
 from runwasi.executor.container import Container
 from runwasi.executor.deletion import remove_cgroup, unmount
 from runwasi.executor.errors import ContainerError, describe
-from runwasi.executor.store import CONFIG, VERSION, Folder, Saved
+from runwasi.executor.store import CONFIG, VERSION, Saved, StateFolder
 from runwasi.linux import cgroups, mounts, processes
 from runwasi.oci.record import replaced
 
@@ -32,7 +32,7 @@ def claim(root: str, container_id: str, bundle: Bundle, options: CreateOptions, 
 
     Raises AlreadyExists, Invalid or ContainerError.
     """
-    folder = Folder(root, container_id)
+    folder = StateFolder(root, container_id)
     folder.claim()
     undo.add(folder.remove)
     cgroup = _cgroup(folder, bundle, options)
@@ -68,7 +68,7 @@ _UNBOUND = (
 )
 
 
-def _first_record(folder: Folder, bundle: Bundle, options: CreateOptions, cgroup: Cgroup) -> Saved:
+def _first_record(folder: StateFolder, bundle: Bundle, options: CreateOptions, cgroup: Cgroup) -> Saved:
     return Saved(
         version=VERSION,
         id=folder.id,
@@ -87,7 +87,7 @@ def _first_record(folder: Folder, bundle: Bundle, options: CreateOptions, cgroup
     )
 
 
-def _cgroup(folder: Folder, bundle: Bundle, options: CreateOptions) -> Cgroup:
+def _cgroup(folder: StateFolder, bundle: Bundle, options: CreateOptions) -> Cgroup:
     if options.no_cgroup:  # as if it could not be made, which rootless containers get by with
         return cgroups.cgroup_from({}, rootless=True)
     path = bundle.spec.linux.cgroups_path

@@ -19,7 +19,7 @@ from runwasi.executor.protocol import (
     LISTENER,
     PROCEED,
     Channel,
-    Message,
+    ChannelMessage,
     failure_from,
 )
 from runwasi.linux import processes
@@ -60,7 +60,7 @@ class Conversation:
         """Let the child go on. Raises BrokenPipeError when it died."""
         self._channel.send(PROCEED, *fields)
 
-    def next_message(self) -> Operation[Message]:
+    def next_message(self) -> Operation[ChannelMessage]:
         """Serve the child until there is a message that only the caller can answer.
 
         Raises ContainerError when the child reports a failure.
@@ -96,7 +96,7 @@ class Conversation:
     def _wait(self, deadline: float | None = None) -> Wait:
         return Wait((self._channel.fileno(), *self._errands), deadline)
 
-    def _take(self, ready: tuple[int, ...]) -> Message | None:
+    def _take(self, ready: tuple[int, ...]) -> ChannelMessage | None:
         """Serve what is there; return the first message that only the caller can answer."""
         for fd in ready:
             if fd in self._errands:
@@ -104,12 +104,12 @@ class Conversation:
                 continue
             message = self._channel.receive()
             if message is None:
-                return Message(END)
+                return ChannelMessage(END)
             if not self._serve(message):
                 return message
         return None
 
-    def _serve(self, message: Message) -> bool:
+    def _serve(self, message: ChannelMessage) -> bool:
         if message.kind == FAILED:
             raise failure_from(message.fields)
         if message.kind == FILTER:
@@ -138,7 +138,7 @@ class Conversation:
         finally:
             os.close(file)
 
-    def _send_on_errand(self, message: Message) -> None:
+    def _send_on_errand(self, message: ChannelMessage) -> None:
         """Have the child answered from another process, or at once where the answer is at hand."""
         from runwasi.executor.parent import errands  # late: only wasm, and filters that notify
 

@@ -16,7 +16,7 @@ from runwasi.executor.parent.conversation import END, Conversation, engine_of
 from runwasi.executor.parent.launch_process import common_plan, launch
 from runwasi.executor.parent.namespace_fork import NamespacePlan, open_doors
 from runwasi.executor.plan.process_plan import InitPlan
-from runwasi.executor.protocol import CREATE_RUNTIME, MAP_IDS, PRIORITIES, READY, Channel, Message
+from runwasi.executor.protocol import CREATE_RUNTIME, MAP_IDS, PRIORITIES, READY, Channel, ChannelMessage
 from runwasi.executor.store import CLOSED_GATE
 from runwasi.executor.undo import Undo
 from runwasi.linux import processes, sockets
@@ -150,7 +150,7 @@ class Creation:
 
     # what the child asks
 
-    def _answer(self, message: Message) -> Operation[None]:
+    def _answer(self, message: ChannelMessage) -> Operation[None]:
         if message.kind == END:
             raise (yield from self._death())
         if message.kind == CREATE_RUNTIME:
@@ -160,7 +160,7 @@ class Creation:
             self._map_ids(message)
         self._conversation.proceed()
 
-    def _map_ids(self, message: Message) -> None:
+    def _map_ids(self, message: ChannelMessage) -> None:
         from runwasi.executor.mounts.mount_sources import map_source  # late: few containers need it
 
         (tree,) = message.fds

@@ -12,7 +12,7 @@ import os
 from time import monotonic
 
 from runwasi.executor.errors import ContainerError
-from runwasi.executor.protocol import ANSWER, FAILED, PROCEED, Channel, Message, failure_from
+from runwasi.executor.protocol import ANSWER, FAILED, PROCEED, Channel, ChannelMessage, failure_from
 from runwasi.executor.undo import Undo
 from runwasi.linux import processes, sockets
 from runwasi.linux.waiting import Wait
@@ -38,7 +38,7 @@ LONG = 3600.0
 
 def run(
     work: Callable[[], Answer | None], what: str, kept: Iterable[int] = (), seconds: float = PATIENCE
-) -> Operation[Message]:
+) -> Operation[ChannelMessage]:
     """Call work() in a process of its own that keeps these descriptors; return its answer's fields and descriptors.
 
     Raises the ContainerError that work raised, or one that says that `what` takes too long.
@@ -56,7 +56,7 @@ def run(
     return message
 
 
-def _heard(channel: Channel, what: str, seconds: float) -> Operation[Message]:
+def _heard(channel: Channel, what: str, seconds: float) -> Operation[ChannelMessage]:
     if not (yield Wait((channel.fileno(),), monotonic() + seconds)):
         raise ContainerError(f"{what}: not done after {seconds:.0f} s", errno=errno.ETIMEDOUT)
     message = channel.receive()
@@ -68,7 +68,7 @@ def _heard(channel: Channel, what: str, seconds: float) -> Operation[Message]:
 
 
 def answer_compile(
-    channel: Channel, message: Message, options: CreateOptions, load_engine: Callable[[], Engine]
+    channel: Channel, message: ChannelMessage, options: CreateOptions, load_engine: Callable[[], Engine]
 ) -> Child | None:
     """Answer with the artefact of the module in message: at once when it is cached, else from a new process.
 

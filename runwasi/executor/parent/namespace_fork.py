@@ -124,7 +124,7 @@ def spawn(plan: NamespacePlan, doors: Doors | None) -> Child | None:
     let it through the doors, as into a v2 cgroup with children, they are shut, and it has to be moved. The
     caller must have one thread. Raises OSError.
     """
-    surroundings = _Surroundings(plan)
+    surroundings = _EnteredNamespaces(plan)
     try:
         child = _fork(plan, doors)
     except OSError:
@@ -149,7 +149,7 @@ def _fork(plan: NamespacePlan, doors: Doors | None) -> Child | None:
     return fork_into(flags)
 
 
-class _Surroundings:
+class _EnteredNamespaces:
     """The namespaces the parent enters for the time of the fork."""
 
     def __init__(self, plan: NamespacePlan) -> None:

@@ -22,13 +22,13 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from runwasi.engines.wasm.sniff import Kind
-    from runwasi.executor.workload.request import Parent, Request
+    from runwasi.executor.workload.request import Parent, WorkloadRequest
     from runwasi.executor.workload.wasm_module import Wasm
 
 DEFAULT_FUNCTION = "_start"
 
 
-def foresee(request: Request, root_fd: int) -> Kind | None:
+def foresee(request: WorkloadRequest, root_fd: int) -> Kind | None:
     """Look, from outside the root, at what args[0] seems to be; None when no file is there. choose decides."""
     for path, _ in _candidates(request):
         try:
@@ -45,14 +45,14 @@ def foresee(request: Request, root_fd: int) -> Kind | None:
     return None
 
 
-def choose(request: Request, parent: Parent | None) -> Native | Wasm:
+def choose(request: WorkloadRequest, parent: Parent | None) -> Native | Wasm:
     """Decide what runs. The image's layers are asked for only when no file of the rootfs is the program.
 
     Without parent only a native program can run. Raises ContainerError saying what was looked for, what was found
     and what would be accepted.
     """
     found = _find(request)
-    if not isinstance(found, _Found):
+    if not isinstance(found, _ProgramFile):
         return _from_layers(request, parent, found)
     if found.kind in WASM_KINDS:
         if parent is None:  # it was something else when foresee looked
@@ -82,7 +82,7 @@ def _wasm_is_forced(annotations: Mapping[str, str]) -> bool:
     return annotations.get(HANDLER) == "wasm" or annotations.get(VARIANT) in ("compat", "compat-smart")
 
 
-class _Found:
+class _ProgramFile:
     """A file of the rootfs that args[0] names: its path, a descriptor if it may be read, its kind and function."""
 
     __slots__ = ("fd", "first_bytes", "function", "kind", "path")
@@ -96,7 +96,7 @@ class _Found:
         self.kind = "elf" if fd is None else sniff(self.first_bytes)
 
 
-def _find(request: Request) -> _Found | int:
+def _find(request: WorkloadRequest) -> _ProgramFile | int:
     """Find the file that args[0] names; returns the error number of looking for it when there is none.
 
     Raises ContainerError when there is one but this user may not run it, or PATH may not lead to it.
@@ -119,28 +119,28 @@ def _find(request: Request) -> _Found | int:
     return missing
 
 
-def _examine(path: str, function: str) -> _Found:
+def _examine(path: str, function: str) -> _ProgramFile:
     """Open a file that this user may run. Raises PermissionError when it may not, OSError when there is none."""
     try:
         # not O_RDONLY alone: opening a FIFO would wait for a writer
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
     except PermissionError:
         if os.access(path, os.X_OK, effective_ids=True):
-            return _Found(path, None, function)
+            return _ProgramFile(path, None, function)
         raise
     except OSError as error:
         if error.errno == errno.ENXIO:  # a socket, or a device that nobody drives
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path) from None
         raise
     if stat.S_ISREG(os.fstat(fd).st_mode):
-        found = _Found(path, fd, function)
+        found = _ProgramFile(path, fd, function)
         if found.kind in WASM_KINDS or os.access(path, os.X_OK, effective_ids=True):
             return found
     os.close(fd)
     raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
 
 
-def _candidates(request: Request) -> list[tuple[str, str]]:
+def _candidates(request: WorkloadRequest) -> list[tuple[str, str]]:
     """List where args[0] may be, best first, each with the function to call there."""
     name = request.args[0]
     module, _, function = name.rpartition("#")
@@ -178,14 +178,14 @@ def _exec_error(name: str, why: str, number: int) -> ContainerError:
     return ContainerError(f'exec: "{name}": {why}', errno=number)
 
 
-def _native(request: Request, found: _Found) -> Native:
+def _native(request: WorkloadRequest, found: _ProgramFile) -> Native:
     _refuse_own_program(found)
     if found.fd is not None:
         os.close(found.fd)
     return Native(found.path, request.args)
 
 
-def _refuse_own_program(found: _Found) -> None:
+def _refuse_own_program(found: _ProgramFile) -> None:
     """CVE-2019-5736: an entrypoint that leads back to this process's program would run the host's file inside."""
     path, head = found.path, found.first_bytes
     for _ in range(_MAX_SCRIPTS):
@@ -236,7 +236,7 @@ def _head_of(path: str) -> bytes:
         os.close(fd)
 
 
-def _from_layers(request: Request, parent: Parent | None, missing: int) -> Wasm:
+def _from_layers(request: WorkloadRequest, parent: Parent | None, missing: int) -> Wasm:
     try:
         layers = parent.fetch_layers() if parent else ()
     except ContainerError as error:
@@ -248,7 +248,7 @@ def _from_layers(request: Request, parent: Parent | None, missing: int) -> Wasm:
     return wasm_module.from_layers(request, parent, layers)
 
 
-def _not_found(request: Request, number: int, more: str = "") -> ContainerError:
+def _not_found(request: WorkloadRequest, number: int, more: str = "") -> ContainerError:
     name = request.args[0]
     if "/" in name:
         return _exec_error(name, f"stat {name}: {os.strerror(number).lower()}{more}", number)

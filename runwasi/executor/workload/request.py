@@ -45,7 +45,7 @@ class Native:
         self.argv = tuple(argv)
 
 
-class Request:
+class WorkloadRequest:
     """What is asked to run: process.args, process.env and the container's annotations, cwd already entered."""
 
     __slots__ = ("annotations", "args", "cwd", "env")

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from runwasi.engines.engine import Engine
     from runwasi.engines.layer_choice import Choice, Layer
-    from runwasi.executor.workload.request import Parent, Request
+    from runwasi.executor.workload.request import Parent, WorkloadRequest
 
 
 class Wasm:
@@ -34,7 +34,7 @@ class Wasm:
         self.context = context
 
 
-def from_file(request: Request, parent: Parent, path: str, fd: int, function: str) -> Wasm:
+def from_file(request: WorkloadRequest, parent: Parent, path: str, fd: int, function: str) -> Wasm:
     """Have the engine accept the module in an open file. Raises ContainerError with the engine's refusal."""
 
     def accept() -> Wasm:
@@ -45,7 +45,7 @@ def from_file(request: Request, parent: Parent, path: str, fd: int, function: st
     return _translated(request, accept)
 
 
-def from_layers(request: Request, parent: Parent, layers: tuple[Layer, ...]) -> Wasm:
+def from_layers(request: WorkloadRequest, parent: Parent, layers: tuple[Layer, ...]) -> Wasm:
     """Have the engine accept the layer that the request names. Raises ContainerError with the refusal."""
 
     def accept() -> Wasm:
@@ -61,7 +61,7 @@ def from_layers(request: Request, parent: Parent, layers: tuple[Layer, ...]) -> 
     return _translated(request, accept)
 
 
-def _translated(request: Request, accept: Callable[[], Wasm]) -> Wasm:
+def _translated(request: WorkloadRequest, accept: Callable[[], Wasm]) -> Wasm:
     try:
         return accept()
     except EngineError as refusal:
@@ -78,7 +78,7 @@ def _libraries(choice: Choice, modules: list[Module], parent: Parent) -> list[Mo
 
 
 def _context(
-    request: Request, parent: Parent, module: Module, function: str, layers: Sequence[Module] = ()
+    request: WorkloadRequest, parent: Parent, module: Module, function: str, layers: Sequence[Module] = ()
 ) -> Context:
     return Context(
         request.args,

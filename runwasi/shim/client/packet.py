@@ -42,7 +42,7 @@ class PacketError(ValueError):
     """A packet is none of ours."""
 
 
-class Call:
+class CallPacket:
     """What a client was called with."""
 
     __slots__ = ("arguments", "environment", "program", "stdin", "version")
@@ -72,7 +72,7 @@ class Call:
         return packet
 
     @classmethod
-    def decode(cls, packet: bytes) -> Call:
+    def decode(cls, packet: bytes) -> CallPacket:
         """Read a packet. Raises PacketError."""
         if len(packet) < _CALL.size:
             raise PacketError(f"{len(packet)} bytes are no call")

@@ -86,7 +86,9 @@ def _call(sock: thin_socket.socket) -> None:
         _keep_for_later(given)
         if len(given) > _MAX_INPUT:
             raise _NoDaemon
-    call = packet.Call(installation.version(), os.path.basename(sys.argv[0]), sys.argv[1:], os.environ, given)
+    call = packet.CallPacket(
+        installation.version(), os.path.basename(sys.argv[0]), sys.argv[1:], os.environ, given
+    )
     folder = os.open(".", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         rights = (thin_socket.SOL_SOCKET, thin_socket.SCM_RIGHTS, pack("i", folder))

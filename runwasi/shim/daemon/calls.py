@@ -19,7 +19,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from runwasi.shim.client.packet import Call
+    from runwasi.shim.client.packet import CallPacket
     from runwasi.shim.server.log import Log
     from runwasi.shim.server.reactor import Reactor, Timer
 
@@ -33,7 +33,7 @@ class Caller:
 
     __slots__ = ("_fd", "_folder", "call", "pid")
 
-    def __init__(self, fd: int, pid: int, call: Call, folder: int) -> None:
+    def __init__(self, fd: int, pid: int, call: CallPacket, folder: int) -> None:
         self._fd = Fd(fd)
         self.pid = pid
         self.call = call
@@ -159,7 +159,7 @@ class Calls:
         fds: list[int] = []
         try:
             data, fds = sockets.receive_fds(fd, packet.MAX_CALL)
-            call = packet.Call.decode(data)
+            call = packet.CallPacket.decode(data)
             if len(fds) != 1:
                 raise PacketError(f"{len(fds)} descriptors")
         except (OSError, PacketError) as error:

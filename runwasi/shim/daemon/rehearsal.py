@@ -18,8 +18,8 @@ from runwasi.linux.waiting import finish
 from runwasi.shim import pod_socket
 from runwasi.shim.server.events import Publisher, pack
 from runwasi.shim.server.reactor import Reactor
-from runwasi.shim.server.ttrpc_client import Client
-from runwasi.shim.server.ttrpc_server import Server
+from runwasi.shim.server.ttrpc_client import TtrpcClient
+from runwasi.shim.server.ttrpc_server import TtrpcServer
 from runwasi.shim.services import task_service
 from runwasi.shim.services.create_call import Pod
 from runwasi.shim.services.fetch_layers import Images
@@ -111,13 +111,13 @@ class _Rehearsal:
         path = f"{bundle}/socket"
         listener = pod_socket.listen_or_find(path)
         assert listener is not None  # nobody else has a folder of that name
-        self._server = Server(self._reactor, listener, lambda _, error: self._failed(error))
+        self._server = TtrpcServer(self._reactor, listener, lambda _, error: self._failed(error))
         self._publisher = Publisher(self._reactor, path, _NAMESPACE, log)
         pod = Pod(self._reactor, log, engine, engine.name, _NAMESPACE, "", {}, Images(self._reactor, engine))
         tasks = TaskService(pod, self._publisher, log, lambda: None)
         self._server.register(task_service.NAMES[0], TASK_METHODS, tasks.handlers())
         self._server.register(_EVENTS, EVENTS_METHODS, {"Forward": lambda _request, _call: Empty()})
-        self._client = Client(self._reactor, path)
+        self._client = TtrpcClient(self._reactor, path)
         self._calls = self._script()
 
     def run(self) -> None:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from runwasi.shim.server.log import Log
     from runwasi.shim.server.reactor import Reactor
-    from runwasi.shim.server.ttrpc_client import Client
+    from runwasi.shim.server.ttrpc_client import TtrpcClient
     from runwasi.wire.codec import Message
 
 _SERVICE = "containerd.services.events.ttrpc.v1.Events"
@@ -60,7 +60,7 @@ class Publisher:
         self._namespace = namespace
         self._log = log
         self._address = address.removeprefix("unix://")
-        self._client: Client | None = None
+        self._client: TtrpcClient | None = None
         self._queue: list[Envelope] = []
         self._tries = 0
         self._refusals = 0
@@ -131,9 +131,9 @@ class Publisher:
             return
         self._busy = True
         if self._client is None:
-            from runwasi.shim.server.ttrpc_client import Client  # late: after the pod's first answer
+            from runwasi.shim.server.ttrpc_client import TtrpcClient  # late: after the pod's first answer
 
-            self._client = Client(self._reactor, self._address)
+            self._client = TtrpcClient(self._reactor, self._address)
         request = ForwardRequest(envelope=self._queue[0])
         metadata = {"containerd-namespace-ttrpc": self._namespace}
         self._client.call(_SERVICE, "Forward", request, metadata, _TIMEOUT, self._sent)

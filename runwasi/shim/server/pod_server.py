@@ -14,7 +14,7 @@ from runwasi.shim.server.log import Log
 from runwasi.shim.server.orphans import Orphans
 from runwasi.shim.server.reactor import Reactor
 from runwasi.shim.server.spawn import LISTENER
-from runwasi.shim.server.ttrpc_server import Server
+from runwasi.shim.server.ttrpc_server import TtrpcServer
 from runwasi.shim.services import task_service
 from runwasi.shim.services.create_call import Pod
 from runwasi.shim.services.fetch_layers import Images
@@ -98,7 +98,7 @@ class PodServer:
         self._ended = ended
         self._sandboxes: SandboxService | None = None
         self._publisher = Publisher(reactor, flags.ttrpc_address, flags.namespace, log)
-        self._server = Server(reactor, listener, log.fault)
+        self._server = TtrpcServer(reactor, listener, log.fault)
         if _tracing_is_wanted(environment):
             from runwasi.shim.server.tracing import Tracer  # late: only where traces are configured
 

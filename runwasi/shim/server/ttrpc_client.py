@@ -24,7 +24,7 @@ _READ_SIZE = 16 << 10
 _LAST_STREAM = 0xFFFFFFFF
 
 
-class Client:
+class TtrpcClient:
     """Calls the server at a unix socket; connects when there is something to say, after a failure anew."""
 
     def __init__(self, reactor: Reactor, path: str) -> None:

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 _MAX_CONNECTIONS = 64  # containerd has one or two
 
 
-class Server:
+class TtrpcServer:
     """Serves methods on a listening socket to peers of our own uid and gid."""
 
     def __init__(self, reactor: Reactor, listener: int, on_fault: Callable[[str, Exception], None]) -> None:

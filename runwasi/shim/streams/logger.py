@@ -15,7 +15,7 @@ from runwasi.executor.errors import ContainerError
 from runwasi.linux import processes
 from runwasi.linux.fd import Fd, close_owned, owner_of
 from runwasi.linux.waiting import Wait
-from runwasi.shim.streams.outputs import FileOutput
+from runwasi.shim.streams.outputs import PlainOutput
 from runwasi.startup.thin_signal import set_wakeup_fd
 
 TYPE_CHECKING = False
@@ -60,7 +60,7 @@ class Logger:
         refusal, refusal_end = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         self._ready: Fd | None = Fd(ready)
         self._refusal: Fd | None = Fd(refusal)
-        self.stdout, self.stderr = FileOutput(Fd(out[1])), FileOutput(Fd(err[1]))
+        self.stdout, self.stderr = PlainOutput(Fd(out[1])), PlainOutput(Fd(err[1]))
         child = processes.fork_into(processes.CLONE_CLEAR_SIGHAND)  # its program may be on a mount that hangs
         if child is None:
             _become(command, {**environment, **own}, (out[0], err[0], ready_end), refusal_end)
@@ -76,7 +76,7 @@ class Logger:
         logger._reactor = reactor
         logger._timer = None
         logger._ready = logger._refusal = None
-        logger.stdout, logger.stderr = FileOutput(None), FileOutput(None)
+        logger.stdout, logger.stderr = PlainOutput(None), PlainOutput(None)
         logger._pidfd = owner_of(state["pidfd"])
         if logger._pidfd is not None:
             reactor.watch(logger._pidfd.fileno(), logger._ended)

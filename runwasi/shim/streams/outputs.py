@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from runwasi.shim.daemon.handover import Keep
     from runwasi.shim.server.reactor import Reactor
 
-    class Output(Protocol):
+    class ProcessOutput(Protocol):
         """One outgoing stream. fd is what the process writes to, until handed_over()."""
 
         fd: Fd | None
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 _APPEND = os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC
 
 
-class FileOutput:
+class PlainOutput:
     """A file that is appended to, /dev/null for nowhere, or the pipe of a logger."""
 
     def __init__(self, fd: Fd | None) -> None:
@@ -144,30 +144,32 @@ class FifoOutput:
         self._watch = self._late_writer = None
 
 
-def taken_over(reactor: Reactor, state: Mapping[str, Any]) -> Output:
+def taken_over(reactor: Reactor, state: Mapping[str, Any]) -> ProcessOutput:
     """Return the output of a program whose place we take, by its state."""
-    return FifoOutput(reactor, state["path"], state) if "path" in state else FileOutput(owner_of(state["fd"]))
+    return (
+        FifoOutput(reactor, state["path"], state) if "path" in state else PlainOutput(owner_of(state["fd"]))
+    )
 
 
-def open_output(reactor: Reactor, uri: str) -> Output:
+def open_output(reactor: Reactor, uri: str) -> ProcessOutput:
     """Open a stream by its path or file:// URI; empty is nowhere. Raises ContainerError."""
     path = uri.removeprefix("file://")
     try:
         if not path:
-            return FileOutput(Fd(os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)))
+            return PlainOutput(Fd(os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)))
         if path != uri:
             os.makedirs(os.path.dirname(path), 0o755, exist_ok=True)
-            return FileOutput(Fd(os.open(path, _APPEND | os.O_CREAT, 0o644)))
+            return PlainOutput(Fd(os.open(path, _APPEND | os.O_CREAT, 0o644)))
         if "://" in uri:
             raise ContainerError(f"unknown STDIO scheme {uri.partition('://')[0]}")
         if stat.S_ISFIFO(os.stat(path).st_mode):
             return FifoOutput(reactor, path)
-        return FileOutput(Fd(os.open(path, _APPEND)))
+        return PlainOutput(Fd(os.open(path, _APPEND)))
     except OSError as error:
         raise ContainerError(f"open {path}: {error.strerror}", errno=error.errno or 0) from None
 
 
-class Input:
+class ProcessInput:
     """A process's stdin: a FIFO, or nothing.
 
     The shim keeps a writing end, so that the process reads on when containerd restarts; close_writer() is
@@ -188,7 +190,7 @@ class Input:
         os.set_blocking(self.fd.fileno(), True)
 
     @classmethod
-    def taken_over(cls, state: Mapping[str, int | None]) -> Input:
+    def taken_over(cls, state: Mapping[str, int | None]) -> ProcessInput:
         """Go on with the stdin of a program whose place we take."""
         taken = cls.__new__(cls)
         taken.fd, taken._writer = None, owner_of(state["writer"])

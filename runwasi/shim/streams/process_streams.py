@@ -8,7 +8,7 @@ from runwasi.engines.engine import Stdio
 from runwasi.executor.errors import ContainerError, describe
 from runwasi.linux import sockets
 from runwasi.linux.fd import Fd, close_owned
-from runwasi.shim.streams.outputs import FifoOutput, Input, open_output, taken_over
+from runwasi.shim.streams.outputs import FifoOutput, ProcessInput, open_output, taken_over
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from runwasi.shim.daemon.handover import Keep
     from runwasi.shim.server.reactor import Reactor
     from runwasi.shim.streams.logger import Logger
-    from runwasi.shim.streams.outputs import Output
-    from runwasi.shim.streams.terminal_copy import Console
+    from runwasi.shim.streams.outputs import ProcessOutput
+    from runwasi.shim.streams.terminal_copy import TerminalCopy
 
 
 class StreamPaths:
@@ -50,11 +50,11 @@ class Streams:
         self._reactor = reactor
         self._environment = environment
         self._paths = paths
-        self._console: Console | None = None
+        self._console: TerminalCopy | None = None
         self._console_end: Fd | None = None
         self._sent_to: Fd | None = None
-        self._input: Input | None = None
-        self._outputs: list[Output] = []
+        self._input: ProcessInput | None = None
+        self._outputs: list[ProcessOutput] = []
         self._logger: Logger | None = None
         try:
             self._open(process_id, namespace, owner)
@@ -75,11 +75,11 @@ class Streams:
         streams._logger = streams._console = streams._input = None
         streams._outputs = [taken_over(reactor, output) for output in state["outputs"]]
         if state["input"] is not None:
-            streams._input = Input.taken_over(state["input"])
+            streams._input = ProcessInput.taken_over(state["input"])
         if state["console"] is not None:
-            from runwasi.shim.streams.terminal_copy import Console  # late: few have a terminal
+            from runwasi.shim.streams.terminal_copy import TerminalCopy  # late: few have a terminal
 
-            streams._console = Console.taken_over(reactor, state["console"], streams._outputs[0])
+            streams._console = TerminalCopy.taken_over(reactor, state["console"], streams._outputs[0])
         if state["logger"] is not None:
             from runwasi.shim.streams.logger import Logger  # late: few have one
 
@@ -159,7 +159,7 @@ class Streams:
     def _open(self, process_id: str, namespace: str, owner: tuple[int, int]) -> None:
         paths = self._paths
         if not paths.terminal:
-            self._input = Input(paths.stdin)
+            self._input = ProcessInput(paths.stdin)
         if paths.stdout.startswith("binary"):
             from runwasi.shim.streams.logger import Logger, is_logger  # late: few have one
 
@@ -180,14 +180,14 @@ class Streams:
                     os.fchown(output.fd.fileno(), *owner)
 
     def _receive_console(self) -> None:
-        from runwasi.shim.streams.terminal_copy import Console  # late: few have a terminal
+        from runwasi.shim.streams.terminal_copy import TerminalCopy  # late: few have a terminal
 
         try:
             assert self._console_end is not None
             _, fds = sockets.receive_fds(self._console_end.fileno())
             if not fds:
                 raise ContainerError("the process came without its terminal")
-            self._console = Console(self._reactor, Fd(fds[0]), self._paths.stdin, self._outputs[0])
+            self._console = TerminalCopy(self._reactor, Fd(fds[0]), self._paths.stdin, self._outputs[0])
             sockets.close_all(fds[1:])
         except OSError as error:
             raise ContainerError(f"terminal: {describe(error)}", errno=error.errno or 0) from None

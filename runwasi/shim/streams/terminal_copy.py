@@ -22,17 +22,17 @@ if TYPE_CHECKING:
 
     from runwasi.shim.daemon.handover import Keep
     from runwasi.shim.server.reactor import Reactor
-    from runwasi.shim.streams.outputs import Output
+    from runwasi.shim.streams.outputs import ProcessOutput
 
 _SIZE = 32 << 10
 _PIECES = 16  # copied in one turn: what writes or reads without end must leave the reactor to others
 _END_OF_INPUT = b"\x04"  # VEOF, what a person would type
 
 
-class Console:
+class TerminalCopy:
     """Copies between a master and the streams; owns the master, stdin and the output."""
 
-    def __init__(self, reactor: Reactor, master: Fd, stdin: str, output: Output) -> None:
+    def __init__(self, reactor: Reactor, master: Fd, stdin: str, output: ProcessOutput) -> None:
         self._reactor = reactor
         self._master: Fd | None = master
         self._output = output
@@ -52,7 +52,7 @@ class Console:
             self._open_stdin(stdin)
 
     @classmethod
-    def taken_over(cls, reactor: Reactor, state: Mapping[str, Any], output: Output) -> Console:
+    def taken_over(cls, reactor: Reactor, state: Mapping[str, Any], output: ProcessOutput) -> TerminalCopy:
         """Go on with the terminal of a program whose place we take."""
         console = cls(reactor, Fd(state["master"]), "", output)
         console._to_client, console._to_process = (bytes.fromhex(text) for text in state["buffers"])

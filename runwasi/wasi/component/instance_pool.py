@@ -13,7 +13,7 @@ from runwasi.engines.wasmtime_capi import library
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from runwasi.engines.wasmtime_capi import Engine
+    from runwasi.engines.wasmtime_capi import WasmEngine
 
 GUESTS = 128
 """The most guests that a worker runs at once; further requests wait."""
@@ -47,7 +47,7 @@ _32_BIT = frozenset(
 )  # fmt: skip
 
 
-def pooling(engine: Engine) -> Engine | None:
+def pooling(engine: WasmEngine) -> WasmEngine | None:
     """Make an engine with a pool; None if the addresses cannot be reserved, as wasmtime would abort."""
     if engine.memory_reservation is not None:
         return None

@@ -11,7 +11,7 @@ from runwasi.wasi.clocks import NANO
 from runwasi.wasi.component.interface import Interface, Resource
 from runwasi.wasi.component.values import Err
 from runwasi.wasi.filesystem.confinement import BENEATH, confinements, inherited
-from runwasi.wasi.filesystem.paths import Parent, open_path
+from runwasi.wasi.filesystem.paths import ParentFolder, open_path
 from runwasi.wasi.io.fd_streams import FileInput, FileOutput
 from runwasi.wasi.io.streams import CHUNK, IoError
 
@@ -283,8 +283,8 @@ class Descriptor(Resource):
     def _open(self, path: str, flags: int) -> int:
         return open_path(self.fd, path, flags, 0, self.confined)
 
-    def _parent(self, path: str) -> Parent:
-        return Parent(self.fd, path, self.confined)
+    def _parent(self, path: str) -> ParentFolder:
+        return ParentFolder(self.fd, path, self.confined)
 
     def _status_at(self, path_flags: AbstractSet[str], path: str) -> os.stat_result:
         nofollow = 0 if "symlink-follow" in path_flags else os.O_NOFOLLOW

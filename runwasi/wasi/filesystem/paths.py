@@ -19,7 +19,7 @@ def open_path(folder: int, path: str, flags: int, mode: int, confinement: int) -
     return open_confined(folder, os.fsencode(path), flags, mode, confinement)
 
 
-class Parent:
+class ParentFolder:
     """The open folder of a path's last component, for calls that take a folder and a name."""
 
     def __init__(self, folder: int, path: str, confinement: int) -> None:

@@ -11,12 +11,12 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from runwasi.wasi.http.guest_call import Call
+    from runwasi.wasi.http.guest_call import GuestCall
 
 READ_SIZE = 65536
 
 
-class Connection:
+class HttpConnection:
     """Moves bytes between a socket and an Http1, when the server says so.
 
     lost   the client is gone, or cannot be sent anything
@@ -32,7 +32,7 @@ class Connection:
         self._left_over = b""
         self.fd = sock.fileno()
         self.http = Http1()
-        self.call: Call | None = None
+        self.call: GuestCall | None = None
         self.mask = select.EPOLLIN
         self.lost = False
         self.ended = False

@@ -100,7 +100,7 @@ def instantiates(linker: int, component: int, guest: Guest) -> bool:
     return not error
 
 
-class Call:
+class GuestCall:
     """One call of wasi:http/incoming-handler's handle, in its own instance.
 
     suspended  the guest waits in a host function; `resume` continues it when it is `ready`

@@ -15,8 +15,8 @@ from functools import partial
 
 from runwasi.wasi.component.instance_pool import GUESTS
 from runwasi.wasi.http.body import HIGH_WATER
-from runwasi.wasi.http.connection import Connection
-from runwasi.wasi.http.guest_call import Call
+from runwasi.wasi.http.connection import HttpConnection
+from runwasi.wasi.http.guest_call import GuestCall
 from runwasi.wasi.http.waits import Waits
 
 TYPE_CHECKING = False
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from runwasi.wasi.http.exchange import Exchange
     from runwasi.wasi.http.guest_call import Handler
-    from runwasi.wasi.http.waits import Wait
+    from runwasi.wasi.http.waits import GuestWait
 
 CLIENT_TIMEOUT = 75.0
 """Seconds that a client may take: for a complete request head, between requests, to read more of a response."""
@@ -39,7 +39,7 @@ TURN = 16
 _GONE = select.EPOLLHUP | select.EPOLLERR
 
 
-class Server:
+class HttpServer:
     """A worker: accepts from a listener that all workers share, until told to drain."""
 
     def __init__(self, listener: socket.socket, handler: Handler, *, access_log: bool = False) -> None:
@@ -49,13 +49,15 @@ class Server:
         self._draining = False
         self._epoll = select.epoll()
         self._actions: dict[int, Callable[[], None]] = {}
-        self._clients: dict[int, Connection] = {}
-        self._closed: list[Connection] = []  # in this round; an event of theirs may still follow
+        self._clients: dict[int, HttpConnection] = {}
+        self._closed: list[HttpConnection] = []  # in this round; an event of theirs may still follow
         self._waits = Waits(self._epoll)
-        self._waiting: dict[Call, Wait] = {}  # the suspended guests
-        self._soon: dict[Connection, None] = {}
-        self._queue: dict[Connection, None] = {}  # clients with requests, but no room for another guest
-        self._expiring: dict[Call, tuple[float, Connection]] = {}  # when their time is over, soonest first
+        self._waiting: dict[GuestCall, GuestWait] = {}  # the suspended guests
+        self._soon: dict[HttpConnection, None] = {}
+        self._queue: dict[HttpConnection, None] = {}  # clients with requests, but no room for another guest
+        self._expiring: dict[
+            GuestCall, tuple[float, HttpConnection]
+        ] = {}  # when their time is over, soonest first
         self._now = time.monotonic()
         self._look = 0.0  # when to check again for clients that take too long
 
@@ -109,13 +111,13 @@ class Server:
                 return
             sock.setblocking(False)
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            client = Connection(sock, self._now)
+            client = HttpConnection(sock, self._now)
             self._clients[client.fd] = client
             self._epoll.register(client.fd, client.mask)
             if len(self._clients) == 1:
                 self._look = self._now + CLIENT_TIMEOUT
 
-    def _serve(self, client: Connection, events: int) -> None:
+    def _serve(self, client: HttpConnection, events: int) -> None:
         """Do whatever a client's socket is ready for."""
         if events & _GONE:
             client.lost = True
@@ -125,7 +127,7 @@ class Server:
             client.receive()
         self._advance(client)
 
-    def _advance(self, client: Connection) -> None:
+    def _advance(self, client: HttpConnection) -> None:
         """Do whatever has become possible: resume the guest, send the response, begin the next request, end."""
         if self._clients.get(client.fd) is not client:
             return
@@ -147,7 +149,7 @@ class Server:
             client.mask = mask
             self._epoll.modify(client.fd, mask)
 
-    def _answers(self, client: Connection) -> list[bytes]:
+    def _answers(self, client: HttpConnection) -> list[bytes]:
         """Run guests for a client's requests, and return the bytes that can be sent now."""
         http = client.http
         out: list[bytes] = []
@@ -164,13 +166,13 @@ class Server:
                 break
         return out
 
-    def _send(self, client: Connection, chunks: Sequence[bytes]) -> bool:
+    def _send(self, client: HttpConnection, chunks: Sequence[bytes]) -> bool:
         sent = client.send(chunks)
         if sent:
             client.since = self._now
         return sent
 
-    def _close(self, client: Connection) -> None:
+    def _close(self, client: HttpConnection) -> None:
         """Drop a client, and end its guest."""
         client.http.close()
         if client.call is not None and client.call.suspended:
@@ -191,7 +193,7 @@ class Server:
 
     # --- guests
 
-    def _begin(self, client: Connection) -> bool:
+    def _begin(self, client: HttpConnection) -> bool:
         """Begin a client's next request; return whether there was one, and room for its guest."""
         if not client.http.has_next() or client.unsent > HIGH_WATER:
             return False
@@ -200,20 +202,20 @@ class Server:
             return False
         exchange = client.http.next()
         if not exchange.done:
-            client.call = call = Call(self._handler, exchange)
+            client.call = call = GuestCall(self._handler, exchange)
             if call.suspended and self._handler.limits.timeout is not None:
                 self._expiring[call] = (self._now + self._handler.limits.timeout, client)
             self._settle(client, call)
         return True
 
-    def _wake(self, client: Connection, call: Call) -> None:
+    def _wake(self, client: HttpConnection, call: GuestCall) -> None:
         """Note that something that a guest waits for may be ready."""
         if client.call is call:
             self._advance(client)
         else:  # its response is complete, and it is still running
             self._resume(client, call)
 
-    def _resume(self, client: Connection, call: Call) -> None:
+    def _resume(self, client: HttpConnection, call: GuestCall) -> None:
         """Resume a guest if something that it waits for is ready."""
         if call.ready():
             call.resume()
@@ -221,7 +223,7 @@ class Server:
             client, call
         )  # it may wait for something else now: for a connection, once a name is resolved
 
-    def _settle(self, client: Connection, call: Call) -> None:
+    def _settle(self, client: HttpConnection, call: GuestCall) -> None:
         """Note whether a guest is suspended or has ended."""
         wait = self._waiting.pop(call, None)
         if wait is not None:
@@ -276,7 +278,7 @@ class Server:
 
     # --- logs
 
-    def _report(self, call: Call) -> None:
+    def _report(self, call: GuestCall) -> None:
         """Report a failed request on stderr."""
         os.write(2, f"runwasi: request {call.exchange.request_id()}: {call.trouble}\n".encode())
 

@@ -7,7 +7,7 @@ import socket
 
 from runwasi.engines.annotations import HTTP_ACCESS_LOG, HTTP_WORKERS
 from runwasi.engines.engine import CannotHandle, EngineError
-from runwasi.wasi.http.http_server import Server
+from runwasi.wasi.http.http_server import HttpServer
 from runwasi.wasi.http.workers import run_workers
 
 TYPE_CHECKING = False
@@ -49,7 +49,7 @@ class HttpSettings:
         listener = self._listen()
 
         def work(drain_fd: int) -> None:
-            server = Server(listener, handler, access_log=self.access_log)
+            server = HttpServer(listener, handler, access_log=self.access_log)
             server.drain_on(drain_fd)
             server.run()
 

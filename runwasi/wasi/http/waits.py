@@ -18,7 +18,7 @@ LONGEST_WAIT = 86400.0
 """Seconds; a guest may sleep for centuries, but epoll counts milliseconds in an int."""
 
 
-class Wait:
+class GuestWait:
     """What one guest waits for, until `stop`."""
 
     __slots__ = ("fds", "over", "wake")
@@ -34,15 +34,15 @@ class Waits:
 
     def __init__(self, epoll: select.epoll) -> None:
         self._epoll = epoll
-        self._by_fd: dict[int, Wait] = {}
-        self._moments: list[tuple[float, int, Wait]] = []
+        self._by_fd: dict[int, GuestWait] = {}
+        self._moments: list[tuple[float, int, GuestWait]] = []
         self._numbers = itertools.count()
         self._waiting = 0
         self._stopped: list[int] = []  # in this round; an event of theirs may still follow
 
-    def start(self, suspension: Suspension | None, wake: Callable[[], None]) -> Wait:
+    def start(self, suspension: Suspension | None, wake: Callable[[], None]) -> GuestWait:
         """Call `wake` when something that a guest waits for may be ready; stop the wait and start a new one then."""
-        wait = Wait(wake)
+        wait = GuestWait(wake)
         self._waiting += 1
         if suspension is None:  # not in one of our host functions: poll again at once
             self._at(0.0, wait)
@@ -58,7 +58,7 @@ class Waits:
             self._watch(fd, wanted, wait)
         return wait
 
-    def stop(self, wait: Wait) -> None:
+    def stop(self, wait: GuestWait) -> None:
         """Forget what a guest waits for: it resumes or ends."""
         wait.over = True
         self._waiting -= 1
@@ -92,13 +92,13 @@ class Waits:
             return None
         return min(self._moments[0][0], time.monotonic() + LONGEST_WAIT)
 
-    def _at(self, moment: float, wait: Wait) -> None:
+    def _at(self, moment: float, wait: GuestWait) -> None:
         if len(self._moments) > 64 + 4 * self._waiting:  # most belong to waits that are over
             self._moments = [each for each in self._moments if not each[2].over]
             heapq.heapify(self._moments)
         heapq.heappush(self._moments, (moment, next(self._numbers), wait))
 
-    def _watch(self, fd: int, events: int, wait: Wait) -> None:
+    def _watch(self, fd: int, events: int, wait: GuestWait) -> None:
         copy = os.dup(fd)  # another guest may wait for the same one
         try:
             self._epoll.register(copy, events)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from runwasi.executor.errors import Invalid
 from runwasi.shim.bootstrap import Bootstrap
 from runwasi.shim.client import packet
-from runwasi.shim.client.packet import MAX_CALL, Call, PacketError
+from runwasi.shim.client.packet import MAX_CALL, CallPacket, PacketError
 from runwasi.shim.flags import Flags, UsageError
 from runwasi.wire.codec import WireError
 from runwasi.wire.messages.bootstrap import BootstrapParams
@@ -27,8 +27,8 @@ def run(data: bytes) -> None:
         pass
     else:
         assert packet.read_reply(packet.reply(kind, status, output, errors)) == (kind, status, output, errors)
-    call = Call.decode(data[:MAX_CALL])
-    assert Call.decode(call.encode()).stdin == call.stdin
+    call = CallPacket.decode(data[:MAX_CALL])
+    assert CallPacket.decode(call.encode()).stdin == call.stdin
     flags = Flags.parse(list(call.arguments))
     again = Flags.parse(flags.arguments())
     assert again.__dict__ == flags.__dict__
@@ -52,7 +52,7 @@ def seeds() -> Iterator[bytes]:
     for action, stdin in (
         ("start", params.encode()), ("start", options.encode()), ("start", toml.encode()), ("delete", b""),
     ):  # fmt: skip
-        call = Call(
+        call = CallPacket(
             "1", "containerd-shim-wasmtime-v1", [*arguments, action], {"PATH": "/bin", "A": ""}, stdin
         )
         yield call.encode()

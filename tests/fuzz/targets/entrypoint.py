@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from runwasi.executor.errors import ContainerError
 from runwasi.executor.workload.choose import choose, foresee
-from runwasi.executor.workload.request import Request
+from runwasi.executor.workload.request import WorkloadRequest
 from tests.fuzz.harness import Pieces, short
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ def run(data: bytes) -> None:
     path.parent.mkdir(exist_ok=True)
     path.write_bytes(pieces.rest())
     path.chmod(0o755)
-    request = Request([name], [f"PATH={search}"], "/", {})
+    request = WorkloadRequest([name], [f"PATH={search}"], "/", {})
     root, before = os.open(_folder.name, os.O_PATH), os.getcwd()
     os.chdir(_folder.name)
     try:

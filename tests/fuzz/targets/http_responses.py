@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 from runwasi.wasi.component.values import Err, Ok
 from runwasi.wasi.http.body import HIGH_WATER
+from runwasi.wasi.http.client_exchange import ClientExchange
 from runwasi.wasi.http.fields import HOP_BY_HOP, Fields
-from runwasi.wasi.http.outgoing import ClientExchange, FutureResponse
+from runwasi.wasi.http.outgoing import FutureResponse
 from runwasi.wasi.http.requests import IncomingResponse, OutgoingRequest, RequestOptions
 from runwasi.wasi.io.streams import CHUNK
 from tests.fuzz.harness import Pieces

@@ -8,7 +8,7 @@ from runwasi.images.image_error import ImageError
 from runwasi.images.names import parse_image_name
 from runwasi.oci.decode import SpecError, decode, parse_json
 from runwasi.oci.encode import dumps
-from runwasi.oci.image import ImageConfig, Index, Layout, Manifest, WasmConfig
+from runwasi.oci.image import ImageConfig, Index, Manifest, OciLayout, WasmConfig
 from tests.fuzz.harness import Pieces
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 ALLOWED = (SpecError, ImageError)
 
-_RECORDS = (Index, Manifest, ImageConfig, WasmConfig, Layout)
+_RECORDS = (Index, Manifest, ImageConfig, WasmConfig, OciLayout)
 _DIGEST = "sha256:" + "0" * 64
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from runwasi.executor.errors import ContainerError
-from runwasi.executor.store import STATE, Folder, Saved
+from runwasi.executor.store import STATE, Saved, StateFolder
 from runwasi.oci.encode import dumps
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 ALLOWED = (ContainerError,)
 
 _root = tempfile.TemporaryDirectory()
-_folder = Folder(_root.name, "fuzzed")
+_folder = StateFolder(_root.name, "fuzzed")
 _folder.claim()
 
 

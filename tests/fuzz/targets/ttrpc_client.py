@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from runwasi.shim.server.codes import RpcError
 from runwasi.shim.server.reactor import Reactor
-from runwasi.shim.server.ttrpc_client import Client
+from runwasi.shim.server.ttrpc_client import TtrpcClient
 from runwasi.wire.codec import WireError
 from runwasi.wire.messages.event_forward import ForwardRequest
 from runwasi.wire.messages.status import Status
@@ -34,7 +34,7 @@ def run(data: bytes) -> None:
     faults: list[Exception] = []
     outcomes: list[Exception | None] = []
     reactor = Reactor(on_error=faults.append)
-    client = Client(reactor, _PATH)
+    client = TtrpcClient(reactor, _PATH)
     client.call(_EVENTS, "Forward", ForwardRequest(), {}, 60, outcomes.append)
     server, _ = _listener.accept()
     with server:

@@ -11,7 +11,7 @@ from runwasi.linux import sockets
 from runwasi.shim.server import codes
 from runwasi.shim.server.codes import RpcError
 from runwasi.shim.server.reactor import Reactor
-from runwasi.shim.server.ttrpc_server import Server
+from runwasi.shim.server.ttrpc_server import TtrpcServer
 from runwasi.wire.messages.sandbox import SANDBOX_METHODS
 from runwasi.wire.messages.task import TASK_METHODS, CreateTaskRequest, ExecProcessRequest, KillRequest
 from runwasi.wire.messages.ttrpc import KeyValue, Request, Response
@@ -36,8 +36,8 @@ _PATH = f"{_folder.name}/socket"
 _faults: list[Exception] = []
 
 
-def _server(reactor: Reactor) -> Server:
-    server = Server(reactor, sockets.listen(_PATH), lambda _method, error: _faults.append(error))
+def _server(reactor: Reactor) -> TtrpcServer:
+    server = TtrpcServer(reactor, sockets.listen(_PATH), lambda _method, error: _faults.append(error))
     for service, methods in ((_TASK, TASK_METHODS), (_SANDBOX, SANDBOX_METHODS)):
         server.register(
             service, methods, {name: _handler(name, answer) for name, (_, answer) in methods.items()}

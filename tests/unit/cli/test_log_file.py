@@ -6,7 +6,7 @@ import json
 import re
 from typing import TYPE_CHECKING
 
-from runwasi.cli.log_file import JSON, TEXT, Log
+from runwasi.cli.log_file import JSON, TEXT, LogFile
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -17,12 +17,12 @@ MESSAGE = 'create "a": é\nsecond\x00line'
 
 
 def test_an_error_without_a_log_file_is_told_once(capfd: pytest.CaptureFixture[str]) -> None:
-    Log().error("no such thing")
+    LogFile().error("no such thing")
     assert capfd.readouterr().err == "runwasi: no such thing\n"
 
 
 def test_json_is_written_to_standard_error_when_asked_for(capfd: pytest.CaptureFixture[str]) -> None:
-    Log(form=JSON).error(MESSAGE)
+    LogFile(form=JSON).error(MESSAGE)
     record = json.loads(capfd.readouterr().err)
     assert record["level"] == "error"
     assert record["msg"] == MESSAGE
@@ -33,8 +33,8 @@ def test_a_log_file_gets_the_record_and_people_get_the_message(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     path = tmp_path / "log"
-    Log(str(path), JSON).error("first")
-    Log(str(path), TEXT).error('se"cond')
+    LogFile(str(path), JSON).error("first")
+    LogFile(str(path), TEXT).error('se"cond')
     assert capfd.readouterr().err == 'runwasi: first\nrunwasi: se"cond\n'
     first, second = path.read_text().splitlines()
     assert json.loads(first)["msg"] == "first"
@@ -43,13 +43,13 @@ def test_a_log_file_gets_the_record_and_people_get_the_message(
 
 def test_details_are_only_logged_when_asked_for(tmp_path: Path) -> None:
     path = tmp_path / "log"
-    Log(str(path)).debug("quiet")
+    LogFile(str(path)).debug("quiet")
     assert not path.exists()
-    Log(str(path), debug=True).debug("loud")
+    LogFile(str(path), debug=True).debug("loud")
     assert 'level=debug msg="loud"' in path.read_text()
 
 
 def test_a_warning_does_not_look_like_an_error(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    Log(str(tmp_path / "log")).warning("careful")
+    LogFile(str(tmp_path / "log")).warning("careful")
     assert "level=warning" in (tmp_path / "log").read_text()
     assert capfd.readouterr().err == ""

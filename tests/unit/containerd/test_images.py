@@ -13,7 +13,7 @@ import pytest
 
 from runwasi.containerd.blobs import open_blob
 from runwasi.containerd.client import Containerd
-from runwasi.containerd.containerd_error import ContainerdError, NotFound
+from runwasi.containerd.containerd_error import ContainerdError, NotInContainerd
 from runwasi.containerd.images import image_of, wasm_layers
 from runwasi.oci.image import (
     CONFIG_TYPE,
@@ -49,7 +49,7 @@ class MemoryStore(Containerd):
 
     def read(self, digest: str) -> Iterator[bytes]:
         if digest not in self.contents:
-            raise NotFound(f"content {digest}: not found")
+            raise NotInContainerd(f"content {digest}: not found")
         content = self.contents[digest]
         yield content[:10]
         yield content[10:]
@@ -142,7 +142,7 @@ def test_of_an_index_a_manifest_that_was_not_pulled_is_passed_over(store: Memory
     index = store.add_index(absent, present)
     assert store.layers(index) == [wasm["digest"]]
     del store.contents[present["digest"]]
-    with pytest.raises(NotFound, match=f"manifest {absent['digest']} is missing"):
+    with pytest.raises(NotInContainerd, match=f"manifest {absent['digest']} is missing"):
         store.layers(index)
 
 

@@ -6,11 +6,11 @@ import pytest
 
 from runwasi.engines.engine import CannotHandle
 from runwasi.engines.wasip1 import FUNCTIONS, check_interface
-from runwasi.engines.wasm.wasm_binary import Interface, read_interface
+from runwasi.engines.wasm.wasm_binary import ModuleInterface, read_interface
 from runwasi.engines.wasmtime_capi import wat_to_wasm
 
 
-def interface_of(text: str) -> Interface:
+def interface_of(text: str) -> ModuleInterface:
     fd = os.memfd_create("module")
     try:
         os.write(fd, wat_to_wasm(text.encode()))
@@ -19,7 +19,7 @@ def interface_of(text: str) -> Interface:
         os.close(fd)
 
 
-def importing(module: str, name: str, what: str = "(func)") -> Interface:
+def importing(module: str, name: str, what: str = "(func)") -> ModuleInterface:
     return interface_of(f'(module (import "{module}" "{name}" {what}) (func (export "_start")))')
 
 

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from runwasi.engines.engine import CannotHandle
 from runwasi.engines.wasm.start_function import with_start
-from runwasi.engines.wasm.wasm_binary import Interface, check_whole, read_interface
-from runwasi.engines.wasmtime import Settings
+from runwasi.engines.wasm.wasm_binary import ModuleInterface, check_whole, read_interface
+from runwasi.engines.wasmtime import CompilerSettings
 from runwasi.engines.wasmtime_capi import wat_to_wasm
 
 MODULE = wat_to_wasm(b"""
@@ -28,7 +28,7 @@ MODULE = wat_to_wasm(b"""
 """)
 
 
-def interface_of(module: bytes) -> Interface:
+def interface_of(module: bytes) -> ModuleInterface:
     fd = os.memfd_create("module")
     try:
         os.write(fd, module)
@@ -142,7 +142,7 @@ def test_several_functions_become_one_start() -> None:
           (func (export "_start") unreachable))
     """)
     changed = with_start(module, ("_initialize", "run"))
-    Settings().engine().compile(changed)  # it is valid
+    CompilerSettings().engine().compile(changed)  # it is valid
     assert interface_of(changed).exports == {"_start": "function", "run": "function"}
     signature = interface_of(changed).signature("_start")
     assert signature is not None

@@ -18,7 +18,7 @@ from runwasi.wasi.component import capi, values, wit_types
         (wasmtime_capi.PointerVec, "wasm_frame_vec_t"),
         (wasmtime_capi.Func, "wasmtime_func_t"),
         (wasmtime_capi.Extern, "wasmtime_extern_t"),
-        (wasmtime_capi.Instance, "wasmtime_instance_t"),
+        (wasmtime_capi.WasmtimeInstance, "wasmtime_instance_t"),
         (wasmtime_capi.Value, "wasmtime_val_t"),
         (capi.Continuation, "wasmtime_async_continuation_t"),
         (values.Val, "wasmtime_component_val_t"),

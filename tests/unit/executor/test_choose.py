@@ -14,7 +14,7 @@ from runwasi.engines.layer_choice import Layer
 from runwasi.executor.errors import ContainerError
 from runwasi.executor.limits.limits_in_force import LimitsInForce
 from runwasi.executor.workload.choose import choose, foresee
-from runwasi.executor.workload.request import Native, Request
+from runwasi.executor.workload.request import Native, WorkloadRequest
 from runwasi.executor.workload.wasm_module import Wasm
 
 ELF = b"\x7fELF" + bytes(60)
@@ -64,9 +64,9 @@ def put(path: Path, content: bytes, mode: int = 0o755) -> str:
     return str(path)
 
 
-def request(*args: str, path: str = "/nowhere", **annotations: str) -> Request:
+def request(*args: str, path: str = "/nowhere", **annotations: str) -> WorkloadRequest:
     named = {key.replace("__", "/").replace("_", "."): value for key, value in annotations.items()}
-    return Request(args, [f"PATH={path}"], "/", named)
+    return WorkloadRequest(args, [f"PATH={path}"], "/", named)
 
 
 def test_an_elf_file_and_a_script_are_native(tmp_path: Path) -> None:
@@ -150,7 +150,7 @@ def test_why_a_path_leads_nowhere_is_said(tmp_path: Path, name: str, words: str)
 @pytest.mark.parametrize("env", [[], ["HOME=/"], ["PATH="]])
 def test_without_a_path_no_bare_name_is_found(env: list[str]) -> None:
     with pytest.raises(ContainerError, match=r"executable file not found in \$PATH"):
-        choose(Request(["sh"], env, "/", {}), Parent())
+        choose(WorkloadRequest(["sh"], env, "/", {}), Parent())
 
 
 @pytest.mark.parametrize("path", [":/nowhere", "folder", "./folder"])

@@ -8,7 +8,7 @@ import pytest
 
 from runwasi.executor.deletion import delete_forced
 from runwasi.executor.errors import AlreadyExists, ContainerError, Invalid, NotFound
-from runwasi.executor.store import STATE, Damaged, Folder, Saved, container_ids
+from runwasi.executor.store import STATE, Damaged, Saved, StateFolder, container_ids
 from runwasi.linux.waiting import finish
 from runwasi.oci.record import replaced
 
@@ -27,23 +27,23 @@ SAVED = Saved(
 @pytest.mark.parametrize("name", ["", ".", "..", "a/b", "/etc", "a b", "a\n", "ü", "a" * 2000])
 def test_an_id_that_is_no_plain_name_is_refused(tmp_path: Path, name: str) -> None:
     with pytest.raises(Invalid, match="container id"):
-        Folder(str(tmp_path), name)
+        StateFolder(str(tmp_path), name)
 
 
 def test_an_id_can_be_claimed_once(tmp_path: Path) -> None:
-    Folder(str(tmp_path), "one").claim()
+    StateFolder(str(tmp_path), "one").claim()
     with pytest.raises(AlreadyExists, match="container with given ID already exists: one"):
-        Folder(str(tmp_path), "one").claim()
+        StateFolder(str(tmp_path), "one").claim()
 
 
 def test_a_state_root_that_is_a_file_is_named(tmp_path: Path) -> None:
     (tmp_path / "root").write_text("")
     with pytest.raises(ContainerError, match=f"{tmp_path}/root"):
-        Folder(f"{tmp_path}/root", "one").claim()
+        StateFolder(f"{tmp_path}/root", "one").claim()
 
 
 def test_what_was_saved_is_loaded(tmp_path: Path) -> None:
-    folder = Folder(str(tmp_path), "one")
+    folder = StateFolder(str(tmp_path), "one")
     folder.claim()
     folder.save(SAVED)
     folder.save(replaced(SAVED, pid=77))
@@ -64,7 +64,7 @@ WRITTEN = [
 
 @pytest.mark.parametrize("written", WRITTEN)
 def test_what_an_earlier_version_saved_is_understood(tmp_path: Path, written: str) -> None:
-    folder = Folder(str(tmp_path), "one")
+    folder = StateFolder(str(tmp_path), "one")
     folder.claim()
     folder.write(STATE, written.encode())
     expected = replaced(
@@ -81,7 +81,7 @@ def test_what_an_earlier_version_saved_is_understood(tmp_path: Path, written: st
 
 
 def test_what_a_later_version_saved_is_left_alone(tmp_path: Path) -> None:
-    folder = Folder(str(tmp_path), "one")
+    folder = StateFolder(str(tmp_path), "one")
     folder.claim()
     folder.write(STATE, b'{"version":2,"id":"one","new":"meaning"}')
     with pytest.raises(ContainerError, match=r"made by a later runwasi.*version 2, and this runwasi knows 1"):
@@ -91,12 +91,12 @@ def test_what_a_later_version_saved_is_left_alone(tmp_path: Path) -> None:
 
 def test_a_container_that_is_not_there_is_not_found(tmp_path: Path) -> None:
     with pytest.raises(NotFound, match="container does not exist: one"):
-        Folder(str(tmp_path), "one").load()
+        StateFolder(str(tmp_path), "one").load()
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b'{"id":3}', b'{"id":"one"}', b"\xff\xfe", b"[" * 100_000])
 def test_a_damaged_state_is_said_to_be(tmp_path: Path, content: bytes) -> None:
-    folder = Folder(str(tmp_path), "one")
+    folder = StateFolder(str(tmp_path), "one")
     folder.claim()
     (tmp_path / "one" / STATE).write_bytes(content)
     with pytest.raises(Damaged, match=r"one/state\.json is damaged"):
@@ -104,7 +104,7 @@ def test_a_damaged_state_is_said_to_be(tmp_path: Path, content: bytes) -> None:
 
 
 def test_a_claim_without_a_state_is_damage_too(tmp_path: Path) -> None:
-    folder = Folder(str(tmp_path), "one")
+    folder = StateFolder(str(tmp_path), "one")
     folder.claim()
     with pytest.raises(Damaged, match="missing"):
         folder.load()
@@ -112,14 +112,14 @@ def test_a_claim_without_a_state_is_damage_too(tmp_path: Path) -> None:
 
 def test_a_state_of_another_container_is_damage_too(tmp_path: Path) -> None:
     for name in ("one", "two"):
-        Folder(str(tmp_path), name).claim()
-    Folder(str(tmp_path), "two").save(SAVED)
+        StateFolder(str(tmp_path), name).claim()
+    StateFolder(str(tmp_path), "two").save(SAVED)
     with pytest.raises(Damaged, match="is that of another container, one"):
-        Folder(str(tmp_path), "two").load()
+        StateFolder(str(tmp_path), "two").load()
 
 
 def test_removing_twice_is_fine(tmp_path: Path) -> None:
-    folder = Folder(str(tmp_path), "one")
+    folder = StateFolder(str(tmp_path), "one")
     folder.claim()
     folder.save(SAVED)
     folder.remove()

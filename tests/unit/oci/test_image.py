@@ -6,7 +6,7 @@ import pytest
 
 from runwasi.oci.decode import SpecError, decode
 from runwasi.oci.encode import to_json
-from runwasi.oci.image import Descriptor, ImageConfig, Index, Layout, Manifest, WasmConfig
+from runwasi.oci.image import Descriptor, ImageConfig, Index, Manifest, OciLayout, WasmConfig
 
 DIGEST = "sha256:" + "0123456789abcdef" * 4
 DESCRIPTOR = {"mediaType": "application/wasm", "digest": DIGEST, "size": 3}
@@ -72,4 +72,4 @@ def test_only_the_known_versions_are_accepted() -> None:
     with pytest.raises(SpecError, match=r"\$\.schemaVersion"):
         decode(Index, {"schemaVersion": 1, "manifests": []})
     with pytest.raises(SpecError, match=r"\$\.imageLayoutVersion"):
-        decode(Layout, {"imageLayoutVersion": "2.0.0"})
+        decode(OciLayout, {"imageLayoutVersion": "2.0.0"})

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from devtools.places import ROOT
 from runwasi.shim.client import packet
-from runwasi.shim.client.packet import Call, PacketError
+from runwasi.shim.client.packet import CallPacket, PacketError
 
 _SOURCE = ROOT / "runwasi/shim/client/client.c"
 _NAME = "containerd-shim-wasmtime-v1"
@@ -28,7 +28,7 @@ _SANITIZER_FOUND = 99
 def test_a_call_arrives_as_it_was_sent(
     arguments: list[str], environment: dict[str, str], stdin: bytes
 ) -> None:
-    call = Call.decode(Call("0.1", _NAME, arguments, environment, stdin).encode())
+    call = CallPacket.decode(CallPacket("0.1", _NAME, arguments, environment, stdin).encode())
     assert (call.version, call.program) == ("0.1", _NAME)
     assert (call.arguments, call.environment, call.stdin) == (arguments, environment, stdin)
 
@@ -37,21 +37,21 @@ def test_a_call_arrives_as_it_was_sent(
 def test_any_bytes_are_a_call_or_refused(data: bytes) -> None:
     for candidate in (data, packet.MAGIC + data):
         try:
-            Call.decode(candidate)
+            CallPacket.decode(candidate)
         except PacketError:
             continue
 
 
 def test_a_call_that_announces_more_than_it_has_is_refused() -> None:
-    whole = Call("0.1", _NAME, ["start"], {"A": "b"}, b"input").encode()
+    whole = CallPacket("0.1", _NAME, ["start"], {"A": "b"}, b"input").encode()
     for length in range(len(whole)):
         with pytest.raises(PacketError):
-            Call.decode(whole[:length])
+            CallPacket.decode(whole[:length])
 
 
 def test_a_call_too_long_is_refused_by_its_sender() -> None:
     with pytest.raises(PacketError, match="longer than"):
-        Call("0.1", _NAME, ["x" * packet.MAX_CALL], {}, b"").encode()
+        CallPacket("0.1", _NAME, ["x" * packet.MAX_CALL], {}, b"").encode()
 
 
 def test_what_is_no_reply_is_refused() -> None:
@@ -148,7 +148,7 @@ def test_the_native_client_says_what_it_was_called_with_and_relays_the_answer(
     fake_daemon.replies = [packet.reply(packet.TAKEN), packet.reply(packet.ANSWER, 0, b"unix:///x")]
     given = ("-id", "", "start")
     assert _call(client, fake_daemon.path, *given, stdin=b"options", A="b=c") == (0, b"unix:///x", b"")
-    call = Call.decode(fake_daemon.calls[0])
+    call = CallPacket.decode(fake_daemon.calls[0])
     assert (call.version, call.program, call.stdin) == ("0.1", _NAME, b"options")
     assert call.arguments == list(given)
     assert call.environment["A"] == "b=c"

@@ -11,7 +11,7 @@ import pytest
 from runwasi.linux.fd import Fd
 from runwasi.shim.server.reactor import Reactor
 from runwasi.shim.streams import terminal_copy
-from runwasi.shim.streams.terminal_copy import Console
+from runwasi.shim.streams.terminal_copy import TerminalCopy
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -39,7 +39,7 @@ class Endless:
         self.sink = Sink()
         self.reads = 0
         master, self.slave = pty.openpty()
-        self.console = Console(self.reactor, Fd(master), "", self.sink)  # type: ignore[arg-type]
+        self.console = TerminalCopy(self.reactor, Fd(master), "", self.sink)  # type: ignore[arg-type]
         monkeypatch.setattr(terminal_copy, "_read_master", self._read)
 
     def _read(self, _master: Fd) -> bytes:

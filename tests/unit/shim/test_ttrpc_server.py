@@ -20,7 +20,7 @@ from runwasi.shim.server import codes
 from runwasi.shim.server.call import Call
 from runwasi.shim.server.codes import RpcError
 from runwasi.shim.server.reactor import Reactor
-from runwasi.shim.server.ttrpc_server import Server
+from runwasi.shim.server.ttrpc_server import TtrpcServer
 from runwasi.wire.messages.task import (
     TASK_METHODS,
     ConnectRequest,
@@ -50,7 +50,7 @@ class Served:
         self.faults: list[str] = []
         self.held: list[Call] = []
         self.reactor = Reactor(on_error=lambda error: self.faults.append(repr(error)))
-        self.server = Server(
+        self.server = TtrpcServer(
             self.reactor,
             sockets.listen(str(path)),
             lambda method, error: self.faults.append(f"{method} {error!r}"),

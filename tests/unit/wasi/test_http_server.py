@@ -15,7 +15,7 @@ from runwasi.wasi.http import http_server
 from runwasi.wasi.http.exchange import Exchange
 from runwasi.wasi.http.fields import Fields
 from runwasi.wasi.http.guest_call import Handler
-from runwasi.wasi.http.http_server import Server
+from runwasi.wasi.http.http_server import HttpServer
 from runwasi.wasi.http.requests import OutgoingResponse
 
 GET = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
@@ -41,7 +41,7 @@ class _Call:
 @pytest.fixture
 def address(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[str, int]]:
     """A server that lets clients go after 0.2 s; it is drained in the end."""
-    monkeypatch.setattr(http_server, "Call", _Call)
+    monkeypatch.setattr(http_server, "GuestCall", _Call)
     monkeypatch.setattr(http_server, "CLIENT_TIMEOUT", 0.2)
     _Call.made = 0
     with _served() as found:
@@ -53,7 +53,7 @@ def _served() -> Iterator[tuple[str, int]]:
     read_end, write_end = os.pipe()
     with socket.create_server(("127.0.0.1", 0)) as listener:
         listener.setblocking(False)
-        server = Server(listener, cast("Handler", None))
+        server = HttpServer(listener, cast("Handler", None))
         server.drain_on(read_end)
         thread = threading.Thread(target=server.run)
         thread.start()
@@ -118,7 +118,7 @@ def test_requests_sent_together_are_answered_in_order(address: tuple[str, int]) 
 
 
 def test_what_was_asked_before_draining_is_still_sent(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(http_server, "Call", _Call)
+    monkeypatch.setattr(http_server, "GuestCall", _Call)
     received: list[bytes] = []
     with _served() as found:
         client = socket.create_connection(found, timeout=20)

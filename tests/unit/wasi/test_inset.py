@@ -28,7 +28,7 @@ from runwasi.wasi.component.world import World
 from runwasi.wasi.http import exchange as exchanges
 from runwasi.wasi.http.exchange import Exchange
 from runwasi.wasi.http.framing import Framing
-from runwasi.wasi.http.guest_call import Call, Handler
+from runwasi.wasi.http.guest_call import GuestCall, Handler
 from runwasi.wasi.http.requests import RequestHead
 from runwasi.wasi.inset.inset_common import COMMON
 from runwasi.wasi.inset.inset_functions import FUNCTIONS, PASSED_ON
@@ -62,7 +62,7 @@ STUCK = Outcome(0, b"", b"", False, "waits for a client that never takes this bo
 @cache
 def _engine() -> int:
     interfaces.load()
-    return wasmtime_capi.Engine(fuel=False, memory_reservation=None, parallel=False).pointer
+    return wasmtime_capi.WasmEngine(fuel=False, memory_reservation=None, parallel=False).pointer
 
 
 @cache
@@ -98,7 +98,7 @@ def _outcome(handler: Handler) -> Outcome:
     kept = os.dup(1)
     os.dup2(write_end, 1)
     try:
-        call = Call(handler, exchange)
+        call = GuestCall(handler, exchange)
         sent = b"".join(framing.take(exchange))
         while call.suspended:
             assert call.guest.suspension is not None
@@ -226,7 +226,7 @@ def test_what_is_flushed_twice_is_sent() -> None:
     waits: list[bytes] = []
     exchange, framing = Exchange(RequestHead()), Framing()
     exchange.body.ended = True
-    call = Call(handler, exchange)
+    call = GuestCall(handler, exchange)
     while call.suspended:
         waits.append(b"".join(framing.take(exchange)))
         call.resume()

@@ -32,7 +32,7 @@ UNSTABLE = {"network-error-code"}
 @cache
 def _engine() -> int:
     interfaces.load()
-    return wasmtime_capi.Engine(fuel=False, memory_reservation=None, parallel=False).pointer
+    return wasmtime_capi.WasmEngine(fuel=False, memory_reservation=None, parallel=False).pointer
 
 
 @cache

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from runwasi.wasi.filesystem.confinement import BENEATH, IN_THE_ROOT, THE_ROOT, confinements, inherited
-from runwasi.wasi.filesystem.paths import Parent, open_path
+from runwasi.wasi.filesystem.paths import ParentFolder, open_path
 
 
 @pytest.fixture
@@ -60,13 +60,13 @@ def test_in_a_root_absolute_links_lead_within_it(folder: int) -> None:
 @pytest.mark.parametrize("path", ["", ".", "..", "deep/..", "/"])
 def test_a_parent_needs_a_name(folder: int, path: str) -> None:
     with pytest.raises(OSError, match=r"Invalid argument|No such file"):
-        Parent(folder, path, BENEATH)
+        ParentFolder(folder, path, BENEATH)
 
 
 @pytest.mark.parametrize("path", ["../new", "away/new", "/new"])
 def test_a_parent_is_inside(folder: int, path: str) -> None:
     with pytest.raises(PermissionError):
-        Parent(folder, path, BENEATH)
+        ParentFolder(folder, path, BENEATH)
 
 
 def test_a_nul_is_refused(folder: int) -> None:
