@@ -12,7 +12,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from struct import Struct
 
-    from runwasi.wasi.preview1.guest import Guest
+    from runwasi.wasi.preview1.module_guest import Guest
 
 _ADVICE = (
     os.POSIX_FADV_NORMAL, os.POSIX_FADV_SEQUENTIAL, os.POSIX_FADV_RANDOM, os.POSIX_FADV_WILLNEED,

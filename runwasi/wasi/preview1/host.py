@@ -21,7 +21,7 @@ from runwasi.engines.wasmtime_capi import (
 from runwasi.engines.wasmtime_store import function_type
 from runwasi.wasi.preview1 import files, paths, polling, process, snapshot0
 from runwasi.wasi.preview1.abi import ERRNO, INVAL, IO, Errno
-from runwasi.wasi.preview1.guest import Exit, Guest, OutOfBounds
+from runwasi.wasi.preview1.module_guest import Exit, Guest, OutOfBounds
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

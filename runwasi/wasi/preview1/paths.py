@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from struct import Struct
     from typing import TypeVar
 
-    from runwasi.wasi.preview1.guest import Guest
+    from runwasi.wasi.preview1.module_guest import Guest
 
     T = TypeVar("T")
 

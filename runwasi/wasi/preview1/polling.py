@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from struct import Struct
 
-    from runwasi.wasi.preview1.guest import Guest
     from runwasi.wasi.preview1.handles import Handle
+    from runwasi.wasi.preview1.module_guest import Guest
 
     Event = tuple[int, int, int, int, int]
     """Userdata, errno, type, bytes, flags."""

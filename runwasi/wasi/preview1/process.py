@@ -7,14 +7,14 @@ import time
 
 from runwasi.wasi.preview1 import abi
 from runwasi.wasi.preview1.abi import BADF, INVAL, NOTSUP, SUCCESS
-from runwasi.wasi.preview1.guest import Exit
+from runwasi.wasi.preview1.module_guest import Exit
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import NoReturn
 
-    from runwasi.wasi.preview1.guest import Guest
+    from runwasi.wasi.preview1.module_guest import Guest
 
 
 _MOST_RANDOM = 1 << 20

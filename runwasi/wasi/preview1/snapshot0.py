@@ -12,7 +12,7 @@ from runwasi.wasi.preview1.abi import INVAL
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from runwasi.wasi.preview1.guest import Guest
+    from runwasi.wasi.preview1.module_guest import Guest
 
 _WHENCE = (abi.CUR, abi.END, abi.SET)
 

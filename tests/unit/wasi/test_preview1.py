@@ -12,7 +12,7 @@ from runwasi.engines import wasip1
 from runwasi.linux.file_calls import getdents64
 from runwasi.wasi.preview1 import files, host, listing, paths
 from runwasi.wasi.preview1.abi import DIRENT, ERRNO, Errno
-from runwasi.wasi.preview1.guest import Guest
+from runwasi.wasi.preview1.module_guest import Guest
 
 
 def test_every_function_that_is_provided_is_there() -> None:
