@@ -5,7 +5,7 @@ from __future__ import annotations
 from ctypes import string_at
 
 from runwasi.engines.wasmtime_capi import bytes_at
-from runwasi.wasi.component.handles import rep_of
+from runwasi.wasi.component.resource_handles import rep_of
 from runwasi.wasi.component.values import NAME_SIZE, SCALARS, VAL_SIZE, Err, Ok, RecordEntry, Val, Vector
 
 TYPE_CHECKING = False

@@ -6,7 +6,7 @@ import ctypes
 
 from runwasi.engines.wasmtime_capi import room_at
 from runwasi.wasi.component.capi import OUT, lib
-from runwasi.wasi.component.handles import new_handle
+from runwasi.wasi.component.resource_handles import new_handle
 from runwasi.wasi.component.values import (
     CHAR,
     ENUM,
