@@ -10,8 +10,8 @@ import time
 from runwasi.wasi.clocks import NANO
 from runwasi.wasi.component.interface import Interface, Resource
 from runwasi.wasi.component.values import Err
+from runwasi.wasi.filesystem.confined_paths import ParentFolder, open_path
 from runwasi.wasi.filesystem.confinement import BENEATH, confinements, inherited
-from runwasi.wasi.filesystem.paths import ParentFolder, open_path
 from runwasi.wasi.io.fd_streams import FileInput, FileOutput
 from runwasi.wasi.io.streams import CHUNK, IoError
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from runwasi.wasi.filesystem.confined_paths import ParentFolder, open_path
 from runwasi.wasi.filesystem.confinement import BENEATH, IN_THE_ROOT, THE_ROOT, confinements, inherited
-from runwasi.wasi.filesystem.paths import ParentFolder, open_path
 
 
 @pytest.fixture
