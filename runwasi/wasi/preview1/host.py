@@ -19,7 +19,7 @@ from runwasi.engines.wasmtime_capi import (
     room_at,
 )
 from runwasi.engines.wasmtime_store import function_type
-from runwasi.wasi.preview1 import files, paths, polling, process, snapshot0
+from runwasi.wasi.preview1 import files, paths, polling, process_calls, snapshot0
 from runwasi.wasi.preview1.abi import ERRNO, INVAL, IO, Errno
 from runwasi.wasi.preview1.module_guest import Exit, Guest, OutOfBounds
 
@@ -49,7 +49,7 @@ SIGNATURES = {
 
 _FUNCTIONS: dict[str, Callable[..., int]] = {
     name: function
-    for module in (files, paths, polling, process)
+    for module in (files, paths, polling, process_calls)
     for name, function in vars(module).items()
     if name in SIGNATURES
 }
