@@ -13,15 +13,18 @@ import struct
 import subprocess
 import termios
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Protocol
 
 import pytest
 
 from devtools.bundle import Bundle
+from devtools.waiting import until
+from runwasi.linux.processes import process_state
 from tests.integration.conftest import BundleMaker
 from tests.support.detached import Detached
+from tests.support.quiet import context_switches
 from tests.support.runtime import Runtime
 
 _SECONDS = 20
@@ -120,11 +123,12 @@ def test_interrupts_are_the_programs_and_not_ours(run: Run) -> None:
 
 
 def test_the_size_is_ours_and_follows_it(run: Run) -> None:
-    session = run("stty size; trap 'stty size; exit' WINCH; echo ready; while :; do sleep 0.1; done", 30, 100)
+    """The program's first look may come before runc has set the size."""
+    session = run("trap exit TERM; while :; do stty size; sleep 0.1; done", 30, 100)
     session.wait_for(b"30 100")
-    session.wait_for(b"ready")
     session.resize(50, 120)
     session.wait_for(b"50 120")
+    session.process.terminate()
     assert session.finish() == 0
 
 
@@ -188,6 +192,18 @@ def test_in_the_background_the_master_is_sent_to_the_console_socket(
         container.wait()
 
 
+class _Looks:
+    """Whether processes have stood still since they were last looked at."""
+
+    def __init__(self, pids: Iterable[int]) -> None:
+        self._pids = tuple(pids)
+        self._last: list[tuple[str, int]] = []
+
+    def are_alike(self) -> bool:
+        last, self._last = self._last, [(process_state(pid), context_switches(pid)) for pid in self._pids]
+        return self._last == last and all(state == "S" for state, _ in last)
+
+
 def test_a_terminal_survives_output_that_nobody_reads(
     runwasi: Runtime, bundle: BundleMaker, container_id: str, sessions: list[Session]
 ) -> None:
@@ -198,7 +214,8 @@ def test_a_terminal_survives_output_that_nobody_reads(
     session = Session(runwasi.command("run", "--bundle", str(made.path), container_id))
     sessions.append(session)
     session.wait_for(b"xxx")
-    time.sleep(0.3)
+    pair = session.process.pid, runwasi.state(container_id)["pid"]
+    until(_Looks(pair).are_alike, bool)  # neither gets on: our output is full, and so is the container's
     session.process.terminate()
     deadline = time.monotonic() + _SECONDS
     while session.process.poll() is None:

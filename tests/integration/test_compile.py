@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
+from devtools.waiting import until
 from runwasi.engines.engine import CannotHandle
 from runwasi.engines.module_cache import ModuleCache
 from runwasi.executor.workload.compiler import Bounds, compile_files, compile_module
@@ -167,14 +167,11 @@ def test_the_helper_goes_with_its_parent(cache: ModuleCache) -> None:
     pid = os.fork()
     if pid == 0:
         compiled(b"sleep", cache, Bounds())
-    deadline = time.monotonic() + 10
     children = Path(f"/proc/{pid}/task/{pid}/children")
-    while not (helper := children.read_text().split()):
-        assert time.monotonic() < deadline
+    helper = until(lambda: children.read_text().split(), bool)
     os.kill(pid, 9)
     os.waitpid(pid, 0)
-    while _runs(helper[0]):
-        assert time.monotonic() < deadline
+    until(lambda: _runs(helper[0]), lambda runs: not runs)
 
 
 def _runs(pid: str) -> bool:

@@ -7,13 +7,13 @@ import os
 import signal
 import subprocess
 import threading
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from devtools.ttrpc import CallError, Peer, task_service
+from devtools.waiting import until
 from runwasi.linux.processes import process_state
 from runwasi.wire.messages.options import Options
 from runwasi.wire.messages.task import DeleteResponse
@@ -270,8 +270,7 @@ def test_delete_cleans_up_after_a_shim_killed_in_the_middle_of_create(
     made.write()
     with running(our_shim, container_id, made) as task:
         task.tasks.begin("Create", id=task.id, bundle=str(made.path))
-        while not reached.exists():
-            time.sleep(0.02)
+        until(reached.exists, bool)
         state = Path("/run/containerd/wasmtime") / our_shim.namespace / container_id
         pid = json.loads((state / "state.json").read_text())["pid"]
         os.kill(task.pid, signal.SIGKILL)

@@ -5,16 +5,15 @@ from __future__ import annotations
 import re
 import signal
 import tempfile
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from devtools.containerd import HOSTS, WASMTIME, Containerd, running_containerd
+from devtools.waiting import until
 from tests.integration.conftest import BUSYBOX_IMAGE
 
-_SECONDS = 20
 _COUNT = "i=0; while [ $i -lt 50 ]; do i=$((i+1)); echo line $i; sleep 0.05; done; exit 7"
 
 
@@ -39,18 +38,12 @@ def start_counting(containerd: Containerd, container: str) -> Path:
 
 
 def wait_for(log: Path, line: str) -> None:
-    deadline = time.monotonic() + _SECONDS
-    while line not in log.read_text().splitlines():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+    until(lambda: log.read_text().splitlines(), lambda lines: line in lines)
 
 
 def finish(containerd: Containerd, container: str) -> int:
     """Wait for a task's end, delete it, and return its exit status as containerd had it."""
-    deadline = time.monotonic() + _SECONDS
-    while containerd.status_of(container) != "STOPPED":
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    until(lambda: containerd.status_of(container), lambda status: status == "STOPPED")
     told = containerd.ctr("task", "delete", container).stderr
     containerd.ctr("container", "delete", container)
     match = re.search(r"exit code (\d+)", told)
@@ -72,9 +65,9 @@ def test_a_container_counts_on_while_containerd_is_away(restarted: Containerd, c
 def test_an_exit_while_containerd_is_away_is_told_afterwards(
     restarted: Containerd, container_id: str
 ) -> None:
-    log = start_counting(restarted, container_id)
+    start_counting(restarted, container_id)
+    init = Path(f"/proc/{restarted.pid_of(container_id)}")
     restarted.stop(signal.SIGKILL)
-    wait_for(log, "line 50")
-    time.sleep(0.3)
+    until(init.exists, lambda exists: not exists)  # its shim has reaped it, and has the status
     restarted.start()
     assert finish(restarted, container_id) == 7

@@ -10,7 +10,6 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,6 +22,7 @@ from runwasi.wire.messages.task import PidsRequest
 from runwasi.wire.messages.ttrpc import Request
 from runwasi.wire.ttrpc_frames import REQUEST, FrameDecoder, frame
 from tests.support.prober import LAST, prober_module, reached
+from tests.support.quiet import waits_for_events_alone
 from tests.support.shim import EventSink, Shim, running
 
 if TYPE_CHECKING:
@@ -278,15 +278,8 @@ def test_the_daemons_socket_is_for_root_only(daemon: Daemon) -> None:
 
 
 def test_an_idle_daemon_does_not_wake_up(daemon: Daemon) -> None:
-    def switches() -> int:
-        status = f"/proc/{daemon.process.pid}/status"
-        with open(status, encoding="utf-8") as file:
-            return sum(int(line.split()[1]) for line in file if "ctxt_switches" in line)
-
-    time.sleep(1.5)  # a second after its rehearsal it looks once whether an orphan is left
-    before = switches()
-    time.sleep(2)
-    assert switches() == before
+    """Not once it has looked, a second after its rehearsal, whether an orphan is left."""
+    until(lambda: waits_for_events_alone(daemon.process.pid), bool)
 
 
 _REHEARSAL = """

@@ -165,10 +165,8 @@ def test_a_logger_program_reads_both_streams(
         task.run(stdout=f"binary://{program}?log={log}", stderr=f"binary://{program}?log={log}")
         task.call("Wait")
         task.call("Delete")
-        deadline = time.monotonic() + _SECONDS
-        while "err" not in log.read_text() and time.monotonic() < deadline:
-            time.sleep(0.05)
-        assert log.read_text().splitlines() == [
+        written = until(lambda: log.read_text().splitlines(), lambda lines: "err" in lines)
+        assert written == [
             f"args log {log}",
             f"env {container_id} {either_shim.namespace}",
             "out",

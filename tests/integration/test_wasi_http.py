@@ -6,10 +6,9 @@ import re
 import socket
 import subprocess
 import threading
-import time
 from base64 import b64encode
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 
 import pytest
 
@@ -36,6 +35,18 @@ def _exchange(server: Serving, data: bytes) -> bytes:
     with server.connect() as connection:
         connection.sendall(data)
         return _all(connection)
+
+
+@contextmanager
+def _begun(server: Serving, code: str) -> Iterator[socket.socket]:
+    """Send a request but for its body, "late", and wait until the guest that runs the code has begun to respond."""
+    head = "POST / HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 4\r\n"
+    with server.connect() as connection:
+        connection.sendall(f"{head}X-Script: {script(code)['x-script']}\r\n\r\n".encode())
+        received = b""
+        while b"begun" not in received:
+            received += connection.recv(4096)
+        yield connection
 
 
 def _all(connection: socket.socket) -> bytes:
@@ -327,18 +338,20 @@ def test_a_body_the_guest_left_unfinished_is_cut_off(python: Serving) -> None:
 
 
 def test_guests_that_wait_do_not_keep_others_waiting(python: Serving) -> None:
-    code = "monotonic_clock.subscribe_duration(500_000_000).block(); answer(out, b'late')"
-    results: list[tuple[int, bytes]] = []
-    threads = [threading.Thread(target=lambda: results.append(_run(python, code))) for _ in range(10)]
-    with taking_at_most(4):
-        for thread in threads:
-            thread.start()
-        time.sleep(0.1)
+    """They wait for the rest of their requests, having begun to respond."""
+    code = """
+        body = begin(out)
+        with body.write() as stream:
+            stream.blocking_write_and_flush(b"begun, ")
+            stream.blocking_write_and_flush(b"".join(chunks(request)))
+        http.OutgoingBody.finish(body, None)
+    """
+    with ExitStack() as stack:
+        waiting = [stack.enter_context(_begun(python, code)) for _ in range(10)]
         assert _run(python, "answer(out, b'at once')") == (200, b"at once")
-        assert results == []
-        for thread in threads:
-            thread.join()
-    assert results == [(200, b"late")] * 10
+        for connection in waiting:
+            connection.sendall(b"late")
+        assert all(b"late" in _all(connection) for connection in waiting)
 
 
 def test_a_guest_sends_requests_of_its_own(python: Serving) -> None:
@@ -423,12 +436,13 @@ def test_a_guest_without_an_answer_is_a_500(python: Serving) -> None:
 
 
 def test_a_guest_whose_client_is_gone_is_ended(python: Serving) -> None:
-    code = "monotonic_clock.subscribe_duration(3600 * 10**9).block()"
-    with python.connect() as connection:
-        connection.sendall(
-            b"GET / HTTP/1.1\r\nHost: x\r\nX-Script: %s\r\n\r\n" % script(code)["x-script"].encode()
-        )
-        time.sleep(0.3)
+    code = """
+        body = begin(out)
+        with body.write() as stream:
+            stream.blocking_write_and_flush(b"begun")
+            monotonic_clock.subscribe_duration(3600 * 10**9).block()
+    """
+    with _begun(python, code) as connection:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
     assert _run(python, "answer(out, b'still there')") == (200, b"still there")
 
