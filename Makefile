@@ -58,7 +58,7 @@ test-integration: packages-test build/bin build/wasi-demo-app.wasm peers ## Test
 
 # What is about one shim, whoever serves it: again with the node daemon, in both its modes.
 SHIM_TESTS = $(addprefix tests/integration/test_, $(addsuffix .py, floods shim_cgroup shim_faults shim_peers shim_server \
-    shim_shutdown shim_streams shim_tracing task_api task_limits))
+    shim_shutdown shim_streams shim_tracing stuck_calls task_api task_limits))
 
 test-vm: packages-test build/bin build/wasi-demo-app.wasm ## The cgroup v2, criu and systemd tests, in virtual machines
 	scripts/vm test

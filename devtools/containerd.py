@@ -174,8 +174,13 @@ class Containerd:
         self.ctr("images", "import", archive)
 
     def environment(self) -> dict[str, str]:
-        """The environment of the daemon and of ctr; shims are found in its PATH, and leave no node daemon behind."""
-        path = f"{BIN}:{self.host.programs}:/usr/local/sbin:/usr/sbin:/usr/bin:/sbin:/bin"
+        """The environment of the daemon and of ctr; shims are found in its PATH, and leave no node daemon behind.
+
+        Our own PATH comes last, with whatever programs are to be tried beside ours.
+        """
+        path = (
+            f"{BIN}:{self.host.programs}:/usr/local/sbin:/usr/sbin:/usr/bin:/sbin:/bin:{os.environ['PATH']}"
+        )
         daemon = "managed" if "RUNWASI_MANAGER" in os.environ else "off"
         configuration = str(self.node_configuration)
         return {"RUNWASI_DAEMON": daemon, **os.environ, "PATH": path, "RUNWASI_CONFIG": configuration}

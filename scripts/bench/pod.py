@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from threading import Thread
 
 from devtools.ttrpc import Methods, Peer, task_service
 from scripts.bench.bed import Bed
 
 _START_SECONDS = 30
+_END_SECONDS = 30
 
 
 class Shim:
@@ -34,16 +37,37 @@ class Shim:
 def running_shim(bed: Bed, runtime: str, bundle: Path, *, seconds: float = 20) -> Iterator[Shim]:
     """Start a shim for a pod of this bundle, without creating its task; shut it down in the end."""
     pod = bed.id()
-    shim = Shim(*read_answer(_start(bed, runtime, bundle, pod)), seconds)
-    try:
-        yield shim
-    finally:
-        # It may be gone before its answer is.
-        with contextlib.suppress(EOFError, ConnectionResetError), shim.connected() as service:
-            service.call("Shutdown", id=pod)
+    folder = bed.folder / "pods" / pod
+    folder.mkdir(parents=True)
+    shutil.copy(bundle / "config.json", folder)
+    with _read_log(folder):
+        shim = Shim(*read_answer(_start(bed, runtime, folder, pod)), seconds)
+        try:
+            yield shim
+        finally:
+            # It may be gone before its answer is.
+            with contextlib.suppress(EOFError, ConnectionError), shim.connected() as service:
+                service.call("Shutdown", id=pod)
 
 
-def _start(bed: Bed, runtime: str, bundle: Path, pod: str) -> str:
+@contextlib.contextmanager
+def _read_log(folder: Path) -> Iterator[None]:
+    """Make the FIFO of a shim's log as containerd does, since some end without it, and read it to its end."""
+    fifo = folder / "log"
+    os.mkfifo(fifo)
+    reading = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK)
+    os.set_blocking(reading, True)
+    with open(os.open(fifo, os.O_WRONLY), "wb") as held, open(reading, "rb") as log:
+        reader = Thread(target=log.read, daemon=True)
+        reader.start()
+        yield
+        held.close()  # the shim's is the last
+        reader.join(_END_SECONDS)
+        if reader.is_alive():
+            raise TimeoutError(f"the shim of {folder} has not ended {_END_SECONDS} s after Shutdown")
+
+
+def _start(bed: Bed, runtime: str, folder: Path, pod: str) -> str:
     _, _, name, version = runtime.split(".")
     environment = bed.containerd.environment()
     program = shutil.which(f"containerd-shim-{name}-{version}", path=environment["PATH"])
@@ -53,7 +77,7 @@ def _start(bed: Bed, runtime: str, bundle: Path, pod: str) -> str:
     flags = ["-namespace", bed.session, "-address", address, "-publish-binary", "/bin/true", "-id", pod]
     done = subprocess.run(
         [program, *flags, "start"],
-        cwd=bundle,
+        cwd=folder,
         env=environment | {"TTRPC_ADDRESS": f"{address}.ttrpc"},
         stdin=subprocess.DEVNULL,
         capture_output=True,

@@ -313,6 +313,7 @@ def test_an_exec_on_its_way_can_be_deleted(later_hung: tuple[Pod, HungMount]) ->
         stuck.call("State")
 
 
+@pytest.mark.own_server
 def test_what_is_on_its_way_ends_with_the_server(
     later_hung: tuple[Pod, HungMount], bundle: BundleMaker, folder: Path, our_shim: Shim
 ) -> None:

@@ -51,12 +51,13 @@ def run(
     undo = Undo()
     undo.add(processes.end, child.pidfd)
     undo.add(channel.close)
-    message = yield from undo.around(_heard(channel, what, seconds))
+    message = yield from undo.around(heard(channel, what, seconds))
     yield from undo.run()
     return message
 
 
-def _heard(channel: Channel, what: str, seconds: float) -> Operation[ChannelMessage]:
+def heard(channel: Channel, what: str, seconds: float) -> Operation[ChannelMessage]:
+    """Wait for the answer of a process that does something for us. Raises ContainerError as run does."""
     if not (yield Wait((channel.fileno(),), monotonic() + seconds)):
         raise ContainerError(f"{what}: not done after {seconds:.0f} s", errno=errno.ETIMEDOUT)
     message = channel.receive()

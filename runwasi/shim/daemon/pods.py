@@ -18,6 +18,7 @@ from runwasi.shim.flags import Flags
 from runwasi.shim.server.log import Log, open_log
 from runwasi.shim.server.pod_server import PodServer
 from runwasi.shim.services.fetch_layers import Images
+from runwasi.shim.services.mounters import Mounters
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -43,6 +44,7 @@ class Pods:
         self._reactor = reactor
         self._engine = engine
         self._images = Images(reactor, engine)
+        self._mounters = Mounters(reactor)
         self._guest_procfs = procfs_to_copy()
         self._own = own
         self._pods: dict[str, PodServer] = {}
@@ -135,6 +137,7 @@ class Pods:
             environment,
             ended,
             self._guest_procfs,
+            self._mounters,
         )
 
     def _shared(self, environment: Mapping[str, str]) -> Mapping[str, str]:
@@ -143,6 +146,7 @@ class Pods:
 
     def _suits(self, inherited: Inheritance, environment: Mapping[str, str]) -> bool:
         if not self._pods:
+            self._mounters.end_free()  # they have what the last pods' caller had
             self._open_files.restore()
             inherited.adopt(self._own)
             self._open_files.raise_limit()

@@ -53,7 +53,8 @@ class Orphans:
     def _look(self) -> None:
         """Reap what was a zombie at the last look too; look again as long as there are others."""
         self._due = False
-        zombies = _zombies()
+        # The list of children is as long as there are containers; mostly none of them has just ended.
+        zombies = _zombies() if _has_zombie() else set()
         for pid in zombies & self._seen:
             try:
                 os.waitpid(pid, os.WNOHANG)
@@ -66,6 +67,14 @@ class Orphans:
 
 def _noted(_number: int, _frame: object) -> None:
     """Do nothing: the number is in the pipe already."""
+
+
+def _has_zombie() -> bool:
+    """Tell whether a child has ended that nobody has waited for."""
+    try:
+        return os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+    except ChildProcessError:  # no child at all
+        return False
 
 
 def _zombies() -> set[int]:

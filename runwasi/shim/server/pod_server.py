@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from runwasi.engines.engine import Engine
     from runwasi.shim.daemon.handover import Keep
     from runwasi.shim.server.ttrpc_server import Handler, Methods
+    from runwasi.shim.services.mounters import Mounters
     from runwasi.shim.services.sandbox_service import SandboxService
 
 SANDBOX = "containerd.runtime.sandbox.v1.Sandbox"
@@ -90,6 +91,7 @@ class PodServer:
         environment: Mapping[str, str],
         ended: Callable[[], None],
         guest_procfs: int | None = None,
+        mounters: Mounters | None = None,
     ) -> None:
         self.engine_name = engine if isinstance(engine, str) else engine.name
         self._reactor = reactor
@@ -106,6 +108,7 @@ class PodServer:
             self._server.tracer = Tracer(reactor, log, name, flags.group, environment)
         pod = Pod(reactor, log, engine, self.engine_name, flags.namespace, flags.address, environment, images)
         pod.guest_procfs = guest_procfs
+        pod.mounters = mounters
         self._pod = pod
         self._tasks = TaskService(pod, self._publisher, log, self.shut_down)
         for service in task_service.NAMES:

@@ -19,7 +19,7 @@ from runwasi.executor.process_settings import write_pid_file
 from runwasi.executor.undo import Undo
 from runwasi.oci.record import replaced
 from runwasi.shim.services.fetch_layers import ImageLayers, Images
-from runwasi.shim.services.rootfs_mounts import mount_rootfs, unmount_rootfs
+from runwasi.shim.services.mounters import mount_rootfs, unmount_rootfs
 from runwasi.shim.services.runtime_options import runtime_options
 from runwasi.shim.state_root import PID_FILE, note_root, state_root
 from runwasi.shim.streams.process_streams import StreamPaths, Streams
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from runwasi.linux.waiting import Operation
     from runwasi.shim.server.log import Log
     from runwasi.shim.server.reactor import Reactor
+    from runwasi.shim.services.mounters import Mounters
     from runwasi.wire.messages.options import Options
     from runwasi.wire.messages.task import CreateTaskRequest
 
@@ -49,6 +50,7 @@ class Pod:
         "guest_procfs",
         "images",
         "log",
+        "mounters",
         "namespace",
         "reactor",
     )
@@ -66,6 +68,8 @@ class Pod:
     ) -> None:
         self.guest_procfs: int | None = None
         """A procfs without processes, once there is time to make one, for the views of guests."""
+        self.mounters: Mounters | None = None
+        """Processes that mount for many pods; without them each mount has an errand of its own."""
         self.environment = environment
         self.images = images
         self.reactor = reactor
@@ -97,8 +101,11 @@ class Creating:
     def _run(self) -> Operation[Container]:
         request, options = self._request, self.options
         note_root(request.bundle, options.root)
-        self._undo.add(lambda: unmount_rootfs(request.bundle, mounted=bool(request.rootfs)))
-        yield from mount_rootfs(request.rootfs, request.bundle)
+        mounters = self._pod.mounters
+        self._undo.add(
+            lambda: unmount_rootfs(request.bundle, mounted=bool(request.rootfs), mounters=mounters)
+        )
+        yield from mount_rootfs(request.rootfs, request.bundle, mounters)
         owner = (options.io_uid, options.io_gid)
         pod = self._pod
         self.streams = Streams(pod.reactor, self.paths, request.id, pod.namespace, owner, pod.environment)

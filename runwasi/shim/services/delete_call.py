@@ -8,7 +8,7 @@ from runwasi.linux.waiting import TURN
 from runwasi.shim.server import codes
 from runwasi.shim.server.codes import RpcError
 from runwasi.shim.server.events import now
-from runwasi.shim.services.rootfs_mounts import unmount_rootfs
+from runwasi.shim.services.mounters import unmount_rootfs
 from runwasi.shim.services.task_process import require
 from runwasi.wire.messages import events
 from runwasi.wire.messages import task as api
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from runwasi.shim.server.call import Call
     from runwasi.shim.server.log import Log
     from runwasi.shim.server.reactor import Reactor
+    from runwasi.shim.services.mounters import Mounters
     from runwasi.shim.services.task import Task
     from runwasi.shim.services.task_process import TaskProcess
     from runwasi.wire.codec import Message
@@ -36,9 +37,11 @@ class Removals:
         reactor: Reactor,
         publish: Callable[[Message], None],
         log: Log,
+        mounters: Mounters | None,
         gone: Callable[[Task], None],
     ) -> None:
         self._reactor = reactor
+        self._mounters = mounters
         self._publish = publish
         self._log = log
         self._gone = gone
@@ -69,7 +72,7 @@ class Removals:
             yield from task.end_unstarted()
         yield from delete(task.container, force=task.restoration is not None)
         task.close()
-        yield from unmount_rootfs(task.container.bundle, mounted=task.mounted)
+        yield from unmount_rootfs(task.container.bundle, mounted=task.mounted, mounters=self._mounters)
         # containerd asks for the state in one thread while another one waits for this answer, and where it hears
         # NotFound before it has noted the exit it takes the container for one that runs. What it asked before it
         # hears of the removal has its answer first; once it has heard, it knows the task no more and asks nothing.

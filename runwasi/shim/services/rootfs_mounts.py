@@ -11,14 +11,12 @@ import os
 from errno import EINVAL, ENOENT
 
 from runwasi.executor.errors import ContainerError, describe
-from runwasi.executor.parent import errands
 from runwasi.linux import mount_fds, mounts
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from runwasi.linux.waiting import Operation
     from runwasi.wire.messages.types import Mount
 
 _FLAGS = {
@@ -41,28 +39,8 @@ _ATTRIBUTES = mounts.MS_RDONLY | mounts.MS_NOSUID | mounts.MS_NODEV | mounts.MS_
 """Flags that are the same bits as MOUNT_ATTR_*."""
 
 
-def mount_rootfs(requested: Sequence[Mount], bundle: str) -> Operation[None]:
-    """Make the mounts of a Create call on the bundle's rootfs, all or none. Raises ContainerError.
-
-    Another process makes them: a layer may be on a filesystem that hangs.
-    """
-    if requested:
-        yield from errands.run(lambda: _mount_all(requested, bundle), f"mounting {bundle}/rootfs")
-
-
-def unmount_rootfs(bundle: str, *, mounted: bool) -> Operation[None]:
-    """Take away whatever is mounted on a bundle's rootfs and below; nothing there is fine.
-
-    What was mounted for a Create call another process takes away: to unmount an overlay is to write back all of its
-    upper filesystem. Raises OSError or ContainerError.
-    """
-    if mounted:
-        yield from errands.run(lambda: unmount_all(bundle), f"unmounting {bundle}/rootfs")
-    else:
-        unmount_all(bundle)
-
-
-def _mount_all(requested: Sequence[Mount], bundle: str) -> None:
+def mount_all(requested: Sequence[Mount], bundle: str) -> None:
+    """Make the mounts of a Create call on the bundle's rootfs, all or none, waiting for it. Raises ContainerError."""
     rootfs = f"{bundle}/rootfs"
     os.makedirs(rootfs, 0o711, exist_ok=True)
     try:

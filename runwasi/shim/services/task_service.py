@@ -57,7 +57,7 @@ class TaskService:
         self._tasks = TaskTable()
         self._changes = TaskChanges(self._tasks, publisher.publish)
         self._queries = TaskQueries(self._tasks, publisher)
-        self._removals = Removals(pod.reactor, publisher.publish, log, self._removed)
+        self._removals = Removals(pod.reactor, publisher.publish, log, pod.mounters, self._removed)
         self._kept: Callable[[], bool] = lambda: False
         self._ending = False
 

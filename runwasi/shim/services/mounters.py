@@ -1,0 +1,206 @@
+"""Processes that mount and unmount for a server of many pods, one job after another.
+
+A mount may hang with its filesystem, so the server itself makes none. A fork for each job (an errand) costs the
+daemon 2 ms, for copying its page tables and then each page that it writes to; a process that is there already costs
+two messages. One that has a job gets no other: where a filesystem hangs, the next job finds another process.
+
+    server ── mount or unmount, the bundle, the mounts ──> mounter
+    server <── ANSWER or FAILED ── mounter
+
+They start when there is a job and none is free, and end when there has been no job for a while, or with the server.
+"""
+
+from __future__ import annotations
+
+import os
+from time import monotonic
+
+from runwasi.executor.parent import errands
+from runwasi.executor.protocol import ANSWER, Channel, ChannelMessage
+from runwasi.executor.undo import Undo
+from runwasi.linux import processes
+from runwasi.shim.services.rootfs_mounts import mount_all, unmount_all
+from runwasi.wire.messages.types import Mount
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from typing import NoReturn
+
+    from runwasi.linux.processes import Child
+    from runwasi.linux.waiting import Operation
+    from runwasi.shim.server.reactor import Reactor
+
+_IDLE = 10.0  # seconds
+_MAX_FREE = 4  # more are kept only while they have something to do
+_MAX_JOB = 16 << 10  # bytes, half of what a message may have; an overlay of very many layers has more
+_MOUNT, _UNMOUNT = "mount", "unmount"
+
+
+def mount_rootfs(requested: Sequence[Mount], bundle: str, mounters: Mounters | None) -> Operation[None]:
+    """Make the mounts of a Create call on the bundle's rootfs, all or none. Raises ContainerError.
+
+    Another process makes them, an errand where there are no mounters: a layer may be on a filesystem that hangs.
+    """
+    if requested and mounters is not None:
+        yield from mounters.mount(requested, bundle)
+    elif requested:
+        yield from errands.run(lambda: mount_all(requested, bundle), f"mounting {bundle}/rootfs")
+
+
+def unmount_rootfs(bundle: str, *, mounted: bool, mounters: Mounters | None) -> Operation[None]:
+    """Take away whatever is mounted on a bundle's rootfs and below; nothing there is fine.
+
+    What was mounted for a Create call another process takes away: to unmount an overlay is to write back all of its
+    upper filesystem. Raises OSError or ContainerError.
+    """
+    if mounted and mounters is not None:
+        yield from mounters.unmount(bundle)
+    elif mounted:
+        yield from errands.run(lambda: unmount_all(bundle), f"unmounting {bundle}/rootfs")
+    else:
+        unmount_all(bundle)
+
+
+class Mounters:
+    """Those of one server."""
+
+    def __init__(self, reactor: Reactor) -> None:
+        self._reactor = reactor
+        self._free: list[_Mounter] = []
+        self._last_job = 0.0
+        self._watched = False
+
+    def mount(self, requested: Sequence[Mount], bundle: str) -> Operation[None]:
+        """Make the mounts of a Create call on the bundle's rootfs, all or none. Raises ContainerError."""
+        job = (_MOUNT, bundle, *_texts(requested))
+        yield from self._do(job, f"mounting {bundle}/rootfs", lambda: mount_all(requested, bundle))
+
+    def unmount(self, bundle: str) -> Operation[None]:
+        """Take away whatever is mounted on a bundle's rootfs and below. Raises ContainerError."""
+        yield from self._do((_UNMOUNT, bundle), f"unmounting {bundle}/rootfs", lambda: unmount_all(bundle))
+
+    def end_free(self) -> None:
+        """End those that have nothing to do."""
+        free, self._free = self._free, []
+        for mounter in free:
+            self._end(mounter)
+
+    def _do(self, job: tuple[str, ...], what: str, work: Callable[[], None]) -> Operation[None]:
+        if sum(len(text) for text in job) > _MAX_JOB or any("\0" in text for text in job):
+            yield from errands.run(work, what)
+            return
+        mounter = self._begun(job)
+        undo = Undo()
+        undo.add(mounter.end)
+        yield from undo.around(mounter.done(what))
+        self._last_job = monotonic()
+        if len(self._free) >= _MAX_FREE:
+            yield from undo.run()
+            return
+        self._free.append(mounter)
+        if not self._watched:
+            self._watched = True
+            self._reactor.call_later(_IDLE, self._look)
+
+    def _begun(self, job: tuple[str, ...]) -> _Mounter:
+        """Give a job to one that is free, or to a new one."""
+        while self._free:
+            mounter = self._free.pop()
+            if mounter.begin(job):
+                return mounter
+            self._end(mounter)
+        mounter = _Mounter()
+        mounter.begin(job)  # should it be gone by now, that is what done() says
+        return mounter
+
+    def _end(self, mounter: _Mounter) -> None:
+        self._reactor.follow(mounter.end(), lambda _result, _error: None)
+
+    def _look(self) -> None:
+        """End the free ones if there has been no job for long, or look again when that may be so."""
+        left = self._last_job + _IDLE - monotonic()
+        self._watched = left > 0
+        if self._watched:
+            self._reactor.call_later(left, self._look)
+        else:
+            self.end_free()
+
+
+class _Mounter:
+    """A process, as its server sees it."""
+
+    def __init__(self) -> None:
+        """Raises OSError."""
+        self._channel, theirs = Channel.pair()
+        child: Child | None = None
+        try:
+            child = processes.fork_into(processes.CLONE_CLEAR_SIGHAND)
+            if child is None:
+                _serve(theirs)
+        finally:
+            theirs.close()
+            if child is None:
+                self._channel.close()
+        self._pidfd = child.pidfd
+
+    def begin(self, job: tuple[str, ...]) -> bool:
+        """Have it do a job; False when it is gone, killed by somebody."""
+        try:
+            self._channel.send(*job)
+        except BrokenPipeError:
+            return False
+        return True
+
+    def done(self, what: str) -> Operation[None]:
+        """Wait until it has done it. Raises ContainerError."""
+        yield from errands.heard(self._channel, what, errands.PATIENCE)
+
+    def end(self) -> Operation[None]:
+        """Kill it and wait until it has ended."""
+        self._channel.close()
+        yield from processes.end(self._pidfd)
+
+
+def _serve(jobs: Channel) -> NoReturn:
+    """In the process: do what is asked until the server is gone or wants no more."""
+    try:
+        processes.work_apart(jobs.fileno(), ())
+        processes.set_name("runwasi-mounts")
+        while (job := jobs.receive()) is not None:
+            try:
+                _carry_out(job)
+            except Exception as error:  # noqa: BLE001  the server hears what it was
+                jobs.send_failure(error)
+            else:
+                jobs.send(ANSWER)
+    finally:
+        os._exit(0)  # nothing of the server's code may run on in its child
+
+
+def _carry_out(job: ChannelMessage) -> None:
+    bundle, *texts = job.fields
+    if job.kind == _MOUNT:
+        mount_all(_mounts(texts), bundle)
+    else:
+        unmount_all(bundle)
+
+
+def _texts(requested: Sequence[Mount]) -> list[str]:
+    """Write mounts as texts: type, source, target, the number of options, the options."""
+    texts = []
+    for mount in requested:
+        texts += [mount.type, mount.source, mount.target, str(len(mount.options)), *mount.options]
+    return texts
+
+
+def _mounts(texts: Sequence[str]) -> list[Mount]:
+    """Read what _texts wrote."""
+    found = []
+    rest = iter(texts)
+    for kind in rest:
+        source, target, count = next(rest), next(rest), int(next(rest))
+        found.append(
+            Mount(type=kind, source=source, target=target, options=[next(rest) for _ in range(count)])
+        )
+    return found
