@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from runwasi.cli.options import Given
     from runwasi.cli.settings import Settings
     from runwasi.executor.container import Container
+    from runwasi.executor.timing import Timing
     from runwasi.oci.process import Capabilities
 
 KINDS = ("bounding", "effective", "inheritable", "permitted", "ambient")
@@ -57,6 +58,7 @@ CREATE_OPTIONS = (
     ),
     Option("no-new-keyring", "keep the caller's session keyring instead of a new one", kind=FLAG),
     PRESERVE_FDS,
+    Option("timing", "measure each step of the start, for `runwasi timing ID`", kind=FLAG),
 )
 
 CREATE_DESCRIPTION = """\
@@ -66,6 +68,15 @@ it is native or WebAssembly.
 
 ID is the name of the container on this host. It may contain letters, digits and
 _+-., and must differ from the names of all other containers."""
+
+
+def asked_timing(given: Given) -> Timing | None:
+    """Begin to measure this process's start, if the command line asks for it."""
+    if not given.flag("timing"):
+        return None
+    from runwasi.executor.timing import Timing  # late: only --timing
+
+    return Timing.of_this_process()
 
 
 def load_bundle(given: Given) -> Bundle:
@@ -82,6 +93,7 @@ def create_container(
     *,
     console_socket: int | None = None,
     tied: bool = False,
+    timing: Timing | None = None,
 ) -> Container:
     """Create the container that a command line describes, and pass on `preserved` descriptors."""
     warn_of_capabilities(settings, bundle.process.capabilities)
@@ -96,6 +108,7 @@ def create_container(
         preserve_fds=preserved,
         engine=given.text("engine"),
         tied=tied,
+        timing=timing,
         warn=settings.log.warning,
     )
     container = finish(create(settings.root, given.arguments[0], activation.announced(bundle), options))

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+from time import monotonic_ns
 
 from runwasi.cli import notify
 from runwasi.cli.bundles import (
     CREATE_DESCRIPTION,
     CREATE_OPTIONS,
+    asked_timing,
     check_terminal,
     create_container,
     load_bundle,
@@ -31,13 +33,16 @@ if TYPE_CHECKING:
 
 
 def _create(given: Given, settings: Settings) -> int:
+    timing = asked_timing(given)
     preserved = preserved_fds(given, listened=listen_fds())
     bundle = load_bundle(given)
+    if timing is not None:
+        timing.mark("load_bundle")
     check_terminal(given, terminal=bundle.process.terminal, detached=True)
     bundle = notify.prepared(bundle, settings.root, given.arguments[0])
     socket = open_console_socket(given)
     try:
-        create_container(given, settings, bundle, preserved, console_socket=socket).close()
+        create_container(given, settings, bundle, preserved, console_socket=socket, timing=timing).close()
     finally:
         if socket is not None:
             os.close(socket)
@@ -45,10 +50,15 @@ def _create(given: Given, settings: Settings) -> int:
 
 
 def _start(given: Given, settings: Settings) -> int:
+    began = monotonic_ns()
     container = Container.load(settings.root, given.arguments[0], settings.log.warning)
     relay = notify.relay(settings.root, container.id)
     try:
         finish(container.start())
+        if container.folder.is_timed():
+            from runwasi.executor.timing import mark_start  # late: only --timing
+
+            mark_start(container.folder.path, began)
     except ContainerError as error:
         if error.step == HOOK:  # runtime.md#lifecycle: after a failure in steps 8 and 9 come 12 and 13
             finish(delete(container, force=True))

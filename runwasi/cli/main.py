@@ -43,6 +43,7 @@ _COMMANDS = {
     "spec": ("spec_command", "write a config.json to start from"),
     "start": ("lifecycle", "run the program of a created container"),
     "state": ("inspect", "show a container's state as JSON"),
+    "timing": ("timing_command", "show how long each step of a container's start took"),
     "update": ("resource_commands", "change a running container's limits"),
 }
 

@@ -10,6 +10,7 @@ from runwasi.cli.bundles import (
     CREATE_DESCRIPTION,
     CREATE_OPTIONS,
     DETACH,
+    asked_timing,
     check_terminal,
     create_container,
     load_bundle,
@@ -33,77 +34,100 @@ if TYPE_CHECKING:
     from runwasi.cli.settings import Settings
     from runwasi.executor.container import Container
     from runwasi.executor.plan.bundle import Bundle
+    from runwasi.executor.timing import Timing
 
 
 def _run(given: Given, settings: Settings) -> int:
+    timing = asked_timing(given)
     preserved = preserved_fds(given, listened=listen_fds())
     bundle = load_bundle(given)
+    if timing is not None:
+        timing.mark("load_bundle")
     detached = given.flag("detach")
     check_terminal(given, terminal=bundle.process.terminal, detached=detached)
     bundle = notify.prepared(bundle, settings.root, given.arguments[0])
-    run = _detached if detached else _attached
-    return run(given, settings, bundle, preserved)
+    run = _Run(given, settings, bundle, preserved, timing)
+    return run.detached() if detached else run.attached()
 
 
-def _detached(given: Given, settings: Settings, bundle: Bundle, preserved: int) -> int:
-    socket = open_console_socket(given)
-    with Undo() as undo:
+class _Run:
+    """A call of `run`: what it was given, and its two ways to go on."""
+
+    def __init__(
+        self, given: Given, settings: Settings, bundle: Bundle, preserved: int, timing: Timing | None
+    ) -> None:
+        self._given = given
+        self._settings = settings
+        self._bundle = bundle
+        self._preserved = preserved
+        self._timing = timing
+
+    def detached(self) -> int:
+        """Leave the container running. Raises any error, with nothing left behind."""
+        socket = open_console_socket(self._given)
+        with Undo() as undo:
+            try:
+                container = self._create(socket)
+            finally:
+                if socket is not None:
+                    os.close(socket)
+            undo.add(self._delete, container)
+            relay = notify.relay(self._settings.root, container.id)
+            self._start(container)
+            if relay is not None:
+                relay.wait(container)
+            undo.commit()
+        return 0
+
+    def attached(self) -> int:
+        """Wait for the container's program and return its exit status."""
+        if not self._given.flag("no-subreaper"):
+            set_child_subreaper()
+        with Caught() as caught:
+            if not self._bundle.process.terminal:
+                return self._followed(caught, None)
+            from runwasi.cli.console_relay import ConsoleRelay  # late: only for a terminal
+
+            with ConsoleRelay() as console:
+                return self._followed(caught, console)
+
+    def _followed(self, caught: Caught, console: ConsoleRelay | None) -> int:
+        container = self._create(None if console is None else console.socket)
         try:
-            container = create_container(given, settings, bundle, preserved, console_socket=socket, tied=True)
+            relay = notify.relay(self._settings.root, container.id)
+            if console is not None:
+                console.connect()
+            caught.pass_on = True
+            self._start(container)
+            return follow(container.pid, container.open_pidfd(), caught, console, relay)
+        except ContainerError as error:
+            return output.not_executed(error)
         finally:
-            if socket is not None:
-                os.close(socket)
-        undo.add(_delete, container, settings)
-        _start(container, notify.relay(settings.root, container.id))
-        undo.commit()
-    return 0
+            if not self._given.flag("keep"):
+                self._delete(container)
 
+    def _create(self, console_socket: int | None) -> Container:
+        return create_container(
+            self._given,
+            self._settings,
+            self._bundle,
+            self._preserved,
+            console_socket=console_socket,
+            tied=True,
+            timing=self._timing,
+        )
 
-def _start(container: Container, relay: notify.Relay | None) -> None:
-    finish(container.start())
-    if relay is not None:
-        relay.wait(container)
-
-
-def _attached(given: Given, settings: Settings, bundle: Bundle, preserved: int) -> int:
-    if not given.flag("no-subreaper"):
-        set_child_subreaper()
-    with Caught() as caught:
-        if not bundle.process.terminal:
-            return _followed(given, settings, bundle, preserved, caught, None)
-        from runwasi.cli.console_relay import ConsoleRelay  # late: only for a terminal
-
-        with ConsoleRelay() as console:
-            return _followed(given, settings, bundle, preserved, caught, console)
-
-
-def _followed(
-    given: Given,
-    settings: Settings,
-    bundle: Bundle,
-    preserved: int,
-    caught: Caught,
-    console: ConsoleRelay | None,
-) -> int:
-    socket = None if console is None else console.socket
-    container = create_container(given, settings, bundle, preserved, console_socket=socket, tied=True)
-    try:
-        relay = notify.relay(settings.root, container.id)
-        if console is not None:
-            console.connect()
-        caught.pass_on = True
+    def _start(self, container: Container) -> None:
         finish(container.start())
-        return follow(container.pid, container.open_pidfd(), caught, console, relay)
-    except ContainerError as error:
-        return output.not_executed(error)
-    finally:
-        if not given.flag("keep"):
-            _delete(container, settings)
+        if self._timing is not None:
+            self._timing.mark("start")
+            from runwasi.cli.timing_command import show_on_stderr  # late: only --timing
 
+            show_on_stderr(container.folder.path)
 
-def _delete(container: Container, settings: Settings) -> None:
-    finish(delete(container, force=True))
-    notify.remove(settings.root, container.id)
+    def _delete(self, container: Container) -> None:
+        finish(delete(container, force=True))
+        notify.remove(self._settings.root, container.id)
 
 
 COMMANDS = {
@@ -117,7 +141,9 @@ COMMANDS = {
 
 Without --detach the exit status is the program's, or 128 + n if signal n ended
 it; runwasi forwards signals to it; and with process.terminal your terminal
-becomes the container's.""",
+becomes the container's.
+
+--timing prints on standard error how long each step of the start took.""",
         options=(
             *CREATE_OPTIONS,
             DETACH,

@@ -2,8 +2,9 @@
 
 `<root>/<id>/` holds `state.json` (renamed into place, so it is whole or absent), `config.json` (the bytes that
 create read: later edits of the bundle change nothing) and, until it was started, the socket of the start gate:
-`.start` while the container is being made, `start` once it is created. Making the folder is what claims the id.
-Everything a crashed creator made is named in state.json before it is made.
+`.start` while the container is being made, `start` once it is created. `timing` is there where somebody asked for
+it. Making the folder is what claims the id. Everything a crashed creator made is named in state.json before it is
+made.
 
 A folder outlives the installation that made it: `delete` may be of a later version of runwasi. So a member that
 comes to state.json has a default, one that goes is still read over, and a change of meaning takes a new VERSION.
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 VERSION = 1
 """Of the meaning of state.json. What older ones hold must be understood."""
 DEFAULT_ROOT = "/run/runwasi"
-STATE, CONFIG, GATE, CLOSED_GATE = "state.json", "config.json", "start", ".start"
+STATE, CONFIG, GATE, CLOSED_GATE, TIMING = "state.json", "config.json", "start", ".start", "timing"
 _MAX_ID = 1024
 _ID_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_+-.")
 
@@ -146,6 +147,10 @@ class StateFolder:
         """Say whether the container's first process has not reached the start gate yet."""
         return os.path.lexists(f"{self.path}/{CLOSED_GATE}")
 
+    def is_timed(self) -> bool:
+        """Say whether somebody asked how long the steps of its start took."""
+        return os.path.lexists(f"{self.path}/{TIMING}")
+
     def show_gate(self) -> None:
         """Let the container be started: it is created."""
         os.rename(f"{self.path}/{CLOSED_GATE}", f"{self.path}/{GATE}")
@@ -159,7 +164,7 @@ class StateFolder:
 
     def remove(self) -> None:
         """Remove the folder and the files we put there; what is already gone is fine. Needs no descriptor."""
-        for name in (STATE, CONFIG, GATE, CLOSED_GATE, f".{STATE}", f".{CONFIG}"):
+        for name in (STATE, CONFIG, GATE, CLOSED_GATE, f".{STATE}", f".{CONFIG}", TIMING):
             try:
                 os.unlink(f"{self.path}/{name}")
             except FileNotFoundError:

@@ -8,7 +8,7 @@ from runwasi.executor.child.steps import EXEC_STEPS, INIT_STEPS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from typing import NoReturn, TypeVar
 
     from runwasi.executor.child.progress import InitProgress, Progress
@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
 def become_init(ctx: InitProgress) -> NoReturn:
     """Become a container's first process; never returns to the code that forked us."""
-    _walk(ctx, INIT_STEPS)
+    timing = ctx.plan.timing
+    _walk(ctx, INIT_STEPS if timing is None else timing.timed(INIT_STEPS))
 
 
 def become_exec(ctx: Progress) -> NoReturn:
@@ -26,7 +27,7 @@ def become_exec(ctx: Progress) -> NoReturn:
     _walk(ctx, EXEC_STEPS)
 
 
-def _walk(ctx: C, steps: tuple[Callable[[C], None], ...]) -> NoReturn:
+def _walk(ctx: C, steps: Iterable[Callable[[C], None]]) -> NoReturn:
     """Take the steps one by one.
 
     A failure crosses to the parent as fields with the step's name. What is not an operating system's or a user's

@@ -35,6 +35,8 @@ def claim(root: str, container_id: str, bundle: Bundle, options: CreateOptions, 
     folder = StateFolder(root, container_id)
     folder.claim()
     undo.add(folder.remove)
+    if options.timing is not None:
+        options.timing.keep(folder.path)
     cgroup = _cgroup(folder, bundle, options)
     _refuse_inhabited(cgroup)
     folder.write(CONFIG, bundle.raw)

@@ -52,6 +52,8 @@ def _create(
     root: str, container_id: str, bundle: Bundle, options: CreateOptions, undo: Undo
 ) -> Operation[Container]:
     container = claim(root, container_id, bundle, options, undo)
+    if options.timing is not None:
+        options.timing.mark("claim")
     yield from Creation(container, bundle, options, undo).run()
     return container
 
@@ -81,13 +83,21 @@ class Creation:
         plan = NamespacePlan.of(self._bundle.spec.linux)
         try:
             child = yield from self._fork(plan)
+            self._mark("fork")
             self._undo.add(processes.end, child.pidfd)
             yield from self._equip(child, plan)
+            self._mark("equip")
         finally:
             plan.close()
         while (message := (yield from self._conversation.next_message())).kind != READY:
             yield from self._answer(message)
+        self._mark("serve_the_child")
         yield from self._ready(priorities=PRIORITIES in message.fields)
+        self._mark("finish_create")
+
+    def _mark(self, step: str) -> None:
+        if self._options.timing is not None:
+            self._options.timing.mark(step)
 
     def _equip(self, child: Child, plan: NamespacePlan) -> Operation[None]:
         """Give the child what it is to have from outside, and let it go."""
@@ -134,6 +144,7 @@ class Creation:
             start_hooks=bundle.spec.hooks.start_container,
             gate=gate,
             tied=options.tied,
+            timing=options.timing,
             bundle_path=bundle.path,
             rootfs=bundle.rootfs,
             no_pivot=options.no_pivot,
@@ -141,6 +152,7 @@ class Creation:
             mount_sources=mount_sources,
         )
         opened.commit()
+        self._mark("open_sources")
         child = launch(plan, channel, namespaces, doors)
         self._enters_by_itself = doors is not None and not doors.shut
         return child

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from runwasi.engines.engine import Engine
     from runwasi.engines.layer_choice import Layer
+    from runwasi.executor.timing import Timing
 
     class ImageSource(Protocol):
         """Where the wasm layers of a container's image come from."""
@@ -46,6 +47,7 @@ class CreateOptions:
     tied            the creator starts the container itself: until its program runs, the container ends with that
     images          who can be asked for the wasm layers of the container's image, None for nobody
     guest_procfs    a mount of a procfs without processes to copy for a module, None to make one
+    timing          notes when each step ended, None where nobody asks
     warn            told in one sentence what went wrong but stops nothing, such as a failing poststop hook
     cache_root      where compiled modules and filters are kept
     """
@@ -65,6 +67,7 @@ class CreateOptions:
         "stdio",
         "systemd_cgroup",
         "tied",
+        "timing",
         "warn",
     )
 
@@ -84,6 +87,7 @@ class CreateOptions:
         images: ImageSource | None = None,
         guest_procfs: int | None = None,
         tied: bool = False,
+        timing: Timing | None = None,
         warn: Callable[[str], None] | None = None,
         cache_root: str = "/var/cache/runwasi",
     ) -> None:
@@ -100,5 +104,6 @@ class CreateOptions:
         self.images = images
         self.guest_procfs = guest_procfs
         self.tied = tied
+        self.timing = timing
         self.warn = warn
         self.cache_root = cache_root

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from runwasi.engines.engine import Engine
+    from runwasi.executor.timing import Timing
     from runwasi.linux.fd import Fd
     from runwasi.linux.processes import CommandLine
     from runwasi.linux.seccomp_filter import Filter
@@ -90,6 +91,7 @@ class InitPlan(ProcessPlan):
 
     gate           a listening unix socket; whoever connects starts the container
     tied           the creator starts it too, and it ends with that until its program runs
+    timing         notes when each step ended, None where nobody asks
     bundle_path    the bundle on the host
     rootfs         the rootfs on the host, absolute
     no_pivot       the root is changed by moving its mount
@@ -99,6 +101,7 @@ class InitPlan(ProcessPlan):
 
     gate: Fd
     tied: bool = False
+    timing: Timing | None = None
     bundle_path: str
     rootfs: str
     no_pivot: bool = False

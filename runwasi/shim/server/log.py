@@ -25,6 +25,11 @@ class Log:
         self._debug = debug
         self._fields = fields
 
+    @property
+    def tells_details(self) -> bool:
+        """Whether lines of level debug are written."""
+        return self._debug
+
     def debug(self, message: str, **fields: str) -> None:
         """Write a line that only -debug shows."""
         if self._debug:

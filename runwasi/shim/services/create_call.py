@@ -132,6 +132,11 @@ class Creating:
     def _create_options(self) -> CreateOptions:
         options: Options = self.options
         pod = self._pod
+        timing = None
+        if pod.log.tells_details:
+            from runwasi.executor.timing import Timing  # late: only -debug
+
+            timing = Timing()
         images = ImageLayers(pod.images, pod.containerd, pod.namespace, self._request.id)
         return CreateOptions(
             stdio=self.streams.stdio,
@@ -142,6 +147,7 @@ class Creating:
             engine=pod.engine,
             guest_procfs=pod.guest_procfs,
             images=images if pod.containerd else None,
+            timing=timing,
             warn=pod.log.warning,
         )
 

@@ -5,6 +5,8 @@ Whatever the process waits for on its way, only this call waits with it. When th
 
 from __future__ import annotations
 
+from time import monotonic_ns
+
 from runwasi.executor.errors import WrongStatus
 from runwasi.executor.parent.errands import LONG
 from runwasi.linux.fd import Fd
@@ -66,11 +68,16 @@ class Starting:
             yield from self._start_init()
 
     def _start_init(self) -> Operation[None]:
+        began = monotonic_ns()
         try:
             yield from self._task.container.start()
         except RpcError:  # its time is over, or it is deleted: what did not get on must not run one day
             yield from self._task.container.end()
             raise
+        if self._pod.log.tells_details:
+            from runwasi.executor.timing import mark_start  # late: only -debug
+
+            mark_start(self._task.container.folder.path, began)
         self._init_runs()
 
     def _restore(self, restoration: Restoration) -> Operation[None]:

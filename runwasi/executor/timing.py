@@ -1,0 +1,132 @@
+"""Notes when each step of a container's start ended, for `runwasi run --timing` and `runwasi timing`.
+
+The times stand in a file of the container's folder. The parent maps it before the fork, so a child that has entered
+its root, dropped its privileges and closed its descriptors still notes its steps there. Each has an area of its own;
+a third is for whoever starts the container later. Nothing of this is imported unless somebody asks.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+from struct import Struct
+from time import monotonic_ns, process_time_ns
+
+from runwasi.executor.store import TIMING
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from typing import TypeVar
+
+    C = TypeVar("C")
+
+PARENT, CHILD, STARTER = "parent", "child", "starter"
+"""Who noted a step: the creating process, the container's own, or a later `runwasi start`."""
+
+_AREAS = (PARENT, CHILD, STARTER)
+_AREA = 8192
+_MARK = Struct("<q56s")  # monotonic nanoseconds of the step's end, 0 for none; its name
+
+
+class Mark:
+    """The end of a step: who took it, its name, and when it ended in monotonic nanoseconds."""
+
+    __slots__ = ("at", "name", "who")
+
+    def __init__(self, who: str, name: str, at: int) -> None:
+        self.who = who
+        self.name = name
+        self.at = at
+
+
+class Timing:
+    """The creating process's notes, and the child's across the fork."""
+
+    def __init__(self) -> None:
+        self._early: list[tuple[str, int]] = []
+        self._areas: dict[str, _Area] = {}
+
+    @classmethod
+    def of_this_process(cls) -> Timing:
+        """Begin with the start of this process: now, less the CPU time that it has used."""
+        timing = cls()
+        now = monotonic_ns()
+        timing._early = [("", now - process_time_ns()), ("start_interpreter", now)]
+        return timing
+
+    def keep(self, folder: str) -> None:
+        """Keep the marks in a container's folder from now on, those made so far included. Raises OSError."""
+        fd = os.open(f"{folder}/{TIMING}", os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        try:
+            os.ftruncate(fd, _AREA * len(_AREAS))
+            shared = mmap.mmap(fd, 0)
+        finally:
+            os.close(fd)
+        self._areas = {who: _Area(shared, number * _AREA) for number, who in enumerate(_AREAS)}
+        for name, at in self._early:
+            self._areas[PARENT].mark(name, at)
+
+    def mark(self, name: str) -> None:
+        """Note that the creating process has just ended a step."""
+        if self._areas:
+            self._areas[PARENT].mark(name, monotonic_ns())
+        else:
+            self._early.append((name, monotonic_ns()))
+
+    def timed(self, steps: tuple[Callable[[C], None], ...]) -> Iterator[Callable[[C], None]]:
+        """Child side: yield the steps, and note the end of each when the next is asked for.
+
+        The last step becomes the program, so whoever started the container notes its end.
+        """
+        area = self._areas[CHILD]
+        area.mark("", monotonic_ns())
+        last = steps[-1]
+        for step in steps:
+            if step is last:
+                area.close()
+            yield step
+            area.mark(step.__name__, monotonic_ns())
+
+
+class _Area:
+    """One process's part of the file."""
+
+    def __init__(self, shared: mmap.mmap, offset: int) -> None:
+        self._shared = shared
+        self._at = offset
+        self._end = offset + _AREA
+
+    def mark(self, name: str, at: int) -> None:
+        if self._at + _MARK.size <= self._end:
+            _MARK.pack_into(self._shared, self._at, at, name.encode()[: _MARK.size - 8])
+            self._at += _MARK.size
+
+    def close(self) -> None:
+        self._shared.close()
+
+
+def mark_start(folder: str, began: int) -> None:
+    """Note, in another process than the creator, when it began and that the program runs now. Raises OSError."""
+    fd = os.open(f"{folder}/{TIMING}", os.O_RDWR | os.O_CLOEXEC)
+    try:
+        marks = _MARK.pack(began, b"") + _MARK.pack(monotonic_ns(), b"start")
+        os.pwrite(fd, marks, _AREA * _AREAS.index(STARTER))
+    finally:
+        os.close(fd)
+
+
+def read_marks(folder: str) -> list[Mark]:
+    """Return the marks of a container's folder; a process's first has no name and says when it began.
+
+    Raises FileNotFoundError when nobody asked for them.
+    """
+    with open(f"{folder}/{TIMING}", "rb", 0) as file:
+        data = file.read()
+    marks = []
+    for number, who in enumerate(_AREAS):
+        area = data[number * _AREA : (number + 1) * _AREA]
+        for at, name in _MARK.iter_unpack(area[: len(area) // _MARK.size * _MARK.size]):
+            if at:
+                marks.append(Mark(who, name.rstrip(b"\0").decode(errors="replace"), at))
+    return marks
