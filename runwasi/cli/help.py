@@ -42,10 +42,11 @@ def program_help(options: Sequence[Option], commands: Mapping[str, str]) -> str:
     )
 
 
-def command_help(command: Command) -> str:
-    """Return a command's help."""
-    usage = f"runwasi {command.name} [options] {command.arguments}".rstrip()
-    sections = [f"NAME:\n   runwasi {command.name} - {command.summary}", f"USAGE:\n   {usage}"]
+def command_help(command: Command, program: str = "") -> str:
+    """Return a command's help; program is its name as a program of its own."""
+    program = program or f"runwasi {command.name}"
+    usage = f"{program} [options] {command.arguments}".rstrip()
+    sections = [f"NAME:\n   {program} - {command.summary}", f"USAGE:\n   {usage}"]
     if command.description:
         sections.append(f"DESCRIPTION:\n{textwrap.indent(command.description, '   ')}")
     sections.append(f"OPTIONS:\n{_listed((*command.options, HELP))}")

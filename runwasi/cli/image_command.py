@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import json
 import os
@@ -10,8 +9,9 @@ import shlex
 import sys
 
 from runwasi.cli import output
-from runwasi.cli.command import Command
-from runwasi.cli.options import UsageError
+from runwasi.cli.command import Command, check_arguments
+from runwasi.cli.help import command_help
+from runwasi.cli.options import FLAG, LIST, Option, UsageError, parse
 from runwasi.executor.errors import ContainerError
 from runwasi.images.image_error import ImageError
 from runwasi.images.names import ImageName, image_name
@@ -27,7 +27,6 @@ from runwasi.images.tar_builder import (
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from typing import NoReturn
 
     from runwasi.cli.options import Given
     from runwasi.cli.settings import Settings
@@ -38,131 +37,87 @@ _BIG = 16 << 20
 """The number of bytes from which we show a progress bar."""
 
 
-class _Parser(argparse.ArgumentParser):
-    """Reports mistakes like every command."""
-
-    def error(self, message: str) -> NoReturn:
-        """Raise UsageError."""
-        raise UsageError(message)
-
-
-def _image(given: Given, _settings: Settings) -> int:
-    parser = _Parser(prog="runwasi image", description="Build and inspect OCI archives.")
-    _add_arguments(parser)
-    try:
-        arguments = parser.parse_args(given.arguments)
-        return build(arguments) if arguments.image_command == "build" else _inspect(arguments)
-    except SystemExit:  # after --help
+def _image(given: Given, settings: Settings) -> int:
+    name, *rest = given.arguments
+    command = _SUBCOMMANDS.get(name)
+    if command is None:
+        raise UsageError(f"image {name}: expected build or inspect")
+    given = parse(command.options, rest)
+    if given.flag("help"):
+        output.write(command_help(command))
         return 0
+    check_arguments(command, given)
+    try:
+        return command.action(given, settings)
     except ImageError as error:
         raise ContainerError(str(error)) from None
 
 
-def _add_arguments(parser: argparse.ArgumentParser) -> None:
-    commands = parser.add_subparsers(dest="image_command", required=True, metavar="COMMAND")
-    builder = commands.add_parser("build", help="build an image from WebAssembly or from a root filesystem")
-    add_build_arguments(builder)
-    inspector = commands.add_parser("inspect", help="show an archive's images, and check their digests")
-    inspector.add_argument("archive", help="an OCI archive")
-    inspector.add_argument("--format", choices=("table", "json"), default="table", help="default: table")
+def build(given: Given, _settings: Settings | None = None) -> int:
+    """Build the image that the options describe, and print its name and digest.
 
-
-def add_build_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the arguments of `build`."""
-    named = parser.add_argument_group("name")
-    named.add_argument("-n", "--name", required=True, help="last part of the image's name")
-    named.add_argument("-t", "--tag", required=True, help="tag")
-    named.add_argument("-r", "--repo", required=True, help="the part before the name, such as host:5000/team")
-    content = parser.add_argument_group("content")
-    content.add_argument(
-        "-m",
-        "--module",
-        action="append",
-        default=[],
-        metavar="FILE",
-        help="a module or component; repeatable",
-    )
-    content.add_argument(
-        "-l",
-        "--layer",
-        action="append",
-        default=[],
-        metavar="TYPE=FILE",
-        help="a file as a layer of this media type; repeatable",
-    )
-    content.add_argument("-c", "--components", metavar="DIR", help="every .wasm file of a folder")
-    content.add_argument("--rootfs", metavar="DIR", help="a folder as root filesystem, for an ordinary image")
-    form = parser.add_mutually_exclusive_group()
-    form.add_argument("-a", "--as-artifact", action="store_true", help="a wasm OCI artifact, not an image")
-    form.add_argument(
-        "--as-files",
-        action="store_true",
-        help="an ordinary image with the modules as files, for tools that do not know wasm layers",
-    )
-    parser.add_argument("-o", "--out-path", metavar="FILE", help="default: NAME.tar; a folder takes NAME.tar")
-    defaults = parser.add_argument_group("defaults for the image's containers; not for artifacts")
-    defaults.add_argument("--entrypoint", metavar="WORDS", default="", help="default: the only module")
-    defaults.add_argument("--cmd", metavar="WORDS", default="", help="arguments after the entrypoint")
-    defaults.add_argument("--env", action="append", default=[], metavar="NAME=VALUE", help="repeatable")
-    defaults.add_argument("--user", default="", help="user or uid, with an optional :group")
-    defaults.add_argument("--workdir", default="", help="working directory")
-
-
-def build(arguments: argparse.Namespace) -> int:
-    """Build the image that the arguments describe, and print its name and digest. Raises ImageError, OSError."""
-    name = image_name(f"{arguments.repo.rstrip('/')}/{arguments.name}", arguments.tag)
-    target = _target(arguments.out_path, name)
+    Raises UsageError, ImageError or OSError.
+    """
+    if missing := [option for option in _REQUIRED if not given.text(option)]:
+        raise UsageError(f"missing --{', --'.join(missing)}")
+    name = image_name(f"{given.text('repo').rstrip('/')}/{given.text('name')}", given.text("tag"))
+    target = _target(given.text("out-path"), name)
     settings = RunConfig(
-        entrypoint=_words("--entrypoint", arguments.entrypoint),
-        cmd=_words("--cmd", arguments.cmd),
-        env=tuple(arguments.env),
-        user=arguments.user,
-        working_dir=arguments.workdir,
+        entrypoint=_words("entrypoint", given),
+        cmd=_words("cmd", given),
+        env=tuple(given.list("env")),
+        user=given.text("user"),
+        working_dir=given.text("workdir"),
     )
-    digest = _build(arguments, target, name, settings)
+    digest = _build(given, target, name, settings)
     output.write(f"{target}: {name}@{digest}\n")
     return 0
 
 
-def _words(option: str, text: str) -> tuple[str, ...]:
+def _words(option: str, given: Given) -> tuple[str, ...]:
+    text = given.text(option)
     try:
         return tuple(shlex.split(text))
     except ValueError as error:
-        raise ImageError(f"{option} {text}: {error}") from None
+        raise ImageError(f"--{option} {text}: {error}") from None
 
 
-def _build(arguments: argparse.Namespace, target: str, name: ImageName, settings: RunConfig) -> str:
-    sources = _sources(arguments)
-    if arguments.rootfs:
-        if sources or arguments.as_artifact or arguments.as_files:
+def _build(given: Given, target: str, name: ImageName, settings: RunConfig) -> str:
+    sources = _sources(given)
+    rootfs = given.text("rootfs")
+    as_artifact, as_files = given.flag("as-artifact"), given.flag("as-files")
+    if as_artifact and as_files:
+        raise UsageError("--as-artifact and --as-files exclude each other")
+    if rootfs:
+        if sources or as_artifact or as_files:
             raise ImageError(
                 "--rootfs makes an ordinary image: it excludes modules, layers, -a and --as-files"
             )
-        with _progress("Packing", _size_of_tree(arguments.rootfs)) as progress:
-            return build_rootfs_image(target, name, arguments.rootfs, settings, progress)
-    if arguments.as_artifact and settings.members():
+        with _progress("Packing", _size_of_tree(rootfs)) as progress:
+            return build_rootfs_image(target, name, rootfs, settings, progress)
+    if as_artifact and settings.members():
         raise ImageError("an artifact has no place for an entrypoint, cmd, env, user or workdir")
     with _progress("Writing", 2 * sum(os.path.getsize(path) for _, path in sources)) as progress:
         layers = [LayerFile(path, media_type, progress) for media_type, path in sources]
-        if arguments.as_artifact:
+        if as_artifact:
             return build_artifact(target, name, layers, progress)
-        if arguments.as_files:
+        if as_files:
             return build_files_image(target, name, layers, settings, progress)
         return build_wasm_image(target, name, layers, settings, progress)
 
 
-def _sources(arguments: argparse.Namespace) -> list[tuple[str, str]]:
+def _sources(given: Given) -> list[tuple[str, str]]:
     """Return the layers to build as (media type, path); "" derives the type from the file. Raises ImageError."""
-    if arguments.module and arguments.components:
+    if given.list("module") and given.text("components"):
         raise ImageError("-m and -c exclude each other: name the modules, or the folder that contains them")
-    sources = [("", path) for path in arguments.module]
-    for layer in arguments.layer:
+    sources = [("", path) for path in given.list("module")]
+    for layer in given.list("layer"):
         media_type, equals, path = layer.partition("=")
         if not (media_type and equals and path):
             raise ImageError(f"-l {layer}: expected TYPE=FILE")
         sources.append((media_type, path))
-    if arguments.components:
-        sources += [("", path) for path in _components(arguments.components)]
+    if given.text("components"):
+        sources += [("", path) for path in _components(given.text("components"))]
     return sources
 
 
@@ -179,9 +134,9 @@ def _components(folder: str) -> list[str]:
     return found
 
 
-def _target(out_path: str | None, name: ImageName) -> str:
+def _target(out_path: str, name: ImageName) -> str:
     default = f"{name.last_part}.tar"
-    if out_path is None:
+    if not out_path:
         return default
     return os.path.join(out_path, default) if os.path.isdir(out_path) else out_path
 
@@ -207,11 +162,14 @@ def _progress(what: str, total: int) -> Iterator[Progress | None]:
         yield lambda advanced: bar.advance(task, advanced)
 
 
-def _inspect(arguments: argparse.Namespace) -> int:
+def _inspect(given: Given, _settings: Settings) -> int:
     from runwasi.images.reader import inspect  # late: building needs none of it
 
-    images = inspect(arguments.archive)
-    if arguments.format == "json":
+    form = given.text("format")
+    if form not in ("table", "json"):
+        raise UsageError(f"--format {form}: expected table or json")
+    images = inspect(given.arguments[0])
+    if form == "json":
         output.write(json.dumps([_as_json(image) for image in images], indent=2) + "\n")
     else:
         output.write("\n\n".join(_as_text(image) for image in images) + "\n")
@@ -247,6 +205,46 @@ def _as_text(image: ImageSummary) -> str:
     return "\n".join(lines)
 
 
+_REQUIRED = ("repo", "name", "tag")
+
+BUILD_OPTIONS = (
+    Option("repo", "the part before the name, such as host:5000/team; required", short="r"),
+    Option("name", "last part of the image's name; required", short="n"),
+    Option("tag", "tag; required", short="t"),
+    Option("module", "a module or component; repeatable", kind=LIST, short="m", value="FILE"),
+    Option("layer", "a file as a layer of this type; repeatable", kind=LIST, short="l", value="TYPE=FILE"),
+    Option("components", "every .wasm file of a folder", short="c", value="DIR"),
+    Option("rootfs", "a folder as root filesystem, for an ordinary image", value="DIR"),
+    Option("as-artifact", "a wasm OCI artifact, not an image", kind=FLAG, short="a"),
+    Option(
+        "as-files", "an ordinary image with the modules as files, for tools without wasm layers", kind=FLAG
+    ),
+    Option("out-path", "default: NAME.tar; a folder takes NAME.tar", short="o", value="FILE"),
+    Option("entrypoint", "what containers run; default: the only module", value="WORDS"),
+    Option("cmd", "arguments after the entrypoint", value="WORDS"),
+    Option("env", "a variable of containers; repeatable", kind=LIST, value="NAME=VALUE"),
+    Option("user", "user or uid of containers, with an optional :group"),
+    Option("workdir", "working directory of containers"),
+)
+
+_SUBCOMMANDS = {
+    "build": Command(
+        "image build",
+        "build an image from WebAssembly or from a root filesystem",
+        build,
+        options=BUILD_OPTIONS,
+    ),
+    "inspect": Command(
+        "image inspect",
+        "show an archive's images and check their digests",
+        _inspect,
+        arguments="ARCHIVE",
+        options=(Option("format", "table or json", default="table"),),
+        least=1,
+        most=1,
+    ),
+}
+
 COMMANDS = {
     "image": Command(
         "image",
@@ -257,7 +255,9 @@ COMMANDS = {
 Images are written as OCI archives, which `ctr image import`, skopeo and podman read.
 
     runwasi image build --repo localhost --name hello --tag v1 --module hello.wasm
-    runwasi image inspect hello.tar""",
+    runwasi image inspect hello.tar
+
+`runwasi image build --help` lists the options of build.""",
         least=1,
         most=None,
         stop_at_first=True,

@@ -180,7 +180,7 @@ def _variant(text: str, path: str) -> Variant:
     if text[:1] in ("'", '"') and text[-1:] == text[:1] and len(text) >= 2:
         return "s", _unquoted(text, path)
     if text.startswith("[") and text.endswith("]"):
-        items = [_variant(item.strip(), path) for item in text[1:-1].split(",") if item.strip()]
+        items = [_variant(item, path) for item in _items(text[1:-1])]
         kinds = {kind for kind, _ in items} or {"s"}
         if len(kinds) == 1:
             return f"a{kinds.pop()}", [value for _, value in items]
@@ -192,6 +192,16 @@ def _variant(text: str, path: str) -> Variant:
         except ValueError:
             pass  # neither
     raise _unreadable(text, path)
+
+
+def _items(text: str) -> list[str]:
+    """Split at the commas outside of quotes; what is empty is left out, and with an open quote nothing is split."""
+    import re  # late: few properties are lists
+
+    part = r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"|[^,'"]"""
+    if not re.fullmatch(rf"(?:{part}|,)*", text):
+        return [text]
+    return [item for match in re.findall(rf"(?:{part})+", text) if (item := match.strip())]
 
 
 def _unquoted(text: str, path: str) -> str:

@@ -90,6 +90,11 @@ def test_a_mistake_is_one_line_and_leaves_nothing(
     assert sorted(os.listdir(here)) == ["app.wasm", "parts"]
 
 
+def test_the_builder_says_which_options_are_missing(capfd: pytest.CaptureFixture[str]) -> None:
+    assert oci_tar_builder.main(["--name", "app"]) == 2
+    assert capfd.readouterr().err.startswith("oci-tar-builder: missing --repo, --tag (see ")
+
+
 def test_inspect_writes_a_table_or_json(here: Path, capfd: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["image", "build", *NAMED, "-m", "app.wasm"]) == 0
     capfd.readouterr()
@@ -105,7 +110,19 @@ def test_inspect_refuses_what_is_no_archive(here: Path, capfd: pytest.CaptureFix
     assert capfd.readouterr().err.startswith("runwasi: image inspect: app.wasm: not a tar archive")
 
 
-@pytest.mark.parametrize("words", [(), ("paint",), ("inspect",), ("build", "--tag")])
+@pytest.mark.parametrize(
+    "words",
+    [
+        (),
+        ("paint",),
+        ("inspect",),
+        ("inspect", "app.tar", "--format", "xml"),
+        ("build", "--tag"),
+        ("build", "--name", "app"),
+        ("build", *NAMED, "-m", "app.wasm", "app.tar"),
+        ("build", *NAMED, "-m", "app.wasm", "--as-artifact", "--as-files"),
+    ],
+)
 def test_a_command_line_that_makes_no_sense_is_one_line(
     words: tuple[str, ...], capfd: pytest.CaptureFixture[str]
 ) -> None:
