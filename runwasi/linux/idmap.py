@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+from runwasi.linux.kernel_files import write_once
 from runwasi.linux.namespaces import CLONE_NEWUSER, open_namespace
 from runwasi.linux.processes import fork_into, reap
 
@@ -43,7 +44,7 @@ def write_uid_map(pid: int, maps: Sequence[IdMap], *, rootless: bool = False) ->
     if rootless and not _only_own(maps, os.geteuid()):
         _run_helper("newuidmap", pid, maps)
         return
-    _write(pid, "uid_map", _lines(maps))
+    write_once(f"/proc/{pid}/uid_map", _lines(maps))
 
 
 def write_gid_map(pid: int, maps: Sequence[IdMap], *, rootless: bool = False) -> None:
@@ -55,8 +56,8 @@ def write_gid_map(pid: int, maps: Sequence[IdMap], *, rootless: bool = False) ->
         _run_helper("newgidmap", pid, maps)
         return
     if rootless:
-        _write(pid, "setgroups", "deny")
-    _write(pid, "gid_map", _lines(maps))
+        write_once(f"/proc/{pid}/setgroups", "deny")
+    write_once(f"/proc/{pid}/gid_map", _lines(maps))
 
 
 def _only_own(maps: Sequence[IdMap], own: int) -> bool:
@@ -65,18 +66,6 @@ def _only_own(maps: Sequence[IdMap], own: int) -> bool:
 
 def _lines(maps: Sequence[IdMap]) -> str:
     return "".join(f"{entry.inside} {entry.outside} {entry.size}\n" for entry in maps)
-
-
-def _write(pid: int, name: str, text: str) -> None:
-    # One write: the kernel takes a whole map, and only once.
-    path = f"/proc/{pid}/{name}"
-    fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
-    try:
-        os.write(fd, text.encode())
-    except OSError as error:
-        raise OSError(error.errno, error.strerror, f"write {path}") from None
-    finally:
-        os.close(fd)
 
 
 def _run_helper(program: str, pid: int, maps: Sequence[IdMap]) -> None:

@@ -9,6 +9,7 @@ import os
 from errno import EINVAL, ENOENT, ENOTSUP
 
 from runwasi.linux.filesystems import RDTGROUP_SUPER_MAGIC, filesystem_type
+from runwasi.linux.kernel_files import write_once
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -37,10 +38,10 @@ def join(group: str, pid: int, schemata: Sequence[str] = (), monitor: str = "", 
     elif not os.path.isdir(directory):
         raise OSError(ENOENT, "no such class of service, and no schemata to make it with", group)
     try:
-        _write(f"{directory}/tasks", str(pid))
+        write_once(f"{directory}/tasks", str(pid))
         if monitor:
             _make(f"{directory}/mon_groups/{monitor}")
-            _write(f"{directory}/mon_groups/{monitor}/tasks", str(pid))
+            write_once(f"{directory}/mon_groups/{monitor}/tasks", str(pid))
     except OSError:
         if made:
             os.rmdir(directory)
@@ -50,7 +51,7 @@ def join(group: str, pid: int, schemata: Sequence[str] = (), monitor: str = "", 
 def reshare(group: str, schemata: Sequence[str], *, root: str = ROOT) -> None:
     """Change the shares of an existing group. Raises OSError: ENOTSUP if the filesystem is not mounted."""
     _require_mounted(root)
-    _write(f"{_directory(root, group)}/schemata", "\n".join(schemata) + "\n")
+    write_once(f"{_directory(root, group)}/schemata", "\n".join(schemata) + "\n")
 
 
 def leave(group: str, monitor: str = "", *, remove: bool = False, root: str = ROOT) -> None:
@@ -96,7 +97,7 @@ def _remove(directory: str) -> None:
 
 def _write_schemata(directory: str, schemata: Sequence[str]) -> None:
     try:
-        _write(f"{directory}/schemata", "\n".join(schemata) + "\n")
+        write_once(f"{directory}/schemata", "\n".join(schemata) + "\n")
     except OSError:
         os.rmdir(directory)
         raise
@@ -123,13 +124,3 @@ def _parse(lines: Sequence[str]) -> dict[str, dict[str, str]]:
             domain, _, share = part.partition("=")
             shares[domain.strip().lstrip("0") or "0"] = share.strip().lower().lstrip("0") or "0"
     return parsed
-
-
-def _write(path: str, text: str) -> None:
-    fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
-    try:
-        os.write(fd, text.encode())
-    except OSError as error:
-        raise OSError(error.errno, error.strerror, f"write {path}") from None
-    finally:
-        os.close(fd)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from struct import Struct, iter_unpack, pack
 
+from runwasi.linux.bound_sockets import listen_at
 from runwasi.linux.fd import Fd
 from runwasi.linux.libc import check, libc
 from runwasi.startup import thin_socket
@@ -96,16 +97,7 @@ def listen(path: str, backlog: int = 16, mode: int = 0o600) -> int:
     """
     sock = thin_socket.socket(thin_socket.AF_UNIX, thin_socket.SOCK_STREAM | thin_socket.SOCK_CLOEXEC)
     with _Reachable(path) as address:
-        umask = os.umask(0o777 & ~mode)
-        try:
-            sock.bind(address)
-        except OSError as error:
-            sock.close()
-            raise OSError(error.errno, error.strerror, f"bind {path}") from None
-        finally:
-            os.umask(umask)
-    sock.listen(backlog)
-    return sock.detach()
+        return listen_at(sock, address, path, mode, backlog)
 
 
 def accept(socket: int) -> int:

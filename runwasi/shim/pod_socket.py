@@ -9,6 +9,7 @@ from __future__ import annotations
 import fcntl
 import os
 
+from runwasi.linux.bound_sockets import listen_at
 from runwasi.startup import thin_socket
 from runwasi.startup.hashing import sha256
 
@@ -65,23 +66,10 @@ def listen_or_find(
             if answers(path, kind):
                 return None
             os.unlink(path)
-        return _listen(path, kind, backlog)
+        sock = thin_socket.socket(thin_socket.AF_UNIX, kind | thin_socket.SOCK_CLOEXEC)
+        return listen_at(sock, path, path, 0o600, backlog)
     finally:
         os.close(lock)
-
-
-def _listen(path: str, kind: int, backlog: int) -> int:
-    sock = thin_socket.socket(thin_socket.AF_UNIX, kind | thin_socket.SOCK_CLOEXEC)
-    umask = os.umask(0o177)
-    try:
-        sock.bind(path)
-    except OSError as error:
-        sock.close()
-        raise OSError(error.errno, error.strerror, f"bind {path}") from None
-    finally:
-        os.umask(umask)
-    sock.listen(backlog)
-    return sock.detach()
 
 
 def answers(path: str, kind: int = thin_socket.SOCK_STREAM) -> bool:

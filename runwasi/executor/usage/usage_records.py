@@ -105,6 +105,10 @@ class IoUsage(Record):
     pressure: Stalls | None = None
 
 
+IO_TABLES = tuple(name for name in IoUsage.__annotations__ if name != "pressure")
+"""The names of IoUsage's tables."""
+
+
 class HugetlbUsage(Record):
     """Huge pages of one size, in bytes."""
 

@@ -14,6 +14,7 @@ from runwasi.executor.usage.cgroup_files import (
     text,
 )
 from runwasi.executor.usage.usage_records import (
+    IO_TABLES,
     CpusetUsage,
     CpuUsage,
     HugetlbUsage,
@@ -38,16 +39,6 @@ _CPUSET_FLAGS = (
     "memory_pressure",
     "sched_load_balance",
     "sched_relax_domain_level",
-)
-_IO_TABLES = (
-    "io_service_bytes_recursive",
-    "io_serviced_recursive",
-    "io_queued_recursive",
-    "io_service_time_recursive",
-    "io_wait_time_recursive",
-    "io_merged_recursive",
-    "io_time_recursive",
-    "sectors_recursive",
 )
 # CFQ's own names differ from the table's in these.
 _CFQ_NAMES = {"io_time_recursive": "time_recursive"}
@@ -131,10 +122,10 @@ def _io(cgroup: Cgroup) -> IoUsage:
     for prefix in ("blkio.", "blkio.bfq.", "blkio.throttle."):
         tables = {
             table: _io_entries(text(cgroup, "blkio", prefix + _CFQ_NAMES.get(table, table)))
-            for table in _IO_TABLES
+            for table in IO_TABLES
         }
         if tables["io_serviced_recursive"]:
-            return IoUsage(**tables)  # type: ignore[arg-type]  # _IO_TABLES has only tables
+            return IoUsage(**tables)  # type: ignore[arg-type]  # IO_TABLES has only tables
     return IoUsage()
 
 

@@ -7,20 +7,24 @@ from __future__ import annotations
 import os
 from errno import EAGAIN
 
+from runwasi.linux import inotify
 from runwasi.linux.cgroups import tree
 from runwasi.linux.fd import Fd
-from runwasi.linux.libc import check, libc
-from runwasi.startup.thin_ctypes import c_char_p, c_int, c_uint32
-
-IN_MODIFY = 0x2
-IN_NONBLOCK = os.O_NONBLOCK
-IN_CLOEXEC = os.O_CLOEXEC
-
-libc.inotify_init1.argtypes = (c_int,)
-libc.inotify_add_watch.argtypes = (c_int, c_char_p, c_uint32)
 
 
-class EventfdOom:
+class _Watch:
+    """A descriptor of the kernel's that tells of out-of-memory kills."""
+
+    _fd: Fd
+
+    def fileno(self) -> int:
+        return self._fd.fileno()
+
+    def close(self) -> None:
+        self._fd.close()
+
+
+class EventfdOom(_Watch):
     """Watches memory.oom_control (Documentation/admin-guide/cgroup-v1/memory.rst, section 10)."""
 
     def __init__(self, directory: str, handed_over: tuple[Fd, int] | None = None) -> None:
@@ -39,9 +43,6 @@ class EventfdOom:
             self._fd.close()
             raise
 
-    def fileno(self) -> int:
-        return self._fd.fileno()
-
     def killed(self) -> bool:
         try:
             os.eventfd_read(self._fd.fileno())
@@ -54,11 +55,8 @@ class EventfdOom:
     def state(self) -> tuple[Fd, int]:
         return self._fd, 0
 
-    def close(self) -> None:
-        self._fd.close()
 
-
-class InotifyOom:
+class InotifyOom(_Watch):
     """Watches the counter oom_kill in memory.events (cgroup-v2.rst, memory.events)."""
 
     def __init__(self, directory: str, handed_over: tuple[Fd, int] | None = None) -> None:
@@ -67,16 +65,7 @@ class InotifyOom:
             self._fd, self._kills = handed_over
             return
         self._kills = self._count()
-        self._fd = Fd(check(libc.inotify_init1(IN_NONBLOCK | IN_CLOEXEC), "inotify_init1"))
-        try:
-            watched = libc.inotify_add_watch(self._fd.fileno(), os.fsencode(self._file), IN_MODIFY)
-            check(watched, "inotify_add_watch", self._file)
-        except BaseException:
-            self._fd.close()
-            raise
-
-    def fileno(self) -> int:
-        return self._fd.fileno()
+        self._fd = Fd(inotify.watch(self._file, inotify.IN_MODIFY))
 
     def killed(self) -> bool:
         try:
@@ -89,9 +78,6 @@ class InotifyOom:
 
     def state(self) -> tuple[Fd, int]:
         return self._fd, self._kills
-
-    def close(self) -> None:
-        self._fd.close()
 
     def _count(self) -> int:
         try:

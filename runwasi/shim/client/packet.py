@@ -106,8 +106,8 @@ def read_reply(packet: bytes) -> tuple[int, int, bytes, bytes]:
     return kind, status, body[:output], body[output:]
 
 
-def manager_path(engine: str) -> str:
-    """Return where the daemon of an engine listens unless it is told otherwise."""
+def daemon_socket_path(engine: str) -> str:
+    """Return the default path of a daemon's socket; containerd's own runwasi has it under this name."""
     return f"/run/io.containerd.{engine}.v1/manager.sock"
 
 

@@ -32,7 +32,7 @@ class _NoDaemon(Exception):
 def main(engine: str | Engine, *, shared: bool = False) -> NoReturn:
     """Run the client of an engine with the arguments of this process; it ends the process."""
     open_missing()
-    path = os.environ.get("RUNWASI_MANAGER") or packet.manager_path(cold.engine_name(engine))
+    path = os.environ.get("RUNWASI_MANAGER") or packet.daemon_socket_path(cold.engine_name(engine))
     try:
         status, output, errors = _ask(path)
     except (OSError, PacketError, _NoDaemon):

@@ -18,7 +18,7 @@ from runwasi.linux.service_manager import FIRST_SOCKET, ServiceManager
 from runwasi.linux.standard_streams import open_missing
 from runwasi.shim import pod_socket
 from runwasi.shim.client.launcher import complain, engine_name, print_output, print_version
-from runwasi.shim.client.packet import manager_path
+from runwasi.shim.client.packet import daemon_socket_path
 from runwasi.shim.client.usage_text import daemon_help
 from runwasi.shim.daemon import handover, holes, presence, rehearsal
 from runwasi.shim.daemon.answers import Answers
@@ -57,7 +57,7 @@ def main(engine: str | Engine) -> int:
 
 
 def _run(program: str, flags: Flags, engine: str | Engine) -> int:
-    default = manager_path(engine_name(engine))
+    default = daemon_socket_path(engine_name(engine))
     if flags.action:
         raise UsageError(f"unknown action {flags.action!r}: the daemon takes none")
     if flags.h or flags.help:

@@ -5,6 +5,7 @@ CPU times are nanoseconds in version 1 and microseconds in version 2; memory is 
 
 from __future__ import annotations
 
+from runwasi.executor.usage.usage_records import IO_TABLES
 from runwasi.shim.server.events import pack
 
 TYPE_CHECKING = False
@@ -33,16 +34,6 @@ _V1_MEMORY = {
     "active_file": "active_file",
     "unevictable": "unevictable",
 }
-_V1_IO = (
-    "io_service_bytes_recursive",
-    "io_serviced_recursive",
-    "io_queued_recursive",
-    "io_service_time_recursive",
-    "io_wait_time_recursive",
-    "io_merged_recursive",
-    "io_time_recursive",
-    "sectors_recursive",
-)
 # Version 2: (the table of IoUsage, its op) -> the entry's member.
 _V2_IO = {
     ("io_service_bytes_recursive", "Read"): "rbytes",
@@ -116,7 +107,7 @@ def _blkio_v1(usage: IoUsage) -> cgroups_v1.BlkIOStat:
             v1.BlkIOEntry(op=entry.op, major=entry.major, minor=entry.minor, value=entry.value)
             for entry in getattr(usage, table)
         ]
-        for table in _V1_IO
+        for table in IO_TABLES
     }
     return v1.BlkIOStat(**tables)
 

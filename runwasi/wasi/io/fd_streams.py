@@ -10,7 +10,22 @@ from runwasi.wasi.io.streams import CHUNK, InputStream, OutputStream, closed, fa
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from runwasi.wasi.component.interface import Waiting
+
+
+def available(receive: Callable[[], bytes]) -> bytes:
+    """Return the bytes that a call receives, b"" if it would block. Raises the stream's errors, at its end too."""
+    try:
+        data = receive()
+    except BlockingIOError:
+        return b""
+    except OSError as error:
+        raise failed(error) from error
+    if not data:
+        raise closed()
+    return data
 
 
 class DescriptorInput(InputStream):
@@ -23,15 +38,7 @@ class DescriptorInput(InputStream):
         """Return bytes that are available."""
         if not length or not self.subscribe().ready():
             return b""
-        try:
-            data = os.read(self.fd, min(length, CHUNK))
-        except BlockingIOError:
-            return b""
-        except OSError as error:
-            raise failed(error) from error
-        if not data:
-            raise closed()
-        return data
+        return available(lambda: os.read(self.fd, min(length, CHUNK)))
 
     def subscribe(self) -> Pollable:
         """Return a pollable that is ready when poll(2) says so."""

@@ -9,6 +9,7 @@ import socket
 
 from runwasi.wasi.component.interface import Interface, Resource
 from runwasi.wasi.component.values import Err
+from runwasi.wasi.io.fd_streams import available
 from runwasi.wasi.io.poll import Pollable
 from runwasi.wasi.io.streams import CHUNK, InputStream, OutputStream, closed, failed
 from runwasi.wasi.sockets.addresses import (
@@ -43,17 +44,7 @@ class SocketInput(InputStream):
 
     def read(self, length: int) -> bytes:
         """Return bytes that have arrived."""
-        if not length:
-            return b""
-        try:
-            data = self._sock.recv(min(length, CHUNK))
-        except BlockingIOError:
-            return b""
-        except OSError as error:
-            raise failed(error) from error
-        if not data:
-            raise closed()
-        return data
+        return available(lambda: self._sock.recv(min(length, CHUNK))) if length else b""
 
     def subscribe(self) -> Pollable:
         """Return a pollable that is ready when bytes or the end have arrived."""
