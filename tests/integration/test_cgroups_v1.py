@@ -119,7 +119,7 @@ def test_a_denied_hole_in_a_wider_rule_is_refused_not_ignored(cgroup: Cgroup) ->
         DeviceRule(allow=True, type="c", major=1, access="rw"),
         DeviceRule(allow=False, type="c", major=1, minor=11, access="r"),
     )
-    with pytest.raises(ContainerError, match=r"cannot take c 1:11 r out of c 1:\* rw"):
+    with pytest.raises(ContainerError, match=r"cannot remove c 1:11 r from c 1:\* rw"):
         cgroup_limits.apply(cgroup, Resources(devices=rules))
 
 
