@@ -44,6 +44,7 @@ _COMMANDS = {
     "start": ("lifecycle", "run the program of a created container"),
     "state": ("inspect", "show a container's state as JSON"),
     "timing": ("timing_command", "show how long each step of a container's start took"),
+    "top": ("top_command", "show all containers of this node with their usage"),
     "update": ("resource_commands", "change a running container's limits"),
 }
 

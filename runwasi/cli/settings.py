@@ -6,18 +6,17 @@ import os
 
 from runwasi.cli.log_file import JSON, TEXT, LogFile
 from runwasi.cli.options import FLAG, Option, UsageError
+from runwasi.node.state_roots import COMMAND_LINE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from runwasi.cli.options import Given
 
-DEFAULT_ROOT = "/run/runwasi"
-
 OPTIONS = (
     Option("debug", "enable debug logging", kind=FLAG),
     Option("log", "write the log to this file (default: standard error)", value="FILE"),
     Option("log-format", "log format: text or json", default="text", value="FORM"),
-    Option("root", f"folder for the containers' state (default: {DEFAULT_ROOT})", value="FOLDER"),
+    Option("root", f"folder for the containers' state (default: {COMMAND_LINE})", value="FOLDER"),
     Option(
         "systemd-cgroup", 'let systemd make the cgroup; cgroupsPath is then "slice:prefix:name"', kind=FLAG
     ),
@@ -62,7 +61,7 @@ def default_root() -> str:
     runtime_dir = os.environ.get("XDG_RUNTIME_DIR")
     if runtime_dir and (os.geteuid() != 0 or in_user_namespace()):
         return f"{runtime_dir}/runwasi"
-    return DEFAULT_ROOT
+    return COMMAND_LINE
 
 
 def in_user_namespace() -> bool:

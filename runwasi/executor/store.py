@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 
 VERSION = 1
 """Of the meaning of state.json. What older ones hold must be understood."""
-DEFAULT_ROOT = "/run/runwasi"
 STATE, CONFIG, GATE, CLOSED_GATE, TIMING = "state.json", "config.json", "start", ".start", "timing"
 _MAX_ID = 1024
 _ID_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_+-.")

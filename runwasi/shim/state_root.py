@@ -1,19 +1,13 @@
-"""Where a shim's containers have their state, and what a later process, `delete` for one, finds in the bundle."""
+"""Leaves in a bundle what a later process, `delete` for one, must know about the container's state."""
 
 from __future__ import annotations
 
 import os
 
-_DEFAULT = "/run/containerd"
 _NOTE = "state-root"
 
 PID_FILE = "init.pid"
 """File of the bundle that names the container's first process, as containerd's own shim leaves it."""
-
-
-def state_root(engine: str, namespace: str, root: str = "") -> str:
-    """Return the state root of a namespace; root is the runtime option of that name."""
-    return f"{root or f'{_DEFAULT}/{engine}'}/{namespace}"
 
 
 def note_root(bundle: str, root: str) -> None:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import os
 
-from runwasi.shim.state_root import noted_root, state_root
+from runwasi.node.state_roots import shim_root
+from runwasi.shim.state_root import noted_root
 from runwasi.startup import installation
 from runwasi.wire.messages.task import DeleteResponse
 from runwasi.wire.messages.well_known import Timestamp
@@ -72,7 +73,7 @@ def bundle_beside(other: str, container_id: str) -> str:
 
 
 def _root(bundle: str, flags: Flags, engine: str) -> str:
-    return state_root(engine, flags.namespace, noted_root(bundle))
+    return shim_root(engine, flags.namespace, noted_root(bundle))
 
 
 def _has_containers(root: str) -> bool:

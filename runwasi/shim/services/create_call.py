@@ -17,11 +17,12 @@ from runwasi.executor.plan.bundle import Bundle
 from runwasi.executor.plan.create_options import CreateOptions
 from runwasi.executor.process_settings import write_pid_file
 from runwasi.executor.undo import Undo
+from runwasi.node.state_roots import shim_root
 from runwasi.oci.record import replaced
 from runwasi.shim.services.fetch_layers import ImageLayers, Images
 from runwasi.shim.services.mounters import mount_rootfs, unmount_rootfs
 from runwasi.shim.services.runtime_options import runtime_options
-from runwasi.shim.state_root import PID_FILE, note_root, state_root
+from runwasi.shim.state_root import PID_FILE, note_root
 from runwasi.shim.streams.process_streams import StreamPaths, Streams
 
 TYPE_CHECKING = False
@@ -91,7 +92,7 @@ class Creating:
         """What Start has to run, for a container from a checkpoint."""
         self.paths = StreamPaths(request.stdin, request.stdout, request.stderr, request.terminal)
         self.options = runtime_options(request.options)
-        self.root = state_root(pod.engine_name, pod.namespace, self.options.root)
+        self.root = shim_root(pod.engine_name, pod.namespace, self.options.root)
         self.streams: Streams
 
     def run(self) -> Operation[Container]:
