@@ -12,7 +12,7 @@ PACKAGE = ROOT / "runwasi"
 
 LAYERS = (
     ("cli", "shim"),
-    ("executor", "images", "containerd"),
+    ("executor", "images", "containerd", "deployment"),
     ("engines", "wasi", "oci"),
     ("linux", "wire", "startup", "node"),
 )

@@ -18,6 +18,7 @@ _SAYS = {
     "cli": "the command line",
     "shim": "containerd's shim and node daemon",
     "executor": "a container's life",
+    "deployment": "containerd's configuration",
     "images": "archives with wasm in them",
     "containerd": "what we ask of containerd",
     "engines": "wasm engines, module cache",

@@ -33,6 +33,7 @@ _COMMANDS = {
     "exec": ("exec_command", "run another program in a running container"),
     "features": ("features_command", "show the features of this runtime as JSON"),
     "image": ("image_command", "build and inspect images of WebAssembly and of root filesystems"),
+    "install": ("install_command", "put runwasi into the configuration of containerd and others"),
     "kill": ("lifecycle", "send a signal to a container's first process (default: SIGTERM)"),
     "list": ("inspect", "list the containers below the state root"),
     "pause": ("resource_commands", "suspend all processes of a container"),
@@ -45,6 +46,7 @@ _COMMANDS = {
     "state": ("inspect", "show a container's state as JSON"),
     "timing": ("timing_command", "show how long each step of a container's start took"),
     "top": ("top_command", "show all containers of this node with their usage"),
+    "uninstall": ("install_command", "take runwasi out of the configuration of containerd and others"),
     "update": ("resource_commands", "change a running container's limits"),
 }
 

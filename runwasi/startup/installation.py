@@ -84,6 +84,11 @@ def is_uninstalled() -> bool:
     return _Held.lock is not None and os.path.lexists(f"{os.path.dirname(_Held.folder)}/{UNINSTALLED}")
 
 
+def folder() -> str:
+    """Return the folder of the version that this process runs from, "" in a work tree or a pip environment."""
+    return _Held.folder
+
+
 def version() -> str:
     """Return the identifier of this installation's code: client and daemon must have the same."""
     return os.path.basename(_Held.folder) or __version__

@@ -14,11 +14,11 @@ import pytest
 
 from devtools.containerd import HOSTS, remove_namespace_folders, running_containerd
 from devtools.cri import Cri, api
-from devtools.places import BIN, ROOT
+from devtools.places import BIN
 from tests.integration.conftest import BUSYBOX_IMAGE, DEMO_IMAGE
 from tests.integration.cri.conftest import PAUSE_IMAGE, cri_config
 
-_CONFIGURE = ROOT / "packaging/kubernetes/configure-containerd"
+_RUNWASI = BIN / "runwasi"
 _RUNC_BY_SYSTEMD = """
       [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc.options]
         SystemdCgroup = true
@@ -65,7 +65,11 @@ def _configured(release: str, folder: Path, config: str) -> str:
     file = folder / "config.toml"
     file.write_text(f"version = 2\n{config}")
     path = f"{HOSTS[release].programs}:{os.environ['PATH']}"
-    subprocess.run([_CONFIGURE, "wasmtime", file], env=dict(os.environ, PATH=path), check=True)
+    subprocess.run(
+        [_RUNWASI, "install", "containerd", "--config", file, "--write"],
+        env=dict(os.environ, PATH=path),
+        check=True,
+    )
     return file.read_text().partition("\n")[2]
 
 

@@ -1,0 +1,126 @@
+"""systemd's units of an engine's node daemon."""
+
+from __future__ import annotations
+
+from runwasi.deployment.file_change import FileChange
+from runwasi.deployment.target_plan import TargetPlan
+from runwasi.engines.registry import daemon_name
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from runwasi.deployment.target_node import TargetNode
+
+FOLDER = "/etc/systemd/system"
+
+_SERVICE = """\
+[Unit]
+Description=Node daemon of the {engine} shim
+Before=containerd.service
+Requires={daemon}.socket
+After={daemon}.socket
+
+[Service]
+Type=notify
+ExecStart={program}
+# The daemon replaces itself in place with the installed program, and keeps every pod that it serves.
+ExecReload=/bin/kill -HUP $MAINPID
+Restart=always
+# systemd restarts a daemon that does not answer. Shims work without it meanwhile.
+WatchdogSec=60
+# Servers that the daemon forked run on when it ends. In shared mode, it stays until its last pod has ended.
+KillMode=process
+TimeoutStopSec=infinity
+# The same as in containerd's unit. Pods and their servers get containerd's score plus one, whatever this says.
+OOMScoreAdjust=-999
+# Containers make and limit cgroups of their own.
+Delegate=yes
+TasksMax=infinity
+LimitNOFILE=infinity
+LimitNPROC=infinity
+LimitCORE=infinity
+
+[Install]
+WantedBy=multi-user.target
+"""
+
+_SOCKET = """\
+[Unit]
+Description=Socket of the {engine} shim's node daemon
+
+[Socket]
+ListenSequentialPacket=/run/io.containerd.{engine}.v1/manager.sock
+SocketMode=0600
+DirectoryMode=0711
+Backlog=4096
+
+[Install]
+WantedBy=sockets.target
+"""
+
+
+def service(engine: str, program: str) -> str:
+    """Return the service's unit; program is the daemon's path."""
+    return _SERVICE.format(engine=engine, daemon=daemon_name(engine), program=program)
+
+
+def socket(engine: str) -> str:
+    """Return the socket's unit."""
+    return _SOCKET.format(engine=engine)
+
+
+def install(node: TargetNode, engines: Sequence[str], programs: str) -> TargetPlan:
+    """Return what makes systemd run the daemons; programs is their folder. Raises DeploymentError, OSError."""
+    changes, notes = [], []
+    for engine in engines:
+        program = f"{programs}/{daemon_name(engine)}"
+        changes += _changes(node, engine, service(engine, program), socket(engine))
+        if not node.has(program):
+            notes.append(
+                f"there is no {node.path(program)}: install the programs first, or name their folder by --bin"
+            )
+    commands = [("systemctl", "daemon-reload"), ("systemctl", "enable", "--now", *_units(engines))]
+    return _plan(node, changes, commands, notes)
+
+
+def uninstall(node: TargetNode, engines: Sequence[str]) -> TargetPlan:
+    """Return what takes the units away. A daemon that serves pods stays until its last pod has ended."""
+    changes = [change for engine in engines for change in _changes(node, engine, None, None)]
+    present = [engine for engine in engines if node.has(f"{FOLDER}/{daemon_name(engine)}.service")]
+    units = _units(present)
+    before = [("systemctl", "disable", *units), ("systemctl", "stop", "--no-block", *units)] if units else []
+    return _plan(node, changes, [("systemctl", "daemon-reload")], before=before)
+
+
+def _changes(node: TargetNode, engine: str, service: str | None, socket: str | None) -> list[FileChange]:
+    name = f"{FOLDER}/{daemon_name(engine)}"
+    return [
+        FileChange(node.path(f"{name}{suffix}"), node.read(f"{name}{suffix}"), text)
+        for suffix, text in ((".service", service), (".socket", socket))
+    ]
+
+
+def _units(engines: Sequence[str]) -> tuple[str, ...]:
+    return tuple(f"{daemon_name(engine)}{kind}" for engine in engines for kind in (".socket", ".service"))
+
+
+def _plan(
+    node: TargetNode,
+    changes: list[FileChange],
+    commands: list[tuple[str, ...]],
+    notes: Sequence[str] = (),
+    before: Sequence[tuple[str, ...]] = (),
+) -> TargetPlan:
+    runs = node.has_systemd()
+    found = f"units in {node.path(FOLDER)}" + ("" if runs else "; systemd does not run here")
+    hint = "have systemd start them when it runs"
+    return TargetPlan(
+        "units",
+        found,
+        changes,
+        before=before if runs else (),
+        after=commands if runs else (),
+        hint=hint,
+        notes=notes,
+    )

@@ -1,0 +1,102 @@
+"""The programs that containerd starts, in its PATH.
+
+`make install` lays them down with a folder per version. A Python environment that pip made has none: it gets small
+launchers here, which name its interpreter and its folders.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import runwasi
+from runwasi.deployment.file_change import FileChange
+from runwasi.deployment.target_plan import TargetPlan
+from runwasi.engines import registry
+from runwasi.startup import installation
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from runwasi.deployment.target_node import TargetNode
+
+DEFAULT_FOLDER = "/usr/local/bin"
+_MARK = "# A launcher of runwasi"
+_LAUNCHER = """\
+#!{python} -IS
+{mark}: written by `runwasi install programs`, removed by `runwasi uninstall programs`.
+import gc, os, sys
+
+gc.disable()  # nothing that a start makes is garbage before its end
+sys.path += {folders!r}
+from {module} import main
+
+os._exit(main({arguments}))
+"""
+
+
+def install(node: TargetNode, engines: Sequence[str], folder: str) -> TargetPlan:
+    """Return what puts the engines' shims and daemons into a folder. Raises DeploymentError, OSError."""
+    version = installation.folder()
+    if version:
+        missing = [name for name in _names(engines) if not node.has(f"{folder}/{name}")]
+        notes = (
+            [f"{folder} lacks {', '.join(missing)}: `make install` of the source tree writes them"]
+            if missing
+            else []
+        )
+        return TargetPlan("programs", f"programs of {os.path.basename(version)} in {folder}", notes=notes)
+    changes = []
+    for name, module, arguments in _launchers(engines):
+        text = _LAUNCHER.format(
+            python=sys.executable, mark=_MARK, folders=_folders(), module=module, arguments=arguments
+        )
+        changes.append(_change(node, f"{folder}/{name}", text))
+    return TargetPlan("programs", f"shims in {folder}, for {sys.executable}", changes)
+
+
+def uninstall(node: TargetNode, engines: Sequence[str], folder: str) -> TargetPlan:
+    """Return what removes the launchers that install wrote."""
+    notes = []
+    if installation.folder():
+        notes.append("`make uninstall` of the source tree removes what `make install` wrote")
+    changes = [_change(node, f"{folder}/{name}", None) for name in _names(engines)]
+    return TargetPlan("programs", f"shims in {folder}", changes, notes=notes)
+
+
+def _names(engines: Sequence[str]) -> list[str]:
+    return [name for name, _, _ in _launchers(engines)]
+
+
+def _launchers(engines: Sequence[str]) -> list[tuple[str, str, str]]:
+    """Return the programs for some engines: name, module and the arguments of its main."""
+    client = "runwasi.shim.client.python_client"
+    found = [("runwasi", "runwasi.cli.main", "")]
+    for engine in engines:
+        found += [
+            (registry.shim_name(engine), client, f'"{engine}"'),
+            (registry.shim_name(engine, shared=True), client, f'"{engine}", shared=True'),
+            (registry.daemon_name(engine), "runwasi.shim.daemon.node_daemon", f'"{engine}"'),
+        ]
+    return found
+
+
+def _folders() -> list[str]:
+    """Return where this interpreter finds our package and those of others."""
+    ours = os.path.dirname(os.path.dirname(os.path.abspath(runwasi.__file__)))
+    others = [path for path in sys.path if path.endswith(("site-packages", "dist-packages")) and path != ours]
+    return [ours, *others]
+
+
+def _change(node: TargetNode, name: str, after: str | None) -> FileChange:
+    """Return the change of a program; one that is not ours stays."""
+    path = node.path(name)
+    try:
+        with open(path, "rb") as file:
+            content = file.read()
+    except FileNotFoundError:
+        return FileChange(path, None, after, mode=0o755)
+    if _MARK.encode() not in content or b"runwasi install programs" not in content:
+        return FileChange(path, None, None)
+    return FileChange(path, content.decode(), after, mode=0o755)

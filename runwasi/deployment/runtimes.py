@@ -1,0 +1,39 @@
+"""The runtimes that a node can offer, as containerd's configuration and RuntimeClasses name them."""
+
+from __future__ import annotations
+
+from runwasi.engines import annotation_names as names
+from runwasi.engines import registry
+from runwasi.engines.annotations import OURS
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+SAFE_ANNOTATIONS = (*(name for name in OURS if not names.is_unsafe(name)), names.HANDLER, names.VARIANT)
+"""What a pod may pass on to its containers, unless its node's operator adds to it: docs/annotations.md."""
+
+
+class Runtime:
+    """A runtime of ours: the handler that pods ask for, the shim's type, and the engine behind both."""
+
+    __slots__ = ("engine", "handler", "shared", "type")
+
+    def __init__(self, engine: str, *, shared: bool = False, prefix: str = "") -> None:
+        self.engine = engine
+        self.shared = shared
+        self.handler = f"{prefix}{engine}{'d' if shared else ''}"
+        self.type = registry.runtime_name(engine, shared=shared)
+
+
+def default_engines() -> tuple[str, ...]:
+    """Return the engines to offer when none is named: the default, and those that other packages bring."""
+    return (registry.DEFAULT, *(name for name in registry.names() if name not in registry.BUILT_IN))
+
+
+def runtimes(engines: Sequence[str], *, shared: bool, prefix: str = "") -> list[Runtime]:
+    """Return a runtime for each engine, and with shared a second one for its shared mode."""
+    found = [Runtime(engine, prefix=prefix) for engine in engines]
+    if shared:
+        found += [Runtime(engine, shared=True, prefix=prefix) for engine in engines]
+    return found

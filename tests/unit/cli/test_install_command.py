@@ -1,0 +1,68 @@
+"""`runwasi install` and `uninstall`: what they say, and what they refuse."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from runwasi.cli.main import main
+from runwasi.cli.targets import TARGETS
+
+
+def test_without_a_target_everything_is_listed_and_nothing_changed(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "etc/docker").mkdir(parents=True)
+    (tmp_path / "etc/docker/daemon.json").write_text("{}\n")
+    assert main(["install", "--host", str(tmp_path)]) == 0
+    said = capfd.readouterr().out
+    assert all(target in said for target in TARGETS)
+    assert f"to change: {tmp_path}/etc/docker/daemon.json" in said
+    assert (tmp_path / "etc/docker/daemon.json").read_text() == "{}\n"
+
+
+def test_a_file_that_cannot_be_read_is_named_and_the_others_are_shown(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "etc/docker").mkdir(parents=True)
+    (tmp_path / "etc/docker/daemon.json").write_text("{\n")
+    assert main(["install", "--host", str(tmp_path)]) == 1
+    said = capfd.readouterr()
+    assert f"docker: {tmp_path}/etc/docker/daemon.json:2: " in said.err
+    assert "kind" in said.out
+
+
+@pytest.mark.parametrize(
+    ("words", "why"),
+    [
+        (["install", "dokcer"], 'no target "dokcer"'),
+        (["install", "all", "docker"], '"all" stands alone'),
+        (["install", "podman", "--config", "x"], "--config names the file of one target"),
+        (["install", "--write"], "--write needs targets"),
+        (["install", "containerd", "--engine", "v8"], "there is no engine 'v8'"),
+    ],
+)
+def test_a_command_line_that_makes_no_sense_is_refused(
+    words: list[str], why: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert main(words) == 1
+    assert why in capfd.readouterr().err
+
+
+def test_the_manifest_alone_is_on_standard_output(capfd: pytest.CaptureFixture[str]) -> None:
+    assert main(["install", "kubernetes"]) == 0
+    assert capfd.readouterr().out.startswith("apiVersion: node.k8s.io/v1\n")
+
+
+def test_a_python_environment_gets_launchers_that_start(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "bin"
+    assert main(["install", "programs", "--bin", str(folder), "--write"]) == 0
+    said = subprocess.check_output([folder / "containerd-shim-wasmtime-v1", "-v"], text=True, env={})
+    assert "containerd-shim-wasmtime-v1:" in said
+    (folder / "containerd-wasmtimed").write_text("#!/bin/sh\n# somebody else's\n")
+    assert main(["uninstall", "programs", "--bin", str(folder), "--write"]) == 0
+    assert [path.name for path in folder.iterdir()] == ["containerd-wasmtimed"]
