@@ -36,6 +36,7 @@ _COMMANDS = {
     "install": ("install_command", "put runwasi into the configuration of containerd and others"),
     "kill": ("lifecycle", "send a signal to a container's first process (default: SIGTERM)"),
     "list": ("inspect", "list the containers below the state root"),
+    "metrics": ("metrics_command", "serve this node's metrics to Prometheus"),
     "pause": ("resource_commands", "suspend all processes of a container"),
     "ps": ("inspect", "list the processes of a container"),
     "restore": ("checkpoint_commands", "bring a container back from a checkpoint"),

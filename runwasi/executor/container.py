@@ -48,6 +48,7 @@ class Container:
     saved   what its state.json holds
     pidfd   of its first process, once this process has created it or called open_pidfd
     tie     what ends its first process when we do, until its program runs; None where it lives on
+    kind    wasm or native, "-" in a process that did not create it
     warn    told in one sentence what went wrong but stops nothing, such as a failing poststop hook
     """
 
@@ -63,6 +64,7 @@ class Container:
         self.saved = saved
         self.pidfd: Fd | None = None
         self.tie: Channel | None = None
+        self.kind = "-"
         self.warn = warn or _ignore
         self._spec = spec
         self._cgroup = cgroup

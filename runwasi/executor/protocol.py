@@ -17,8 +17,9 @@
       ANSWER + descriptor             ─────►
                                       ◄─────    LISTENER + descriptor   only for a seccomp filter that notifies
       PROCEED                         ─────►
-                                      ◄─────    READY               the container is created; PRIORITIES beside
-                                                                    it when only the parent may set them
+                                      ◄─────    READY               the container is created; WASM beside it
+                                                                    for a module, PRIORITIES when only the
+                                                                    parent may set them
       PROCEED                         ─────►                        from here on it lives without its creator
       closes the channel                        waits at the start gate
 
@@ -49,6 +50,8 @@ ANSWER = "answer"
 FILTER = "filter"
 LISTENER = "listener"
 READY = "ready"
+WASM = "wasm"
+"""Field of READY: the program is a module."""
 PRIORITIES = "priorities"
 FAILED = "failed"
 

@@ -11,7 +11,7 @@ from errno import ECONNRESET
 from runwasi.executor import hooks
 from runwasi.executor.child.become_user import complete_env
 from runwasi.executor.errors import ContainerError
-from runwasi.executor.protocol import CREATE_RUNTIME, READY, Channel
+from runwasi.executor.protocol import CREATE_RUNTIME, READY, WASM, Channel
 from runwasi.executor.workload import choose
 from runwasi.executor.workload.request import Native, WorkloadRequest
 from runwasi.linux import processes, rlimits, sockets
@@ -138,7 +138,8 @@ def keep_descriptors_from_program(ctx: Progress) -> None:
 
 def report_ready(ctx: InitProgress) -> None:
     """Tell the parent that the container is created, and end if it has died before it could note that."""
-    ctx.channel.send(READY, *ctx.left_to_parent)
+    kind = () if isinstance(ctx.workload, Native) else (WASM,)
+    ctx.channel.send(READY, *ctx.left_to_parent, *kind)
     if not ctx.channel.hears():
         os._exit(1)
     if not ctx.plan.tied:

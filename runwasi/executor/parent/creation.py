@@ -16,7 +16,15 @@ from runwasi.executor.parent.conversation import END, Conversation, engine_of
 from runwasi.executor.parent.launch_process import common_plan, launch
 from runwasi.executor.parent.namespace_fork import NamespacePlan, open_doors
 from runwasi.executor.plan.process_plan import InitPlan
-from runwasi.executor.protocol import CREATE_RUNTIME, MAP_IDS, PRIORITIES, READY, Channel, ChannelMessage
+from runwasi.executor.protocol import (
+    CREATE_RUNTIME,
+    MAP_IDS,
+    PRIORITIES,
+    READY,
+    WASM,
+    Channel,
+    ChannelMessage,
+)
 from runwasi.executor.store import CLOSED_GATE
 from runwasi.executor.undo import Undo
 from runwasi.linux import processes, sockets
@@ -92,6 +100,7 @@ class Creation:
         while (message := (yield from self._conversation.next_message())).kind != READY:
             yield from self._answer(message)
         self._mark("serve_the_child")
+        self.container.kind = "wasm" if WASM in message.fields else "native"
         yield from self._ready(priorities=PRIORITIES in message.fields)
         self._mark("finish_create")
 

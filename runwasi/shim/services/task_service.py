@@ -5,7 +5,10 @@ Source: containerd core/runtime/v2/README.md; observed on containerd-shim-runc-v
 
 from __future__ import annotations
 
+from time import monotonic
+
 from runwasi.executor.errors import AlreadyExists, Invalid
+from runwasi.executor.telling import tell
 from runwasi.oci.decode import decode, parse_json
 from runwasi.oci.process import Process as ProcessSpec
 from runwasi.oci.record import replaced
@@ -125,14 +128,17 @@ class TaskService:
         if self._ending:
             raise RpcError(codes.UNAVAILABLE, "the shim is shutting down")
         unmade = self._tasks.creating[request.id] = Unmade(request.id, call)
+        began = monotonic()
         try:
             creating = Creating(self._pod, request)
             container = yield from creating.run()
-        except Exception:
+        except Exception as error:
+            tell("failed", "create", getattr(error, "step", "") or "-")
             unmade.is_gone()
             raise
         finally:
             del self._tasks.creating[request.id]
+        tell("create", container.kind, round(monotonic() - began, 6))
         self._created(creating, request, container)
         return api.CreateTaskResponse(pid=container.pid)
 
@@ -188,8 +194,14 @@ class TaskService:
         process = self._tasks.process(task, request.exec_id)
         check_start(task, process)
         process.starting = call
+        began = monotonic()
         try:
             yield from Starting(self._pod, self._publish, task, process).run(call)
+            if process is task.init:
+                tell("start", task.container.kind, round(monotonic() - began, 6))
+        except Exception as error:
+            tell("failed", "start", getattr(error, "step", "") or "-")
+            raise
         finally:
             task.start_over(process)
             deletes, process.deletes = process.deletes, []
