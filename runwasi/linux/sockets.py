@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 from struct import Struct, iter_unpack, pack
 
-from runwasi.linux.bound_sockets import listen_at
 from runwasi.linux.fd import Fd
 from runwasi.linux.libc import check, libc
 from runwasi.startup import thin_socket
@@ -97,7 +96,7 @@ def listen(path: str, backlog: int = 16, mode: int = 0o600) -> int:
     """
     sock = thin_socket.socket(thin_socket.AF_UNIX, thin_socket.SOCK_STREAM | thin_socket.SOCK_CLOEXEC)
     with _Reachable(path) as address:
-        return listen_at(sock, address, path, mode, backlog)
+        return thin_socket.listen_at(sock, address, path, mode, backlog)
 
 
 def accept(socket: int) -> int:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import fcntl
 import os
 
-from runwasi.linux.bound_sockets import listen_at
 from runwasi.startup import thin_socket
 from runwasi.startup.hashing import sha256
 
@@ -67,7 +66,7 @@ def listen_or_find(
                 return None
             os.unlink(path)
         sock = thin_socket.socket(thin_socket.AF_UNIX, kind | thin_socket.SOCK_CLOEXEC)
-        return listen_at(sock, path, path, 0o600, backlog)
+        return thin_socket.listen_at(sock, path, path, 0o600, backlog)
     finally:
         os.close(lock)
 
