@@ -18,7 +18,7 @@ LAYERS = (
 )
 """From the top: a package imports only from the rows below its own."""
 
-NEIGHBOURS = {"engines": {"wasi"}, "wasi": {"engines"}, "linux": {"startup"}}
+NEIGHBOURS = {"cli": {"shim"}, "engines": {"wasi"}, "wasi": {"engines"}, "linux": {"startup"}}
 """Packages of one's own row that may be used all the same."""
 
 

@@ -29,6 +29,7 @@ _COMMANDS = {
     "completion": ("completion", "print a completion script for bash, zsh or fish"),
     "create": ("lifecycle", "create a container from a bundle; start then runs its program"),
     "delete": ("lifecycle", "remove a container and everything that was made for it"),
+    "doctor": ("doctor_command", "say what this node has and lacks for runwasi, and what mends it"),
     "events": ("events_command", "show a container's resource usage and out-of-memory kills"),
     "exec": ("exec_command", "run another program in a running container"),
     "features": ("features_command", "show the features of this runtime as JSON"),

@@ -22,7 +22,7 @@ from runwasi.containerd.containerd_error import (
     NotInContainerd,
 )
 from runwasi.wire.codec import Message
-from runwasi.wire.messages import containers, content, images, introspection, leases
+from runwasi.wire.messages import containers, content, images, introspection, leases, version
 from runwasi.wire.messages.well_known import FieldMask
 
 TYPE_CHECKING = False
@@ -40,6 +40,7 @@ _IMAGES = "/containerd.services.images.v1.Images"
 _CONTAINERS = "/containerd.services.containers.v1.Containers"
 _LEASES = "/containerd.services.leases.v1.Leases"
 _INTROSPECTION = "/containerd.services.introspection.v1.Introspection"
+_VERSION = "/containerd.services.version.v1.Version"
 _MAX_MESSAGE = 16 << 20  # containerd's own limit
 _OPTIONS = (
     ("grpc.default_authority", "localhost"),  # Go's server refuses the path of a socket as a host
@@ -124,6 +125,10 @@ class Containerd:
         finally:
             with contextlib.suppress(ContainerdError):  # it expires anyway, if containerd has gone
                 self._call(f"{_LEASES}/Delete", leases.DeleteRequest(id=lease_id), Message)
+
+    def version(self) -> str:
+        """Return containerd's name for its release."""
+        return self._call(f"{_VERSION}/Version", Message(), version.VersionResponse).version
 
     def content_root(self) -> str:
         """Return the content store's folder, "" if it reports none."""

@@ -1,0 +1,48 @@
+"""What one check of the doctor found."""
+
+from __future__ import annotations
+
+import os
+
+OK, WARN, MISSING = "ok", "warn", "missing"
+
+
+class Finding:
+    """One line of the doctor.
+
+    area    the part of the node
+    status  ok, warn or missing
+    says    what was found
+    mend    the command, or else the deed, that mends it; "" where nothing is to be done
+    needed  whether no container can run without it
+    """
+
+    __slots__ = ("area", "mend", "needed", "says", "status")
+
+    def __init__(self, area: str, status: str, says: str, mend: str = "", *, needed: bool = False) -> None:
+        self.area = area
+        self.status = status
+        self.says = says
+        self.mend = mend
+        self.needed = needed
+
+    def is_fatal(self) -> bool:
+        """Say whether no container can run because of it."""
+        return self.needed and self.status == MISSING
+
+    def members(self) -> dict[str, object]:
+        """Return what --format json prints."""
+        return {
+            "area": self.area,
+            "status": self.status,
+            "says": self.says,
+            "mend": self.mend,
+            "needed": self.needed,
+        }
+
+
+def service(verb: str, name: str) -> str:
+    """Return the command that starts, restarts or reloads a service; in words where systemd does not run."""
+    if os.path.isdir("/run/systemd/system"):
+        return f"systemctl {verb} {name}"
+    return f"{verb} {name} (no systemd runs here)"
