@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     Methods = Mapping[str, tuple[type[Message], type[Message]]]
 
 _MAX_CONNECTIONS = 64  # containerd has one or two
+_PAUSE = 1.0  # seconds until it is tried again to accept a client for whom no descriptor was left
 
 
 class TtrpcServer:
@@ -179,9 +180,20 @@ class TtrpcServer:
             fd = sockets.accept(self._listener.fileno())
         except (BlockingIOError, ConnectionAbortedError):
             return
+        except (
+            OSError
+        ) as error:  # no descriptors or no memory are left just now; who waits stays in the queue
+            self.on_fault("accept", error)
+            self.reactor.change(self._listener.fileno(), 0)
+            self.reactor.call_later(_PAUSE, self._accept_again)
+            return
         _pid, uid, gid = sockets.peer_credentials(fd)
         if (uid, gid) != (os.geteuid(), os.getegid()) or len(self._connections) >= _MAX_CONNECTIONS:
             os.close(fd)
             return
         os.set_blocking(fd, False)
         self._connections.add(Connection(self, fd))
+
+    def _accept_again(self) -> None:
+        if self.listening and not self.held_back:
+            self.reactor.change(self._listener.fileno(), READABLE)
