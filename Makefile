@@ -9,7 +9,7 @@ SITE_PACKAGES = $(shell $(VENV)/python -c 'import sysconfig; print(sysconfig.get
 
 .DELETE_ON_ERROR:
 .PHONY: help demo test fuzz lint test-unit test-integration test-vm test-debian13 bench lock install uninstall clean \
-    test-image test-image/oci load load/oci packages-build packages-demo packages-unit packages-test peers
+    test-image test-image/oci load load/oci packages-build packages-demo packages-unit packages-test packages-bench peers
 
 help: ## Print this list
 	@grep -hE '^[a-z0-9/-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
@@ -72,7 +72,7 @@ fuzz: .venv/ready ## Fuzz everything that reads bytes, each target for SECONDS (
 	$(VENV)/pip install --quiet --disable-pip-version-check --constraint constraints-dev.txt --editable '.[dev,fuzz]'
 	$(VENV)/python -m tests.fuzz --seconds $(or $(SECONDS),60) $(TARGETS)
 
-bench: packages-test build/bin build/wasi-demo-app.wasm ## Measure against the peers and write docs/benchmarks.md
+bench: packages-test packages-bench build/bin build/wasi-demo-app.wasm ## Measure against the peers and write docs/benchmarks.md
 	scripts/install add $(CURDIR)/build/bench
 	RUNWASI_BIN=$(CURDIR)/build/bench/bin $(VENV)/python -m scripts.bench --write $(BENCH)
 
@@ -95,6 +95,9 @@ packages-demo:
 
 packages-unit:
 	@scripts/packages build wasm host unit
+
+packages-bench:
+	@scripts/packages bench
 
 packages-test:
 	@scripts/packages build wasm host unit test
