@@ -56,13 +56,22 @@ _CRI = "io.containerd.grpc.v1.cri"
 class Containerd:
     """A containerd of its own, from start() to stop()."""
 
-    def __init__(self, folder: Path, host: Host, *, namespace: str, cri_config: str | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        host: Host,
+        *,
+        namespace: str,
+        cri_config: str | None = None,
+        shims: Path = BIN,
+    ) -> None:
         self.folder = folder
         self.host = host
         self.namespace = namespace
         self.address = folder / "containerd.sock"
         self.log = folder / "containerd.log"
         self._cri_config = cri_config
+        self._shims = shims
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -211,10 +220,16 @@ def wait_until_ready(ready: socket.socket) -> None:
 
 @contextlib.contextmanager
 def running_containerd(
-    folder: Path, host: Host, *, namespace: str, images: Sequence[Path] = (), cri_config: str | None = None
+    folder: Path,
+    host: Host,
+    *,
+    namespace: str,
+    images: Sequence[Path] = (),
+    cri_config: str | None = None,
+    shims: Path = BIN,
 ) -> Iterator[Containerd]:
     """A started containerd that holds the images, stopped in the end."""
-    containerd = Containerd(folder, host, namespace=namespace, cri_config=cri_config)
+    containerd = Containerd(folder, host, namespace=namespace, cri_config=cri_config, shims=shims)
     containerd.start()
     try:
         for image in images:

@@ -1,13 +1,15 @@
 """B6 to B8 and B16: the memory of an idle pod, of a wasm container in it, and of the node daemon.
 
 What processes have for themselves is counted: their private pages, clean and dirty. A pod of shared mode has no
-process of its own, so the growth of the daemon is divided by the pods. What it shares with its guests counts once
-there, by each one's share (Pss_Anon; man 5 proc_pid_smaps); pages of files belong to the node.
+process of its own, so the growth of the daemon is divided by the pods. What it shares with its forks (guests, and
+processes that work for it) counts once there, by each one's share (Pss_Anon; man 5 proc_pid_smaps); pages of files
+belong to the node.
 """
 
 from __future__ import annotations
 
 import contextlib
+import os
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -39,7 +41,7 @@ def idle_pods(bed: Bed) -> list[Result]:
 
 def shared_pods(bed: Bed) -> list[Result]:
     """B7: the same in shared mode, where the node daemon is the shim of many pods."""
-    samples = {SHARED: [_growth(bed, NATIVE_IMAGE, SLEEP, bed.scale.many, with_guests=False)]}
+    samples = {SHARED: [_growth(bed, NATIVE_IMAGE, SLEEP, bed.scale.many)]}
     for name, runtime in {**bed.peers, RUNC: runtimes.RUNC}.items():
         with pods(bed, runtime, NATIVE_IMAGE, SLEEP, bed.scale.few) as pids:
             samples[name] = [_mib(_PRIVATE, parent(pid)) for pid in pids]
@@ -51,7 +53,7 @@ def shared_pods(bed: Bed) -> list[Result]:
 def idle_wasm(bed: Bed) -> list[Result]:
     """B8: an idle wasm pod: its shim and its guest."""
     program = (MODULE, *SLEEP)
-    samples: Samples = {SHARED: [_growth(bed, WASM_IMAGE, program, bed.scale.few, with_guests=True)]}
+    samples: Samples = {SHARED: [_growth(bed, WASM_IMAGE, program, bed.scale.few)]}
     for name, runtime in {OURS: runtimes.WASMTIME, **bed.peers}.items():
         with pods(bed, runtime, WASM_IMAGE, program, bed.scale.few) as pids:
             samples[name] = [_with_parent(pid) for pid in pids]
@@ -84,16 +86,31 @@ def daemon_alone(bed: Bed) -> list[Result]:
     ]
 
 
-def _growth(bed: Bed, image: str, command: Sequence[str], count: int, *, with_guests: bool) -> float:
+def _growth(bed: Bed, image: str, command: Sequence[str], count: int) -> float:
     """Return MiB by which the daemon grows with each of so many pods of shared mode."""
     with pods(bed, runtimes.SHARED, image, command, 1):
         pass  # what only the first pod needs stays
-    before = _mib(_SHARE, bed.daemon)
+    before = _of_daemon(bed)
     with pods(bed, runtimes.SHARED, image, command, count) as pids:
         if any(parent(pid) != bed.daemon for pid in pids):
             raise RuntimeError("a pod of shared mode has a server of its own")
-        guests = sum(_mib(_SHARE, pid) for pid in pids) if with_guests else 0.0
-        return (_mib(_SHARE, bed.daemon) + guests - before) / count
+        return (_of_daemon(bed) - before) / count
+
+
+def _of_daemon(bed: Bed) -> float:
+    """Return MiB of the daemon and of all that it forked and that has executed nothing else, guests included."""
+    return sum(_mib(_SHARE, pid) for pid in (bed.daemon, *_forks(bed.daemon)))
+
+
+def _forks(pid: int) -> list[int]:
+    """Return the pids of a process's children that run the same program; one that ends meanwhile is none."""
+    found = []
+    program = os.readlink(f"/proc/{pid}/exe")
+    for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
+        with contextlib.suppress(FileNotFoundError):
+            if os.readlink(f"/proc/{child}/exe") == program:
+                found.append(int(child))
+    return found
 
 
 def _with_parent(pid: int) -> float:

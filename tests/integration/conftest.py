@@ -15,16 +15,15 @@ import pytest
 
 from devtools import leaks
 from devtools.bundle import Bundle, make_bundle
-from devtools.containerd import HOSTS, RUNC, WASMTIME, Containerd, running_containerd
+from devtools.containerd import HOSTS, RUNC, Containerd, running_containerd
 from devtools.daemon import Daemon
 from devtools.folders import remove_folder
 from devtools.oci_image import busybox_layer, write_image
-from devtools.places import ROOT, WASI_DEMO_APP
+from devtools.places import BIN, ROOT, WASI_DEMO_APP
 from scripts import launchers
+from tests.support.mode import MODE, OURS
 from tests.support.runtime import Runtime
 from tests.support.shim import EventSink, Shim
-
-MODE = os.environ.get("RUNWASI_TESTS_SHIM", "cold")
 
 BUSYBOX_IMAGE = "localhost/busybox:latest"
 DEMO_IMAGE = "localhost/wasi-demo-app:latest"
@@ -140,10 +139,10 @@ def demo_image(session_folder: Path, wasi_demo_app: bytes) -> Path:
 
 @pytest.fixture(scope="module")
 def containerd(
-    session_name: str, session_folder: Path, busybox_image: Path, demo_image: Path
+    session_name: str, session_folder: Path, busybox_image: Path, demo_image: Path, shims: Path
 ) -> Iterator[Containerd]:
     """Debian's containerd 1.6 with both images."""
-    yield from _containerd("1.6", session_name, session_folder, [busybox_image, demo_image])
+    yield from _containerd("1.6", session_name, session_folder, [busybox_image, demo_image], shims)
 
 
 @pytest.fixture(scope="module", params=list(HOSTS))
@@ -153,18 +152,33 @@ def each_containerd(
     session_folder: Path,
     busybox_image: Path,
     demo_image: Path,
+    shims: Path,
 ) -> Iterator[Containerd]:
     """containerd 1.6, 1.7 and 2 in turn, each with both images."""
-    yield from _containerd(request.param, session_name, session_folder, [busybox_image, demo_image])
+    yield from _containerd(request.param, session_name, session_folder, [busybox_image, demo_image], shims)
 
 
-def _containerd(release: str, session: str, parent: Path, images: Sequence[Path]) -> Iterator[Containerd]:
+def _containerd(
+    release: str, session: str, parent: Path, images: Sequence[Path], shims: Path
+) -> Iterator[Containerd]:
     folder = Path(tempfile.mkdtemp(prefix="c", dir=parent))
-    with running_containerd(folder, HOSTS[release], namespace=session, images=images) as containerd:
+    with running_containerd(
+        folder, HOSTS[release], namespace=session, images=images, shims=shims
+    ) as containerd:
         yield containerd
 
 
-@pytest.fixture(params=[WASMTIME, RUNC], ids=["runwasi", "runc"])
+@pytest.fixture(scope="session")
+def shims(python_clients: Path, _session_daemon: Daemon | None) -> Iterator[Path]:
+    """The folder of the shims that a containerd finds, which ask the session's daemon where there is one."""
+    with pytest.MonkeyPatch.context() as environment:
+        if _session_daemon is not None:
+            environment.setenv("RUNWASI_MANAGER", str(_session_daemon.path))
+            environment.setenv("RUNWASI_DAEMON", "managed")
+        yield python_clients if MODE == "normal" else BIN
+
+
+@pytest.fixture(params=[OURS, RUNC] if MODE == "cold" else [OURS], ids=lambda name: name.split(".")[2])
 def shim(request: pytest.FixtureRequest) -> str:
     """Our runtime name and runc's in turn: what both must do alike, so that the test itself is proven too."""
     name: str = request.param
@@ -207,12 +221,7 @@ def our_shim(
     python_clients: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> Iterator[Shim]:
-    """Our shim, driven without containerd; in which way says RUNWASI_TESTS_SHIM.
-
-    cold     the native client finds no daemon, and the launcher starts a server
-    normal   the Python client asks a node daemon, which forks a server
-    shared   the native client asks a node daemon, which serves the pod itself
-    """
+    """Our shim, driven without containerd; in which way says tests/support/mode.py."""
     if _session_daemon is not None:
         assert _session_daemon.process.poll() is None, "a test killed it: such are marked own_server"
         monkeypatch.setenv("RUNWASI_MANAGER", str(_session_daemon.path))

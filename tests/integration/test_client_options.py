@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from devtools.containerd import WASMTIME, Containerd
+from devtools.containerd import Containerd
 from devtools.waiting import until
 from runwasi.linux.cgroups.hierarchies import layout
 from tests.integration.conftest import BUSYBOX_IMAGE
 from tests.support.cgroups import cgroups_of
+from tests.support.mode import OURS
 
 MAPPED_FROM = 100_000
 
@@ -44,7 +45,7 @@ def test_a_file_of_options_names_the_cgroup_of_the_pods_server(
     directory.mkdir()
     options = folder / "options.toml"
     options.write_text(f'ShimCgroup = "/{container}"\n')
-    run = ("run", "--detach", "--null-io", "--runtime", WASMTIME, "--runtime-config-path", options)
+    run = ("run", "--detach", "--null-io", "--runtime", OURS, "--runtime-config-path", options)
     each_containerd.ctr(*run, BUSYBOX_IMAGE, container, "sleep", "100")
     try:
         server = int(Path(f"/proc/{each_containerd.pid_of(container)}/stat").read_text().split()[3])

@@ -14,11 +14,12 @@ import pytest
 
 from devtools.bundle import Bundle, in_user_namespace
 from devtools.components.build import component
-from devtools.containerd import WASMTIME, Containerd
+from devtools.containerd import Containerd
 from devtools.serving import free_port
 from devtools.waiting import until
 from tests.integration.conftest import DEMO_IMAGE, BundleMaker
 from tests.support.detached import Detached
+from tests.support.mode import OURS
 from tests.support.runtime import Runtime
 
 Demo = Callable[..., Bundle]
@@ -116,7 +117,7 @@ def test_the_workers_of_a_server_show_the_same(
 
 def test_under_containerd_it_is_so_too(containerd: Containerd, container_id: str) -> None:
     arguments = ("/wasi-demo-app.wasm", "sleep", "100")
-    with containerd.task(WASMTIME, DEMO_IMAGE, container_id, *arguments) as pid:
+    with containerd.task(OURS, DEMO_IMAGE, container_id, *arguments) as pid:
         assert shown(pid) == [*arguments, ""]
         ps = containerd.ctr("task", "exec", "--exec-id", "ps", container_id, "ps", "-o", "args").stdout
         assert "/wasi-demo-app.wasm sleep 100" in ps

@@ -9,8 +9,9 @@ from collections.abc import Callable
 
 import pytest
 
-from devtools.containerd import WASMTIME, Containerd
+from devtools.containerd import Containerd
 from tests.integration.conftest import BUSYBOX_IMAGE, DEMO_IMAGE
+from tests.support.mode import OURS
 
 
 @pytest.fixture
@@ -163,7 +164,7 @@ def test_wasm_gets_its_arguments(containerd: Containerd, container_id: str) -> N
         "run",
         "--rm",
         "--runtime",
-        WASMTIME,
+        OURS,
         DEMO_IMAGE,
         container_id,
         "/wasi-demo-app.wasm",
@@ -179,7 +180,7 @@ def test_wasm_exits_with_its_status(containerd: Containerd, container_id: str) -
         "run",
         "--rm",
         "--runtime",
-        WASMTIME,
+        OURS,
         DEMO_IMAGE,
         container_id,
         "/wasi-demo-app.wasm",
@@ -192,8 +193,8 @@ def test_wasm_exits_with_its_status(containerd: Containerd, container_id: str) -
 
 def test_wasm_and_native_run_side_by_side(containerd: Containerd, new_id: Callable[[], str]) -> None:
     with (
-        containerd.task(WASMTIME, DEMO_IMAGE, new_id()) as wasm,
-        containerd.task(WASMTIME, BUSYBOX_IMAGE, new_id(), "sleep", "1000") as native,
+        containerd.task(OURS, DEMO_IMAGE, new_id()) as wasm,
+        containerd.task(OURS, BUSYBOX_IMAGE, new_id(), "sleep", "1000") as native,
     ):
         assert len({wasm, native}) == 2
         running = [line for line in containerd.ctr("task", "ls").stdout.splitlines() if "RUNNING" in line]
@@ -204,7 +205,7 @@ def test_what_is_neither_native_nor_wasm_is_refused_with_what_was_found(
     containerd: Containerd, container_id: str
 ) -> None:
     done = containerd.ctr(
-        "run", "--rm", "--runtime", WASMTIME, BUSYBOX_IMAGE, container_id, "/etc/passwd", check=False
+        "run", "--rm", "--runtime", OURS, BUSYBOX_IMAGE, container_id, "/etc/passwd", check=False
     )
     assert done.returncode != 0
     assert "/etc/passwd" in done.stderr

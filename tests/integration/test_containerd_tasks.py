@@ -8,10 +8,11 @@ import signal
 from pathlib import Path
 from typing import Any
 
-from devtools.containerd import WASMTIME, Containerd
+from devtools.containerd import Containerd
 from devtools.waiting import until
 from tests.integration.conftest import BUSYBOX_IMAGE, DEMO_IMAGE
 from tests.support.events import watching
+from tests.support.mode import OURS
 
 _FOREVER = ("sh", "-c", "trap 'exit 3' TERM; echo ready; while true; do sleep 1000 & wait; done")
 
@@ -25,7 +26,7 @@ def test_events_come_in_order_with_pid_and_status(
         )
         assert done.returncode == 5, done.stderr
         # runc's shim of 2.1 at times exits before it has told of the delete.
-        seen = events.until("/tasks/delete" if shim == WASMTIME else "/tasks/exit")
+        seen = events.until("/tasks/delete" if shim == OURS else "/tasks/exit")
     told = ["/tasks/create", "/tasks/start", "/tasks/exit", "/tasks/delete"]
     assert [event.topic for event in seen] == told[: len(seen)]
     created, started, exited = (event.fields for event in seen[:3])
@@ -166,7 +167,7 @@ def test_init_killed_from_outside_is_noticed(
 
 
 def test_wasm_ends_on_sigterm(each_containerd: Containerd, container_id: str) -> None:
-    with watching(each_containerd) as events, each_containerd.task(WASMTIME, DEMO_IMAGE, container_id):
+    with watching(each_containerd) as events, each_containerd.task(OURS, DEMO_IMAGE, container_id):
         each_containerd.ctr("task", "kill", container_id)
         assert events.next("/tasks/exit").fields["exit_status"] == 128 + signal.SIGTERM
 

@@ -13,13 +13,14 @@ from pathlib import Path
 
 import pytest
 
-from devtools.containerd import HOSTS, WASMTIME, running_containerd
+from devtools.containerd import HOSTS, running_containerd
 from devtools.containerd import Containerd as Daemon
 from devtools.waiting import until
 from runwasi.containerd.artefacts import PRECOMPILED
 from runwasi.containerd.blobs import open_blob
 from runwasi.containerd.client import Containerd
 from runwasi.oci.image import WASM_CONTENT_LAYER_TYPE
+from tests.support.mode import OURS
 from tests.support.prober import LAST, prober_module, reached
 from tests.support.wasm_images import (
     all_labels,
@@ -60,7 +61,7 @@ class Store:
 
     def run(self, *arguments: str, image: str = IMAGE, fails: bool = False) -> str:
         """Run a container of the image and return its output, or the error when it shall fail."""
-        command = ("run", "--rm", "--runtime", WASMTIME, image, self._new_id(), *arguments)
+        command = ("run", "--rm", "--runtime", OURS, image, self._new_id(), *arguments)
         done = self.containerd.ctr(*command, check=not fails)
         assert (done.returncode != 0) == fails
         return done.stderr if fails else done.stdout
@@ -68,11 +69,11 @@ class Store:
 
 @pytest.fixture(scope="module", params=["1.7", "2"])
 def image_containerd(
-    request: pytest.FixtureRequest, session_name: str, session_folder: Path
+    request: pytest.FixtureRequest, session_name: str, session_folder: Path, shims: Path
 ) -> Iterator[Daemon]:
     """The releases that know layers which are no part of a root file system."""
     folder = Path(tempfile.mkdtemp(prefix="i", dir=session_folder))
-    with running_containerd(folder, HOSTS[request.param], namespace=session_name) as containerd:
+    with running_containerd(folder, HOSTS[request.param], namespace=session_name, shims=shims) as containerd:
         yield containerd
 
 
@@ -105,7 +106,7 @@ def test_a_layer_finds_no_process_in_proc(store: Store, folder: Path) -> None:
 
 def test_the_image_itself_says_what_runs(store: Store, container_id: str) -> None:
     store.add_module()
-    with store.containerd.task(WASMTIME, IMAGE, container_id):
+    with store.containerd.task(OURS, IMAGE, container_id):
         until(lambda: store.containerd.output_of(container_id), lambda output: "sandbox" in output)
 
 
@@ -238,7 +239,7 @@ def test_a_program_is_linked_with_the_layers_it_imports(store: Store) -> None:
 
 def test_an_annotation_names_the_layer(store: Store, new_id: Callable[[], str]) -> None:
     store.add((MAIN, "", store.module()), ("other.wasm", "", b"\0asm\1\0\0\0"))
-    command = ("run", "--rm", "--runtime", WASMTIME, "--annotation", "io.runwasi.layer=main.wasm")
+    command = ("run", "--rm", "--runtime", OURS, "--annotation", "io.runwasi.layer=main.wasm")
     done = store.containerd.ctr(*command, IMAGE, new_id(), "/any", "echo", "annotated")
     assert done.stdout == "annotated\nexiting\n"
 
@@ -282,7 +283,7 @@ def test_a_container_without_an_image_is_told_so(
     store: Store, folder: Path, new_id: Callable[[], str]
 ) -> None:
     (folder / "empty").mkdir()
-    command = ("run", "--rm", "--runtime", WASMTIME, "--rootfs", str(folder / "empty"), new_id(), "/a.wasm")
+    command = ("run", "--rm", "--runtime", OURS, "--rootfs", str(folder / "empty"), new_id(), "/a.wasm")
     done = store.containerd.ctr(*command, check=False)
     assert done.returncode != 0
     assert "no image is recorded for" in done.stderr

@@ -10,28 +10,31 @@ from pathlib import Path
 
 import pytest
 
-from devtools.containerd import HOSTS, WASMTIME, Containerd, running_containerd
+from devtools.containerd import HOSTS, Containerd, running_containerd
 from devtools.waiting import until
 from tests.integration.conftest import BUSYBOX_IMAGE
+from tests.support.mode import OURS
 
 _COUNT = "i=0; while [ $i -lt 50 ]; do i=$((i+1)); echo line $i; sleep 0.05; done; exit 7"
 
 
 @pytest.fixture(params=list(HOSTS))
 def restarted(
-    request: pytest.FixtureRequest, session_name: str, session_folder: Path, busybox_image: Path
+    request: pytest.FixtureRequest, session_name: str, session_folder: Path, busybox_image: Path, shims: Path
 ) -> Iterator[Containerd]:
     """A containerd of each release, for the test to kill and start again."""
     folder = Path(tempfile.mkdtemp(prefix="r", dir=session_folder))
     host = HOSTS[request.param]
-    with running_containerd(folder, host, namespace=session_name, images=[busybox_image]) as containerd:
+    with running_containerd(
+        folder, host, namespace=session_name, images=[busybox_image], shims=shims
+    ) as containerd:
         yield containerd
 
 
 def start_counting(containerd: Containerd, container: str) -> Path:
     log = containerd.folder / f"{container}.log"
     containerd.ctr(
-        *("run", "--detach", "--runtime", WASMTIME, "--log-uri", f"file://{log}"),
+        *("run", "--detach", "--runtime", OURS, "--log-uri", f"file://{log}"),
         *(BUSYBOX_IMAGE, container, "sh", "-c", _COUNT),
     )
     return log

@@ -13,6 +13,7 @@ import pytest
 from devtools.containerd import HOSTS, remove_namespace_folders, running_containerd
 from devtools.cri import Cri
 from devtools.oci_image import files_layer, write_image
+from tests.support.mode import MODE, OURS
 
 PAUSE_IMAGE = "localhost/pause:latest"
 
@@ -29,7 +30,7 @@ _CONFIG = """
   [plugins."io.containerd.grpc.v1.cri".containerd]
     default_runtime_name = "runwasi"
     [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runwasi]
-      runtime_type = "io.containerd.wasmtime.v1"
+      runtime_type = "{runtime}"
       privileged_without_host_devices = false
       pod_annotations = ["io.runwasi.*"]
     [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc]
@@ -57,6 +58,7 @@ def cri(
     pause_image: Path,
     busybox_image: Path,
     demo_image: Path,
+    shims: Path,
 ) -> Iterator[Cri]:
     """containerd 1.6, 1.7 and 2 in turn, as kubelet sees them."""
     folder = Path(tempfile.mkdtemp(prefix="k", dir=session_folder))
@@ -64,7 +66,7 @@ def cri(
     config = cri_config(folder, bridge)
     images = [pause_image, busybox_image, demo_image]
     with running_containerd(
-        folder, HOSTS[request.param], namespace="k8s.io", images=images, cri_config=config
+        folder, HOSTS[request.param], namespace="k8s.io", images=images, cri_config=config, shims=shims
     ) as containerd:
         (folder / "logs").mkdir()
         client = Cri(containerd, cgroup_parent=f"/{session_name}", logs=folder / "logs")
@@ -79,7 +81,7 @@ def cri(
 def cri_config(folder: Path, bridge: str) -> str:
     """Write the network's configuration and return that of the CRI plugin."""
     _write_network(folder, bridge)
-    return _CONFIG.format(pause=PAUSE_IMAGE, folder=folder)
+    return _CONFIG.format(pause=PAUSE_IMAGE, folder=folder, runtime=OURS)
 
 
 def _write_network(folder: Path, bridge: str) -> None:
@@ -103,7 +105,7 @@ def _write_network(folder: Path, bridge: str) -> None:
     (folder / "cni/10-bridge.conflist").write_text(json.dumps(network))
 
 
-@pytest.fixture(params=["runwasi", "runc"])
+@pytest.fixture(params=["runwasi", "runc"] if MODE == "cold" else ["runwasi"])
 def handler(request: pytest.FixtureRequest) -> str:
     """Our runtime class and runc's in turn: what both do alike, so that the test itself is proven too."""
     name: str = request.param
