@@ -10,12 +10,15 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from devtools.daemon import Daemon
+from devtools.ttrpc import CallError
 from runwasi.wire.messages.task import ConnectRequest
 from runwasi.wire.messages.ttrpc import KeyValue, Request
-from tests.support.shim import Shim, running
+from tests.support.shim import EventSink, Shim, running
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from tests.integration.conftest import BundleMaker
 
@@ -77,3 +80,28 @@ def test_a_call_is_a_span_below_its_callers(
     assert [span["name"] for span in spans] == ["containerd.task.v2.Task/Connect"] * 2
     assert (spans[1]["traceId"], spans[1]["parentSpanId"]) == (TRACE, PARENT)
     assert int(spans[1]["endTimeUnixNano"]) >= int(spans[1]["startTimeUnixNano"])
+
+
+def test_a_daemon_that_is_replaced_sends_the_spans_of_its_last_moment(
+    collector: Collector,
+    folder: Path,
+    session_name: str,
+    sink: EventSink,
+    bundle: BundleMaker,
+    container_id: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    daemon = Daemon(folder)
+    monkeypatch.setenv("RUNWASI_MANAGER", str(daemon.path))
+    monkeypatch.setenv("RUNWASI_DAEMON", "managed")
+    shim = Shim("shared", session_name, sink)
+    with running(shim, container_id, bundle(["true"])) as task:
+        with pytest.raises(CallError):
+            task.call("State")
+        daemon.reload()
+        last = ""
+        while last != "containerd.task.v2.Task/State":
+            batch = collector.batches.get(timeout=20)
+            last = batch["resourceSpans"][0]["scopeSpans"][0]["spans"][-1]["name"]
+    shim.clean()
+    daemon.stop()

@@ -127,6 +127,8 @@ class PodServer:
         if not self._server.listening:
             return
         self._server.hold_back(held)
+        if self._server.tracer:
+            self._server.tracer.send_at_once(held)
         if held:
             self._publisher.hold()
         else:

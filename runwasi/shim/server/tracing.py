@@ -69,6 +69,7 @@ class Tracer:
         self._url = _endpoint(environment)
         self._spans: list[dict[str, Any]] = []
         self._due = False
+        self._at_once = False
         names = {
             "service.name": environment.get("OTEL_SERVICE_NAME", service),
             "service.instance.id": instance,
@@ -85,9 +86,17 @@ class Tracer:
         """Take a finished span; it is sent with others after a moment."""
         if len(self._spans) < _MAX_BATCH:
             self._spans.append(span)
-        if not self._due:
+        if self._at_once:
+            self._flush()
+        elif not self._due:
             self._due = True
             self._reactor.call_later(_BATCH_SECONDS, self._flush)
+
+    def send_at_once(self, at_once: bool) -> None:
+        """Collect nothing, since this program may be replaced at any moment, or go on collecting."""
+        self._at_once = at_once
+        if at_once:
+            self._flush()
 
     def close(self, done: Callable[[], None]) -> None:
         """Send what is left; done is called after that."""
