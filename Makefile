@@ -50,7 +50,8 @@ test-unit: packages-unit .venv/ready build/wasi-demo-app.wasm ## Unit tests, and
 test-integration: packages-test build/bin build/wasi-demo-app.wasm peers ## Tests on the real kernel and containerd, as root
 	@test "$$(id -u)" = 0 || { echo "the integration tests make namespaces and cgroups: run them as root" >&2; exit 1; }
 	@# Real kernels on a shared machine: what fails is tried once more, alone, and said; a fault fails twice.
-	$(VENV)/python -m pytest tests/integration || $(VENV)/python -m pytest --last-failed tests/integration
+	$(VENV)/python -m pytest tests/integration tests/attacks || \
+	    $(VENV)/python -m pytest --last-failed tests/integration tests/attacks
 	RUNWASI_TESTS_SHIM=normal $(VENV)/python -m pytest $(SHIM_TESTS) || \
 	    RUNWASI_TESTS_SHIM=normal $(VENV)/python -m pytest --last-failed $(SHIM_TESTS)
 	RUNWASI_TESTS_SHIM=shared $(VENV)/python -m pytest -m "not own_server" $(SHIM_TESTS) || \

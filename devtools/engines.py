@@ -32,7 +32,7 @@ class EngineHost:
         self.python = _python_for(name)
         self.paths = [str(path) for path in (ROOT, sysconfig.get_path("platlib"), *_packages_for(name))]
         python_path = {"PYTHONPATH": ":".join(self.paths), "PYTHONDONTWRITEBYTECODE": "1"}
-        self._environment = {**os.environ, **python_path}
+        self.environment = {**os.environ, **python_path}
 
     def run(self, module: Path, *args: str, stdin: str = "", **job: object) -> Completed:
         """Run a module to its end. `job` is what devtools.engine_host takes."""
@@ -40,7 +40,7 @@ class EngineHost:
             self._command(module, args, job),
             check=False,
             input=stdin,
-            env=self._environment,
+            env=self.environment,
             capture_output=True,
             text=True,
             timeout=60,
@@ -52,7 +52,7 @@ class EngineHost:
         command = [*self.python, "-c", program, *arguments]
         return subprocess.run(
             command,
-            env=self._environment,
+            env=self.environment,
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
@@ -65,7 +65,7 @@ class EngineHost:
         """Run a module as the first process of a pid namespace; it has said "ready" when the block begins."""
         command = ["unshare", "--pid", "--fork", "--kill-child", *self._command(module, args, job)]
         process = subprocess.Popen(
-            command, env=self._environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            command, env=self.environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
         assert process.stdin
         assert process.stdout

@@ -1,0 +1,154 @@
+"""A program of a container prints all that it was given, and each line is one that its config.json gives it.
+
+One table serves every position: a container's first process and an exec, by the command line and by a shim in each
+mode. Whatever a process newly gets is not on the list, and fails.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import resource
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from devtools.bundle import Bundle
+from devtools.daemon import Daemon
+from devtools.waiting import until
+from tests.integration.conftest import BundleMaker
+from tests.support.detached import Detached
+from tests.support.runtime import Runtime
+from tests.support.shim import EventSink, Shim, running
+
+CAPABILITIES = f"{1 << 29 | 1 << 10 | 1 << 5:016x}"
+NOFILE = 7
+"""RLIMIT_NOFILE, the one limit that the bundle gives; the others are the caller's."""
+
+GIVEN = {
+    "argument": r"/inspector|one",
+    "variable": r"PATH=/bin|TERM=xterm|HOME=/",
+    "fd": r"[012] flags 0",
+    "status": (
+        rf"(CapInh|CapAmb):\t0{{16}}|(CapPrm|CapEff|CapBnd):\t{CAPABILITIES}|NoNewPrivs:\t1|Seccomp(_filters)?:\t0"
+        r"|Umask:\t0022|[UG]id:(\t0){4}|Groups:\t ?|NS(sid|pgid):\t\d+|Threads:\t1"
+    ),
+    "mapped": r"/inspector",
+    "death-signal": "0",
+    "securebits": "0",
+    "dumpable": "1",
+    "keepcaps": "0",
+    "subreaper": "0",
+    "timer-slack": "50000",
+    "thp-disabled": "0",
+    "scheduler": "0 nice 0 io 0",
+    "personality": "0",
+    "session": "1 group 1 parent 0",
+    "coredump-filter": "0{6}33",
+    "cgroup": r"\S+",
+    "keyring": r"_ses\.{id}",
+}
+"""What each line may be; a kind of line that is not here is refused."""
+
+EXPECTED_KINDS = GIVEN.keys() | {"limit", "oom"}
+
+
+def unexpected(text: str, container_id: str, creator: int) -> list[str]:
+    """Return the lines of the inspector that the container's config.json does not explain.
+
+    Limits and the OOM score that it does not set are the creator's, a process.
+    """
+    lines = text.splitlines()
+    assert {line.partition(" ")[0] for line in lines} >= EXPECTED_KINDS, text
+    score = Path(f"/proc/{creator}/oom_score_adj").read_text().strip()
+    allowed = {"oom": re.escape(score)} | {
+        kind: pattern.replace("{id}", re.escape(container_id)) for kind, pattern in GIVEN.items()
+    }
+    return [
+        line
+        for kind, _, rest in (line.partition(" ") for line in lines)
+        for line in [f"{kind} {rest}"]
+        if not (
+            is_given_limit(rest, creator)
+            if kind == "limit"
+            else kind in allowed and re.fullmatch(allowed[kind], rest)
+        )
+    ]
+
+
+def is_given_limit(text: str, pid: int) -> bool:
+    number, *values = map(int, text.split())
+    given = (1024, 1024) if number == NOFILE else resource.prlimit(pid, number)
+    return tuple(values) == tuple(given)
+
+
+@pytest.fixture
+def inspecting(bundle: BundleMaker, inspector: bytes) -> Bundle:
+    """A bundle whose program prints what it was given."""
+    return bundle(["/inspector", "one"], files={"/inspector": inspector})
+
+
+def test_by_the_command_line(runwasi: Runtime, inspecting: Bundle, container_id: str) -> None:
+    done = runwasi("run", "--bundle", inspecting.path, container_id)
+    assert unexpected(done.stdout, container_id, os.getpid()) == []
+
+
+@pytest.fixture
+def dirty_caller() -> Iterator[dict[str, object]]:
+    """Options of Popen for a caller with descriptors, signals, a session and variables that it must not pass on."""
+    readers = [os.pipe() for _ in range(20)]
+    fds = [fd for pair in readers for fd in pair]
+    yield {"pass_fds": fds, "env": {**os.environ, "SECRET": "of the caller"}, "umask": 0o077}
+    for fd in fds:
+        os.close(fd)
+
+
+def test_nothing_of_the_callers_is_passed_on(
+    runwasi: Runtime, inspecting: Bundle, container_id: str, dirty_caller: dict[str, object]
+) -> None:
+    command = runwasi.command("run", "--bundle", inspecting.path, container_id)
+    hostile = ["nohup", "sh", "-c", "trap '' USR1 USR2 TERM INT QUIT CHLD; exec \"$@\"", "sh", *command]
+    done = subprocess.run(  # type: ignore[call-overload]
+        hostile, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=True, **dirty_caller
+    )
+    assert unexpected(done.stdout, container_id, os.getpid()) == []
+
+
+def test_by_exec(runwasi: Runtime, inspecting: Bundle, container_id: str) -> None:
+    inspecting.process["args"] = ["sleep", "1000"]
+    Detached(runwasi, inspecting.write(), container_id).run()
+    done = runwasi("exec", container_id, "/inspector", "one")
+    assert unexpected(done.stdout, container_id, os.getpid()) == []
+
+
+@pytest.mark.parametrize("mode", ["cold", "normal", "shared"])
+def test_by_a_shim(
+    session_name: str,
+    sink: EventSink,
+    inspecting: Bundle,
+    container_id: str,
+    folder: Path,
+    mode: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    daemon = None
+    if mode != "cold":
+        daemon = Daemon(folder)
+        monkeypatch.setenv("RUNWASI_MANAGER", str(daemon.path))
+        monkeypatch.setenv("RUNWASI_DAEMON", "managed")
+    shim = Shim("shared" if mode == "shared" else "runwasi", session_name, sink)
+    try:
+        output = folder / "output"
+        output.touch()
+        with running(shim, container_id, inspecting) as task:
+            task.run(stdout=f"file://{output}")
+            assert task.call("Wait").exit_status == 0
+            text = until(output.read_text, lambda seen: "\nkeyring " in seen)
+            assert unexpected(text, container_id, task.pid) == []
+            task.call("Delete")
+    finally:
+        shim.clean()
+        if daemon:
+            daemon.stop()
