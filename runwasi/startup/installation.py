@@ -89,6 +89,11 @@ def folder() -> str:
     return _Held.folder
 
 
+def is_superseded() -> bool:
+    """Return whether another version was installed in this one's place."""
+    return _Held.lock is not None and os.path.lexists(f"{_Held.folder}/{SUPERSEDED}")
+
+
 def version() -> str:
     """Return the identifier of this installation's code: client and daemon must have the same."""
     return os.path.basename(_Held.folder) or __version__

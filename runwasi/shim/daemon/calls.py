@@ -77,16 +77,26 @@ class Caller:
 
 
 class Calls:
-    """Accepts clients and hands each call over, once it is here in full and taken."""
+    """Accepts clients and hands each call over, once it is here in full and taken.
+
+    The call of a client of another version goes without us; superseded is called when that is the one installed now.
+    """
 
     def __init__(
-        self, reactor: Reactor, listener: Fd, path: str, log: Log, handle: Callable[[Caller], None]
+        self,
+        reactor: Reactor,
+        listener: Fd,
+        path: str,
+        log: Log,
+        handle: Callable[[Caller], None],
+        superseded: Callable[[], None],
     ) -> None:
         self._reactor = reactor
         self._listener = listener
         self._note = packet.note_path(path)
         self._log = log
         self._handle = handle
+        self._superseded = superseded
         self._silent: dict[int, Timer] = {}
         self._deserted: Callable[[], None] | None = None
         os.set_blocking(listener.fileno(), False)
@@ -177,6 +187,8 @@ class Calls:
         elif caller.call.version != installation.version():
             caller.send_away()
             caller.close()
+            if installation.is_superseded():
+                self._superseded()
         else:
             self._handle(caller)
 

@@ -105,6 +105,7 @@ class Daemon:
         self._manager = manager
         self._reactor = Reactor(on_error=lambda error: log.fault("daemon", error))
         self._calls: Calls
+        self._followed = False
         self._answers: Answers
 
     def run(self, state: Mapping[str, Any]) -> None:
@@ -155,11 +156,19 @@ class Daemon:
             lambda: self._calls.quiet() and answers.quiet(),
             self._replace,
         )
-        self._calls = Calls(self._reactor, self._listener, self._flags.address, self._log, handle)
+        self._calls = Calls(
+            self._reactor, self._listener, self._flags.address, self._log, handle, self._follow
+        )
 
     def _reload(self) -> None:
         """Be replaced by what is installed now."""
         self._replacement.ask_for()
+
+    def _follow(self) -> None:
+        """Be replaced because shims are of a later version by now; what refuses once would refuse each of them."""
+        if not self._followed:
+            self._followed = True
+            self._reload()
 
     def _program(self) -> list[str]:
         """Return the command that started us."""
