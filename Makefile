@@ -8,7 +8,7 @@ CTR ?= ctr
 SITE_PACKAGES = $(shell $(VENV)/python -c 'import sysconfig; print(sysconfig.get_path("platlib"))')
 
 .DELETE_ON_ERROR:
-.PHONY: help demo test fuzz lint test-unit test-integration test-modes test-vm test-debian13 bench lock install uninstall clean \
+.PHONY: help demo test site fuzz lint test-unit test-integration test-modes test-vm test-debian13 bench lock install uninstall clean \
     test-image test-image/oci load load/oci packages-build packages-demo packages-unit packages-test packages-bench peers
 
 help: ## Print this list
@@ -80,6 +80,9 @@ fuzz: .venv/ready ## Fuzz everything that reads bytes, each target for SECONDS (
 	scripts/packages build wasm fuzz
 	$(VENV)/pip install --quiet --disable-pip-version-check --constraint constraints-dev.txt --editable '.[dev,fuzz]'
 	$(VENV)/python -m tests.fuzz --seconds $(or $(SECONDS),60) $(TARGETS)
+
+site: .venv/ready ## Build the documentation site into build/site/html
+	$(VENV)/python -m scripts.site
 
 bench: packages-test packages-bench build/bin build/wasi-demo-app.wasm ## Measure against the peers and write docs/benchmarks.md
 	scripts/install add $(CURDIR)/build/bench
