@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from errno import EINVAL
+
 from runwasi.linux.libc import SYS_CAPGET, SYS_CAPSET, check, libc, syscall
-from runwasi.startup.thin_ctypes import c_uint32
+from runwasi.startup.thin_ctypes import c_uint32, get_errno
 
 CAPABILITIES = {
     name: number
@@ -101,7 +103,15 @@ def last_cap() -> int:
 
 def _in_bounding_set_known(number: int) -> bool:
     """Return whether the kernel knows a capability number; this needs no /proc."""
-    return bool(libc.prctl(_PR_CAPBSET_READ, number, None, None, None) != -1)
+    return _in_bounding_set(number) is not None
+
+
+def _in_bounding_set(number: int) -> bool | None:
+    """Ask whether the set has a capability; None for one beyond the last that this kernel knows. Raises OSError."""
+    present = libc.prctl(_PR_CAPBSET_READ, number, None, None, None)
+    if present == -1 and get_errno() == EINVAL:
+        return None
+    return bool(check(present, "prctl PR_CAPBSET_READ", number))  # what is not known would not be dropped
 
 
 def apply_bounding(mask: int) -> None:
@@ -111,8 +121,8 @@ def apply_bounding(mask: int) -> None:
     """
     number = 0
     while True:
-        present = libc.prctl(_PR_CAPBSET_READ, number, None, None, None)
-        if present == -1:  # beyond the last one that this kernel knows
+        present = _in_bounding_set(number)
+        if present is None:
             return
         if present and not mask >> number & 1:
             check(libc.prctl(_PR_CAPBSET_DROP, number, None, None, None), "prctl PR_CAPBSET_DROP", number)
@@ -152,7 +162,7 @@ def current() -> CapSets:
     check(syscall(SYS_CAPGET, header, data), "capget")
     bounding = ambient = 0
     for number in range(last_cap() + 1):
-        bounding |= libc.prctl(_PR_CAPBSET_READ, number, None, None, None) << number
+        bounding |= bool(_in_bounding_set(number)) << number
         is_set = libc.prctl(_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_IS_SET, number, None, None)
         ambient |= max(is_set, 0) << number
     effective, permitted, inheritable = (data[i] | data[i + 3] << 32 for i in range(3))
