@@ -11,7 +11,7 @@ from errno import EINVAL, ESRCH
 from time import monotonic
 
 from runwasi.executor.errors import ContainerError, WrongStatus
-from runwasi.executor.protocol import FAILED, LISTENER, PROCEED, Channel, failure_from
+from runwasi.executor.protocol import FAILED, LISTENER, PROCEED, STARTING, Channel, failure_from
 from runwasi.executor.status import require
 from runwasi.executor.store import CONFIG, GATE, STATE, Damaged, Saved, StateFolder
 from runwasi.executor.undo import Undo
@@ -167,12 +167,19 @@ class Container:
         yield from self._run_poststart_hooks()
 
     def _follow_start(self, gate: Channel) -> Operation[None]:
-        """Hear what the child says on its last steps; silence to the end is success."""
+        """Hear what the child says on its last steps; after STARTING, silence to the end is success."""
+        starting = False
         while True:
             yield Wait((gate.fileno(),))
             message = gate.receive()
             if message is None:
-                return
+                # One that an older release created says nothing, and has a program's memory now.
+                if starting or processes.has_memory(self.pid):
+                    return
+                raise ContainerError("its process was killed before its program ran")
+            if message.kind == STARTING:
+                starting = True
+                continue
             if message.kind == FAILED:
                 raise failure_from(message.fields)
             assert message.kind == LISTENER

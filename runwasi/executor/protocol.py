@@ -23,8 +23,9 @@
       PROCEED                         ─────►                        from here on it lives without its creator
       closes the channel                        waits at the start gate
 
-Over the gate's connection LISTENER, of a filter that comes last because no_new_privileges is set, and FAILED may
-follow; its end says that the program runs. A process of exec says READY for its resource limits, is answered by
+Over the gate's connection STARTING comes next to last, when all is done but a filter that no_new_privileges lets come
+last; LISTENER of that filter, and FAILED may follow. Its end says that the program runs, or without STARTING that the
+process died before that. A process of exec says READY for its resource limits, is answered by
 PROCEED, and goes on to its program; there the end of the channel says that it runs.
 
 A request may instead be answered by FAILED, and the child may say FAILED at any time; either end dying closes
@@ -52,6 +53,7 @@ LISTENER = "listener"
 READY = "ready"
 WASM = "wasm"
 """Field of READY: the program is a module."""
+STARTING = "starting"
 PRIORITIES = "priorities"
 FAILED = "failed"
 
@@ -146,7 +148,10 @@ def failure_fields(error: BaseException, step: str = "") -> tuple[str, ...]:
     """Take an exception apart for the way over a process boundary."""
     number = getattr(error, "errno", None) or 0
     step = getattr(error, "step", "") or step
-    return step, str(number), describe(error).replace("\0", "\\0"), type(error).__name__
+    text = describe(error).replace("\0", "\\0")
+    if step and isinstance(error, OSError) and error.filename is None:  # it names nothing that it was about
+        text = f"{step.replace('_', ' ')}: {text}"
+    return step, str(number), text, type(error).__name__
 
 
 _KINDS = {kind.__name__: kind for kind in (AlreadyExists, Invalid, NotFound, WrongStatus)}

@@ -241,6 +241,17 @@ def prctl(option: int, name: str, value: object = 0) -> int:
     return check(libc.prctl(option, value, None, None, None), "prctl", name)
 
 
+def has_memory(pid: int) -> bool:
+    """Say whether a process has a program in memory: it loses it as it dies, before its descriptors are closed."""
+    try:
+        os.readlink(f"/proc/{pid}/exe")
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    except PermissionError:
+        pass
+    return True
+
+
 def set_no_new_privs() -> None:
     """Make execve grant no privileges from now on, irrevocably."""
     prctl(PR_SET_NO_NEW_PRIVS, "PR_SET_NO_NEW_PRIVS", 1)

@@ -11,7 +11,7 @@ from errno import ECONNRESET
 from runwasi.executor import hooks
 from runwasi.executor.child.become_user import complete_env
 from runwasi.executor.errors import ContainerError
-from runwasi.executor.protocol import CREATE_RUNTIME, READY, WASM, Channel
+from runwasi.executor.protocol import CREATE_RUNTIME, READY, STARTING, WASM, Channel
 from runwasi.executor.workload import choose
 from runwasi.executor.workload.request import Native, WorkloadRequest
 from runwasi.linux import processes, rlimits, sockets
@@ -181,6 +181,11 @@ def _wait_for_tied_start(ctx: InitProgress) -> None:
 
 def _end(number: int, _frame: object) -> NoReturn:
     os._exit(128 + number)
+
+
+def say_that_it_starts(ctx: InitProgress) -> None:
+    """Tell who starts us that silence is success from now on; a filter of the spec may forbid it later."""
+    ctx.verdict.send(STARTING)
 
 
 def run_workload(ctx: Progress) -> NoReturn:

@@ -61,6 +61,7 @@ from runwasi.executor.child.launch import (
     run_create_container_hooks,
     run_start_container_hooks,
     run_workload,
+    say_that_it_starts,
     wait_for_start,
 )
 from runwasi.executor.child.make_devices import make_devices
@@ -126,6 +127,7 @@ INIT_STEPS: tuple[
     enter_guest_view_late,
     limit_capabilities_again,
     lower_rlimits,
+    say_that_it_starts,
     filter_last,
     run_workload,
 )
