@@ -34,7 +34,10 @@ import gc, os, sys
 
 gc.disable()  # nothing that a start makes is garbage before its end
 {hold}sys.path += {folders!r}
-{prelude}{note}from {module} import {function}
+try:
+{load}
+except (OSError, ImportError, MemoryError) as error:
+    sys.exit(f"{{sys.argv[0]}}: cannot load its modules: {{error}}")
 
 status = {function}({arguments})
 {leave}os._exit(status)  # taking the interpreter down would cost 3 ms
@@ -220,14 +223,13 @@ def _text(
     leave: str = "",
 ) -> bytes:
     """Return the launcher of a program."""
+    load = f"{prelude}{note}from {program.module} import {program.function}"
     return _LAUNCHER.format(
         python=python,
         mark=_MARK,
         hold=hold,
         folders=folders,
-        prelude=prelude,
-        note=note,
-        module=program.module,
+        load="\n".join(f"    {line}" if line else "" for line in load.splitlines()),
         function=program.function,
         arguments=program.arguments,
         leave=leave,

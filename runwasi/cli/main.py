@@ -64,9 +64,11 @@ def main(words: Sequence[str] | None = None) -> int:
     except UsageError as error:
         call.log.error(f"{error} (see `{' '.join(('runwasi', *call.subject.split()[:1]))} --help`)")
     except (ContainerError, SpecError, OSError) as error:
-        call.log.error(f"{call.subject}: {describe(error)}" if call.subject else describe(error))
+        call.log.error(": ".join(filter(None, (call.subject, _step_of(error), describe(error)))))
         if isinstance(error, ContainerError) and error.errno == ENOEXEC:
             return output.NOT_EXECUTED
+    except (ImportError, MemoryError) as error:  # the kernel denied a late import its file, or us memory
+        call.log.error(f"{call.subject}: {_lack(error)}" if call.subject else _lack(error))
     except Interrupted as signal:
         return 128 + signal.number
     except KeyboardInterrupt:
@@ -120,6 +122,25 @@ def command_named(name: str) -> Command:
     __import__(qualified)  # late: commands import what they need
     command: Command = sys.modules[qualified].COMMANDS[name]
     return command
+
+
+def _step_of(error: BaseException) -> str:
+    """Name the function of ours that failed, for an error of the kernel's that names nothing it was about."""
+    if not isinstance(error, OSError) or error.filename is not None:
+        return ""
+    trace, name = error.__traceback__, ""
+    while trace is not None:
+        code = trace.tb_frame.f_code
+        if "runwasi" in code.co_filename:
+            name = code.co_name
+        trace = trace.tb_next
+    return name.strip("_").replace("_", " ")
+
+
+def _lack(error: ImportError | MemoryError) -> str:
+    if isinstance(error, ImportError):
+        return f"cannot load a module of runwasi: {describe(error)}"
+    return "Cannot allocate memory"
 
 
 def _print_help(names: Sequence[str]) -> int:
