@@ -72,6 +72,14 @@ LONG_SHIM_TESTS = $(addprefix tests/integration/, cri $(addprefix test_, $(addsu
 test-vm: packages-test build/bin build/wasi-demo-app.wasm ## The cgroup v2, criu and systemd tests, in virtual machines
 	scripts/vm test
 
+.PHONY: faults lives
+faults: packages-test build/bin build/wasi-demo-app.wasm ## Fail every system call of the commands in turn, and write docs/faults.md
+	scripts/install add $(CURDIR)/build/faults
+	RUNWASI_BIN=$(CURDIR)/build/faults/bin $(VENV)/python -m scripts.faults --write $(FAULTS)
+
+lives: packages-test build/bin build/wasi-demo-app.wasm ## Many container lives in both modes: leaks, and the daemon's memory
+	for mode in normal shared; do $(VENV)/python -m scripts.soak.lives --mode $$mode $(LIVES) || exit; done
+
 test-debian13: ## `make demo` and the unit tests in a root of Debian 13
 	scripts/packages root
 	scripts/debian-root trixie sh -c 'make demo && make test-unit'

@@ -109,7 +109,10 @@ def leave(*, comes_delete: bool = False, wait_for_delete: Callable[[], None] | N
         return
     folder = _Held.folder
     # Unlock, then look: an installer marks a version, then tries its lock, so one of us sees the other.
-    os.close(_Held.lock)
+    try:
+        os.close(_Held.lock)
+    except OSError:
+        pass  # it is closed: Linux releases the descriptor first (man 2 close)
     _Held.lock = None
     if not os.path.lexists(f"{folder}/{SUPERSEDED}"):
         return

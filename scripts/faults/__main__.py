@@ -1,0 +1,143 @@
+"""Have every system call of the command line's commands fail in turn, and see what comes of it.
+
+    python -m scripts.faults                                    everything: hours
+    python -m scripts.faults --case create --kind wasm --fault ENOMEM
+    python -m scripts.faults --every 20 --seed 7                one call in twenty, of each command
+
+For every call of every process that a command makes, with every fault: the command refuses in one clear line, or does
+all that it says; then `delete --force` leaves nothing. See injector.c for what is counted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import random
+import sys
+import tempfile
+import uuid
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+from devtools import leaks
+from devtools.folders import remove_cgroup, remove_folder
+from devtools.places import ROOT, SESSION_VARIABLE
+from scripts.faults.cases import CASES, Case, Kind, Machine
+from scripts.faults.injection import (
+    FAULTS,
+    KILLED,
+    MISSED,
+    REFUSED,
+    SKIPPED,
+    TOLERATED,
+    WRONG,
+    Fault,
+    Injector,
+    tell,
+)
+
+KINDS = ("native", "wasm", "terminal")
+Table = dict[tuple[str, str], Counter[str]]
+
+
+def main() -> int:
+    given = _arguments()
+    session = f"faults{uuid.uuid4().hex[:6]}"
+    os.environ |= {SESSION_VARIABLE: session, "RUNWASI_DAEMON": "off"}
+    folder = Path(tempfile.mkdtemp(prefix=f"{session}-"))
+    before = leaks.take(session)
+    machine = Machine(folder, session)
+    table: Table = {}
+    tell(f"seed {given.seed}")
+    try:
+        for name in given.kind or KINDS:
+            kind = Kind(machine, name)
+            injector = Injector(machine, kind)
+            for case in kind.cases():
+                if not given.case or case.name in given.case:
+                    table[case.name, name] = run(injector, case, given)
+                    tell(f"{case.name} {name}: {dict(table[case.name, name])}")
+    finally:
+        machine.close()
+        remove_folder(folder)
+        remove_cgroup(session)
+    left = leaks.since(before, session)
+    for line in left:
+        tell(f"left behind: {line}")
+    if given.write:
+        _write(table, ROOT / "docs/faults.md", given)
+    return 1 if left or any(counts[WRONG] for counts in table.values()) else 0
+
+
+def run(injector: Injector, case: Case, given: argparse.Namespace) -> Counter[str]:
+    """Inject every fault that is asked for into a case; return how often what came of it."""
+    chance = random.Random(f"{given.seed} {case.name} {injector.kind.name}")
+    calls = injector.calls(case)
+    counts = Counter({"processes": len(calls), "calls": sum(calls.values())})
+    for fault in faults(calls, given.fault or FAULTS):
+        if chance.randrange(given.every) or (given.at and (fault.process, fault.call) not in given.at):
+            continue
+        outcome = injector.inject(case, fault)
+        counts[outcome.what] += 1
+        if outcome.what == WRONG or given.verbose:
+            where = f"{case.name} {injector.kind.name} process {fault.process} call {fault.call} {fault.kind}"
+            tell(f"{outcome.what}: {where}: {outcome.said}")
+    return counts
+
+
+def faults(calls: dict[int, int], kinds: tuple[str, ...]) -> Iterator[Fault]:
+    """Every fault in every call of every process."""
+    for process, count in calls.items():
+        for call in range(1, count + 1):
+            for kind in kinds:
+                yield Fault(process, call, kind)
+
+
+def _write(table: Table, path: Path, given: argparse.Namespace) -> None:
+    columns = ("processes", "calls", REFUSED, TOLERATED, KILLED, SKIPPED, MISSED, WRONG)
+    lines = [
+        f"| {command} | {kind} | " + " | ".join(f"{counts[column]:,}" for column in columns) + " |"
+        for (command, kind), counts in table.items()
+    ]
+    text = path.read_text()
+    head = text[: text.index("This run")]
+    names = " | ".join(columns).replace(WRONG, "faults")
+    header = f"| command | container | {names} |\n|---|---|" + "--:|" * len(columns)
+    share = (
+        "every fault" if given.every == 1 else f"one fault in {given.every:,}, by chance of seed {given.seed}"
+    )
+    head += f"This run injected {share}.\n\n"
+    path.write_text(head + "\n".join((header, *lines)) + "\n")
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m scripts.faults",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--case", action="append", choices=CASES, help="only this command; again for more")
+    parser.add_argument(
+        "--kind", action="append", choices=KINDS, help="only this sort of container; again for more"
+    )
+    parser.add_argument("--fault", action="append", choices=FAULTS, help="only this fault; again for more")
+    parser.add_argument(
+        "--every", type=int, default=1, metavar="N", help="inject one in N, by chance (%(default)s)"
+    )
+    parser.add_argument("--seed", type=int, default=random.randrange(1 << 20), help="of that chance")
+    parser.add_argument(
+        "--at", action="append", type=_place, metavar="PROCESS:CALL", help="only there; again for more"
+    )
+    parser.add_argument("--write", action="store_true", help="write the table in docs/faults.md")
+    parser.add_argument("--verbose", action="store_true", help="tell what came of every fault")
+    return parser.parse_args()
+
+
+def _place(text: str) -> tuple[int, int]:
+    process, _, call = text.partition(":")
+    return int(process), int(call)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,160 @@
+"""One fault in one run of a command, and what came of it."""
+
+from __future__ import annotations
+
+import errno
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+from scripts import launchers
+from scripts.faults.cases import ENDED, Case, Kind, Machine
+
+KILL = "kill"
+ERRORS = ("EPERM", "ENOSPC", "EMFILE", "ENOMEM", "EINTR", "EIO")
+FAULTS = (*ERRORS, KILL)
+REFUSED, TOLERATED, KILLED, SKIPPED, MISSED, WRONG = (
+    "refused",
+    "tolerated",
+    "killed",
+    "skipped",
+    "missed",
+    "WRONG",
+)
+_SECONDS = 40
+_SOURCE = Path(__file__).parent / "injector.c"
+_MARKS = (
+    "/runwasi/cli",
+    "/bytecode/cli",
+)  # where a work tree's program, or an installed one, begins with ours
+
+
+class Fault(NamedTuple):
+    """The call of the process, both in order from the first of ours, and its errno's name or KILL."""
+
+    process: int
+    call: int
+    kind: str
+
+
+class Outcome(NamedTuple):
+    """What came of a fault: one of the words above; the call's number and whatever was said."""
+
+    what: str
+    said: str = ""
+
+
+class Injector:
+    """The compiled tracer, for one kind of container."""
+
+    def __init__(self, machine: Machine, kind: Kind) -> None:
+        self.machine = machine
+        self.kind = kind
+        self.program = machine.folder / "injector"
+        self._expected: dict[str, str] = {}
+        self._numbers = 0
+        if not self.program.exists():
+            command = [launchers.compiler(), "-O2", "-Wall", "-Werror", "-o", str(self.program), str(_SOURCE)]
+            subprocess.run(command, check=True)
+
+    def calls(self, case: Case) -> dict[int, int]:
+        """Run a case without any fault; return how many calls each process makes, and keep what it brings about."""
+        container = self._begin(case)
+        status, report, said = self._run(case, container, ["0", "0", "count"])
+        if status:
+            raise RuntimeError(f"{case.name} fails without a fault: {said}")
+        self._expected[case.name] = case.outcome(container)
+        self._end(container)
+        lines = [line.split() for line in report.splitlines()]
+        return {int(process): int(calls) for word, process, calls in lines if word == "count"}
+
+    def inject(self, case: Case, fault: Fault) -> Outcome:
+        """Run a case with a fault, judge what came of it, and clean up."""
+        container = self._begin(case)
+        how = KILL if fault.kind == KILL else str(getattr(errno, fault.kind))
+        try:
+            outcome = self._judged(case, container, fault, how)
+        except (subprocess.TimeoutExpired, AssertionError) as error:
+            outcome = Outcome(WRONG, f"hangs: {str(error)[:300]}")
+        except RuntimeError as error:
+            outcome = Outcome(WRONG, str(error))
+        left = self._end(container)
+        if left and outcome.what != WRONG:
+            outcome = Outcome(WRONG, f"{outcome.what}, and left behind: {left}")
+        return outcome
+
+    def _judged(self, case: Case, container: str, fault: Fault, how: str) -> Outcome:
+        status, report, said = self._run(case, container, [str(fault.process), str(fault.call), how])
+        if not report:
+            return Outcome(MISSED)
+        call = " ".join(report.split()[3:])
+        if report.startswith("skipped"):
+            return Outcome(SKIPPED, call)
+        if "Traceback" in said or "Fatal Python" in said:
+            return Outcome(WRONG, f"{call}: {said}")
+        if fault.kind == KILL and (fault.process == 0 or status):
+            return Outcome(KILLED, call)
+        if status:
+            is_clear = len(said.splitlines()) == 1 and len(said) > 12
+            return (
+                Outcome(REFUSED, f"{call}: {said}")
+                if is_clear
+                else Outcome(WRONG, f"{call}: unclear: {said!r}")
+            )
+        found = case.outcome(container)
+        if found == self._expected[case.name] or (ENDED in found and fault.process > 0):
+            return Outcome(TOLERATED, call)
+        return Outcome(
+            WRONG, f"{call}: succeeds, but:\n{_difference(self._expected[case.name], found)}\n{said}"
+        )
+
+    def _begin(self, case: Case) -> str:
+        self._numbers += 1
+        container = f"{self.machine.session}-{self.kind.name}-{self._numbers}"
+        self.kind.place(container)
+        self.kind.reset()
+        case.prepare(container)
+        return container
+
+    def _run(self, case: Case, container: str, words: list[str]) -> tuple[int, str, str]:
+        mark = _MARKS[b"bytecode/" in Path(self.machine.command()[0]).read_bytes()]
+        errors = self.machine.folder / "stderr"
+        reader, writer = os.pipe()
+        with errors.open("wb") as stderr, open(reader, "rb") as report:
+            tracer = [str(self.program), str(writer), *words, mark]
+            process = subprocess.Popen(
+                [*tracer, *self.machine.command(*case.words(container))],
+                pass_fds=[writer],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=stderr,
+            )
+            os.close(writer)
+            try:
+                status = process.wait(_SECONDS)
+            finally:
+                process.kill()
+                process.wait()
+            return status, report.read().decode(), errors.read_text(errors="replace").strip()
+
+    def _end(self, container: str) -> str:
+        """Delete by force; return what is left."""
+        done = self.machine.run("delete", "--force", container)
+        self.machine.drop_consoles()
+        if done.returncode:
+            return f"delete --force fails: {done.stderr}"
+        return "\n".join(self.machine.has_left(container))
+
+
+def _difference(expected: str, found: str) -> str:
+    import difflib
+
+    return "\n".join(difflib.unified_diff(expected.splitlines(), found.splitlines(), lineterm="", n=0))
+
+
+def tell(text: str) -> None:
+    """Print a line at once."""
+    print(text, flush=True)
+    sys.stdout.flush()

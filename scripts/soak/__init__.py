@@ -1,0 +1,1 @@
+"""Random and long use of shims and daemon, held against what must be."""
