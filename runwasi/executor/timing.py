@@ -77,14 +77,12 @@ class Timing:
     def timed(self, steps: tuple[Callable[[C], None], ...]) -> Iterator[Callable[[C], None]]:
         """Child side: yield the steps, and note the end of each when the next is asked for.
 
-        The last step becomes the program, so whoever started the container notes its end.
+        The last step becomes the program, so whoever started the container notes its end. The mapping stays until
+        then: closing it would close the descriptor that the parent's object has, whose number is another's here.
         """
         area = self._areas[CHILD]
         area.mark("", monotonic_ns())
-        last = steps[-1]
         for step in steps:
-            if step is last:
-                area.close()
             yield step
             area.mark(step.__name__, monotonic_ns())
 
@@ -101,9 +99,6 @@ class _Area:
         if self._at + _MARK.size <= self._end:
             _MARK.pack_into(self._shared, self._at, at, name.encode()[: _MARK.size - 8])
             self._at += _MARK.size
-
-    def close(self) -> None:
-        self._shared.close()
 
 
 def mark_start(folder: str, began: int) -> None:

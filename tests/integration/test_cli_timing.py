@@ -6,6 +6,7 @@ import json
 import subprocess
 
 from devtools.containerd import WASMTIME, Containerd
+from devtools.waiting import until
 from runwasi.executor.child.steps import INIT_STEPS
 from tests.integration.conftest import BUSYBOX_IMAGE, BundleMaker
 from tests.support.detached import Detached
@@ -45,6 +46,17 @@ def test_a_module_is_timed_like_a_program(
     made = bundle(["/app.wasm", "echo", "hi"], files={"/app.wasm": wasi_demo_app}, busybox=False)
     done = runwasi("run", "--timing", "--bundle", made.path, container_id)
     assert "child    anticipate engine" in done.stderr
+
+
+def test_a_module_that_is_timed_outlives_the_command_that_started_it(
+    runwasi: Runtime, bundle: BundleMaker, container_id: str, wasi_demo_app: bytes
+) -> None:
+    made = bundle(["/app.wasm", "daemon"], files={"/app.wasm": wasi_demo_app}, busybox=False)
+    container = Detached(runwasi, made, container_id)
+    container.run("--timing")
+    until(lambda: container.output, lambda song: "module" in song)
+    assert container.status == "running"
+    runwasi("delete", "--force", container_id)
 
 
 def test_a_start_that_nobody_measured_says_how_to_have_it_measured(
