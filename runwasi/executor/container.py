@@ -198,7 +198,7 @@ class Container:
             os.close(listener)
 
     def forward_listener(self, listener: int) -> None:
-        """Give the descriptor of a notifying seccomp filter to the agent that the configuration names.
+        """Return the descriptor of a notifying seccomp filter to the agent that the configuration names.
 
         It may block: send it on an errand.
         """
@@ -373,7 +373,7 @@ class Container:
 
 
 def _lives(pid: int, start_time: int) -> bool:
-    """Say whether the process of that pid and start time runs; a zombie does not."""
+    """Return whether the process of that pid and start time runs; a zombie does not."""
     try:
         return processes.start_time(pid) == start_time and processes.process_state(pid) not in ("Z", "X")
     except ProcessLookupError:

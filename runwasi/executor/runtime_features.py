@@ -101,6 +101,6 @@ def _library_knows(architecture: str) -> bool:
 
 
 def _kernel_takes(flag: str) -> bool:
-    """Tell whether seccomp(2) knows a flag: it looks at flags before it finds that there is no filter."""
+    """Return whether seccomp(2) knows a flag: it looks at flags before it finds that there is no filter."""
     syscall(SYS_SECCOMP, _SET_MODE_FILTER, _FILTER_FLAGS[flag], None)
     return get_errno() == errno.EFAULT

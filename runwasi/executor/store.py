@@ -139,15 +139,15 @@ class StateFolder:
             return file.read()
 
     def gate_exists(self) -> bool:
-        """Say whether the container still waits to be started."""
+        """Return whether the container still waits to be started."""
         return os.path.lexists(f"{self.path}/{GATE}")
 
     def is_being_made(self) -> bool:
-        """Say whether the container's first process has not reached the start gate yet."""
+        """Return whether the container's first process has not reached the start gate yet."""
         return os.path.lexists(f"{self.path}/{CLOSED_GATE}")
 
     def is_timed(self) -> bool:
-        """Say whether somebody asked how long the steps of its start took."""
+        """Return whether somebody asked how long the steps of its start took."""
         return os.path.lexists(f"{self.path}/{TIMING}")
 
     def show_gate(self) -> None:

@@ -72,7 +72,7 @@ def listen_or_find(
 
 
 def answers(path: str, kind: int = thin_socket.SOCK_STREAM) -> bool:
-    """Tell whether a server listens at path."""
+    """Return whether a server listens at path."""
     sock = thin_socket.socket(
         thin_socket.AF_UNIX, kind | thin_socket.SOCK_CLOEXEC | thin_socket.SOCK_NONBLOCK
     )

@@ -179,7 +179,7 @@ def _to_replace(table: list[Mounted]) -> Iterator[tuple[Mounted, bool]]:
 
 
 def _is_below_one(point: str, points: set[str], top: str) -> bool:
-    """Say whether a path between top and point is among points: what is mounted there hides point."""
+    """Return whether a path between top and point is among points: what is mounted there hides point."""
     while len(point := point.rpartition("/")[0]) > len(top.rstrip("/")):
         if point in points:
             return True

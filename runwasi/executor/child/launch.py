@@ -68,7 +68,7 @@ def run_start_container_hooks(ctx: InitProgress) -> None:
 
 
 def _while_creator_lives(operation: Operation[None], ctx: InitProgress) -> Operation[None]:
-    """Carry an operation out, and give it up when the creator dies. Raises ConnectionResetError then."""
+    """Carry an operation out, and return it up when the creator dies. Raises ConnectionResetError then."""
     tie = ctx.channel.fileno()
     try:
         wait = next(operation)

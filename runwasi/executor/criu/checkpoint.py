@@ -152,7 +152,7 @@ def _config_file(spec: Spec) -> str:
 
 
 def is_bind(mount: Mount) -> bool:
-    """Say whether a mount of the configuration shows files of the host."""
+    """Return whether a mount of the configuration shows files of the host."""
     return mount.type == "bind" or parse(mount.options).bind
 
 
@@ -188,7 +188,7 @@ def _make_folders(options: CheckpointOptions) -> None:
 
 
 def _runs_wasm(pid: int, mounts: dict[int, str]) -> bool:
-    """Say whether the process runs a module rather than a program: then its executable is this interpreter.
+    """Return whether the process runs a module rather than a program: then its executable is this interpreter.
 
     That is on no mount of the container, while a program without a name, which is on none either, has no link.
     """

@@ -134,7 +134,7 @@ def path_in_rootfs(source: str, rootfs: str) -> str:
 
 
 def is_mapped(mount: Mount, options: MountOptions) -> bool:
-    """Tell whether the owners of a mount's files are to be mapped (config.md#posix-platform-mounts)."""
+    """Return whether the owners of a mount's files are to be mapped (config.md#posix-platform-mounts)."""
     return options.idmap or bool(mount.uid_mappings)
 
 
@@ -185,7 +185,7 @@ def _mount_filesystem(ctx: InitProgress, place: Place, kind: str) -> None:
 
 
 def _filled_later(place: Place, kind: str) -> bool:
-    """Tell whether mount points or devices are still to be made in it, so that it cannot be read-only yet."""
+    """Return whether mount points or devices are still to be made in it, so that it cannot be read-only yet."""
     return kind == "tmpfs" or place.path == "/dev"
 
 

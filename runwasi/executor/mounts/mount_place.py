@@ -96,7 +96,7 @@ def _open_real_directory(root_fd: int, place: Place) -> int:
 
 
 def attach(place: Place, tree: int, target: int, *, keep_writable: bool = False) -> None:
-    """Give a detached mount its attributes and put it onto its destination."""
+    """Return a detached mount its attributes and put it onto its destination."""
     place.member = "options"
     set_attributes(place.options, tree, keep_writable=keep_writable)
     place.member = "destination"

@@ -70,15 +70,15 @@ class NamespacePlan:
         return plan
 
     def makes(self, kind: str) -> bool:
-        """Say whether a namespace of this kind is made for the container."""
+        """Return whether a namespace of this kind is made for the container."""
         return bool(self.flags & FLAGS[kind])
 
     def joins(self, kind: str) -> bool:
-        """Say whether a namespace of this kind is joined by path."""
+        """Return whether a namespace of this kind is joined by path."""
         return any(kind == joined for joined, _ in self.joined)
 
     def separate(self) -> bool:
-        """Say whether the child can prepare its namespaces by itself, and all it did goes when it ends."""
+        """Return whether the child can prepare its namespaces by itself, and all it did goes when it ends."""
         return self.makes("mnt") and not self.makes("user") and not self.joins("user")
 
     def close(self) -> None:
@@ -100,7 +100,7 @@ class NamespacePlan:
         return [(kind, fd) for kind, fd in self.joined if kind in ("pid", "time")]
 
     def through_user_namespace(self) -> bool:
-        """Say whether the clone must happen inside a joined user namespace."""
+        """Return whether the clone must happen inside a joined user namespace."""
         return self.joins("user") and (self.clone_flags() != 0 or self.joins("pid"))
 
     def entered_by_child(self) -> list[tuple[str, int]]:

@@ -82,5 +82,5 @@ def confined(process: Process, annotations: Mapping[str, str]) -> Process:
 
 
 def wants_filter(annotations: Mapping[str, str]) -> bool:
-    """Say whether a wasm container without a filter of its own gets PROFILE."""
+    """Return whether a wasm container without a filter of its own gets PROFILE."""
     return not SECCOMP.of(annotations)

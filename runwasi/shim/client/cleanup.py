@@ -44,7 +44,7 @@ def delete(flags: Flags, engine: str) -> bytes:
 
 
 def has_state(bundle: str, flags: Flags, engine: str) -> bool:
-    """Tell whether there is more to remove than what belongs to the bundle."""
+    """Return whether there is more to remove than what belongs to the bundle."""
     return os.path.lexists(f"{_root(bundle, flags, engine)}/{flags.id}")
 
 

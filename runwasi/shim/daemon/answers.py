@@ -42,7 +42,7 @@ class Answers:
         self.pods = Pods(reactor, engine, self._surroundings.own)
 
     def quiet(self) -> bool:
-        """Whether nothing is under way that another program could not go on with."""
+        """Return whether nothing is under way that another program could not go on with."""
         return not self._children and self.pods.quiet()
 
     def handle(self, caller: Caller) -> None:

@@ -74,7 +74,7 @@ class Inheritance:
         own.umask, own.limits, own.nice, own.oom_score = self.umask, self.limits, self.nice, self.oom_score
 
     def same_as(self, other: Inheritance) -> bool:
-        """Tell whether all is alike but the cgroups, which a container's processes leave anyway."""
+        """Return whether all is alike but the cgroups, which a container's processes leave anyway."""
         mine, theirs = ((one.umask, one.limits, one.nice, one.oom_score) for one in (self, other))
         return mine == theirs
 

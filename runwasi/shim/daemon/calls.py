@@ -109,7 +109,7 @@ class Calls:
             self._reactor.change(self._listener.fileno(), 0 if held else READABLE)
 
     def quiet(self) -> bool:
-        """Whether nobody has connected who has not asked yet."""
+        """Return whether nobody has connected who has not asked yet."""
         return self._listener.is_open and not self._silent
 
     def end(self, done: Callable[[], None]) -> None:

@@ -85,7 +85,7 @@ class Pods:
             pod.hold_back(held)
 
     def quiet(self) -> bool:
-        """Whether nothing is under way that another program could not go on with."""
+        """Return whether nothing is under way that another program could not go on with."""
         return all(pod.quiet() for pod in self._pods.values())
 
     def state(self, keep: Keep) -> dict[str, Any]:

@@ -69,7 +69,7 @@ class Publisher:
         self._drained: Callable[[], None] | None = None
 
     def quiet(self) -> bool:
-        """Whether no event is on its way, of which nobody could tell whether it has arrived."""
+        """Return whether no event is on its way, of which nobody could tell whether it has arrived."""
         return self._client is None or not self._client.calling
 
     def take_over(self, queue: Sequence[str]) -> None:
@@ -92,7 +92,7 @@ class Publisher:
 
     @property
     def waiting(self) -> bool:
-        """Whether containerd has yet to take an event."""
+        """Return whether containerd has yet to take an event."""
         return bool(self._queue)
 
     def publish(self, event: Message) -> None:
@@ -152,7 +152,7 @@ class Publisher:
         self._reactor.call_later(min(self._tries, _MAX_TRIES), self._try_again)
 
     def _given_up(self, error: Exception) -> bool:
-        """Tell whether an event has been refused often enough; an absent containerd is waited for instead."""
+        """Return whether an event has been refused often enough; an absent containerd is waited for instead."""
         self._refusals += isinstance(error, RpcError)
         given_up = self._refusals > _MAX_TRIES
         if given_up or self._tries == 0:

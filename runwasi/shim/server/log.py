@@ -27,7 +27,7 @@ class Log:
 
     @property
     def tells_details(self) -> bool:
-        """Whether lines of level debug are written."""
+        """Return whether lines of level debug are written."""
         return self._debug
 
     def debug(self, message: str, **fields: str) -> None:

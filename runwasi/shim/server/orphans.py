@@ -70,7 +70,7 @@ def _noted(_number: int, _frame: object) -> None:
 
 
 def _has_zombie() -> bool:
-    """Tell whether a child has ended that nobody has waited for."""
+    """Return whether a child has ended that nobody has waited for."""
     try:
         return os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
     except ChildProcessError:  # no child at all

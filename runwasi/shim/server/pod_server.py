@@ -135,7 +135,7 @@ class PodServer:
             self._publisher.send_on()
 
     def quiet(self) -> bool:
-        """Whether nothing is under way that another program could not go on with."""
+        """Return whether nothing is under way that another program could not go on with."""
         return self._server.quiet() and self._tasks.quiet() and self._publisher.quiet()
 
     def state(self, keep: Keep) -> dict[str, Any]:

@@ -140,7 +140,7 @@ class Reactor:
             self._guarded(self._each_turn)
 
     def close(self) -> None:
-        """Give the epoll descriptor back; watched descriptors stay their owners'."""
+        """Return the epoll descriptor back; watched descriptors stay their owners'."""
         self._epoll.close()
 
     def _timeout(self) -> float:

@@ -37,7 +37,7 @@ class TtrpcClient:
 
     @property
     def calling(self) -> bool:
-        """Whether an answer is waited for."""
+        """Return whether an answer is waited for."""
         return self._done is not None
 
     def call(

@@ -66,7 +66,7 @@ class Connection:
         server.reactor.watch(fd, self._ready)
 
     def quiet(self) -> bool:
-        """Whether all its calls only wait."""
+        """Return whether all its calls only wait."""
         return not self._serving and all(call.method in _WAITING for call in self._calls.values())
 
     def read_on(self) -> None:

@@ -36,7 +36,7 @@ class Sender:
 
     @property
     def clogged(self) -> bool:
-        """Whether more is waiting than a peer that reads would ever let pile up."""
+        """Return whether more is waiting than a peer that reads would ever let pile up."""
         return len(self._unsent) > _MAX_UNSENT
 
     def send(self, data: bytes) -> None:

@@ -94,7 +94,7 @@ class TtrpcServer:
 
     @property
     def listening(self) -> bool:
-        """Whether new clients are accepted."""
+        """Return whether new clients are accepted."""
         return self._listener.is_open
 
     def stop_listening(self) -> None:
@@ -125,7 +125,7 @@ class TtrpcServer:
             connection.close()
 
     def quiet(self) -> bool:
-        """Whether every call that is not answered only waits, and so can be made again in another program."""
+        """Return whether every call that is not answered only waits, and so can be made again in another program."""
         return self.listening and all(connection.quiet() for connection in self._connections)
 
     def hold_back(self, held: bool) -> None:

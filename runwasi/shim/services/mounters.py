@@ -104,7 +104,7 @@ class Mounters:
             self._reactor.call_later(_IDLE, self._look)
 
     def _begun(self, job: tuple[str, ...]) -> _Mounter:
-        """Give a job to one that is free, or to a new one."""
+        """Return a job to one that is free, or to a new one."""
         while self._free:
             mounter = self._free.pop()
             if mounter.begin(job):

@@ -20,7 +20,7 @@ _KEYS = ("uidmap=", "gidmap=")
 
 
 def is_mapping(option: str) -> bool:
-    """Tell whether an option is one of ours."""
+    """Return whether an option is one of ours."""
     return option.startswith(_KEYS)
 
 

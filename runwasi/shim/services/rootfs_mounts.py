@@ -56,7 +56,7 @@ def mount_all(requested: Sequence[Mount], bundle: str) -> None:
 
 
 def has_mount(bundle: str) -> bool:
-    """Tell whether something is mounted on a bundle's rootfs, without asking its filesystem anything."""
+    """Return whether something is mounted on a bundle's rootfs, without asking its filesystem anything."""
     fds = []
     try:
         fds.append(os.open(bundle, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC))

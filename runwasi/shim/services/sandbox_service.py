@@ -58,7 +58,7 @@ class SandboxService:
 
     @property
     def busy(self) -> bool:
-        """Whether a sandbox is there that has not been stopped."""
+        """Return whether a sandbox is there that has not been stopped."""
         return self._sandbox is not None and not self._sandbox.stopped
 
     def handlers(self) -> Mapping[str, Handler]:
@@ -180,7 +180,7 @@ class Sandbox:
 
     @property
     def running(self) -> bool:
-        """Whether its process runs."""
+        """Return whether its process runs."""
         return self._pidfd is not None
 
     def start(self) -> None:

@@ -122,7 +122,7 @@ class Task:
 
     @property
     def init_exited(self) -> bool:
-        """Whether the init is gone, told to clients already or not."""
+        """Return whether the init is gone, told to clients already or not."""
         return self._init_status is not None
 
     def exec_started(self, exec_process: TaskProcess, pid: int, pidfd: Fd) -> None:
@@ -256,7 +256,7 @@ class Task:
         )
 
     def _own_pid_namespace(self) -> bool:
-        """Tell whether the kernel ends all its processes with its init (man 7 pid_namespaces)."""
+        """Return whether the kernel ends all its processes with its init (man 7 pid_namespaces)."""
         namespaces = self.container.spec.linux.namespaces
         return any(namespace.type == "pid" and not namespace.path for namespace in namespaces)
 

@@ -126,7 +126,7 @@ class TaskProcess:
             self.starting.cancel(RpcError(codes.FAILED_PRECONDITION, why))
 
     def close(self) -> None:
-        """Give the streams up."""
+        """Return the streams up."""
         if self.streams:
             self.streams.close()
 

@@ -66,7 +66,7 @@ class TaskService:
 
     @property
     def busy(self) -> bool:
-        """Whether there are tasks, or some on their way."""
+        """Return whether there are tasks, or some on their way."""
         return bool(self._tasks) or self._kept()
 
     def kept_by(self, kept: Callable[[], bool]) -> None:
@@ -78,7 +78,7 @@ class TaskService:
         self._ending = True
 
     def quiet(self) -> bool:
-        """Whether nothing is under way that another program could not go on with."""
+        """Return whether nothing is under way that another program could not go on with."""
         waits = any(task.restoration for task in self._tasks.by_id.values())
         return not (self._tasks.creating or waits or self._pod.reactor.operations)
 

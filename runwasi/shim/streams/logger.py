@@ -35,7 +35,7 @@ _STDOUT, _STDERR, _READY = 3, 4, 5
 
 
 def is_logger(uri: str) -> bool:
-    """Tell whether a stdout URI names a program."""
+    """Return whether a stdout URI names a program."""
     return uri.startswith(("binary://", "binary-v2://"))
 
 

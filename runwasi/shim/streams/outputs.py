@@ -226,7 +226,7 @@ def _open_writer(path: str) -> Fd | None:
 
 
 def _has_reader(writer: Fd) -> bool:
-    """Tell whether anybody has the reading end of a FIFO open: a writer without one is in error."""
+    """Return whether anybody has the reading end of a FIFO open: a writer without one is in error."""
     poll = select.poll()
     poll.register(writer.fileno(), 0)
     return not poll.poll(0)

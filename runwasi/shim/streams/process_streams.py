@@ -145,7 +145,7 @@ class Streams:
             self._console.resize(columns, rows)
 
     def close(self) -> None:
-        """Give everything up."""
+        """Return everything up."""
         self._close_sockets()
         if self._console:
             self._console.close()

@@ -92,7 +92,7 @@ class TerminalCopy:
         self._pump_output()
 
     def close(self) -> None:
-        """Give everything up."""
+        """Return everything up."""
         self._drop_stdin()
         self._drop_master()
         self._unwatch_sink()
