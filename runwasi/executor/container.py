@@ -198,7 +198,7 @@ class Container:
             os.close(listener)
 
     def forward_listener(self, listener: int) -> None:
-        """Return the descriptor of a notifying seccomp filter to the agent that the configuration names.
+        """Send the descriptor of a notifying seccomp filter to the agent that the configuration names.
 
         It may block: send it on an errand.
         """

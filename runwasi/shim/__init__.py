@@ -10,11 +10,10 @@ if TYPE_CHECKING:
 
 
 def run(runtime: str, engine: Engine) -> NoReturn:
-    """Be a whole shim for an engine, under the runtime name that containerd knows it by. Ends the process.
+    """Run a whole shim for an engine, under its runtime name in containerd; end the process.
 
-    What an engine's own package calls, e.g. `run("io.containerd.myshim.v1", MyEngine())` in its program
-    containerd-shim-myshim-v1. Raises ValueError when the name is not the one containerd forms of the
-    engine's.
+    An engine's package calls it, e.g. `run("io.containerd.myshim.v1", MyEngine())` in its program
+    containerd-shim-myshim-v1. Raises ValueError if containerd would not derive the name from the engine's.
     """
     from runwasi.engines.registry import runtime_name  # late: the package's other modules start without it
     from runwasi.shim.client.launcher import main

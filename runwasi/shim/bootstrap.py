@@ -1,4 +1,4 @@
-"""`start`: what containerd says on stdin, the socket of the pod's server, and what to print."""
+"""Reads containerd's request on stdin of `start`, and makes the answer to print."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _DEBUG_LEVEL = -4
 
 
 class Bootstrap:
-    """What stdin of `start` says: nothing before containerd 2.3 but the runtime's options."""
+    """The request on stdin of `start`: before containerd 2.3 only the runtime's options."""
 
     def __init__(self) -> None:
         self.valid = False
@@ -25,7 +25,7 @@ class Bootstrap:
 
     @classmethod
     def read(cls, data: bytes, flags: Flags) -> Bootstrap:
-        """Read stdin. Options alone also parse as BootstrapParams: those must name this very container."""
+        """Parse stdin. Bare options also parse as BootstrapParams, so those must name this container."""
         bootstrap = cls()
         if data:
             bootstrap._read(data, flags)
@@ -40,7 +40,7 @@ class Bootstrap:
         return BootstrapResult(version=3, address=address, protocol="ttrpc").encode()
 
     def complete(self, flags: Flags, bundle: str, environment: Mapping[str, str]) -> None:
-        """Add to the flags of a start what else its pod's server needs to know."""
+        """Complete the flags of a start for its pod's server."""
         flags.group = pod_socket.group_of(bundle, flags.id)
         flags.bundle = bundle
         flags.socket = pod_socket.socket_path(flags.address, flags.namespace, flags.group, self.socket_dir)
@@ -77,7 +77,7 @@ def location(flags: Flags) -> str:
 
 
 def write_address_file(bundle: str, address: str) -> None:
-    """Leave the address in the bundle, where containerd 1.6 and 1.7 look for it after a restart."""
+    """Write the address to the bundle, where containerd 1.6 and 1.7 look for it after a restart."""
     temporary = f"{bundle}/.address"
     with open(temporary, "wb", 0) as file:
         file.write(address.encode())

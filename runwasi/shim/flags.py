@@ -1,4 +1,4 @@
-"""The command line of a shim, in the flag syntax of Go: -name value, -name=value, --name; the action comes
+"""Parses a shim's command line in Go's flag syntax: -name value, -name=value, --name; the action comes
 last.
 
 containerd calls `-namespace NS -address SOCKET -publish-binary PATH -id ID [-bundle PATH] [-debug]
@@ -26,11 +26,11 @@ _TRUE, _FALSE = ("1", "t", "T", "true", "TRUE", "True"), ("0", "f", "F", "false"
 
 
 class UsageError(ValueError):
-    """The command line makes no sense; the text says why."""
+    """The command line is wrong; the text says why."""
 
 
 class Flags:
-    """What the command line said; a text that was not given is empty.
+    """The contents of the command line; a text that was not given is empty.
 
     group, ttrpc_address and shim_cgroup are ours: the launcher passes them to the server it starts. idle, program and
     handover are the node daemon's.
@@ -45,7 +45,7 @@ class Flags:
 
     @classmethod
     def parse(cls, arguments: list[str]) -> Flags:
-        """Read the arguments after the program's name. Raises UsageError."""
+        """Parse the arguments after the program's name. Raises UsageError."""
         flags = cls()
         rest = iter(arguments)
         for argument in rest:

@@ -1,4 +1,4 @@
-"""The socket a pod's server listens on: its name, and taking it or finding who has it.
+"""Names the socket of a pod's server, and takes it or finds its server.
 
 containerd and every start of a container in the same pod must come to the same path, which is a hash because
 a unix socket's path may have 107 bytes only (man 7 unix).
@@ -16,18 +16,18 @@ TYPE_CHECKING = False
 
 DEFAULT_DIRECTORY = "/run/containerd/s"
 GROUP_ANNOTATIONS = ("io.containerd.runc.v2.group", "io.kubernetes.cri.sandbox-id")
-"""Containers with the same value of the first of these that they have share a server."""
+"""Annotations, in order: containers with the same value of the first that they have share a server."""
 
 _BACKLOG = 128
 
 
 def group_of(bundle: str, container_id: str) -> str:
-    """Return the id of the pod a bundle's container belongs to: its own unless annotations say otherwise."""
+    """Return the id of the pod of a bundle's container: its own id unless annotations say otherwise."""
     try:
         with open(os.path.join(bundle, "config.json"), "rb", 0) as file:
             config = file.read()
     except FileNotFoundError:
-        return container_id  # a sandbox without a container of its own
+        return container_id  # a sandbox without its own container
     if not any(name.encode() in config for name in GROUP_ANNOTATIONS):
         return container_id  # most have none: spare the start a JSON parser
     from runwasi.oci.decode import parse_json  # late: 2 ms
@@ -42,7 +42,7 @@ def group_of(bundle: str, container_id: str) -> str:
 
 
 def socket_path(containerd: str, namespace: str, group: str, directory: str = "") -> str:
-    """Return where the server of a pod listens, for the containerd at this address."""
+    """Return the path of a pod server's socket, for the containerd at this address."""
     digest = sha256(os.path.join(containerd, namespace, group).encode()).hexdigest()
     return f"{directory or DEFAULT_DIRECTORY}/{digest}"
 
@@ -50,11 +50,10 @@ def socket_path(containerd: str, namespace: str, group: str, directory: str = ""
 def listen_or_find(
     path: str, kind: int = thin_socket.SOCK_STREAM, backlog: int = _BACKLOG, *, wait: bool = True
 ) -> int | None:
-    """Listen at path and return the socket, or None when a server there answers already.
+    """Listen at path and return the socket, or None if a server answers there already.
 
-    A file left by a killed server is replaced. Concurrent starts in one pod take their turns under a lock,
-    so that none removes what another has just made. Raises OSError, BlockingIOError when it is not one's turn and
-    one does not wait.
+    Replaces a killed server's file. A lock orders concurrent starts in one pod, so that none removes what another
+    has just made. Raises OSError, BlockingIOError if another holds the lock and wait is off.
     """
     directory = os.path.dirname(path)
     os.makedirs(directory, 0o700, exist_ok=True)
@@ -79,7 +78,7 @@ def answers(path: str, kind: int = thin_socket.SOCK_STREAM) -> bool:
     try:
         sock.connect(path)
     except BlockingIOError:
-        return True  # its backlog is full: it is there, and busy
+        return True  # its backlog is full: it exists, and is busy
     except OSError:
         return False
     finally:

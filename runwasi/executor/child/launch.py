@@ -68,7 +68,7 @@ def run_start_container_hooks(ctx: InitProgress) -> None:
 
 
 def _while_creator_lives(operation: Operation[None], ctx: InitProgress) -> Operation[None]:
-    """Carry an operation out, and return it up when the creator dies. Raises ConnectionResetError then."""
+    """Run an operation, and give it up when the creator dies; then raise ConnectionResetError."""
     tie = ctx.channel.fileno()
     try:
         wait = next(operation)

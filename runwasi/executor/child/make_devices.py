@@ -59,7 +59,7 @@ class Node:
         self.gid = gid
 
     def matches(self, status: os.stat_result) -> bool:
-        """Return whether what status describes is this device."""
+        """Return whether a status describes this device."""
         return S_IFMT(status.st_mode) == S_IFMT(self.mode) and status.st_rdev == self.rdev
 
 

@@ -207,7 +207,7 @@ class Restoration:
         )
 
     def _let_root_in(self) -> None:
-        """Return the image's folder to the root of a user namespace: inside of it, CRIU opens files there.
+        """Give the image's folder to the root of a user namespace: inside it, CRIU opens files there.
 
         It opens some before the ids are mapped, with our own: the folder's group is ours, and may search it.
         """
@@ -270,7 +270,7 @@ class Restoration:
             tell_status(heard, self._images.status_fd)
 
     def _set_up_namespaces(self, pid: int) -> None:
-        """Return the container its network while nothing but its namespaces is there yet."""
+        """Set up the container's network while only its namespaces exist."""
         spec = self._bundle.spec
         if any(item.type == "network" and not item.path for item in spec.linux.namespaces):
             _bring_loopback_up(pid)

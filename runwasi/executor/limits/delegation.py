@@ -17,7 +17,7 @@ _ALWAYS = ("cgroup.procs", "cgroup.subtree_control", "cgroup.threads")
 
 
 def delegate(cgroup: Cgroup, spec: Spec) -> None:
-    """Return the cgroup to the user of the container's process, if the configuration asks for that.
+    """Give the cgroup to the user of the container's process, if the configuration requests that.
 
     A caller without privileges owns it already, or may not give it away. Raises OSError.
     """

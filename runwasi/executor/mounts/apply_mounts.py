@@ -185,7 +185,7 @@ def _mount_filesystem(ctx: InitProgress, place: Place, kind: str) -> None:
 
 
 def _filled_later(place: Place, kind: str) -> bool:
-    """Return whether mount points or devices are still to be made in it, so that it cannot be read-only yet."""
+    """Return whether mount points or devices must still be made in it, so that it cannot be read-only yet."""
     return kind == "tmpfs" or place.path == "/dev"
 
 

@@ -96,7 +96,7 @@ def _open_real_directory(root_fd: int, place: Place) -> int:
 
 
 def attach(place: Place, tree: int, target: int, *, keep_writable: bool = False) -> None:
-    """Return a detached mount its attributes and put it onto its destination."""
+    """Set the attributes of a detached mount, and attach it at its destination."""
     place.member = "options"
     set_attributes(place.options, tree, keep_writable=keep_writable)
     place.member = "destination"

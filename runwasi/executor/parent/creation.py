@@ -109,7 +109,7 @@ class Creation:
             self._options.timing.mark(step)
 
     def _equip(self, child: Child, plan: NamespacePlan) -> Operation[None]:
-        """Return the child what it is to have from outside, and let it go."""
+        """Set up everything that the child gets from outside, and let it continue."""
         from runwasi.executor.parent import equip  # late: the child is at work meanwhile
 
         try:

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 def equip(
     container: Container, bundle: Bundle, plan: NamespacePlan, child: Child, undo: Undo, *, entered: bool
 ) -> Operation[Fd | None]:
-    """Note the child down, and return it all it must have before it is told to go on.
+    """Record the child, and give it everything that it must have before it continues.
 
     With entered it is in the cgroup already. Returns what to close once nothing will be undone any more.
     Raises ContainerError or OSError.

@@ -1,1 +1,1 @@
-"""The clients of the node daemon: what containerd starts, in C where a compiler was at hand, else in Python."""
+"""The clients of the node daemon, which containerd starts: in C if there was a compiler, otherwise in Python."""

@@ -1,7 +1,7 @@
-"""`delete`: remove what the server of a container left when it died, and say how the container ended.
+"""`delete`: removes what a container's dead server left, and reports how the container ended.
 
-containerd runs it after a crash, and after every orderly end too, so it looks before it imports anything
-heavy.
+containerd runs it after a crash, but also after every orderly end, so it looks around before it imports
+anything heavy.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from runwasi.shim.flags import Flags
 
-_KILLED = 137  # 128 + SIGKILL: nobody is left who knows better
+_KILLED = 137  # 128 + SIGKILL: nobody knows the real status
 
 
 def delete(flags: Flags, engine: str) -> bytes:
-    """Remove processes, mounts, cgroups and state of a container, as far as there are any; returns the
+    """Remove a container's processes, mounts, cgroups and state, as far as they exist; return the
     answer.
 
     Raises ContainerError, OSError.
@@ -44,12 +44,12 @@ def delete(flags: Flags, engine: str) -> bytes:
 
 
 def has_state(bundle: str, flags: Flags, engine: str) -> bool:
-    """Return whether there is more to remove than what belongs to the bundle."""
+    """Return whether there is anything to remove outside the bundle."""
     return os.path.lexists(f"{_root(bundle, flags, engine)}/{flags.id}")
 
 
 def answer(bundle: str) -> bytes:
-    """Return what to print when nothing is left but the socket's file, which is removed here."""
+    """Remove the socket's file, all that is left, and return the answer to print."""
     import time
 
     _remove_dead_socket(bundle)
@@ -59,7 +59,7 @@ def answer(bundle: str) -> bytes:
 
 
 def socket_of(bundle: str) -> str:
-    """Return where the server of a bundle's pod listens; "" when it never got so far."""
+    """Return the socket of a bundle's pod server; "" if the server never got that far."""
     try:
         with open(f"{bundle}/address", encoding="utf-8") as file:
             return file.read().removeprefix("unix://")
@@ -68,7 +68,7 @@ def socket_of(bundle: str) -> str:
 
 
 def bundle_beside(other: str, container_id: str) -> str:
-    """Return the bundle of a container, where another bundle of its namespace is known."""
+    """Return a container's bundle, given another bundle of its namespace."""
     return os.path.join(os.path.dirname(other), container_id)
 
 
@@ -89,7 +89,7 @@ def _is_mounted(path: str) -> bool:
 
 
 def _remove_dead_socket(bundle: str) -> None:
-    """Remove the socket of a server that was killed; one that answers serves other containers of the pod."""
+    """Remove a killed server's socket; a server that answers serves other containers of the pod."""
     from runwasi.shim.pod_socket import answers
 
     path = socket_of(bundle)

@@ -1,4 +1,4 @@
-"""`-info`: what this runtime is and can do, as containerd 2.2 and later ask before they create anything."""
+"""`-info`: describes this runtime and its features; containerd 2.2 and later ask before they create anything."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _FEATURES_TYPE = "types.containerd.io/opencontainers/runtime-spec/1/features/Fea
 
 
 def runtime_info(engine: str, shared: bool, stdin: bytes) -> bytes:
-    """Return the RuntimeInfo message; stdin holds the runtime's options, which it repeats."""
+    """Return the RuntimeInfo message, which repeats the runtime's options from stdin."""
     return RuntimeInfo(
         name=runtime_name(engine, shared=shared),
         version=RuntimeVersion(version=__version__),

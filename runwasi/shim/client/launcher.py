@@ -1,7 +1,7 @@
-"""The program containerd runs: `start` a pod's server, `delete` what a dead one left, `-v` and `-info`.
+"""The program that containerd runs: `start` a pod's server, `delete` what a dead one left, `-v` and `-info`.
 
-It lives for milliseconds, twice per container, so it imports nothing that the action at hand does not need.
-containerd takes everything on stdout and stderr of `start` for the address, and waits until both are closed.
+It runs for milliseconds, twice per container, so it imports only what the action needs. containerd takes
+everything on stdout and stderr of `start` as the address, and waits until both are closed.
 Source: containerd core/runtime/v2/README.md.
 """
 
@@ -27,8 +27,8 @@ _MAX_STDIN = 10 << 20
 def main(engine: str | Engine, *, shared: bool = False) -> NoReturn:
     """Run the shim of an engine, given by name or as an object, with the arguments of this process.
 
-    With shared its runtime name is that of shared mode, and a pod has a server of its own all the same: what
-    both modes do without the node daemon. Ends the process. A launcher puts the packages' folder on sys.path and
+    With shared its runtime name is that of shared mode; without the node daemon, a pod still has its own server,
+    as in normal mode. Ends the process. A launcher puts the packages' folder on sys.path and
     calls `main("wasmtime")`.
     """
     open_missing()
@@ -38,7 +38,7 @@ def main(engine: str | Engine, *, shared: bool = False) -> NoReturn:
 
 
 def run(program: str, arguments: list[str], engine: str | Engine, shared: bool) -> int:
-    """Do what the arguments say with this process's streams, folder and environment; returns the exit status."""
+    """Carry out the arguments with this process's streams, folder and environment; return the exit status."""
     try:
         flags = Flags.parse(arguments)
         return _run(program, flags, engine, shared)
@@ -50,21 +50,21 @@ def run(program: str, arguments: list[str], engine: str | Engine, shared: bool) 
 
 
 def is_expected(error: BaseException) -> bool:
-    """Tell what a user or the machine did wrong from a fault of our own."""
+    """Return whether an error is the user's or the machine's, and not a fault of ours."""
     from runwasi.shim.server import (
-        codes,  # late: it knows all that can be wrong with a container, and nothing was
+        codes,  # late: only for an error
     )
 
     return isinstance(error, Exception) and (isinstance(error, ValueError) or codes.is_expected(error))
 
 
 def complaint(program: str, error: BaseException) -> bytes:
-    """Return what a shim writes to stderr when it fails."""
+    """Return the text that a failing shim writes to stderr."""
     return f"{program}: {_text(error)}\n".encode(errors="backslashreplace")
 
 
 def complain(program: str, error: BaseException) -> None:
-    """Say on standard error what went wrong."""
+    """Write an error to standard error."""
     try:
         os.write(2, complaint(program, error))
     except OSError:
@@ -94,7 +94,7 @@ def _run(program: str, flags: Flags, engine: str | Engine, shared: bool) -> int:
         from runwasi.shim.client.cleanup import delete
 
         return print_output(delete(flags, engine_name(engine)))
-    raise UsageError(f"unknown action {flags.action!r}: start or delete is wanted")
+    raise UsageError(f"unknown action {flags.action!r}: expected start or delete")
 
 
 def _start(flags: Flags, engine: str | Engine) -> int:
@@ -112,7 +112,7 @@ def _start(flags: Flags, engine: str | Engine) -> int:
 
 
 def _serve(flags: Flags, engine: str | Engine) -> None:
-    """Have the pod served by who serves it already, or by a process of its own."""
+    """Let the pod's running server serve the container, or start one."""
     from runwasi.shim import pod_socket
 
     listener = pod_socket.listen_or_find(flags.socket)
@@ -135,13 +135,13 @@ def _answer(flags: Flags, asked: Bootstrap) -> int:
 
 
 def read_stdin() -> bytes:
-    """Return all that stdin holds; nothing when it cannot be read."""
+    """Read stdin to its end; return nothing if it cannot be read."""
     data = bytearray()
     while len(data) < _MAX_STDIN:
         try:
             part = os.read(0, 64 << 10)
         except OSError:
-            break  # open for writing, or a folder, which says nothing either
+            break  # it is open for writing only, or a folder
         if not part:
             break
         data += part
@@ -149,12 +149,12 @@ def read_stdin() -> bytes:
 
 
 def print_version(program: str) -> int:
-    """Print the versions of a program and of Python, as containerd's own shims do; returns the exit status."""
+    """Print the versions of a program and of Python, as containerd's own shims do; return the exit status."""
     return print_output(version_text(program))
 
 
 def version_text(program: str) -> bytes:
-    """Return what -v prints."""
+    """Return the output of -v."""
     from runwasi import __version__
 
     python = sys.version.split()[0]
@@ -167,7 +167,7 @@ def engine_name(engine: str | Engine) -> str:
 
 
 def print_output(data: bytes) -> int:
-    """Print data as it stands; returns the exit status. Raises OSError."""
+    """Print data unchanged; return the exit status. Raises OSError."""
     while data:
         data = data[os.write(1, data) :]
     return 0

@@ -1,6 +1,6 @@
-"""The client in Python, installed where no C compiler was at hand: it asks the daemon, and does without it.
+"""The client in Python, installed where there was no C compiler: it asks the daemon, or does the work itself.
 
-What client.c does and why, it does too.
+It does the same as client.c, for the same reasons.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ _MAX_INPUT = 32 << 10
 
 
 class _NoDaemon(Exception):
-    """There is no answer, and there will be none."""
+    """No daemon will answer."""
 
 
 def main(engine: str | Engine, *, shared: bool = False) -> NoReturn:
-    """Run the client of an engine with the arguments of this process; it ends the process."""
+    """Run an engine's client with the arguments of this process; end the process."""
     open_missing()
     path = os.environ.get("RUNWASI_MANAGER") or packet.daemon_socket_path(cold.engine_name(engine))
     try:
@@ -49,7 +49,7 @@ def main(engine: str | Engine, *, shared: bool = False) -> NoReturn:
 
 
 def _ask(path: str) -> tuple[int, bytes, bytes]:
-    """Have the daemon do it. Raises _NoDaemon, PacketError or OSError when somebody else must."""
+    """Let the daemon carry out the call. Raises _NoDaemon, PacketError or OSError if it cannot."""
     if os.environ.get("RUNWASI_DAEMON") == "off" or not _belongs_to_us(os.path.dirname(path)):
         raise _NoDaemon
     if os.path.lexists(packet.note_path(path)):
@@ -98,7 +98,7 @@ def _call(sock: thin_socket.socket) -> None:
 
 
 def _keep_for_later(given: bytes) -> None:
-    """Put back what stdin held, for ourselves if there is no answer."""
+    """Put the input back on stdin, for us to read if there is no answer."""
     file = os.memfd_create("stdin")
     os.write(file, given)
     os.lseek(file, 0, os.SEEK_SET)
@@ -107,7 +107,7 @@ def _keep_for_later(given: bytes) -> None:
 
 
 def _give_up(sock: thin_socket.socket, path: str) -> NoReturn:
-    """Go without the daemon, which hangs; packet.py says in which order and why."""
+    """Go on without the hanging daemon; packet.py says in which order and why."""
     note = packet.note_path(path)
     os.close(os.open(note, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600))
     sock.shutdown(thin_socket.SHUT_RD)

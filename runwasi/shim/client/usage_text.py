@@ -1,4 +1,4 @@
-"""What -h of a shim and of the node daemon prints: who calls them, and how."""
+"""The help texts of a shim and of the node daemon: who calls them, and how."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""The node daemon: it has everything in memory, answers what containerd's shims are called for, and forks servers."""
+"""The node daemon: it has everything loaded, answers calls of containerd's shims, and forks pods' servers."""

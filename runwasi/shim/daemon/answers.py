@@ -1,4 +1,4 @@
-"""What becomes of a call: it is answered from memory, or carried out by a fork, or sent back to be done elsewhere."""
+"""Answers calls from memory, lets a fork carry them out, or sends them back to the client."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 
 class Answers:
-    """Decides about calls, one after another; whatever may take time is a fork's."""
+    """Handles calls one after another; a fork does whatever may take time."""
 
     def __init__(self, reactor: Reactor, engine: Engine, log: Log) -> None:
         self._reactor = reactor
@@ -46,7 +46,7 @@ class Answers:
         return not self._children and self.pods.quiet()
 
     def handle(self, caller: Caller) -> None:
-        """Take care of a call that was taken, and close the caller."""
+        """Handle a taken call, and close the caller."""
         try:
             body = self._answer(caller)
         except (Differs, OSError) as error:
@@ -63,7 +63,7 @@ class Answers:
             caller.close()
 
     def _answer(self, caller: Caller) -> bytes | None:
-        """Return what to print, None when a fork prints it. Raises UsageError, Differs, OSError."""
+        """Return the output, None if a fork prints it. Raises UsageError, Differs, OSError."""
         call = caller.call
         shared = call.program == shim_name(self._engine, shared=True)
         flags = Flags.parse(list(call.arguments))
@@ -80,7 +80,7 @@ class Answers:
             return self._start(caller, flags, inherited, shared=shared)
         if flags.action == "delete":
             return self._delete(caller, flags, inherited, shared=shared)
-        raise UsageError(f"unknown action {flags.action!r}: start or delete is wanted")
+        raise UsageError(f"unknown action {flags.action!r}: expected start or delete")
 
     def _start(self, caller: Caller, flags: Flags, inherited: Inheritance, *, shared: bool) -> bytes | None:
         asked = Bootstrap.read(caller.call.stdin, flags)
@@ -102,7 +102,7 @@ class Answers:
         return cleanup.answer(bundle)
 
     def _follow(self, child: Child, done: Callable[[], None]) -> None:
-        """Reap a child that is to end soon, and call done then."""
+        """Reap a child that will end soon, then call done."""
 
         self._children += 1
 
@@ -116,5 +116,5 @@ class Answers:
         self._reactor.watch(child.pidfd, ended)
 
     def _forget(self, child: Child) -> None:
-        """Leave a server alone; should it end before us, it is an orphan's end that we see."""
+        """Forget a server; if it ends before us, it is reaped as an orphan."""
         os.close(child.pidfd)

@@ -1,7 +1,7 @@
-"""Who calls, and what a server that the caller would have started itself would have inherited from it.
+"""Examines callers, and what a server would have inherited if the caller had started it itself.
 
-A process gets more from its parent than arguments and environment. What the daemon can give a fork of its own as
-well, it gives; where caller and daemon differ in anything else, such as the namespaces, the caller does without it.
+A process inherits more than arguments and environment. The daemon gives its fork everything that it can; if caller
+and daemon differ in anything else, such as the namespaces, the caller goes on without the daemon.
 Source: man 2 fork, man 5 proc.
 """
 
@@ -25,18 +25,18 @@ _KEPT = (
     b"Cpus_allowed",
     b"Mems_allowed",
 )
-"""Lines of /proc/PID/status that daemon and caller must have alike."""
+"""Lines of /proc/PID/status that must be equal for daemon and caller."""
 
 
 _MAX_OOM_SCORE = 1000
 
 
 class Differs(Exception):
-    """The caller lives in other surroundings than the daemon; the text says in which way."""
+    """The caller's surroundings differ from the daemon's; the text says how."""
 
 
 class Inheritance:
-    """What differs from process to process without hindering: a fork takes it over."""
+    """The properties that a fork takes over from the caller."""
 
     __slots__ = ("cgroups", "limits", "nice", "oom_score", "umask")
 
@@ -49,12 +49,12 @@ class Inheritance:
 
     @classmethod
     def of(cls, pid: int | str, umask: int) -> Inheritance:
-        """Read it of a process. Raises OSError."""
+        """Read a process's properties. Raises OSError."""
         nice = os.getpriority(os.PRIO_PROCESS, 0 if pid == "self" else int(pid))
         return cls(umask, int(_read(pid, "oom_score_adj")), nice, _read(pid, "cgroup"), _read(pid, "limits"))
 
     def take_over(self, own: Inheritance) -> None:
-        """Become like a child of the process it was read of; own is what this process has. Raises OSError."""
+        """Give this process these properties; own are its current ones. Raises OSError."""
         if self.cgroups != own.cgroups:
             from runwasi.linux.cgroups import (
                 joining,
@@ -65,7 +65,7 @@ class Inheritance:
         _set_oom_score(self.oom_score)  # the server adds one
 
     def adopt(self, own: Inheritance) -> None:
-        """Become like a child of it in all but the cgroups; own, what this process has, says so from now on.
+        """Give this process these properties but the cgroups; own, its current ones, is updated.
 
         Raises OSError.
         """
@@ -74,7 +74,7 @@ class Inheritance:
         own.umask, own.limits, own.nice, own.oom_score = self.umask, self.limits, self.nice, self.oom_score
 
     def same_as(self, other: Inheritance) -> bool:
-        """Return whether all is alike but the cgroups, which a container's processes leave anyway."""
+        """Return whether all but the cgroups is equal; a container's processes leave those anyway."""
         mine, theirs = ((one.umask, one.limits, one.nice, one.oom_score) for one in (self, other))
         return mine == theirs
 
@@ -87,14 +87,14 @@ class Inheritance:
 
 
 class Surroundings:
-    """The daemon's own, which a caller's are held against."""
+    """The daemon's own surroundings, to compare a caller's with."""
 
     def __init__(self) -> None:
         self._fixed, umask = _fixed("self")
         self.own = Inheritance.of("self", umask)
 
     def of(self, pid: int) -> Inheritance:
-        """Examine a caller that waits for us. Raises Differs; OSError when it is gone."""
+        """Examine a waiting caller. Raises Differs; OSError if it is gone."""
         if pid <= 0:
             raise Differs("another pid namespace")
         fixed, umask = _fixed(pid)
@@ -105,7 +105,7 @@ class Surroundings:
 
 
 def _fixed(pid: int | str) -> tuple[list[object], int]:
-    """Return what must be alike, and the umask, which is written beside it."""
+    """Return the lines that must be equal, and the umask, which is in the same file."""
     found: list[object] = [_link(f"/proc/{pid}/ns/{kind}") for kind in _NAMESPACES]
     root = os.stat(f"/proc/{pid}/root/.")
     found.append((root.st_dev, root.st_ino))
@@ -129,11 +129,11 @@ def _link(path: str) -> str:
     try:
         return os.readlink(path)
     except FileNotFoundError:
-        return ""  # a kind that this kernel has not
+        return ""  # a kind that this kernel lacks
 
 
 def _label(pid: int | str) -> bytes:
-    """Return the label of a security module, which children inherit; b"" without one."""
+    """Return the label of a security module, which children inherit; b"" if there is none."""
     try:
         return _read(pid, "attr/current")
     except OSError:

@@ -1,7 +1,7 @@
-"""The daemon's socket: calls come in, each is taken once, and the caller hears how it went.
+"""Serves the daemon's socket: receives calls, takes each once, and sends the results.
 
-Callers are root's processes; even so one that sends nothing, or does not read, must not hold up others: nothing here
-waits, and what is not said in time is not listened to any more.
+Callers are root's processes. Even so, one that sends nothing or does not read must not delay others: nothing here
+blocks, and a client that does not send its call in time is dropped.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ if TYPE_CHECKING:
     from runwasi.shim.server.log import Log
     from runwasi.shim.server.reactor import Reactor, Timer
 
-_PATIENCE = 1.0  # seconds that a client which has connected may take to ask
-_MAX_SILENT = 512  # clients that have not asked yet
+_PATIENCE = 1.0  # seconds that a connected client may take to send its call
+_MAX_SILENT = 512  # clients that have not sent their call yet
 _ACCEPTED_AT_ONCE = 64
 
 
 class Caller:
-    """A client that waits: its connection, its folder and what it was called with; whoever has it closes it."""
+    """A waiting client: its connection, its folder and its call; its holder closes it."""
 
     __slots__ = ("_fd", "_folder", "call", "pid")
 
@@ -45,19 +45,19 @@ class Caller:
 
     @property
     def folder(self) -> int:
-        """The folder it was called in."""
+        """The client's working directory."""
         return self._folder.fileno()
 
     def folder_path(self) -> str:
-        """Return the folder by its path. Raises OSError."""
+        """Return the folder's path. Raises OSError."""
         return os.readlink(f"/proc/self/fd/{self.folder}")
 
     def answer(self, status: int, output: bytes = b"", errors: bytes = b"") -> None:
-        """Say how it went, with what is to be printed; a client that has gone will not hear it."""
+        """Send the exit status and the output; a client that has gone does not get them."""
         self._say(packet.reply(packet.ANSWER, status, output, errors))
 
     def send_away(self) -> None:
-        """Have the client do it itself."""
+        """Tell the client to do it itself."""
         self._say(packet.reply(packet.COLD))
 
     def close(self) -> None:
@@ -72,7 +72,7 @@ class Caller:
         return True
 
     def take(self) -> bool:
-        """Tell the client that its call is being carried out; False when it has given up."""
+        """Tell the client that its call is being carried out; return False if it has given up."""
         return self._say(packet.reply(packet.TAKEN))
 
 
@@ -104,16 +104,16 @@ class Calls:
         reactor.watch(listener.fileno(), self._accept)
 
     def hold_back(self, held: bool) -> None:
-        """Accept nobody for now, or go on."""
+        """Pause accepting, or resume."""
         if self._listener.is_open:
             self._reactor.change(self._listener.fileno(), 0 if held else READABLE)
 
     def quiet(self) -> bool:
-        """Return whether nobody has connected who has not asked yet."""
+        """Return whether every connected client has sent its call."""
         return self._listener.is_open and not self._silent
 
     def end(self, done: Callable[[], None]) -> None:
-        """Accept nobody any more, and call done once those who have connected were heard."""
+        """Stop accepting, and call done once every connected client has been handled."""
         if not self._listener.is_open:
             return
         while self._accept_one():
@@ -128,7 +128,7 @@ class Calls:
             for _ in range(_ACCEPTED_AT_ONCE):
                 if not self._accept_one():
                     return
-        except OSError as error:  # of descriptors or memory there are none left just now
+        except OSError as error:  # out of descriptors or memory for now
             self._log.error("cannot accept a call", error=str(error))
             self._reactor.change(self._listener.fileno(), 0)
             self._reactor.call_later(_PATIENCE, self._accept_again)
@@ -138,7 +138,7 @@ class Calls:
             self._reactor.change(self._listener.fileno(), READABLE)
 
     def _accept_one(self) -> bool:
-        """Take in a connection; False when there was none."""
+        """Accept a connection; return False if there was none."""
         try:
             fd = sockets.accept(self._listener.fileno())
         except BlockingIOError:
@@ -155,7 +155,7 @@ class Calls:
         return True
 
     def _drop(self, fd: int) -> None:
-        """Give up a client that does not ask."""
+        """Drop a client that does not send its call."""
         self._heard(fd)
         os.close(fd)
         self._look_for_silent()
@@ -182,7 +182,7 @@ class Calls:
 
     def _carry_out(self, caller: Caller) -> None:
         if not caller.take():
-            self._remove_note()  # it had waited in vain, and we are back
+            self._remove_note()  # it waited in vain, and we are back
             caller.close()
         elif caller.call.version != installation.version():
             caller.send_away()

@@ -1,8 +1,8 @@
-"""Forks of the daemon: the server of a pod, or one call of a shim with all that its client brought.
+"""Forks the daemon: for the server of a pod, or for one call with everything that its client sent.
 
-The child is made like one of the client's own before it does anything: session, environment, folder, and what
-callers.py lists. It has the client's connection and answers itself; should it die, the client finds the
-connection closed and goes without the daemon.
+First the child becomes like one of the client's own: session, environment, folder, and the properties in
+callers.py. It has the client's connection and answers itself; if it dies, the client finds the connection closed
+and goes on without the daemon.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _STDERR = 2
 
 
 class Forks:
-    """Makes them."""
+    """Makes the forks."""
 
     def __init__(self, engine: Engine, own: Inheritance, log: Log) -> None:
         self._engine = engine
@@ -41,11 +41,11 @@ class Forks:
         self._log = log
 
     def serve(self, caller: Caller, inherited: Inheritance, flags: Flags, asked: Bootstrap) -> Child:
-        """Fork the server of the pod that a `start` is for. Raises OSError."""
+        """Fork the server of a `start`'s pod. Raises OSError."""
         return self._fork(caller, inherited, lambda: self._become_server(caller, flags, asked))
 
     def carry_out(self, caller: Caller, inherited: Inheritance, *, shared: bool) -> Child:
-        """Fork a process that does what the launcher would have done. Raises OSError."""
+        """Fork a process that does the launcher's work. Raises OSError."""
         return self._fork(caller, inherited, lambda: self._run(caller, shared))
 
     def _fork(self, caller: Caller, inherited: Inheritance, work: Callable[[], None]) -> Child:
@@ -59,7 +59,7 @@ class Forks:
         try:
             _become_child_of(caller, inherited, self._own)
             work()
-        except BaseException as error:  # noqa: BLE001  nothing of the daemon may run on in its child
+        except BaseException as error:  # noqa: BLE001  the child must never return into the daemon's code
             if not launcher.is_expected(error):
                 self._log.fault(caller.call.program, error)
             caller.answer(1, errors=launcher.complaint(caller.call.program, error))
@@ -98,7 +98,7 @@ class Forks:
 
 
 def _become_child_of(caller: Caller, inherited: Inheritance, own: Inheritance) -> None:
-    gc.disable()  # a collection would write to every page that is shared with the daemon
+    gc.disable()  # a collection would write to every page shared with the daemon
     thin_signal.set_wakeup_fd(-1)
     os.setsid()
     os.fchdir(caller.folder)

@@ -1,10 +1,10 @@
-"""Replacing the daemon in place: the same process executes the program that is installed now, and goes on.
+"""Replaces the daemon in place: the same process executes the newly installed program, and goes on.
 
-On SIGHUP the daemon begins nothing new (what comes waits in its sockets) and lets what is under way come to an end: a
-container that is being made, an event whose answer is not here. What is left then can be written down: pods, tasks,
-processes, calls that wait. Descriptors stay open under their numbers, children stay children. The new program is
-asked first whether it understands what we write; if something stays under way for too long, all goes on as before and
-it is tried again a little later.
+On SIGHUP the daemon begins nothing new (requests wait in its sockets), and finishes work in progress: a container
+that is being created, an event without an answer. The rest can be written down: pods, tasks, processes, waiting
+calls. Descriptors stay open under their numbers, children stay children. First the daemon asks the new program
+whether it understands the state; if some work does not finish in time, the daemon goes on as before, and tries
+again a little later.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ if TYPE_CHECKING:
     from runwasi.shim.server.reactor import Reactor
 
     Keep: TypeAlias = Callable[[Fd | None], int | None]
-    """Keeps a descriptor open over the change, and returns its number; None for none is fine."""
+    """Keeps a descriptor open across the change, and returns its number; None stays None."""
 
 FORMAT = "2"
-"""What a program prints when it is asked; another number means that it cannot go on from what we write."""
+"""The version of the state, which a program prints when asked; it cannot read another version's state."""
 QUESTION = "format"
 
 SIGNALS = (thin_signal.SIGHUP, thin_signal.SIGINT, thin_signal.SIGTERM)
@@ -39,7 +39,7 @@ _AGAIN_SECONDS = 5.0
 
 
 class Replacement:
-    """One replacement under way, or none."""
+    """The replacement in progress, if any."""
 
     def __init__(
         self,
@@ -59,7 +59,7 @@ class Replacement:
         self._asked = False
 
     def ask_for(self) -> None:
-        """Replace the daemon when the new program is ready and nothing is under way."""
+        """Replace the daemon once the new program is ready and all work is finished."""
         if self._asked:
             return
         self._asked = True
@@ -130,7 +130,7 @@ class Replacement:
 
 
 def hand_over(program: Sequence[str], state: Callable[[Keep], Mapping[str, Any]]) -> None:
-    """Execute the program in our place with our state; returns only when that fails. Raises OSError."""
+    """Execute the program in our place with our state; return only on failure. Raises OSError."""
     import json  # late: for this only
 
     kept: set[int] = set()
@@ -148,7 +148,7 @@ def hand_over(program: Sequence[str], state: Callable[[Keep], Mapping[str, Any]]
         os.lseek(file, 0, os.SEEK_SET)
         for fd in (*kept, file):
             os.set_inheritable(fd, True)
-        # what comes before the new program has its handlers is kept for it
+        # keep signals until the new program has its handlers
         thin_signal.pthread_sigmask(thin_signal.SIG_BLOCK, SIGNALS)
         os.execve(program[0], [*program, "-handover", str(file)], os.environ)
     finally:
@@ -159,7 +159,7 @@ def hand_over(program: Sequence[str], state: Callable[[Keep], Mapping[str, Any]]
 
 
 def taken_over(file: int) -> dict[str, Any]:
-    """Return what the program left whose place we take; its descriptors are ours now. Raises OSError, ValueError."""
+    """Return the state of the program that we replace, and own its descriptors. Raises OSError, ValueError."""
     import json  # late: for this only
 
     with open(file, "rb") as handed:

@@ -1,8 +1,8 @@
-"""Filling the holes in memory before a process is forked many times.
+"""Fills the holes in memory before a process is forked many times.
 
-What was freed leaves free blocks between what lives on. A child that takes one writes to a page that it shared with
-its parent until then, and gets a copy of all of it. Once the blocks are taken, what a child makes lies together, on
-pages that hold nothing else.
+Freed objects leave free blocks between live ones. A child that uses one writes to a page that it shared with its
+parent, and gets a copy of the whole page. Once all blocks are in use, a child's new objects are together, on pages of
+their own.
 """
 
 from __future__ import annotations
@@ -10,17 +10,17 @@ from __future__ import annotations
 import sys
 
 _HEADER = sys.getsizeof(b"")
-_SMALL = 512  # bytes: up to here CPython keeps pools of blocks of one size, beyond it asks the C library
+_SMALL = 512  # bytes: up to this size CPython has pools of equal blocks; for more it asks the C library
 _POOL = 16 << 10
 _SMALL_SIZES = tuple(range(32, _SMALL + 1, 16))
 _LARGE_SIZES = (520, 600, 700, 800, 1000, 1200, 1500, 2000, 3000, 4000)
-_MOST = 20_000  # objects of one size; so many holes there never are
+_MOST = 20_000  # objects of one size; there are never so many holes
 
 
 def fill() -> list[object]:
-    """Return objects that take up the free blocks, about 1 MiB; they are to be kept.
+    """Return objects that fill the free blocks, about 1 MiB, to be kept alive.
 
-    There are no more holes of a size when one new object lies behind the other for a while.
+    The holes of a size are full once new objects follow one another in memory for a while.
     """
     kept: list[object] = []
     for size in _SMALL_SIZES:
@@ -31,7 +31,7 @@ def fill() -> list[object]:
 
 
 def _row(size: int, farthest: int, length: int) -> list[object]:
-    """Return objects of a size, the last of which, as many as length, follow one another closely."""
+    """Return objects of a size, of which the last `length` follow one another closely."""
     made: list[object] = []
     last = following = 0
     while following < length and len(made) < _MOST:

@@ -1,7 +1,7 @@
-"""Leaving a daemon behind: what a launcher does that found none, where no service manager keeps one.
+"""Leaves a daemon running: a launcher that found none does so, unless a service manager keeps one.
 
-It takes a fork of the launcher's time. The daemon comes up while containerd goes on, serves from the next start on,
-and ends when nobody has needed it for ten minutes.
+It costs the launcher a fork. The daemon starts while containerd goes on, serves from the next start on, and ends
+after ten minutes without a call.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ IDLE_SECONDS = 600
 
 
 def leave_behind(engine: str | Engine) -> None:
-    """Start the engine's daemon unless there is one, or one is not wanted. Nothing depends on it."""
+    """Start the engine's daemon unless there is one, or the configuration forbids it. Nothing depends on it."""
     if os.environ.get("RUNWASI_DAEMON") in ("off", "managed"):
         return
     name = engine if isinstance(engine, str) else engine.name
@@ -38,7 +38,7 @@ def leave_behind(engine: str | Engine) -> None:
 
 
 def _may_leave() -> bool:
-    """Ask the node's configuration; one that cannot be read allows nothing."""
+    """Return what the node's configuration says; an unreadable one allows nothing."""
     try:
         return configuration.load().leave_daemon
     except configuration.ConfigurationError:
@@ -46,7 +46,7 @@ def _may_leave() -> bool:
 
 
 def _become_daemon(engine: str | Engine, name: str, path: str) -> None:
-    """Start it in a session of its own, with nothing of the launcher's; one of many launchers does so."""
+    """Start it in its own session, with nothing of the launcher; only one of many launchers does so."""
     os.setsid()
     os.chdir("/")
     os.makedirs(os.path.dirname(path), 0o711, exist_ok=True)
@@ -66,6 +66,6 @@ def _become_daemon(engine: str | Engine, name: str, path: str) -> None:
 
 
 def _find(program: str) -> str:
-    """Return a program's path, where containerd has found the shim; "" when only the shim is there."""
+    """Return a program's path beside the shim that containerd found; "" if it is not there."""
     folders = os.environ.get("PATH", "").split(":")
     return next((path for folder in folders if os.access(path := f"{folder}/{program}", os.X_OK)), "")

@@ -1,4 +1,4 @@
-"""The node daemon's beginning and end.
+"""The node daemon's program: it starts, serves and ends.
 
 It has the server's code and the engine loaded. A fork shares its memory copy-on-write and needs no start of Python.
 The pods' servers do not depend on the daemon afterwards: it may end, be killed or be replaced while they run on.
@@ -39,11 +39,11 @@ if TYPE_CHECKING:
     from runwasi.shim.daemon.calls import Caller
 
 _STDERR = 2
-_BACKLOG = 4096  # starts that may wait; a client whose connection is refused goes the cold way
+_BACKLOG = 4096  # starts that may wait; a client whose connection is refused starts cold
 
 
 def main(engine: str | Engine) -> int:
-    """Run the daemon of an engine until SIGTERM or SIGINT; returns the exit status.
+    """Run the daemon of an engine until SIGTERM or SIGINT; return the exit status.
 
     `-address PATH` is where shims find it, by default /run/io.containerd.ENGINE.v1/manager.sock.
     """
@@ -95,7 +95,7 @@ def serve(engine: str | Engine) -> None:
 
 
 class Daemon:
-    """Everything the daemon has."""
+    """The daemon and its parts."""
 
     def __init__(self, engine: Engine, listener: Fd, flags: Flags, log: Log, manager: ServiceManager) -> None:
         self._engine = engine
@@ -109,13 +109,13 @@ class Daemon:
         self._answers: Answers
 
     def run(self, state: Mapping[str, Any]) -> None:
-        """Serve until a signal says to end; state is what the program left whose place we take, if any."""
+        """Serve until a signal ends it; state is that of the program that we replace, if any."""
         processes.set_child_subreaper()
         ends: dict[int, Callable[[], None]] = {thin_signal.SIGTERM: self._end, thin_signal.SIGINT: self._end}
         orphans = Orphans(self._reactor, {**ends, thin_signal.SIGHUP: self._reload})
         if state:
             thin_signal.pthread_sigmask(thin_signal.SIG_UNBLOCK, handover.SIGNALS)
-            orphans.expect()  # the word of those that ended in between was not heard
+            orphans.expect()  # the signals of those that ended in between are lost
         rehearsal.rehearse(self._engine, f"{self._flags.address}.rehearsal", self._log)
         self._answers = Answers(self._reactor, self._engine, self._log)
         packs.forget()
@@ -161,7 +161,7 @@ class Daemon:
         )
 
     def _reload(self) -> None:
-        """Be replaced by what is installed now."""
+        """Start being replaced by the newly installed program."""
         self._replacement.ask_for()
 
     def _follow(self) -> None:
@@ -189,9 +189,9 @@ class Daemon:
         )
 
     def _end(self) -> None:
-        """Take no new pods and end with the last; answer those who have connected, whose pods would fail else."""
+        """Take no new pods, and end with the last; first answer connected clients, whose pods would fail."""
         self._manager.notify("STOPPING=1")
-        if not self._manager.sockets:  # else the service manager keeps it for the next one
+        if not self._manager.sockets:  # otherwise the service manager keeps it for the next one
             try:
                 os.unlink(self._flags.address)
             except FileNotFoundError:

@@ -1,8 +1,8 @@
-"""Shared mode: the pods that are served in the daemon itself, on its one reactor.
+"""Shared mode: serves pods in the daemon itself, on its reactor.
 
-A pod has its own socket, services, connection for events and log; only the process is common. What a process has only
-once, such as the environment and the limits that containers inherit, the daemon takes over from the caller of its
-first pod; a pod whose caller differs in it gets a server of its own.
+A pod has its own socket, services, connection for events and log; only the process is shared. The daemon takes
+everything that a process has only once, such as the environment and the limits that containers inherit, from the
+caller of its first pod; a pod whose caller differs gets its own server.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from runwasi.shim.server.reactor import Reactor
 
 _OF_ONE_CALL = ("TTRPC_ADDRESS", "GRPC_ADDRESS", "NAMESPACE", "MAX_SHIM_VERSION", "TRACECONTEXT")
-"""Variables that containerd sets for each start anew: a pod has its own, and nothing else reads them."""
+"""Variables that containerd sets for each start: a pod has its own, and nothing else reads them."""
 
 
 class Pods:
@@ -58,9 +58,9 @@ class Pods:
     def serve(
         self, flags: Flags, asked: Bootstrap, inherited: Inheritance, environment: Mapping[str, str]
     ) -> bytes | None:
-        """Serve the pod of a completed `start` and return what to print; None when it must have a server of its own.
+        """Serve the pod of a completed `start`, and return the output; None if it needs its own server.
 
-        Raises OSError, BlockingIOError when it is not our turn.
+        Raises OSError, BlockingIOError if it is not our turn.
         """
         if flags.socket not in self._pods:
             environment = self._shared(environment)
@@ -79,7 +79,7 @@ class Pods:
             pod.abandon(container_id)
 
     def hold_back(self, held: bool) -> None:
-        """Begin nothing new in any pod, or go on."""
+        """Pause all pods, or resume them."""
         self._open_files.raise_limit()
         for pod in self._pods.values():
             pod.hold_back(held)
@@ -89,7 +89,7 @@ class Pods:
         return all(pod.quiet() for pod in self._pods.values())
 
     def state(self, keep: Keep) -> dict[str, Any]:
-        """Return what is needed to go on in another program, which inherits the limits that children have."""
+        """Return the state for another program, which inherits the limits of children."""
         environments: list[Mapping[str, str]] = []
         pods = []
         for socket, pod in self._pods.items():
@@ -102,7 +102,7 @@ class Pods:
         return {"pods": pods, "environments": environments, "oom_score": self._own.oom_score}
 
     def take_over(self, state: Mapping[str, Any], log: Log) -> None:
-        """Go on with the pods of a program whose place we take; what fails is left to containerd's `delete`."""
+        """Take over the pods of the program that we replace; containerd's `delete` cleans up after failures."""
         self._own.oom_score = state["oom_score"]
         for pod in state["pods"]:
             self._environment = state["environments"][pod["environment"]]
@@ -141,7 +141,7 @@ class Pods:
         )
 
     def _shared(self, environment: Mapping[str, str]) -> Mapping[str, str]:
-        """Return the environment as the object that another pod has already, if it is the same."""
+        """Return the environment, as another pod's object if it is equal."""
         return self._environment if environment == self._environment else environment
 
     def _suits(self, inherited: Inheritance, environment: Mapping[str, str]) -> bool:

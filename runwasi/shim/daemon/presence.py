@@ -1,4 +1,4 @@
-"""Being there when needed, and only then: the watchdog's heartbeat, and the end of a daemon that nobody needs."""
+"""Sends the watchdog's heartbeat, and ends a daemon that nobody needs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def beat(reactor: Reactor, manager: ServiceManager) -> None:
-    """Tell the service manager that we are alive, twice as often as it wants to hear it; else there is no wake-up."""
+    """Tell the service manager that we are alive, twice as often as required; without a watchdog, never wake up."""
     if manager.watchdog:
         manager.notify("WATCHDOG=1")
         reactor.call_later(manager.watchdog / 2, lambda: beat(reactor, manager))
@@ -33,7 +33,7 @@ class IdleEnd:
         reactor.call_later(seconds, self._look)
 
     def called(self) -> None:
-        """Note that somebody needs us."""
+        """Note a call: the daemon is needed."""
         self._last = monotonic()
 
     def _look(self) -> None:

@@ -1,4 +1,4 @@
-"""The node daemon's rehearsal: containers live and die in it before the first pod is asked for.
+"""The node daemon's rehearsal: it runs containers before the first pod is requested.
 
 A pod's server shares the daemon's memory until it writes to it, and even running Python writes: the interpreter
 rewrites code that runs often for the types it sees, fills caches, imports late, makes the free lists its own. What
@@ -87,12 +87,12 @@ _CONFIG = """\
 
 
 def rehearse(engine: Engine, folder: str, log: Log) -> None:
-    """Play the lives of some containers, in a folder that is made for it and removed.
+    """Run the lives of some containers in a temporary folder.
 
-    It takes a fifth of a second. What goes wrong is logged: pods are served without it too.
+    It takes a fifth of a second. Errors are logged only: pods do not need it.
     """
     try:
-        _clear(folder)  # of a daemon that was killed
+        _clear(folder)  # left by a killed daemon
         bundle = _make_bundle(folder)
         _Rehearsal(engine, bundle, log).run()
     except Exception as error:  # noqa: BLE001  nothing depends on it
@@ -121,7 +121,7 @@ class _Rehearsal:
         self._calls = self._script()
 
     def run(self) -> None:
-        """Play to the end, or to the first call that fails."""
+        """Run to the end, or to the first failing call."""
         self._next(None)
         self._reactor.run()
         self._client.close()
@@ -167,7 +167,7 @@ def _make_bundle(folder: str) -> str:
 
 
 def _clear(folder: str) -> None:
-    """Remove a folder with all in it, and containers left there; shutil would cost the pods 1 MiB."""
+    """Remove a folder with its content, and containers left there; shutil would cost the pods 1 MiB."""
     root = f"{folder}/{_STATE}/{_NAMESPACE}"
     for container in container_ids(root):
         finish(delete_forced(root, container))

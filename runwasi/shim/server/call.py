@@ -1,4 +1,4 @@
-"""One call that a server has been asked to answer, and the operation that makes the answer."""
+"""One call that a server has to answer, and the operation that produces the answer."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from runwasi.wire.messages.ttrpc import Request
 
     class Connection(Protocol):
-        """Where a call came from, and its answer goes."""
+        """The connection of a call, for its answer."""
 
         def answer(self, stream: int, response: Response) -> None:
             """Send the answer of a stream."""
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 
 class Call:
-    """One request; it is answered once: by the handler's return, by its operation's end, or by reply() or fail()."""
+    """One request; answered once: by the handler's return, its operation's end, reply() or fail()."""
 
     __slots__ = (
         "_connection",
@@ -61,32 +61,32 @@ class Call:
         self.done = False
 
     def reply(self, message: Message) -> None:
-        """Answer with a message; nothing happens when the call is over already."""
+        """Answer with a message, unless the call is over."""
         self._finish(Response(payload=message.encode()))
 
     def fail(self, error: Exception) -> None:
-        """Answer with the status that error stands for."""
+        """Answer with the status of an error."""
         self._finish(Response(status=codes.status_of(error)))
 
     def hold(self, reactor: Reactor) -> None:
-        """Wait for a later answer, at most as long as the client said it would."""
+        """Leave the call open for a later answer, at most until the client's timeout."""
         if self.timeout > 0 and not self.done:
             self._timer = reactor.call_later(self.timeout, self._expire)
 
     def follow(self, reactor: Reactor, operation: Operation[Message], done: Done) -> None:
-        """Carry out the operation that makes the answer; it is cancelled when the client, or we, lose patience."""
+        """Run the operation that produces the answer; cancel it at the client's timeout or ours."""
         self._following = reactor.follow(operation, done)
         if not self._following.over:
             self.hold(reactor)
             self._following.limit(self.patience, _out_of_time(f"not done after {self.patience:.0f} s"))
 
     def cancel(self, error: Exception) -> None:
-        """End the operation that makes the answer by an error; without one nothing happens."""
+        """Cancel the operation, if any, with an error."""
         if self._following:
             self._following.cancel(error)
 
     def state(self) -> dict[str, Any]:
-        """Return what is needed to answer it in another program, where it is made anew."""
+        """Return the state for another program, where the call is made again."""
         if self._timer:
             left = max(self._timer.deadline - monotonic(), 0.001)
             self.request.timeout_nano = int(left * 1e9)

@@ -1,4 +1,4 @@
-"""The one place where exceptions become ttrpc status codes and words.
+"""Translates exceptions to ttrpc status codes and messages, in this one place.
 
 containerd reads the code and, of the text, what stands before the code's own words ("...: not found").
 Source: shim protocol of containerd, errdefs; google/rpc/code.proto.
@@ -22,7 +22,7 @@ _WORDS = {
     FAILED_PRECONDITION: "failed precondition",
     UNIMPLEMENTED: "not implemented",
 }
-"""What Go clients look for at the end of a message to make their own error of it."""
+"""The words at the end of a message from which Go clients make their own errors."""
 
 _BY_TYPE: tuple[tuple[type[Exception], int], ...] = (
     (NotFound, NOT_FOUND),
@@ -45,7 +45,7 @@ class RpcError(Exception):
 
 
 def status_of(error: Exception) -> Status:
-    """Return the status to answer a call with that raised error."""
+    """Return the status that answers a call that raised an error."""
     code = error.code if isinstance(error, RpcError) else _code_of(error)
     message = describe(error)
     words = _WORDS.get(code)
@@ -55,7 +55,7 @@ def status_of(error: Exception) -> Status:
 
 
 def is_expected(error: Exception) -> bool:
-    """Tell a failure that was foreseen from a fault of our own, which deserves a traceback."""
+    """Return whether a failure is expected; otherwise it is our fault, and deserves a traceback."""
     return isinstance(error, RpcError) or any(isinstance(error, kind) for kind, _ in _BY_TYPE)
 
 

@@ -1,4 +1,4 @@
-"""Events to containerd: one queue, sent one by one in the order they happened.
+"""Sends events to containerd: from one queue, one by one, in the order in which they happened.
 
 While containerd is away (it restarts, say) events wait for it, up to a number, and a refused one is tried a
 few times more; nothing overtakes, because subscribers rely on create < start < exit < delete.
@@ -53,7 +53,7 @@ def pack(message: Message, type_url: str = "") -> Any:
 
 
 class Publisher:
-    """Sends the events of one namespace to containerd's ttrpc socket; without an address they go nowhere."""
+    """Sends the events of one namespace to containerd's ttrpc socket; without an address, discards them."""
 
     def __init__(self, reactor: Reactor, address: str, namespace: str, log: Log) -> None:
         self._reactor = reactor
@@ -69,34 +69,34 @@ class Publisher:
         self._drained: Callable[[], None] | None = None
 
     def quiet(self) -> bool:
-        """Return whether no event is on its way, of which nobody could tell whether it has arrived."""
+        """Return whether no event is in flight, with its arrival unknown."""
         return self._client is None or not self._client.calling
 
     def take_over(self, queue: Sequence[str]) -> None:
-        """Go on with the events of a program whose place we take."""
+        """Take over the events of the program that we replace."""
         self._queue = [Envelope.decode(bytes.fromhex(text)) for text in queue]
         self._reactor.call_soon(self._send_next)
 
     def hold(self) -> None:
-        """Send nothing more, for now."""
+        """Stop sending for now."""
         self._held = True
 
     def send_on(self) -> None:
-        """Send again after hold."""
+        """Resume sending after hold."""
         self._held = False
         self._send_next()
 
     def state(self) -> list[str]:
-        """Return what is needed to go on in another program."""
+        """Return the state for another program."""
         return [envelope.encode().hex() for envelope in self._queue]
 
     @property
     def waiting(self) -> bool:
-        """Return whether containerd has yet to take an event."""
+        """Return whether an event waits for containerd."""
         return bool(self._queue)
 
     def publish(self, event: Message) -> None:
-        """Queue an event, one of runwasi.wire.messages.events, stamped with the time of now."""
+        """Queue an event, one of runwasi.wire.messages.events, with the current time."""
         if not self._address:
             return
         if len(self._queue) >= _MAX_WAITING:
@@ -152,11 +152,11 @@ class Publisher:
         self._reactor.call_later(min(self._tries, _MAX_TRIES), self._try_again)
 
     def _given_up(self, error: Exception) -> bool:
-        """Return whether an event has been refused often enough; an absent containerd is waited for instead."""
+        """Return whether to drop a refused event; for an absent containerd it waits."""
         self._refusals += isinstance(error, RpcError)
         given_up = self._refusals > _MAX_TRIES
         if given_up or self._tries == 0:
-            what = "giving an event up" if given_up else "cannot forward an event yet"
+            what = "dropping an event" if given_up else "cannot forward an event yet"
             self._log.warning(what, topic=self._queue[0].topic, error=str(error))
         return given_up
 

@@ -18,7 +18,7 @@ _ESCAPES = {'"': '\\"', "\\": "\\\\", "\n": "\\n", "\t": "\\t", "\r": "\\r"}
 
 
 class Log:
-    """Writes to a non-blocking descriptor, which it takes over; fields given here stand on every line."""
+    """Writes to a non-blocking descriptor, which it owns; adds the given fields to every line."""
 
     def __init__(self, fd: int, *, debug: bool = False, **fields: str) -> None:
         self._fd = Fd(fd)
@@ -31,24 +31,24 @@ class Log:
         return self._debug
 
     def debug(self, message: str, **fields: str) -> None:
-        """Write a line that only -debug shows."""
+        """Write a line if -debug is on."""
         if self._debug:
             self._write("debug", message, fields)
 
     def info(self, message: str, **fields: str) -> None:
-        """Write a line for the record."""
+        """Write a line of level info."""
         self._write("info", message, fields)
 
     def warning(self, message: str, **fields: str) -> None:
-        """Write a line about something that went wrong and was survived."""
+        """Write a line about a problem that we survived."""
         self._write("warning", message, fields)
 
     def error(self, message: str, **fields: str) -> None:
-        """Write a line about something that failed."""
+        """Write a line about a failure."""
         self._write("error", message, fields)
 
     def fault(self, where: str, error: BaseException) -> None:
-        """Report a fault of our own with its traceback."""
+        """Write a line about our own fault, with its traceback."""
         import traceback  # late: 4 ms, and only when there is a bug
 
         text = "".join(traceback.format_exception(error))

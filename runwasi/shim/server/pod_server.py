@@ -44,7 +44,7 @@ _REST_DELAY = 0.5  # seconds; the 4 ms that setting a title takes are not the fi
 
 
 def main(engine: str | Engine) -> None:
-    """Serve what the launcher's arguments say, on its descriptors."""
+    """Serve the pod in the launcher's arguments, on its descriptors."""
     serve(Flags.parse(sys.argv[1:]), engine, LISTENER, _LOG)
 
 
@@ -69,7 +69,7 @@ def serve(flags: Flags, engine: str | Engine, listener: int, log_fd: int) -> Non
 
 
 def _wait_for_delete(bundle: str) -> None:
-    """Wait until containerd has removed a bundle, before which it runs `delete`, or long enough that it will not."""
+    """Wait until containerd has removed a bundle, after its `delete`, or until it surely will not."""
     try:
         gone = inotify.watch(bundle, inotify.IN_DELETE_SELF)
     except OSError:
@@ -78,7 +78,7 @@ def _wait_for_delete(bundle: str) -> None:
 
 
 class PodServer:
-    """All that serves one pod, on a reactor that others may use as well; ended is called when it is over."""
+    """Serves one pod, on a reactor that others may share; calls ended at its end."""
 
     def __init__(
         self,
@@ -116,14 +116,14 @@ class PodServer:
         self._server.register_late(SANDBOX, self._sandbox)
 
     def expect_modules(self) -> None:
-        """Make what is shared by the modules of a pod, where their code is in memory already."""
+        """Make the objects that a pod's modules share, if their code is loaded."""
         if not isinstance(self._pod.engine, str):
             from runwasi.linux.processless import procfs_to_copy  # late: it is there, or is not needed
 
             self._pod.guest_procfs = procfs_to_copy()
 
     def hold_back(self, held: bool) -> None:
-        """Begin nothing new, or go on; what comes to its end does so."""
+        """Pause new work, or resume; work in progress goes on."""
         if not self._server.listening:
             return
         self._server.hold_back(held)
@@ -139,7 +139,7 @@ class PodServer:
         return self._server.quiet() and self._tasks.quiet() and self._publisher.quiet()
 
     def state(self, keep: Keep) -> dict[str, Any]:
-        """Return what taken_over makes the same of in a program that takes this one's place."""
+        """Return the state from which taken_over restores it in another program."""
         return {
             "server": self._server.state(keep),
             "events": self._publisher.state(),
@@ -148,7 +148,7 @@ class PodServer:
         }
 
     def take_over(self, state: Mapping[str, Any]) -> None:
-        """Go on with the pod of a program whose place we take. Raises ContainerError, OSError."""
+        """Take over the pod of the program that we replace. Raises ContainerError, OSError."""
         if state["sandbox"] is not None:
             self._server.register(SANDBOX, *self._sandbox())
             assert self._sandboxes is not None
@@ -158,17 +158,17 @@ class PodServer:
         self._server.take_over(state["server"]["connections"])
 
     def shut_down(self) -> None:
-        """Come to an end once every event is told and every client has gone."""
+        """End once every event has been sent and every client has gone."""
         self._begin_to_end()
         self._publisher.drain(_DRAIN, lambda: self._server.when_deserted(_FAREWELL, self._finish))
 
     def terminate(self) -> None:
-        """Come to an end once every event is told; containers live on."""
+        """End once every event has been sent; containers go on running."""
         self._begin_to_end()
         self._publisher.drain(_DRAIN, self._finish)
 
     def abandon(self, task_id: str) -> None:
-        """Forget a task that a `delete` has removed behind our back, and end when it was the last one."""
+        """Forget a task that a `delete` has removed without us, and end if it was the last."""
         self._tasks.abandon(task_id)
 
     def _begin_to_end(self) -> None:
@@ -187,7 +187,7 @@ class PodServer:
             self._ended()
 
     def _sandbox(self) -> tuple[Methods, Mapping[str, Handler]]:
-        """Make the Sandbox service for the first call of it."""
+        """Make the Sandbox service at its first call."""
         # late: containerd 2 only, and only if configured
         from runwasi.shim.services.sandbox_service import SandboxService
         from runwasi.wire.messages.sandbox import SANDBOX_METHODS
@@ -206,21 +206,21 @@ def _tracing_is_wanted(environ: Mapping[str, str]) -> bool:
 
 
 def _come_to_rest(pod: PodServer, title: str) -> None:
-    """Do what the first container should not wait for."""
+    """Do the work that the first container should not wait for."""
     processes.set_title(title)
     pod.expect_modules()
     packs.forget()
 
 
 def _title(engine: str, flags: Flags) -> str:
-    """Return what ps shows: a shim by its name and arguments, as one looks for it."""
+    """Return the title for ps: the shim's name and arguments, as people look for it."""
     from runwasi.engines.registry import shim_name  # late: nothing before the title needs it
 
     return f"{shim_name(engine)} -namespace {flags.namespace} -id {flags.group} -address {flags.address}"
 
 
 def _expect_oom_kill_before_containerd(log: Log) -> None:
-    """Be one point likelier to be killed for memory than containerd, whose value we inherited."""
+    """Become one point likelier to be OOM-killed than containerd, whose score we inherited."""
     try:
         with open("/proc/self/oom_score_adj", "r+b", 0) as file:
             score = min(int(file.read()) + 1, _MAX_OOM_SCORE)

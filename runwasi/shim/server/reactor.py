@@ -38,7 +38,7 @@ _MANY = 64
 
 
 class Timer:
-    """A call that is due later; cancel() takes it back."""
+    """A call that is due later; cancel() revokes it."""
 
     __slots__ = ("callback", "deadline")
 
@@ -50,12 +50,12 @@ class Timer:
         return self.deadline < other.deadline
 
     def cancel(self) -> None:
-        """Make the timer do nothing; harmless when it has run."""
+        """Revoke the call, unless it has been made."""
         self.callback = None
 
 
 class Reactor:
-    """An epoll loop. on_error is called with what a callback raised, and the loop goes on."""
+    """An epoll loop. It passes a callback's exception to on_error, and goes on."""
 
     def __init__(self, on_error: Callable[[Exception], None]) -> None:
         self._epoll = epoll()
@@ -67,7 +67,7 @@ class Reactor:
         self._soon: list[Callback] = []
         self._each_turn: Callback | None = None
         self.operations = 0
-        """How many operations are under way."""
+        """The number of running operations."""
         self._running = False
 
     def watch(self, fd: int, handler: Ready, events: int = READABLE) -> None:
@@ -98,17 +98,17 @@ class Reactor:
         return timer
 
     def call_soon(self, callback: Callback) -> None:
-        """Call once, when the callbacks of this turn are through."""
+        """Call once, after the callbacks of this turn."""
         self._soon.append(callback)
 
     def call_each_turn(self, callback: Callback | None) -> None:
-        """Call at the end of every turn from this one on; None to stop that."""
+        """Call at the end of every turn, starting with this one; None stops that."""
         self._each_turn = callback
 
     def follow(
         self, operation: Operation[T], done: Callable[[T | None, Exception | None], None]
     ) -> Following:
-        """Carry an operation out, its first stretch now; done gets its result, or the error it ended with."""
+        """Run an operation, its first step now; done gets its result or its error."""
         following = Following(self, operation, done)
         following.begin()
         return following
@@ -140,7 +140,7 @@ class Reactor:
             self._guarded(self._each_turn)
 
     def close(self) -> None:
-        """Return the epoll descriptor back; watched descriptors stay their owners'."""
+        """Close the epoll descriptor; watched descriptors stay their owners'."""
         self._epoll.close()
 
     def _timeout(self) -> float:
@@ -165,7 +165,7 @@ class Reactor:
 
 
 class Following:
-    """An operation on its way. What it raises goes to done."""
+    """A running operation. Its exceptions go to done."""
 
     __slots__ = ("_cancelled", "_done", "_limit", "_operation", "_reactor", "_timer", "_wait", "over")
 
@@ -185,14 +185,14 @@ class Following:
         self.over = False
 
     def begin(self) -> None:
-        """Run the first stretch."""
+        """Run the first step."""
         self._reactor.operations += 1
         self._resume(None)
 
     def cancel(self, error: Exception) -> None:
-        """Raise an error in the operation where it waits, so that it takes back what it did.
+        """Raise an error in the operation where it waits, so that it undoes its work.
 
-        Harmless when it is over, or has been cancelled: what is taken back is taken back whole.
+        Does nothing if it is over or cancelled: an undo always runs to its end.
         """
         if not self.over and not self._cancelled:
             self._cancelled = True
@@ -200,11 +200,11 @@ class Following:
             self._resume(None, error)
 
     def limit(self, seconds: float, error: Exception) -> None:
-        """Cancel it with an error unless it is over in so many seconds."""
+        """Cancel it with an error unless it ends within that many seconds."""
         self._limit = self._reactor.call_later(seconds, lambda: self.cancel(error))
 
     def _resume(self, ready: tuple[int, ...] | None, error: Exception | None = None) -> None:
-        """Go on with the descriptors that are ready, None at the beginning, or with an error."""
+        """Resume with the ready descriptors, None at the beginning, or with an error."""
         try:
             if error is not None:
                 wait = self._operation.throw(error)
@@ -261,7 +261,7 @@ class Following:
 
 
 def read_available(fd: int, size: int) -> bytes | None:
-    """Read from a non-blocking descriptor: None when nothing is there, b"" at the end. Raises OSError."""
+    """Read from a non-blocking descriptor: None if nothing is available, b"" at the end. Raises OSError."""
     try:
         return os.read(fd, size)
     except BlockingIOError:
@@ -269,7 +269,7 @@ def read_available(fd: int, size: int) -> bytes | None:
 
 
 def write_available(fd: int, data: bytes | bytearray | memoryview) -> int:
-    """Write what a non-blocking descriptor takes, and return how much that was. Raises OSError."""
+    """Write what a non-blocking descriptor accepts; return the number of bytes. Raises OSError."""
     try:
         return os.write(fd, data)
     except BlockingIOError:

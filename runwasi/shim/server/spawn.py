@@ -1,4 +1,4 @@
-"""Turning the launcher's child into the pod's server.
+"""Turns the launcher's child into the pod's server.
 
 The server runs a private, read-only copy of the interpreter's mount. Whatever is forked from it has that
 copy as /proc/PID/exe, and a container that gets hold of the link cannot write to the host's interpreter
@@ -35,7 +35,7 @@ sys.path[:] = {path!r}
 
 
 def server(flags: Flags, engine: str | Engine, listener: int) -> None:
-    """Fork the server of a pod and leave it alone; it already listens. Raises OSError when it cannot be."""
+    """Fork a pod's server, which already listens. Raises OSError if that fails."""
     if flags.shim_cgroup:
         join_cgroup(flags.shim_cgroup)  # we end soon; in the fork nobody would hear why it fails
     pid = os.fork()
@@ -53,7 +53,7 @@ def server(flags: Flags, engine: str | Engine, listener: int) -> None:
 
 
 def execute(arguments: list[str]) -> None:
-    """Replace this process by the interpreter, from a read-only clone of its mount where the kernel can.
+    """Replace this process by the interpreter, from a read-only clone of its mount if the kernel supports that.
 
     Source: man 2 open_tree, man 2 mount_setattr (Linux 5.12), man 2 execveat.
     """
@@ -97,7 +97,7 @@ def command(module: str, function: str, engine: str | Engine, arguments: list[st
 
 
 def _engine_expression(engine: str | Engine) -> str:
-    """Return Python text that makes the engine anew in the server."""
+    """Return Python text that makes the engine again in the server."""
     if isinstance(engine, str):
         return repr(engine)
     kind = type(engine)
@@ -128,7 +128,7 @@ def arrange_streams(bundle: str) -> None:
 
 
 def join_cgroup(path: str) -> None:
-    """Move into the operator's cgroup for shims, in every hierarchy that has it. Raises OSError when none has."""
+    """Move to the operator's cgroup for shims, in every hierarchy that has it. Raises OSError if none has."""
     from runwasi.linux import cgroups  # late: only with the ShimCgroup option
 
     cgroups.join_existing(path)

@@ -25,7 +25,7 @@ _LAST_STREAM = 0xFFFFFFFF
 
 
 class TtrpcClient:
-    """Calls the server at a unix socket; connects when there is something to say, after a failure anew."""
+    """Calls the server at a Unix socket; connects for the first call, and again after a failure."""
 
     def __init__(self, reactor: Reactor, path: str) -> None:
         self._reactor = reactor
@@ -37,7 +37,7 @@ class TtrpcClient:
 
     @property
     def calling(self) -> bool:
-        """Return whether an answer is waited for."""
+        """Return whether a call is waiting for its answer."""
         return self._done is not None
 
     def call(

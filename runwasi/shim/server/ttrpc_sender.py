@@ -12,7 +12,7 @@ _MAX_UNSENT = 1 << 20  # a peer that does not read is not read from either
 
 
 class Sender:
-    """The outgoing half of a connection: what the socket does not take waits here."""
+    """The outgoing half of a connection: it keeps what the socket does not accept."""
 
     def __init__(self, reactor: Reactor, fd: int) -> None:
         self._reactor = reactor
@@ -26,17 +26,17 @@ class Sender:
         return len(self._unsent)
 
     def unsent(self) -> str:
-        """Return in hexadecimal digits what waits."""
+        """Return the waiting bytes in hexadecimal digits."""
         return self._unsent.hex()
 
     def read_on(self, reads: bool) -> None:
-        """Read from the peer, or leave what it sends where it is for now."""
+        """Resume reading from the peer, or pause it."""
         self._reads = reads
         self._watch()
 
     @property
     def clogged(self) -> bool:
-        """Return whether more is waiting than a peer that reads would ever let pile up."""
+        """Return whether more is waiting than with any peer that reads."""
         return len(self._unsent) > _MAX_UNSENT
 
     def send(self, data: bytes) -> None:

@@ -63,7 +63,7 @@ def unmount_rootfs(bundle: str, *, mounted: bool, mounters: Mounters | None) -> 
 
 
 class Mounters:
-    """Those of one server."""
+    """The mounters of one server."""
 
     def __init__(self, reactor: Reactor) -> None:
         self._reactor = reactor
@@ -104,7 +104,7 @@ class Mounters:
             self._reactor.call_later(_IDLE, self._look)
 
     def _begun(self, job: tuple[str, ...]) -> _Mounter:
-        """Return a job to one that is free, or to a new one."""
+        """Pass a job to a free one, or to a new one."""
         while self._free:
             mounter = self._free.pop()
             if mounter.begin(job):
@@ -131,7 +131,7 @@ class _Mounter:
     """A process, as its server sees it."""
 
     def __init__(self) -> None:
-        """Raises OSError."""
+        """Start the process. Raises OSError."""
         self._channel, theirs = Channel.pair()
         child: Child | None = None
         try:
@@ -145,7 +145,7 @@ class _Mounter:
         self._pidfd = child.pidfd
 
     def begin(self, job: tuple[str, ...]) -> bool:
-        """Have it do a job; False when it is gone, killed by somebody."""
+        """Send it a job; return False if it is gone, killed by somebody."""
         try:
             self._channel.send(*job)
         except BrokenPipeError:
@@ -153,7 +153,7 @@ class _Mounter:
         return True
 
     def done(self, what: str) -> Operation[None]:
-        """Wait until it has done it. Raises ContainerError."""
+        """Wait until the job is done. Raises ContainerError."""
         yield from errands.heard(self._channel, what, errands.PATIENCE)
 
     def end(self) -> Operation[None]:
@@ -163,7 +163,7 @@ class _Mounter:
 
 
 def _serve(jobs: Channel) -> NoReturn:
-    """In the process: do what is asked until the server is gone or wants no more."""
+    """Do jobs, in the process, until the server is gone or stops it."""
     try:
         processes.work_apart(jobs.fileno(), ())
         processes.set_name("runwasi-mounts")

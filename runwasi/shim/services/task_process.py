@@ -126,7 +126,7 @@ class TaskProcess:
             self.starting.cancel(RpcError(codes.FAILED_PRECONDITION, why))
 
     def close(self) -> None:
-        """Return the streams up."""
+        """Close the streams."""
         if self.streams:
             self.streams.close()
 

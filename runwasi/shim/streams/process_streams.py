@@ -133,7 +133,7 @@ class Streams:
             output.process_ended()
 
     def close_stdin(self) -> None:
-        """Take no more input once the client has closed its end."""
+        """Stop taking input once the client has closed its end."""
         if self._console:
             self._console.close_stdin()
         elif self._input:
@@ -145,7 +145,7 @@ class Streams:
             self._console.resize(columns, rows)
 
     def close(self) -> None:
-        """Return everything up."""
+        """Close everything."""
         self._close_sockets()
         if self._console:
             self._console.close()

@@ -81,7 +81,7 @@ class TerminalCopy:
             terminal.set_window_size(self._master.fileno(), rows, columns)
 
     def close_stdin(self) -> None:
-        """Take no more input once the client has closed its end."""
+        """Stop taking input once the client has closed its end."""
         close_owned((self._stdin_writer,))
         self._stdin_writer = None
 
@@ -92,7 +92,7 @@ class TerminalCopy:
         self._pump_output()
 
     def close(self) -> None:
-        """Return everything up."""
+        """Close everything."""
         self._drop_stdin()
         self._drop_master()
         self._unwatch_sink()
