@@ -230,7 +230,7 @@ def test_an_exec_is_refused_by_the_number_of_processes_there_may_be_now(
     made.linux.setdefault("resources", {})["pids"] = {"limit": 1}
     Detached(runwasi, made.write(), container_id).run()
     command = ("exec", container_id, "/app.wasm", "echo", "hello")
-    assert "may have 1 processes (pids limit)" in runwasi(*command, check=False).stderr
+    assert "pids limit is 1, but" in runwasi(*command, check=False).stderr
     runwasi("update", "--pids-limit", "10", container_id)
     assert runwasi(*command).stdout == "hello\nexiting\n"
 

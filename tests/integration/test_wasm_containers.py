@@ -223,7 +223,7 @@ def test_an_address_space_limit_is_kept(
 @pytest.mark.parametrize(
     ("content", "why"),
     [
-        (b"\0asm", "the module is truncated: 4 bytes"),
+        (b"\0asm", "the module is truncated: it has 4 bytes"),
         (b"\0asm\2\0\0\0", "the module has version 0x2"),
         (b"\0asm\1\0\0\0\1\xff\1", "the module is truncated: 255 bytes are missing at its end"),
         (b'(module (func (export "_start") (i32.cons 1)))', "unknown operator or unexpected token"),
