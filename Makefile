@@ -8,8 +8,9 @@ CTR ?= ctr
 SITE_PACKAGES = $(shell $(VENV)/python -c 'import sysconfig; print(sysconfig.get_path("platlib"))')
 
 .DELETE_ON_ERROR:
-.PHONY: help demo test site fuzz lint test-unit test-integration test-modes test-vm test-debian13 bench lock install uninstall clean \
-    test-image test-image/oci load load/oci packages-build packages-demo packages-unit packages-test packages-bench peers
+.PHONY: help demo test site fuzz lint test-unit test-integration test-modes test-vm test-kubernetes test-debian13 bench \
+    lock install uninstall clean test-image test-image/oci load load/oci packages-build packages-demo packages-unit packages-test \
+    packages-bench packages-kubernetes peers
 
 help: ## Print this list
 	@grep -hE '^[a-z0-9/-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
@@ -80,6 +81,9 @@ faults: packages-test build/bin build/wasi-demo-app.wasm ## Fail every system ca
 lives: packages-test build/bin build/wasi-demo-app.wasm ## Many container lives in both modes: leaks, and the daemon's memory
 	for mode in normal shared; do $(VENV)/python -m scripts.soak.lives --mode $$mode $(LIVES) || exit; done
 
+test-kubernetes: packages-kubernetes build/bin build/wasi-demo-app.wasm build/cache/containerd-sid build/cache/etcd build/cache/kubernetes ## Tests in a Kubernetes of one node, which is built first, once
+	$(VENV)/python -m pytest tests/kubernetes
+
 test-debian13: ## `make demo` and the unit tests in a root of Debian 13
 	scripts/packages root
 	scripts/debian-root trixie sh -c 'make demo && make test-unit'
@@ -122,6 +126,9 @@ packages-bench:
 packages-test:
 	@scripts/packages build wasm host unit test
 
+packages-kubernetes:
+	@scripts/packages build wasm host unit kubernetes
+
 .venv/ready: pyproject.toml constraints-dev.txt | packages-build
 	test -x $(VENV)/python || $(PYTHON) -m venv .venv
 	$(VENV)/pip install --quiet --disable-pip-version-check --constraint constraints-dev.txt --editable '.[dev]'
@@ -147,6 +154,12 @@ build/cache/docker:
 
 build/cache/containerd-%:
 	scripts/debian-package $* containerd $@
+
+build/cache/etcd:
+	scripts/debian-package sid etcd-server $@
+
+build/cache/kubernetes: | .venv/ready
+	scripts/kubernetes $@
 
 build/wasi-demo-app.wasm: $(wildcard wasi-demo-app/*.c) | packages-demo
 	mkdir -p $(@D)

@@ -1,0 +1,82 @@
+"""One cluster for all tests, and a namespace of its own for each."""
+
+from __future__ import annotations
+
+import itertools
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from devtools import leaks
+from devtools.cluster import PROGRAMS, Cluster, running_cluster
+from devtools.cluster_files import PAUSE_IMAGE
+from devtools.folders import remove_folder
+from devtools.kubectl import Kubectl
+from tests.kubernetes.images import write_images
+
+# `make test-kubernetes` builds the programs; without them there is nothing here to collect.
+collect_ignore_glob = [] if PROGRAMS.exists() else ["test_*"]
+
+_numbers = itertools.count(1)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _nothing_left_in_the_end(session_name: str) -> Iterator[None]:
+    before = leaks.take(session_name)
+    yield
+    leaked = leaks.since(before, session_name)
+    if leaked:
+        pytest.fail("left behind:\n  " + "\n  ".join(leaked), pytrace=False)
+
+
+@pytest.fixture(scope="session")
+def session_folder(session_name: str) -> Iterator[Path]:
+    """A folder with a short path, for sockets, that goes with the session."""
+    folder = Path(tempfile.mkdtemp(prefix=f"{session_name}-"))
+    folder.chmod(0o711)  # volumes are below it, and containers with users of their own reach them
+    yield folder
+    remove_folder(folder)
+
+
+@pytest.fixture(scope="session")
+def cluster(session_name: str, session_folder: Path) -> Iterator[Cluster]:
+    """A cluster of one node with our runtimes beside runc's."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RUNWASI_MANAGER", str(session_folder / "daemon/manager.sock"))
+        patch.setenv("RUNWASI_DAEMON", "managed")
+        images = write_images(session_folder / "images", PAUSE_IMAGE)
+        with running_cluster(session_folder, name=session_name, images=images) as cluster:
+            for runtime in ("wasmtime", "wasmtimed"):
+                cluster.kubectl.apply(_runtime_class(runtime))
+            yield cluster
+
+
+def _runtime_class(handler: str) -> dict[str, object]:
+    return {
+        "apiVersion": "node.k8s.io/v1",
+        "kind": "RuntimeClass",
+        "metadata": {"name": handler},
+        "handler": handler,
+        "scheduling": {"nodeSelector": {"runwasi.io/engine": "wasmtime"}},
+    }
+
+
+@pytest.fixture
+def kubectl(cluster: Cluster) -> Iterator[Kubectl]:
+    """kubectl in a fresh namespace, whose pods are gone in the end."""
+    name = f"test-{next(_numbers)}"
+    cluster.kubectl("create", "namespace", name)
+    within = cluster.kubectl.within(name)
+    within.wait("serviceaccount/default", "create")
+    yield within
+    within("delete", "deployments,jobs,pods", "--all", "--grace-period=1", "--wait")
+    cluster.kubectl("delete", "namespace", name, "--wait=false")
+
+
+@pytest.fixture(params=["wasmtime", "wasmtimed"])
+def runtime_class(request: pytest.FixtureRequest) -> str:
+    """The RuntimeClass with a server for each pod, and the one whose pods the node daemon serves itself."""
+    name: str = request.param
+    return name
