@@ -85,7 +85,7 @@ _CHANGING_BOUND = """
 import threading
 
 from runwasi.engines.guest_limits import Limits
-from runwasi.engines.wasmtime import Settings
+from runwasi.engines.wasmtime import CompilerSettings
 from runwasi.engines.wasmtime_capi import wat_to_wasm
 from runwasi.engines.wasmtime_store import Linker, Store
 
@@ -98,7 +98,7 @@ MODULE = b'''
                 (if (i32.gt_u (memory.size) (i32.const 17)) (then unreachable))
                 (local.set $turns (i32.add (local.get $turns) (i32.const 1)))
                 (br_if $again (i32.lt_u (local.get $turns) (i32.const 5_000_000))))))'''
-engine = Settings().engine()
+engine = CompilerSettings().engine()
 store = Store(engine)
 bounds = [Limits(memory=16 << 16), Limits(memory=17 << 16)]
 store.limit(bounds[0])
