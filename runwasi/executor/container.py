@@ -7,7 +7,7 @@ holds its pidfd from the start and can wait for its exit status.
 from __future__ import annotations
 
 import os
-from errno import EINVAL, ESRCH
+from errno import EINVAL, EPROTOTYPE, ESRCH
 from time import monotonic
 
 from runwasi.executor.errors import ContainerError, WrongStatus
@@ -22,6 +22,7 @@ from runwasi.oci.decode import SpecError
 from runwasi.oci.spec import loads
 from runwasi.oci.state import ContainerProcessState, State
 from runwasi.startup.thin_signal import SIGKILL
+from runwasi.startup.thin_socket import SOCK_SEQPACKET
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -155,7 +156,7 @@ class Container:
         """
         require("start", self.id, self.status())
         try:
-            gate = Channel(sockets.connect(f"{self.folder.path}/{GATE}", wait=False))
+            gate = Channel(_connect_to_gate(f"{self.folder.path}/{GATE}"))
         except (BlockingIOError, ConnectionRefusedError, FileNotFoundError):
             raise WrongStatus("cannot start an already running container") from None
         undo = Undo()
@@ -370,6 +371,16 @@ class Container:
             return
         if not (yield Wait((pidfd,), monotonic() + _AT_LAST)):
             raise ContainerError(f"process {self.saved.pid} was killed but does not end: the kernel holds it")
+
+
+def _connect_to_gate(path: str) -> int:
+    """Connect without waiting. The gate of a container that an older release created takes streams only."""
+    try:
+        return sockets.connect(path, SOCK_SEQPACKET, wait=False)
+    except OSError as error:
+        if error.errno != EPROTOTYPE:
+            raise
+    return sockets.connect(path, wait=False)
 
 
 def _lives(pid: int, start_time: int) -> bool:

@@ -89,12 +89,12 @@ def peer_credentials(socket: int) -> tuple[int, int, int]:
     return pid, uid, gid
 
 
-def listen(path: str, backlog: int = 16, mode: int = 0o600) -> int:
-    """Listen on a new stream socket at path, of any length, with the permissions mode from the beginning.
+def listen(path: str, backlog: int = 16, mode: int = 0o600, kind: int = thin_socket.SOCK_STREAM) -> int:
+    """Listen on a new socket at path, of any length, with the permissions mode from the beginning.
 
     Raises OSError, EADDRINUSE if the path exists.
     """
-    sock = thin_socket.socket(thin_socket.AF_UNIX, thin_socket.SOCK_STREAM | thin_socket.SOCK_CLOEXEC)
+    sock = thin_socket.socket(thin_socket.AF_UNIX, kind | thin_socket.SOCK_CLOEXEC)
     with _Reachable(path) as address:
         return thin_socket.listen_at(sock, address, path, mode, backlog)
 

@@ -31,6 +31,7 @@ from runwasi.linux import processes, sockets
 from runwasi.linux.fd import Fd, close_owned
 from runwasi.linux.waiting import Wait
 from runwasi.startup.thin_signal import SIGKILL
+from runwasi.startup.thin_socket import SOCK_SEQPACKET
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -139,7 +140,7 @@ class Creation:
         seccomp = _compiled_filter(bundle.spec, options)
         mount_sources = yield from _mount_sources(bundle, options, userns)
         opened.add(close_owned, tuple(mount_sources.values()))
-        gate = Fd(sockets.listen(f"{container.folder.path}/{CLOSED_GATE}", 1))
+        gate = Fd(sockets.listen(f"{container.folder.path}/{CLOSED_GATE}", 1, kind=SOCK_SEQPACKET))
         opened.add(gate.close)
         doors = open_doors(namespaces, container.cgroup)
         if doors:
