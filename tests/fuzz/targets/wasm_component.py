@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
+from devtools.components.build import component
 from runwasi.engines.engine import CannotHandle
 from runwasi.engines.wasm.component_binary import read_names
 from runwasi.engines.wasm.component_outline import NotUnderstood
@@ -39,3 +40,5 @@ def run(data: bytes) -> None:
 
 def seeds() -> Iterator[bytes]:
     yield from COMPONENTS
+    for server in ("hello", "starter"):
+        yield component(server).read_bytes()
