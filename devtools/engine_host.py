@@ -7,17 +7,26 @@ so that an artefact is used), layers (paths of modules to link with).
 
 from __future__ import annotations
 
+import functools
+import itertools
 import json
 import os
 import resource
 import sys
 from typing import Any
 
+from devtools.places import CACHE
+from devtools.syscall_traces import put_label
 from runwasi.engines import registry
+from runwasi.engines.annotations import NETWORK
 from runwasi.engines.engine import EXIT_REFUSED, EXIT_TRAP, Context, EngineError, Module, Stdio, Trap
 from runwasi.engines.module_cache import ModuleCache
 from runwasi.engines.wasm.sniff import SNIFF_SIZE, sniff
+from runwasi.executor.seccomp_profile import compiled_from
 from runwasi.executor.workload.compiler import compile_module
+from runwasi.executor.workload.wasm_filter import FILTERS, profile, rules_of
+from runwasi.linux import processes
+from runwasi.linux.seccomp_filter import Filter, load_filter
 
 
 def main() -> None:
@@ -44,6 +53,7 @@ def _run(job: dict[str, Any]) -> int:
         module.precompiled_fd = compile_module(engine, fd, ModuleCache(job["cache"]), module.name)
     kind = sniff(os.pread(fd, SNIFF_SIZE, 0))
     engine.load(kind if kind in ("core", "component", "wat") else None)
+    filters = _filters(engine.name)
     if "root" in job:
         os.chroot(job["root"])
         sys.path.clear()  # as in a container, nothing more can be imported
@@ -61,7 +71,27 @@ def _run(job: dict[str, Any]) -> int:
     )
     os.chdir(ctx.cwd)
     engine.can_handle(ctx)
+    _load_filter(engine.syscall_filter(), filters, network=NETWORK.of(annotations))
     return engine.run_wasi(ctx, Stdio())
+
+
+def _filters(engine: str) -> dict[tuple[str, bool], Filter]:
+    """Compile the filters that this engine's runs may need, before their library is out of reach."""
+    names = ["", *(name for name in FILTERS if name.startswith(engine))]
+    found = {}
+    for key in itertools.product(names, (True, False)):
+        rules = rules_of(key[0], network=key[1])
+        found[key] = compiled_from(rules, functools.partial(profile, rules), str(CACHE / "filters"))
+    return found
+
+
+def _load_filter(name: str, filters: dict[tuple[str, bool], Filter], *, network: bool) -> None:
+    """Load the filter that the run has in a container, the widest where its system calls are recorded."""
+    if put_label(name or "other"):
+        name, network = "", True
+    filter_ = filters[name if name in FILTERS else "", network]
+    processes.set_no_new_privs()
+    load_filter(filter_.program, filter_.flags)
 
 
 if __name__ == "__main__":

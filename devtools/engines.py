@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from devtools.places import CACHE, ROOT
+from devtools.syscall_traces import traced
 
 BUILT_IN = ("wasmtime", "wasmedge", "wasmer")
 ALL = (*BUILT_IN, "pywasm")
@@ -37,7 +38,7 @@ class EngineHost:
     def run(self, module: Path, *args: str, stdin: str = "", **job: object) -> Completed:
         """Run a module to its end. `job` is what devtools.engine_host takes."""
         return subprocess.run(
-            self._command(module, args, job),
+            [*traced(), *self._command(module, args, job)],
             check=False,
             input=stdin,
             env=self.environment,
@@ -46,13 +47,13 @@ class EngineHost:
             timeout=60,
         )
 
-    def runwasi(self, *arguments: str) -> Completed:
-        """Run our command line in the interpreter that has this engine."""
+    def runwasi(self, *arguments: str, packages: Sequence[Path] = ()) -> Completed:
+        """Run our command line in the interpreter that has this engine, and the packages in these folders."""
         program = "import sys; from runwasi.cli.main import main; sys.exit(main())"
         command = [*self.python, "-c", program, *arguments]
         return subprocess.run(
             command,
-            env=self.environment,
+            env={**self.environment, "PYTHONPATH": ":".join((*self.paths, *map(str, packages)))},
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,

@@ -19,6 +19,7 @@ from pathlib import Path
 from devtools.components.build import component
 from devtools.engines import Completed, engine_host
 from devtools.places import CACHE, ROOT
+from devtools.syscall_traces import traced
 from devtools.waiting import until
 
 ARTEFACTS = CACHE / "artefacts"
@@ -52,13 +53,14 @@ class Serving:
         """Give a client of the standard library's, so that somebody else judges our HTTP."""
         return http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
 
+    def pid(self) -> int:
+        """Return its process id: what was started may be the program that records it."""
+        recorded = _children(self.process.pid)[:1] if traced() else []
+        return recorded[0] if recorded else self.process.pid
+
     def workers(self) -> list[int]:
         """Give the worker processes; there are none before it listens."""
-        try:
-            children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text()
-        except FileNotFoundError:
-            return []
-        return [int(pid) for pid in children.split()]
+        return _children(self.pid())
 
     def is_ready(self, workers: int) -> bool:
         """Say whether it listens and all workers are there; before that its child is the compiler."""
@@ -70,8 +72,15 @@ class Serving:
 
     def end(self, number: signal.Signals = signal.SIGTERM, within: float = 10) -> int:
         """Send a signal and give the exit status."""
-        self.process.send_signal(number)
+        os.kill(self.pid(), number)
         return self.process.wait(within)
+
+
+def _children(pid: int) -> list[int]:
+    try:
+        return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    except FileNotFoundError:
+        return []
 
 
 @contextmanager
@@ -98,7 +107,7 @@ def serving(
     if address_space is not None:
         job["address_space"] = address_space
     process = subprocess.Popen(
-        [sys.executable, "-m", "devtools.engine_host", json.dumps(job)],
+        [*traced(), sys.executable, "-m", "devtools.engine_host", json.dumps(job)],
         cwd=ROOT,
         stdin=subprocess.PIPE,  # never written to
         env={**os.environ, "PYTHONPATH": str(ROOT)},
@@ -111,7 +120,8 @@ def serving(
         until(lambda: process.poll() is not None or server.is_ready(workers), bool)
         yield server
     finally:
-        process.kill()  # its workers go with it
+        if process.poll() is None:
+            os.kill(server.pid(), signal.SIGKILL)  # its workers go with it
         process.wait()
         assert process.stdin
         process.stdin.close()

@@ -226,6 +226,13 @@ class Engine(ABC):
         Raises Trap for a trap. SIGTERM and SIGINT must end it even if this process is PID 1.
         """
 
+    def syscall_filter(self) -> str:
+        """Return the name of the filter that the accepted module runs behind; "" for the widest.
+
+        The names are in executor/workload/wasm_filter.py: those of the built-in engines, whose calls were measured.
+        """
+        return ""
+
     def supported_layer_types(self) -> tuple[str, ...]:
         """Return the engine's own layer media types, in addition to those that every engine is offered."""
         return ()

@@ -146,6 +146,10 @@ class WasmedgeEngine(Engine):
         self._accept(self._api().WasmEdge_VMValidate(self._vm))
         return True
 
+    def syscall_filter(self) -> str:
+        """Return the filter of core modules, as there are no others."""
+        return "wasmedge-core"
+
     def run_wasi(self, ctx: Context, stdio: Stdio) -> int:
         """Run it. WasmEdge reports the reason of a trap, but no backtrace. Raises Trap, EngineError."""
         api, limits = self._api(), limits_of(ctx)

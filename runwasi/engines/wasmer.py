@@ -74,6 +74,10 @@ class WasmerEngine(Engine):
         self._binary = binary if functions == ("_start",) else with_start(binary, functions)
         return True
 
+    def syscall_filter(self) -> str:
+        """Return the filter of core modules, as there are no others."""
+        return "wasmer-core"
+
     def run_wasi(self, ctx: Context, stdio: Stdio) -> int:
         """Run it in a sandbox that has the container's folders. Raises Trap, EngineError."""
         from runwasi.engines import wasmer_sandbox  # late: load brought it

@@ -148,6 +148,12 @@ class WasmtimeEngine(Engine):
         assert self._core is not None
         return self._core.run()
 
+    def syscall_filter(self) -> str:
+        """Return the filter by what runs: a core module, a command, or a server of HTTP."""
+        if self._component is None:
+            return "wasmtime-core"
+        return "wasmtime-http" if self._component.serves_http else "wasmtime-component"
+
     def _libwasmtime(self) -> capi.WasmEngine:
         if self._engine is None:
             self._engine = self._settings.engine()

@@ -106,6 +106,11 @@ class Component:
         # loaded now: the artefact is out of reach once the container is created
         self._pool = self._load_into_pool() if serves_http else None
 
+    @property
+    def serves_http(self) -> bool:
+        """Whether it answers requests, for as long as the container lives."""
+        return self._http is not None
+
     def run(self) -> int:
         """Call its function, or serve requests. Raises Trap, EngineError."""
         return self._command() if self._http is None else self._serve(self._http)

@@ -55,6 +55,8 @@ class Core:
             self._libraries = [(name, self._loaded(layers[name], layers[name].fd)) for name in self._needed]
         except WasmtimeError as error:
             raise CannotHandle(error.reason()) from None
+        stays = self._engine.memories_stay and not (self._libraries or self._has_long_memory)
+        HOST.choose(self._imports, memory_stays=stays)
 
     def run(self) -> int:
         """Call its function, and return the guest's exit status. Raises Trap, EngineError."""
@@ -78,8 +80,7 @@ class Core:
 
     def _instantiate(self, store: Store) -> None:
         linker = Linker(self._engine, store)
-        stays = self._engine.memories_stay and not (self._libraries or self._has_long_memory)
-        HOST.provide(store, linker, self._imports, memory_stays=stays)
+        HOST.provide(store, linker)
         for name, module in self._libraries:
             linker.add_library(name, module)
         store.instantiate(self._module, linker)

@@ -21,6 +21,8 @@ from runwasi.startup.hashing import sha256
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from runwasi.oci.seccomp import Seccomp, Syscall
     from runwasi.oci.state import ContainerProcessState
 
@@ -68,16 +70,28 @@ def compiled(profile: Seccomp | None, cache_root: str) -> Filter | None:
     if profile is None:
         return None
     flags = filter_flags(profile)
-    key = sha256(f"{_FORMAT} {os.uname().machine} {profile!r}".encode()).hexdigest()
+    return Filter(_program(repr(profile), lambda: profile, cache_root), flags)
+
+
+def compiled_from(description: object, make: Callable[[], Seccomp], cache_root: str) -> Filter:
+    """Return the filter of a profile without flags and notifications, which is made only if it has to be compiled.
+
+    The description tells it from every other profile. Raises ContainerError when libseccomp is missing or refuses.
+    """
+    return Filter(_program(repr(description), make, cache_root), kernel.FLAG_SPEC_ALLOW)
+
+
+def _program(description: str, make: Callable[[], Seccomp], cache_root: str) -> bytes:
+    key = sha256(f"{_FORMAT} {os.uname().machine} {description}".encode()).hexdigest()
     folder = _open_cache(cache_root)
     if folder is None:
-        return Filter(_compile(profile), flags)
+        return _compile(make())
     with folder:
         program = _lookup(folder.fileno(), key)
         if program is None:
-            program = _compile(profile)
+            program = _compile(make())
             _store(folder.fileno(), key, program)
-    return Filter(program, flags)
+    return program
 
 
 def filter_flags(profile: Seccomp) -> int:

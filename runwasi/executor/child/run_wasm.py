@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 
+from runwasi.engines.annotations import NETWORK
 from runwasi.engines.engine import EXIT_REFUSED, EXIT_TRAP, EngineError, Module, Stdio, Trap
 from runwasi.engines.layer_choice import Layer
 from runwasi.engines.module_cache import LARGE, cache_key_of, cache_key_of_digest
@@ -15,6 +16,7 @@ from runwasi.executor.errors import ContainerError
 from runwasi.executor.limits.limits_in_force import LimitsInForce
 from runwasi.executor.protocol import COMPILE, FILTER, LAYERS, Channel
 from runwasi.executor.workload import wasm_confinement, wasm_module
+from runwasi.executor.workload.request import Native
 from runwasi.linux.seccomp_filter import Filter
 
 TYPE_CHECKING = False
@@ -107,7 +109,10 @@ def confine(ctx: Progress) -> None:
     annotations = ctx.plan.spec.annotations
     ctx.process = wasm_confinement.confined(ctx.process, annotations)
     if ctx.seccomp is None and wasm_confinement.wants_filter(annotations):
-        answer = ctx.channel.request(FILTER)
+        assert ctx.workload is not None
+        assert not isinstance(ctx.workload, Native)
+        name = ctx.workload.engine.syscall_filter()
+        answer = ctx.channel.request(FILTER, name, "network" if NETWORK.of(annotations) else "")
         (file,) = answer.fds
         ctx.seccomp = Filter(os.pread(file, os.fstat(file).st_size, 0), int(answer.fields[0]))
         os.close(file)

@@ -113,24 +113,26 @@ class Conversation:
         if message.kind == FAILED:
             raise failure_from(message.fields)
         if message.kind == FILTER:
-            self._send_filter()
+            self._send_filter(*message.fields)
         elif message.kind in (COMPILE, LAYERS, LISTENER):
             self._send_on_errand(message)
         else:
             return False
         return True
 
-    def _send_filter(self) -> None:
-        """Send the program of the filter for wasm; the child cannot reach the cache or libseccomp any more."""
+    def _send_filter(self, name: str, network: str) -> None:
+        """Send the program of a filter for wasm; the child cannot reach the cache or libseccomp any more."""
         from runwasi.executor import seccomp_profile  # late: only wasm
-        from runwasi.executor.workload.wasm_confinement import PROFILE
+        from runwasi.executor.workload import wasm_filter
 
+        rules = wasm_filter.rules_of(name, network=bool(network))
         try:
-            program = seccomp_profile.compiled(PROFILE, self._options.cache_root)
+            program = seccomp_profile.compiled_from(
+                rules, lambda: wasm_filter.profile(rules), self._options.cache_root
+            )
         except ContainerError as error:
             self._channel.send_failure(error)
             return
-        assert program is not None
         file = os.memfd_create("filter", os.MFD_CLOEXEC)
         try:
             os.write(file, program.program)

@@ -86,6 +86,7 @@ class Host:
         self.guest = Guest()
         self.exit_code: int | None = None
         self._callbacks: dict[Callable[..., int], Any] = {}
+        self._chosen: dict[tuple[str, str], Any] = {}
         self._frames = Frames()
         self._memory = Extern()
         self._store: Store | None = None
@@ -97,17 +98,20 @@ class Host:
                 function_type(SIGNATURES[name], _results(name))
                 self._callback(function)
 
-    def provide(self, store: Store, linker: Linker, imports: Iterable[Import], *, memory_stays: bool) -> None:
-        """Define the imports that belong to preview 1 or its predecessor. Raises WasmtimeError.
+    def choose(self, imports: Iterable[Import], *, memory_stays: bool) -> None:
+        """Make the callbacks for the imports that belong to preview 1 or its predecessor.
 
-        `memory_stays` says that a single instance calls, whose memory never moves; otherwise each call looks it up.
+        Before the process is confined, because a callback takes executable memory. `memory_stays` says that a single
+        instance calls, whose memory never moves; otherwise each call looks it up.
         """
-        self._store = store
-        wanted = {(item.module, item.name) for item in imports if item.module in _SNAPSHOTS}
-        for snapshot, name in wanted:
+        for snapshot, name in {(item.module, item.name) for item in imports if item.module in _SNAPSHOTS}:
             callback = self._callback(_SNAPSHOTS[snapshot][name])
-            if not memory_stays:
-                callback = HostFunction(self._looking(callback))
+            self._chosen[snapshot, name] = callback if memory_stays else HostFunction(self._looking(callback))
+
+    def provide(self, store: Store, linker: Linker) -> None:
+        """Define the imports that were chosen. Raises WasmtimeError."""
+        self._store = store
+        for (snapshot, name), callback in self._chosen.items():
             linker.define(snapshot, name, SIGNATURES[name], _results(name), callback)
 
     def _callback(self, function: Callable[..., int]) -> Any:

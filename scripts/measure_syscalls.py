@@ -1,0 +1,188 @@
+"""Measure what the engines call behind their filter, and write runwasi/executor/workload/wasm_syscalls.py.
+
+    python -m scripts.measure_syscalls [--keep FOLDER]      as root; ten minutes; --keep leaves the traces there
+
+Runs the tests of WASI, engines, components and HTTP with every engine under strace, and some whole containers.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import subprocess
+import sys
+import tempfile
+import uuid
+from collections import defaultdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from devtools.bundle import make_bundle
+from devtools.components.build import component
+from devtools.places import BIN, ROOT, WASI_DEMO_APP
+from devtools.serving import free_port
+from devtools.syscall_traces import OPTIONS, VARIABLE, Called, calls_behind_the_filter, label_of
+from devtools.waiting import until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+TABLE = ROOT / "runwasi/executor/workload/wasm_syscalls.py"
+
+_INTEGRATION = (
+    "engines/test_behaviour.py",
+    "engines/test_wasmtime.py",
+    "test_component_command.py",
+    "test_component_filesystem.py",
+    "test_component_http_client.py",
+    "test_component_sockets.py",
+    "test_wasi_http.py",
+    "test_wasi_http_lifecycle.py",
+)
+SUITES = ("tests/wasi", *(f"tests/integration/{name}" for name in _INTEGRATION))
+
+_ARGUMENTS = {"ioctl": 1, "prctl": 0, "prlimit64": 2, "socket": 0}
+"""Of these calls, the values of an argument are written down too."""
+_PROT_EXEC = 4
+
+_HEADING = '''"""What the engines call behind their filter, by filter: an engine, and what it runs.
+
+Written by scripts/measure_syscalls.py: do not edit it, measure again. wasm_filter makes filters of it.
+"""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+'''
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m scripts.measure_syscalls", description=__doc__)
+    parser.add_argument("--keep", type=Path, metavar="FOLDER", help="for the traces")
+    options = parser.parse_args()
+    with contextlib.ExitStack() as stack:
+        folder = options.keep or Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        folder.mkdir(exist_ok=True)
+        failed = run_suites(folder)
+        run_containers(folder)
+        TABLE.write_text(table(measurements(folder)))
+    subprocess.run([Path(sys.executable).parent / "ruff", "format", "--quiet", TABLE], check=True)
+    return failed
+
+
+def run_suites(folder: Path) -> int:
+    """Run the tests; one that fails has still said what it called. Returns pytest's status."""
+    command = [sys.executable, "-m", "pytest", "-q", "--timeout=600", *SUITES]
+    return subprocess.run(
+        command, cwd=ROOT, env={**os.environ, VARIABLE: str(folder)}, check=False
+    ).returncode
+
+
+def run_containers(folder: Path) -> None:
+    """Run whole containers, whose processes follow their limits too."""
+    with tempfile.TemporaryDirectory() as scratch:
+        module = WASI_DEMO_APP.read_bytes()
+        command = component("program").read_bytes()
+        server = component("hello").read_bytes()
+        _run(folder, "wasmtime-core", scratch, ["/app.wasm", "echo", "hello"], module)
+        _run(folder, "wasmtime-component", scratch, ["/app.wasm", "args", "one"], command)
+        _serve(folder, scratch, server)
+
+
+def _run(folder: Path, label: str, scratch: str, arguments: Sequence[str], program: bytes) -> None:
+    name = f"measure-{uuid.uuid4().hex[:8]}"
+    bundle = make_bundle(Path(scratch, name), arguments, files={"/app.wasm": program})
+    subprocess.run(
+        [*_strace(folder, label), *_runwasi(scratch), "run", "--bundle", bundle.path, name],
+        check=True, timeout=120, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+    )  # fmt: skip
+
+
+def _serve(folder: Path, scratch: str, program: bytes) -> None:
+    """Serve requests in the host's network, change the limits of the container, and end it."""
+    name, port = f"measure-{uuid.uuid4().hex[:8]}", free_port()
+    bundle = make_bundle(Path(scratch, name), ["/app.wasm"], files={"/app.wasm": program})
+    bundle.linux["namespaces"] = [each for each in bundle.linux["namespaces"] if each["type"] != "network"]
+    bundle.process["env"] = [f"WASMTIME_HTTP_PROXY_SOCKET_ADDR=127.0.0.1:{port}"]
+    bundle.write()
+    runwasi = _runwasi(scratch)
+    command = [*_strace(folder, "wasmtime-http"), *runwasi, "run", "--bundle", str(bundle.path), name]
+    with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL) as process:
+        until(lambda: _get(port), bool)
+        subprocess.run([*runwasi, "update", "--memory", "256m", name], check=True)
+        _get(port)
+        subprocess.run([*runwasi, "kill", name, "TERM"], check=True)
+        process.wait(60)
+
+
+def _runwasi(scratch: str) -> list[str]:
+    return [str(BIN / "runwasi"), "--root", f"{scratch}/state"]
+
+
+def _get(port: int) -> bool:
+    return subprocess.run(
+        [sys.executable, "-c", f"import urllib.request as u; u.urlopen('http://127.0.0.1:{port}/').read()"],
+        check=False, capture_output=True,
+    ).returncode == 0  # fmt: skip
+
+
+def _strace(folder: Path, label: str) -> list[str]:
+    return ["strace", *OPTIONS, "-o", str(folder / f"{label}.{uuid.uuid4().hex}")]
+
+
+def measurements(folder: Path) -> dict[str, set[Called]]:
+    """Return what was called, by filter."""
+    found: dict[str, set[Called]] = defaultdict(set)
+    for trace in folder.iterdir():
+        if label_of(trace) not in ("?", "other"):
+            found[label_of(trace)] |= calls_behind_the_filter(trace.read_text(errors="replace"))
+    return found
+
+
+def table(measured: dict[str, set[Called]]) -> str:
+    """Return the module that holds the measurements."""
+    syscalls = {label: sorted({call.name for call in calls}) for label, calls in sorted(measured.items())}
+    arguments = {label: _values(measured[label]) for label in syscalls}
+    executable = [label for label in syscalls if _makes_memory_executable(measured[label])]
+    return (
+        f"{_HEADING}\n"
+        f"SYSCALLS: Mapping[str, Sequence[str]] = {{{_joined(_names(*item) for item in syscalls.items())}}}\n\n"
+        f"ARGUMENTS: Mapping[str, Mapping[str, Sequence[int]]] = {arguments!r}\n"
+        '"""Of calls of many uses, the values of the argument that says which."""\n\n'
+        f"EXECUTABLE_MEMORY: Sequence[str] = {executable!r}\n"
+        '"""The filters of those that make memory executable while they run."""\n'
+    )
+
+
+def _names(label: str, names: Iterable[str]) -> str:
+    return f"{label!r}: {tuple(names)!r},"
+
+
+def _joined(lines: Iterable[str]) -> str:
+    return "\n".join(lines)
+
+
+def _values(calls: set[Called]) -> dict[str, tuple[int, ...]]:
+    found: dict[str, set[int]] = defaultdict(set)
+    for call in calls:
+        index = _ARGUMENTS.get(call.name)
+        value = call.arguments[index] if index is not None and index < len(call.arguments) else None
+        if value is not None:
+            found[call.name].add(value)
+    return {name: tuple(sorted(values)) for name, values in sorted(found.items())}
+
+
+def _makes_memory_executable(calls: set[Called]) -> bool:
+    for call in calls:
+        if call.name in ("mmap", "mprotect", "pkey_mprotect") and len(call.arguments) > 2:
+            protection = call.arguments[2]
+            if protection is not None and protection & _PROT_EXEC:
+                return True
+    return False
+
+
+if __name__ == "__main__":
+    sys.exit(main())
