@@ -43,7 +43,7 @@ GIVEN = {
     "subreaper": "0",
     "timer-slack": "50000",
     "thp-disabled": "0",
-    "scheduler": "0 nice 0 io 0",
+    "scheduler": f"0 nice {os.nice(0)} io 0",
     "personality": "0",
     "session": "1 group 1 parent 0",
     "coredump-filter": "0{6}33",
