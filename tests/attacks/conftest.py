@@ -11,7 +11,6 @@ from devtools import engines
 from devtools.places import ROOT
 from tests.integration.conftest import (  # noqa: F401 - fixtures
     _nothing_left_by_the_test,
-    _nothing_left_in_the_end,
     _session_daemon,
     bundle,
     container_id,
