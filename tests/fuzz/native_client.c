@@ -175,21 +175,25 @@ char **fuzz_variables = variables;
 #undef close
 #undef main
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+static int make_arguments(char **argv)
 {
     static const char *const names[] = {"containerd-shim-wasmtime-v1", "/usr/bin/containerd-shim-wasmtimed-v1", "containerd-shim--v1", "x"};
     static const char *const words[] = {"start", "delete", "-info", "-id"};
-    char *argv[18] = {0};
-    int count = 0, variable = 0;
-    given = data, left = size;
+    int count = 0;
     uint8_t how = number();
     argv[count++] = how & 4 ? text() : strdup(names[how & 3]);
     for (int more = number() % 16; more-- > 0;) {
         how = number();
         argv[count++] = how % 2 ? strdup(words[how / 2 % 4]) : text();
     }
+    return count;
+}
+
+static void make_variables(void)
+{
+    int variable = 0;
     for (int more = number() % 64; more-- > 0; variable++) {
-        how = number();
+        uint8_t how = number();
         if (how % 4 == 1) {
             char *value = text();
             if (asprintf(&variables[variable], "RUNWASI_MANAGER=%s", value) < 0)
@@ -198,6 +202,14 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         } else
             variables[variable] = how % 16 == 2 ? strdup("RUNWASI_DAEMON=off") : text();
     }
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    char *argv[18] = {0};
+    given = data, left = size;
+    const int count = make_arguments(argv);
+    make_variables();
     input_size = 0;
     if (!setjmp(turn))
         client_main(count, argv);

@@ -57,7 +57,7 @@ def test_without_a_file_one_is_made_and_removed(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "why"),
     [
-        ('{\n  "debug": true,\n}\n', "daemon.json:3: "),
+        ('{\n  "debug":\n}\n', "daemon.json:3: "),
         ('{"debug": true, "debug": false}', "debug: is there twice"),
         ("[]", "is not a JSON object"),
         ('{"runtimes": []}', "runtimes: is not a JSON object"),
