@@ -31,7 +31,7 @@ LISTENER_NAME = "seccompFd"
 """The name of the listener in ContainerProcessState.fds, which the spec prescribes."""
 
 _EPERM = 1
-_FORMAT = "1"
+_FORMAT = "2"
 _ACTIONS = {
     "SCMP_ACT_KILL": kernel.KILL_THREAD,
     "SCMP_ACT_KILL_THREAD": kernel.KILL_THREAD,

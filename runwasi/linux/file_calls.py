@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from struct import Struct
 
-from runwasi.linux.libc import failure
+from runwasi.linux.libc import SYS_GETDENTS64, failure
 from runwasi.startup.thin_ctypes import (
     CDLL,
     addressof,
@@ -16,8 +15,6 @@ from runwasi.startup.thin_ctypes import (
     create_string_buffer,
     get_errno,
 )
-
-_SYS_GETDENTS64 = 217 if os.uname().machine == "x86_64" else 61
 
 _AT_SYMLINK_NOFOLLOW = 0x100
 _AT_EMPTY_PATH = 0x1000
@@ -40,7 +37,7 @@ def getdents64(fd: int) -> bytes:
 
     Raises OSError. Source: man 2 getdents64.
     """
-    size: int = _getdents64(_SYS_GETDENTS64, fd, addressof(_entries), len(_entries))
+    size: int = _getdents64(SYS_GETDENTS64, fd, addressof(_entries), len(_entries))
     if size < 0:
         raise failure(get_errno(), "getdents64", fd)
     return bytes(memoryview(_entries)[:size])

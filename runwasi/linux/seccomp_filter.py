@@ -59,6 +59,8 @@ _WORTH_A_TREE = 32  # libseccomp up to 2.5.4 builds wrong trees for empty filter
 _AUDIT_ARCH_X86_64 = 0xC000003E
 _SCMP_ARCH_X32 = 0x4000003E
 _X32_BIT = 0x40000000
+_AUDIT_ARCH_ARM = 0x40000028
+_ARM_PRIVATE = 0x0F0000  # __ARM_NR_BASE: cacheflush, set_tls and their like, far above the others
 
 
 class Rule:
@@ -199,6 +201,8 @@ class Libseccomp:
         highest = {}
         for token in tokens:
             numbers = [number for name in names if (number := self._number(token, name)) is not None]
+            if token == _AUDIT_ARCH_ARM:
+                numbers = [number for number in numbers if number < _ARM_PRIVATE]
             if numbers:
                 highest[token] = max(numbers)
         return newer_is_unknown(highest)
@@ -213,7 +217,7 @@ def newer_is_unknown(highest: dict[int, int]) -> bytes:
     """Assemble checks that return ENOSYS above the highest number of each architecture, otherwise continue.
 
     Classic BPF with struct seccomp_data: the number at offset 0, the architecture at 4. x32 shares x86_64's
-    architecture and sets a bit in the number.
+    architecture and sets a bit in the number; 32-bit ARM has a few private calls far above the others.
     """
     load_arch, load_number = (0x20, 0, 0, 4), (0x20, 0, 0, 0)
     code: list[tuple[int, int, int, int]] = [load_arch]
@@ -226,6 +230,8 @@ def newer_is_unknown(highest: dict[int, int]) -> bytes:
             x32 = _refuse_above(highest[_SCMP_ARCH_X32]) if _SCMP_ARCH_X32 in highest else [_TO_THE_END]
             section += [(0x45, len(native), 0, _X32_BIT), *native, *x32]  # jset: to x32's checks
         else:
+            if token == _AUDIT_ARCH_ARM:
+                section += [(0x35, 0, 1, _ARM_PRIVATE), _TO_THE_END]  # jge
             section += _refuse_above(number)
         code += [(0x15, 0, len(section), token), *section]  # jeq: else to the next architecture
     return b"".join(
