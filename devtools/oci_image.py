@@ -6,6 +6,7 @@ import gzip
 import hashlib
 import io
 import json
+import platform
 import subprocess
 import tarfile
 from collections.abc import Mapping, Sequence
@@ -16,7 +17,7 @@ from devtools.places import BUSYBOX
 
 Json = Any
 
-_ARCHITECTURE = "amd64"
+_ARCHITECTURE = {"x86_64": "amd64", "aarch64": "arm64"}[platform.machine()]  # GOARCH of this machine
 
 
 def busybox_layer(extra: Mapping[str, bytes] | None = None) -> bytes:

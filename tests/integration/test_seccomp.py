@@ -21,12 +21,12 @@ from runwasi.linux.seccomp_filter import Filter
 from runwasi.oci.decode import SpecError, parse_json
 from runwasi.oci.seccomp import Seccomp, Syscall, SyscallArg
 from runwasi.oci.state import ContainerProcessState, State
-from tests.support.seccomp import NEWER_THAN_ANY, call, docker_like, filtered
+from tests.support.seccomp import NEWER_THAN_ANY, call, docker_like, filtered, number_of
 
 pytestmark = pytest.mark.cgroup_v2  # another kernel, another libseccomp's view of it
 
-# x86_64; the tests' own process makes these calls.
-GETPPID, PERSONALITY, BPF = 110, 135, 321
+# The tests' own process makes these calls.
+GETPPID, PERSONALITY, BPF = map(number_of, ("getppid", "personality", "bpf"))
 
 
 def allow_all_but(*rules: Syscall, folder: Path, **more: object) -> Filter:

@@ -63,15 +63,21 @@ shutdown sigaltstack signalfd signalfd4 socketpair splice stat statfs statx syml
 sync_file_range syncfs sysinfo tee tgkill time timer_create timer_delete timer_getoverrun timer_gettime
 timer_settime timerfd_create timerfd_gettime timerfd_settime times tkill truncate umask uname unlink
 unlinkat utime utimensat utimes vfork vmsplice wait4 waitid waitpid write writev arch_prctl modify_ldt
+arm_fadvise64_64 arm_sync_file_range breakpoint cacheflush set_tls sync_file_range2
 """
 
 
 def docker_like() -> Seccomp:
     """A profile of the size and the kinds of rules of Docker's default one."""
+    arm64 = os.uname().machine == "aarch64"
     query = SyscallArg(index=0, value=0xFFFFFFFF, op="SCMP_CMP_EQ")
     return Seccomp(
         default_action="SCMP_ACT_ERRNO",
-        architectures=("SCMP_ARCH_X86_64", "SCMP_ARCH_X86", "SCMP_ARCH_X32"),
+        architectures=(
+            ("SCMP_ARCH_AARCH64", "SCMP_ARCH_ARM")
+            if arm64
+            else ("SCMP_ARCH_X86_64", "SCMP_ARCH_X86", "SCMP_ARCH_X32")
+        ),
         syscalls=(
             Syscall(names=tuple(_ORDINARY.split()), action="SCMP_ACT_ALLOW"),
             Syscall(names=("personality",), action="SCMP_ACT_ALLOW", args=(query,)),
