@@ -59,16 +59,14 @@ test-integration: packages-test build/bin build/wasi-demo-app.wasm peers ## Test
 	    RUNWASI_TESTS_SHIM=shared $(VENV)/python -m pytest --last-failed -m "not own_server" $(SHIM_TESTS)
 
 # What is about one shim, whoever serves it: again with the node daemon, in both its modes.
-SHIM_TESTS = $(addprefix tests/integration/test_, $(addsuffix .py, containerd_run containerd_tasks floods shim_cgroup shim_faults shim_peers shim_server \
-    shim_shutdown shim_streams shim_tracing stuck_calls task_api task_limits))
+SHIM_TESTS = tests/integration/shim $(addprefix tests/integration/containerd/test_, run.py tasks.py)
 
 test-modes: packages-test build/bin build/wasi-demo-app.wasm peers ## What takes long, through containerd with the node daemon
 	RUNWASI_TESTS_SHIM=normal $(VENV)/python -m pytest $(LONG_SHIM_TESTS)
 	RUNWASI_TESTS_SHIM=shared $(VENV)/python -m pytest -m "not own_server" $(LONG_SHIM_TESTS)
 
 # Through containerd and CRI of every release; with no daemon they are in test-integration.
-LONG_SHIM_TESTS = $(addprefix tests/integration/, cri $(addprefix test_, $(addsuffix .py, client_options command_lines \
-    images_run)))
+LONG_SHIM_TESTS = $(addprefix tests/integration/, cri confinement/test_command_lines.py containerd/test_client_options.py images/test_run.py)
 
 test-vm: packages-test build/bin build/wasi-demo-app.wasm ## The cgroup v2, criu and systemd tests, in virtual machines
 	scripts/vm test

@@ -33,12 +33,12 @@ TABLE = ROOT / "runwasi/executor/workload/wasm_syscalls.py"
 _INTEGRATION = (
     "engines/test_behaviour.py",
     "engines/test_wasmtime.py",
-    "test_component_command.py",
-    "test_component_filesystem.py",
-    "test_component_http_client.py",
-    "test_component_sockets.py",
-    "test_wasi_http.py",
-    "test_wasi_http_lifecycle.py",
+    "wasi/test_commands.py",
+    "wasi/test_filesystem.py",
+    "wasi/test_http_client.py",
+    "wasi/test_sockets.py",
+    "wasi/test_http_server.py",
+    "wasi/test_http_server_lifecycle.py",
 )
 SUITES = ("tests/wasi", *(f"tests/integration/{name}" for name in _INTEGRATION))
 

@@ -1,6 +1,6 @@
 """containerd's configuration as various installers leave it, with our runtimes in it and without.
 
-No containerd is asked here; tests/integration/test_install_containerd.py asks three.
+No containerd is asked here; tests/integration/deployment/test_install_containerd.py asks three.
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ from runwasi.wire.messages import task_types
 from runwasi.wire.messages.cgroups_v1 import Metrics as MetricsV1
 from runwasi.wire.messages.cgroups_v2 import Metrics as MetricsV2
 from runwasi.wire.messages.well_known import Any as Packed
-from tests.integration.test_task_api import process, refused
+from tests.integration.shim.test_task_api import process, refused
 from tests.support.detached import wait_for_exit
 from tests.support.shim import EventSink, RunningShim, Shim, running
 

@@ -1,7 +1,7 @@
 """Programs that the kernel does not execute: which command says so, and with what status, as with runc.
 
 runc lets `start` succeed and the program end with 1; ours fails then, and says why. What is not even a program is
-refused by `create`, see test_cli_errors.py.
+refused by `create`, see cli/test_errors.py.
 """
 
 from __future__ import annotations
