@@ -57,6 +57,12 @@ def config(kind: str, name: str, **values: str) -> Json:
     return {"apiVersion": "v1", "kind": kind, "metadata": {"name": name}, member: values}
 
 
+def service(app: str, port: int) -> Json:
+    """A service over the pods of a deployment."""
+    spec = {"selector": {"app": app}, "ports": [{"port": port}]}
+    return {"apiVersion": "v1", "kind": "Service", "metadata": {"name": app}, "spec": spec}
+
+
 def pod_spec(containers: Sequence[Json], runtime: str | None, more: Json) -> Json:
     """A pod's spec that ends at once and whose containers mount no token."""
     spec = {

@@ -68,9 +68,9 @@ def test_kubelet_counts_a_modules_memory_and_cpu(kubectl: Kubectl, runtime_class
     assert 0 < seen["wasm"] < 64 << 20
 
 
-def test_a_module_is_resized_in_place(kubectl: Kubectl) -> None:
+def test_a_module_is_resized_in_place(kubectl: Kubectl, runtime_class: str) -> None:
     before = {"memory": "64Mi", "cpu": "100m"}
-    kubectl.apply(pod("song", wasm(resources={"limits": before, "requests": before}), runtime="wasmtime"))
+    kubectl.apply(pod("song", wasm(resources={"limits": before, "requests": before}), runtime=runtime_class))
     kubectl.wait("pod/song", "condition=Ready")
 
     after = {"memory": "128Mi", "cpu": "200m"}
