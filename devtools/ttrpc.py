@@ -6,7 +6,7 @@ import socket
 from typing import TYPE_CHECKING, cast
 
 from runwasi.wire.messages.task import TASK_METHODS
-from runwasi.wire.messages.ttrpc import Request, Response
+from runwasi.wire.messages.ttrpc import KeyValue, Request, Response
 from runwasi.wire.ttrpc_frames import HEADER, REQUEST, RESPONSE
 
 if TYPE_CHECKING:
@@ -38,6 +38,8 @@ class Peer:
             self.socket.connect(str(address).removeprefix("unix://"))
         self.socket.settimeout(timeout)
         self._next_stream = 1
+        self.metadata: Mapping[str, str] = {}
+        """Sent with every request from now on."""
         self._early: dict[int, Response] = {}
 
     def __enter__(self) -> Self:
@@ -54,6 +56,7 @@ class Peer:
         stream = self._next_stream
         self._next_stream += 2
         request = Request(service=service, method=method, payload=payload, timeout_nano=timeout_nano)
+        request.metadata = [KeyValue(key=name, value=value) for name, value in self.metadata.items()]
         self.send_frame(stream, REQUEST, request.encode())
         return stream
 

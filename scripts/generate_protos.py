@@ -34,6 +34,7 @@ SCALARS = {
     Field.TYPE_INT64: ("INT", "int", "0"),
     Field.TYPE_INT32: ("INT32", "int", "0"),
     Field.TYPE_ENUM: ("INT32", "int", "0"),
+    Field.TYPE_FIXED64: ("FIXED64", "int", "0"),
     Field.TYPE_DOUBLE: ("DOUBLE", "float", "0.0"),
 }
 
@@ -127,6 +128,8 @@ class Module:
         kind, annotation, default = self.element(field, packages)
         if field.label == Field.LABEL_REPEATED:
             return f"[{kind}]", f"Sequence[{annotation}]", "()"
+        if field.proto3_optional:
+            default = "None"
         return kind, annotation if default != "None" else f"{annotation} | None", default
 
     def element(self, field: Field, packages: list[str]) -> tuple[str, str, str]:

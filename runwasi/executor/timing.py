@@ -46,6 +46,7 @@ class Timing:
     def __init__(self) -> None:
         self._early: list[tuple[str, int]] = []
         self._areas: dict[str, _Area] = {}
+        self._shared: mmap.mmap | None = None
 
     @classmethod
     def of_this_process(cls) -> Timing:
@@ -63,6 +64,7 @@ class Timing:
             shared = mmap.mmap(fd, 0)
         finally:
             os.close(fd)
+        self._shared = shared
         self._areas = {who: _Area(shared, number * _AREA) for number, who in enumerate(_AREAS)}
         for name, at in self._early:
             self._areas[PARENT].mark(name, at)
@@ -73,6 +75,10 @@ class Timing:
             self._areas[PARENT].mark(name, monotonic_ns())
         else:
             self._early.append((name, monotonic_ns()))
+
+    def marks(self) -> list[Mark]:
+        """Return the marks so far, also of a container that could not be made and whose folder is gone."""
+        return _marks(self._shared[:]) if self._shared is not None else []
 
     def timed(self, steps: tuple[Callable[[C], None], ...]) -> Iterator[Callable[[C], None]]:
         """Child side: yield the steps, and note the end of each when the next is asked for.
@@ -102,8 +108,14 @@ class _Area:
 
 
 def mark_start(folder: str, began: int) -> None:
-    """Note, in another process than the creator, when it began and that the program runs now. Raises OSError."""
-    fd = os.open(f"{folder}/{TIMING}", os.O_RDWR | os.O_CLOEXEC)
+    """Note, in another process than the creator, when it began and that the program runs now. Raises OSError.
+
+    Does nothing for a container that was created when nobody asked.
+    """
+    try:
+        fd = os.open(f"{folder}/{TIMING}", os.O_RDWR | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return
     try:
         marks = _MARK.pack(began, b"") + _MARK.pack(monotonic_ns(), b"start")
         os.pwrite(fd, marks, _AREA * _AREAS.index(STARTER))
@@ -117,7 +129,10 @@ def read_marks(folder: str) -> list[Mark]:
     Raises FileNotFoundError when nobody asked for them.
     """
     with open(f"{folder}/{TIMING}", "rb", 0) as file:
-        data = file.read()
+        return _marks(file.read())
+
+
+def _marks(data: bytes) -> list[Mark]:
     marks = []
     for number, who in enumerate(_AREAS):
         area = data[number * _AREA : (number + 1) * _AREA]

@@ -22,11 +22,19 @@ else:
 
 
 # The kinds of fields. The varint kinds differ in how they decode a negative or out-of-range number.
-STRING, BYTES, BOOL, UINT, INT, INT32, DOUBLE = "string", "bytes", "bool", "uint", "int", "int32", "double"
+STRING, BYTES, BOOL, UINT, INT, INT32 = "string", "bytes", "bool", "uint", "int", "int32"
+FIXED64, DOUBLE = "fixed64", "double"
 
 _VARINT, _FIXED64, _LENGTH, _FIXED32 = 0, 1, 2, 5
-_DOUBLE = Struct("<d")
-_WIRE_TYPES = {BOOL: _VARINT, UINT: _VARINT, INT: _VARINT, INT32: _VARINT, DOUBLE: _FIXED64}
+_EIGHT_BYTES = {FIXED64: Struct("<Q"), DOUBLE: Struct("<d")}
+_WIRE_TYPES = {
+    BOOL: _VARINT,
+    UINT: _VARINT,
+    INT: _VARINT,
+    INT32: _VARINT,
+    FIXED64: _FIXED64,
+    DOUBLE: _FIXED64,
+}
 _MAX_FIELD = 1 << 29
 
 EMPTY_MAP: Mapping[str, Any] = {}
@@ -62,12 +70,15 @@ class Message:
         return f"{type(self).__name__}({', '.join(f'{k}={v!r}' for k, v in self.__dict__.items())})"
 
     def encode(self) -> bytes:
-        """Encode the message without members that have their default, as proto3 requires."""
+        """Encode the message without members that have their default, as proto3 requires.
+
+        The default of an optional number, and of a message, is None: its zero is encoded.
+        """
         out = bytearray()
         given = self.__dict__
         for number, name, kind in self.FIELDS:
             value = given.get(name)
-            if value is not None:
+            if value or (value is not None and getattr(type(self), name) is None):
                 _encode_field(out, number, kind, value)
         return bytes(out)
 
@@ -169,8 +180,8 @@ def _value(name: str, kind: Any, wire_type: int, raw: int | memoryview) -> Any:
             raise WireError(f"{name} is not UTF-8") from None
     if kind == BYTES:
         return bytes(raw)
-    if kind == DOUBLE:
-        return _DOUBLE.unpack(raw)[0]
+    if kind in _EIGHT_BYTES:
+        return _EIGHT_BYTES[kind].unpack(raw)[0]
     message: type[Message] = kind
     return message.decode(raw)
 
@@ -187,10 +198,10 @@ def _number(kind: str, raw: int) -> int | bool:
 
 def _unpacked(kind: str, raw: int | memoryview) -> list[Any]:
     assert isinstance(raw, memoryview)
-    if kind == DOUBLE:
+    if kind in _EIGHT_BYTES:
         if len(raw) % 8:
-            raise WireError("a list of doubles ends within one")
-        return [value for (value,) in _DOUBLE.iter_unpack(raw)]
+            raise WireError("a list of numbers of eight bytes ends within one")
+        return [value for (value,) in _EIGHT_BYTES[kind].iter_unpack(raw)]
     values, position = [], 0
     while position < len(raw):
         value, position = read_varint(raw, position)
@@ -236,7 +247,7 @@ def _encode_field(out: bytearray, number: int, kind: Any, value: Any) -> None:
             _encode_value(entry, 1, key_kind, key)
             _encode_value(entry, 2, value_kind, item)
             _encode_bytes(out, number, entry)
-    elif isinstance(value, Message) or value:
+    else:
         _encode_value(out, number, kind, value)
 
 
@@ -249,8 +260,8 @@ def _encode_repeated(out: bytearray, number: int, kind: Any, values: Any) -> Non
         return
     packed = bytearray()
     for value in values:
-        if kind == DOUBLE:
-            packed += _DOUBLE.pack(value)
+        if kind in _EIGHT_BYTES:
+            packed += _EIGHT_BYTES[kind].pack(value)
         else:
             _write_varint(packed, int(value))
     _encode_bytes(out, number, packed)
@@ -261,9 +272,9 @@ def _encode_value(out: bytearray, number: int, kind: Any, value: Any) -> None:
         _encode_bytes(out, number, value.encode())
     elif kind == BYTES:
         _encode_bytes(out, number, value)
-    elif kind == DOUBLE:
+    elif kind in _EIGHT_BYTES:
         _write_varint(out, number << 3 | _FIXED64)
-        out += _DOUBLE.pack(value)
+        out += _EIGHT_BYTES[kind].pack(value)
     elif isinstance(kind, str):
         _write_varint(out, number << 3 | _VARINT)
         _write_varint(out, int(value))

@@ -39,7 +39,7 @@ class Answers:
         self._surroundings = Surroundings()
         self._forks = Forks(engine, self._surroundings.own, log)
         self._children = 0
-        self.pods = Pods(reactor, engine, self._surroundings.own)
+        self.pods = Pods(reactor, engine, self._surroundings.own, log)
 
     def quiet(self) -> bool:
         """Return whether nothing is under way that another program could not go on with."""

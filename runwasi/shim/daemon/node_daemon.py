@@ -126,7 +126,7 @@ class Daemon:
         gc.enable()  # what pods leave is garbage
         processes.set_title(f"{registry.daemon_name(self._engine.name)} -address {self._flags.address}")
         if state:
-            self._answers.pods.take_over(state, self._log)
+            self._answers.pods.take_over(state)
         self._serve()
         self._manager.notify("READY=1")
         presence.beat(self._reactor, self._manager)

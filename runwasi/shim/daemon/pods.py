@@ -16,7 +16,7 @@ from runwasi.shim import bootstrap, pod_socket
 from runwasi.shim.bootstrap import Bootstrap
 from runwasi.shim.flags import Flags
 from runwasi.shim.server.log import Log, open_log
-from runwasi.shim.server.pod_server import PodServer
+from runwasi.shim.server.pod_server import PodServer, exporter_of
 from runwasi.shim.services.fetch_layers import Images
 from runwasi.shim.services.mounters import Mounters
 
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from runwasi.shim.daemon.callers import Inheritance
     from runwasi.shim.daemon.handover import Keep
     from runwasi.shim.server.reactor import Reactor
+    from runwasi.shim.server.span_exporter import SpanExporter
 
 _OF_ONE_CALL = ("TTRPC_ADDRESS", "GRPC_ADDRESS", "NAMESPACE", "MAX_SHIM_VERSION", "TRACECONTEXT")
 """Variables that containerd sets for each start: a pod has its own, and nothing else reads them."""
@@ -37,7 +38,7 @@ _OF_ONE_CALL = ("TTRPC_ADDRESS", "GRPC_ADDRESS", "NAMESPACE", "MAX_SHIM_VERSION"
 class Pods:
     """The pods by their sockets."""
 
-    def __init__(self, reactor: Reactor, engine: Engine, own: Inheritance) -> None:
+    def __init__(self, reactor: Reactor, engine: Engine, own: Inheritance, log: Log) -> None:
         self._open_files = OpenFiles()
         processes.call_in_children(self._open_files.restore)
         self._open_files.raise_limit()
@@ -47,6 +48,8 @@ class Pods:
         self._mounters = Mounters(reactor)
         self._guest_procfs = procfs_to_copy()
         self._own = own
+        self._log = log
+        self._exporter: SpanExporter | None = None
         self._pods: dict[str, PodServer] = {}
         self._known: dict[str, tuple[Flags, Mapping[str, str]]] = {}
         self._environment: Mapping[str, str] = {}
@@ -83,6 +86,8 @@ class Pods:
         self._open_files.raise_limit()
         for pod in self._pods.values():
             pod.hold_back(held)
+        if self._exporter is not None:
+            self._exporter.send_at_once(held)
 
     def quiet(self) -> bool:
         """Return whether nothing is under way that another program could not go on with."""
@@ -101,17 +106,17 @@ class Pods:
         self._open_files.restore()
         return {"pods": pods, "environments": environments, "oom_score": self._own.oom_score}
 
-    def take_over(self, state: Mapping[str, Any], log: Log) -> None:
+    def take_over(self, state: Mapping[str, Any]) -> None:
         """Take over the pods of the program that we replace; containerd's `delete` cleans up after failures."""
         self._own.oom_score = state["oom_score"]
         for pod in state["pods"]:
-            self._environment = state["environments"][pod["environment"]]
+            self._adopt(state["environments"][pod["environment"]])
             flags = Flags.parse(pod["flags"])
             self._add(flags, pod["server"]["listener"], self._environment)
             try:
                 self._pods[flags.socket].take_over(pod)
             except Exception as error:  # noqa: BLE001  the other pods need the daemon
-                log.fault(f"pod {flags.group}", error)
+                self._log.fault(f"pod {flags.group}", error)
 
     def when_deserted(self, done: Callable[[], None]) -> None:
         """Call done once no pod is left."""
@@ -136,6 +141,7 @@ class Pods:
             log,
             environment,
             ended,
+            self._exporter,
             self._guest_procfs,
             self._mounters,
         )
@@ -150,14 +156,24 @@ class Pods:
             self._open_files.restore()
             inherited.adopt(self._own)
             self._open_files.raise_limit()
-            self._environment = environment
+            self._adopt(environment)
             os.environ.clear()
             os.environ.update(_lasting(environment))
             return True
         return inherited.same_as(self._own) and _lasting(environment) == _lasting(self._environment)
 
+    def _adopt(self, environment: Mapping[str, str]) -> None:
+        """Serve pods in this environment from now on, and send their spans where it says."""
+        if _lasting(environment) != _lasting(self._environment):
+            if self._exporter is not None:
+                self._exporter.close()
+            self._exporter = exporter_of(self._reactor, self._log, environment)
+        self._environment = environment
+
     def _look_for_pods(self) -> None:
         if self._deserted and not self._pods:
+            if self._exporter is not None:
+                self._exporter.close()
             deserted, self._deserted = self._deserted, None
             deserted()
 

@@ -109,7 +109,7 @@ class Call:
         self.drop()
         self._connection.answer(self._stream, response)
         if self.span:
-            self.span.end(response.status)
+            self.span.answered(response.status)
 
 
 def _out_of_time(message: str) -> RpcError:

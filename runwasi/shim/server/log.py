@@ -54,6 +54,10 @@ class Log:
         text = "".join(traceback.format_exception(error))
         self._write("error", f"{where}: {error!r}", {"traceback": text})
 
+    def fileno(self) -> int:
+        """Return the descriptor."""
+        return self._fd.fileno()
+
     def close(self) -> None:
         """Close the descriptor."""
         self._fd.close()

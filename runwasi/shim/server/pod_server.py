@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from runwasi.engines.engine import Engine
     from runwasi.shim.daemon.handover import Keep
+    from runwasi.shim.server.span_exporter import SpanExporter
     from runwasi.shim.server.ttrpc_server import Handler, Methods
     from runwasi.shim.services.mounters import Mounters
     from runwasi.shim.services.sandbox_service import SandboxService
@@ -58,13 +59,16 @@ def serve(flags: Flags, engine: str | Engine, listener: int, log_fd: int) -> Non
     _expect_oom_kill_before_containerd(log)
     reactor = Reactor(on_error=lambda error: log.fault("server", error))
     images = Images(reactor, engine)
-    pod = PodServer(reactor, flags, engine, images, listener, log, os.environ, reactor.stop)
+    exporter = exporter_of(reactor, log, os.environ)
+    pod = PodServer(reactor, flags, engine, images, listener, log, os.environ, reactor.stop, exporter)
     Orphans(reactor, {thin_signal.SIGTERM: pod.terminate, thin_signal.SIGINT: pod.terminate})
     gc.freeze()  # children share these pages until somebody writes to them; a collection would
     gc.enable()
     reactor.call_later(_REST_DELAY, lambda: _come_to_rest(pod, _title(pod.engine_name, flags)))
     log.debug("serving", address=flags.socket)
     reactor.run()
+    if exporter is not None:
+        exporter.close()
     installation.leave(wait_for_delete=lambda: _wait_for_delete(flags.bundle))
 
 
@@ -90,6 +94,7 @@ class PodServer:
         log: Log,
         environment: Mapping[str, str],
         ended: Callable[[], None],
+        exporter: SpanExporter | None = None,
         guest_procfs: int | None = None,
         mounters: Mounters | None = None,
     ) -> None:
@@ -101,14 +106,15 @@ class PodServer:
         self._sandboxes: SandboxService | None = None
         self._publisher = Publisher(reactor, flags.ttrpc_address, flags.namespace, log)
         self._server = TtrpcServer(reactor, listener, log.fault)
-        if _tracing_is_wanted(environment):
-            from runwasi.shim.server.tracing import Tracer  # late: only where traces are configured
-
-            name = f"containerd-shim-{flags.id}"
-            self._server.tracer = Tracer(reactor, log, name, flags.group, environment)
         pod = Pod(reactor, log, engine, self.engine_name, flags.namespace, flags.address, environment, images)
         pod.guest_procfs = guest_procfs
         pod.mounters = mounters
+        if exporter is not None:
+            from runwasi.engines.registry import shim_name
+            from runwasi.shim.server.tracing import Tracer  # late: only where traces are configured
+
+            name = shim_name(self.engine_name)
+            pod.tracer = self._server.tracer = Tracer(exporter, name, flags.group, environment)
         self._pod = pod
         self._tasks = TaskService(pod, self._publisher, log, self.shut_down)
         for service in task_service.NAMES:
@@ -127,8 +133,6 @@ class PodServer:
         if not self._server.listening:
             return
         self._server.hold_back(held)
-        if self._server.tracer:
-            self._server.tracer.send_at_once(held)
         if held:
             self._publisher.hold()
         else:
@@ -181,10 +185,7 @@ class PodServer:
     def _finish(self) -> None:
         self._server.close()
         self._publisher.close()
-        if self._server.tracer:
-            self._server.tracer.close(self._ended)
-        else:
-            self._ended()
+        self._ended()
 
     def _sandbox(self) -> tuple[Methods, Mapping[str, Handler]]:
         """Make the Sandbox service at its first call."""
@@ -197,12 +198,17 @@ class PodServer:
         return SANDBOX_METHODS, sandboxes.handlers()
 
 
-def _tracing_is_wanted(environ: Mapping[str, str]) -> bool:
-    if environ.get("OTEL_SDK_DISABLED", "").lower() == "true":
-        return False
-    return bool(
-        environ.get("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT") or environ.get("OTEL_EXPORTER_OTLP_ENDPOINT")
-    )
+def exporter_of(reactor: Reactor, log: Log, environment: Mapping[str, str]) -> SpanExporter | None:
+    """Make what sends spans on, if the environment asks for traces."""
+    if not any(name.startswith("OTEL_EXPORTER_OTLP_") for name in environment):
+        return None
+    from runwasi.shim.server import otlp_endpoint  # late: only where traces are configured
+
+    if not otlp_endpoint.is_wanted(environment):
+        return None
+    from runwasi.shim.server.span_exporter import SpanExporter
+
+    return SpanExporter(reactor, log, environment)
 
 
 def _come_to_rest(pod: PodServer, title: str) -> None:

@@ -1,9 +1,8 @@
-"""OpenTelemetry traces of the calls a shim serves, when the environment asks for them.
+"""OpenTelemetry spans of the calls a shim serves, of their steps, and of the processes that they start.
 
-A span per call, its parent the `traceparent` in the call's metadata or in TRACECONTEXT, sent in batches as
-OTLP over HTTP in JSON. Sending happens in a fork, as the server has no second thread and waits for nobody.
-Nothing here is imported unless an endpoint is configured. Source: opentelemetry.io/docs/specs/otlp, W3C
-Trace Context.
+A call's parent is the `traceparent` in its metadata, or in TRACECONTEXT; without one it begins a trace. A caller that
+does not record its trace has none of ours either. Nothing here is imported unless an endpoint is configured.
+Source: W3C Trace Context; opentelemetry.io/docs/specs/semconv, rpc and container.
 """
 
 from __future__ import annotations
@@ -12,126 +11,189 @@ import json
 import os
 import time
 
-from runwasi.executor.parent import errands
+from runwasi.wire.messages import otlp
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Iterable, Mapping
     from typing import Any
 
-    from runwasi.shim.server.log import Log
-    from runwasi.shim.server.reactor import Reactor
+    from runwasi.executor.timing import Mark
+    from runwasi.shim.server.span_exporter import SpanExporter
     from runwasi.wire.messages.status import Status
 
-_BATCH_SECONDS = 1.0
-_MAX_BATCH = 512
-_TIMEOUT = 10
+_INTERNAL, _SERVER = 1, 2  # Span.SpanKind
+_ERROR = 2  # Status.StatusCode
+_SAMPLED = 1  # of the trace-flags
+_CONTAINERDS = ("", "containerd")
+"""Values of OTEL_SERVICE_NAME that are not about us: containerd sets its own name where there is none."""
 _HEX = frozenset("0123456789abcdef")
-_SERVER, _ERROR = 2, 2  # SPAN_KIND_SERVER, STATUS_CODE_ERROR
+_SHORT = 50_000  # nanoseconds; steps that take less are left out
+
+
+class Parent:
+    """A span that ours belong below: its ids, the trace's vendor data, and whether the trace is recorded."""
+
+    __slots__ = ("recorded", "span_id", "trace_id", "trace_state")
+
+    def __init__(self, trace_id: bytes, span_id: bytes, trace_state: str = "", *, recorded: bool = True):
+        self.trace_id = trace_id
+        self.span_id = span_id
+        self.trace_state = trace_state
+        self.recorded = recorded
+
+    @classmethod
+    def of(cls, headers: Mapping[str, str]) -> Parent | None:
+        """Read `traceparent` (version-trace-span-flags) and `tracestate`; None without a valid one."""
+        parts = headers.get("traceparent", "").strip().split("-")
+        if len(parts) < 4 or [len(part) for part in parts[:4]] != [2, 32, 16, 2]:
+            return None
+        version, trace, span, flags = parts[:4]
+        if version == "ff" or (version == "00" and len(parts) > 4) or not _HEX.issuperset("".join(parts[:4])):
+            return None
+        if not (int(trace, 16) and int(span, 16)):  # all zeroes are invalid
+            return None
+        recorded = bool(int(flags, 16) & _SAMPLED)
+        state = headers.get("tracestate", "")
+        return cls(bytes.fromhex(trace), bytes.fromhex(span), state, recorded=recorded)
 
 
 class Span:
-    """One call's time, from its making to end()."""
+    """Something that takes time, from its making to end()."""
 
-    def __init__(self, tracer: Tracer, name: str, parent: tuple[str, str]) -> None:
+    __slots__ = ("_attributes", "_began", "_kind", "_name", "_parent_id", "_tracer", "context")
+
+    def __init__(self, tracer: Tracer, name: str, parent: Parent | None, kind: int = _INTERNAL) -> None:
         self._tracer = tracer
         self._name = name
-        self._trace_id, self._parent_id = parent
+        self._kind = kind
+        self._parent_id = parent.span_id if parent else b""
         self._began = time.time_ns()
+        self._attributes: dict[str, str | int] = {}
+        state = parent.trace_state if parent else ""
+        self.context = Parent(parent.trace_id if parent else os.urandom(16), os.urandom(8), state)
 
-    def end(self, status: Status | None) -> None:
-        """Note that the call was answered, with its status if it failed."""
-        span: dict[str, Any] = {
-            "traceId": self._trace_id or os.urandom(16).hex(),
-            "spanId": os.urandom(8).hex(),
+    @classmethod
+    def taken_over(cls, tracer: Tracer, state: Mapping[str, Any]) -> Span:
+        """Go on with the span of a program whose place we take."""
+        span = cls(tracer, state["name"], None)
+        span._began = state["began"]
+        span._parent_id = bytes.fromhex(state["parent"])
+        span._attributes = dict(state["attributes"])
+        ids = (bytes.fromhex(state["trace"]), bytes.fromhex(state["span"]))
+        span.context = Parent(*ids, state["trace_state"])
+        return span
+
+    def state(self) -> dict[str, Any]:
+        """Return what is needed to go on in another program."""
+        context = self.context
+        return {
             "name": self._name,
-            "kind": _SERVER,
-            "startTimeUnixNano": str(self._began),
-            "endTimeUnixNano": str(time.time_ns()),
+            "began": self._began,
+            "parent": self._parent_id.hex(),
+            "trace": context.trace_id.hex(),
+            "span": context.span_id.hex(),
+            "trace_state": context.trace_state,
+            "attributes": self._attributes,
         }
-        if self._parent_id:
-            span["parentSpanId"] = self._parent_id
+
+    def note(self, attributes: Mapping[str, str | int]) -> None:
+        """Add attributes, but for empty ones."""
+        self._attributes.update((name, value) for name, value in attributes.items() if value != "")
+
+    def begin(self, name: str) -> Span:
+        """Begin a span below this one, which may end before it."""
+        return Span(self._tracer, name, self.context)
+
+    def answered(self, status: Status | None) -> None:
+        """End the span of a call that is answered, with its status if it failed."""
         if status is not None:
-            span["status"] = {"code": _ERROR, "message": status.message}
-            span["attributes"] = [{"key": "rpc.grpc.status_code", "value": {"intValue": str(status.code)}}]
+            self.note({"rpc.grpc.status_code": status.code})
+        self.end(status.message if status else None)
+
+    def exited(self, status: int) -> None:
+        """End the span of a process with its exit status."""
+        self.note({"process.exit.code": status})
+        self.end(f"exit status {status}" if status else None)
+
+    def end(self, error: str | None = None) -> None:
+        """End it, as failed if there is an error."""
+        self._add(self._name, self.context.span_id, self._parent_id, self._began, time.time_ns(), error)
+
+    def add_steps(self, marks: Iterable[Mark]) -> None:
+        """Add the steps that marks delimit as spans below this one."""
+        to_wall_clock = time.time_ns() - time.monotonic_ns()
+        last: Mark | None = None
+        for mark in marks:
+            if last is not None and mark.who == last.who and mark.name and mark.at - last.at >= _SHORT:
+                step = Span(self._tracer, mark.name, self.context)
+                step.note({"runwasi.process": mark.who})
+                began, ended = last.at + to_wall_clock, mark.at + to_wall_clock
+                step._add(mark.name, step.context.span_id, self.context.span_id, began, ended, None)
+            last = mark
+
+    def _add(
+        self, name: str, span_id: bytes, parent_id: bytes, began: int, ended: int, error: str | None
+    ) -> None:
+        span = otlp.Span(
+            trace_id=self.context.trace_id,
+            span_id=span_id,
+            trace_state=self.context.trace_state,
+            parent_span_id=parent_id,
+            name=name,
+            kind=self._kind,
+            start_time_unix_nano=began,
+            end_time_unix_nano=max(ended, began),
+            attributes=_attributes(self._attributes),
+        )
+        if error is not None:
+            span.status = otlp.SpanStatus(message=error, code=_ERROR)
         self._tracer.add(span)
 
 
 class Tracer:
-    """Collects spans and sends them on."""
+    """Makes the spans of a pod."""
 
     def __init__(
-        self, reactor: Reactor, log: Log, service: str, instance: str, environment: Mapping[str, str]
+        self, exporter: SpanExporter, service: str, instance: str, environment: Mapping[str, str]
     ) -> None:
-        self._reactor = reactor
-        self._log = log
-        self._environment = environment
-        self._url = _endpoint(environment)
-        self._spans: list[dict[str, Any]] = []
-        self._due = False
-        self._at_once = False
-        names = {
-            "service.name": environment.get("OTEL_SERVICE_NAME", service),
+        self._exporter = exporter
+        self._parent = Parent.of(_carrier(environment.get("TRACECONTEXT", "")))
+        named = environment.get("OTEL_SERVICE_NAME", "")
+        attributes: dict[str, str | int] = {
+            **_resource_attributes(environment),
+            "service.name": service if named in _CONTAINERDS else named,
             "service.instance.id": instance,
+            "host.name": os.uname().nodename,
         }
-        self._resource = {"attributes": [{"key": k, "value": {"stringValue": v}} for k, v in names.items()]}
-        self._parent = _parent_of(_carrier(environment.get("TRACECONTEXT", "")))
+        self._resource = otlp.Resource(attributes=_attributes(attributes))
 
-    def begin(self, service: str, method: str, metadata: Mapping[str, str]) -> Span:
-        """Start the span of a call."""
-        parent = _parent_of(metadata)
-        return Span(self, f"{service}/{method}", parent if parent[0] else self._parent)
+    def begin(self, service: str, method: str, metadata: Mapping[str, str]) -> Span | None:
+        """Begin the span of a call, None if its caller does not record the trace."""
+        parent = Parent.of(metadata) or self._parent
+        if parent is not None and not parent.recorded:
+            return None
+        span = Span(self, f"{service}/{method}", parent, _SERVER)
+        span.note({"rpc.system": "ttrpc", "rpc.service": service, "rpc.method": method})
+        return span
 
-    def add(self, span: dict[str, Any]) -> None:
-        """Take a finished span; it is sent with others after a moment."""
-        if len(self._spans) < _MAX_BATCH:
-            self._spans.append(span)
-        if self._at_once:
-            self._flush()
-        elif not self._due:
-            self._due = True
-            self._reactor.call_later(_BATCH_SECONDS, self._flush)
-
-    def send_at_once(self, at_once: bool) -> None:
-        """Collect nothing, since this program may be replaced at any moment, or go on collecting."""
-        self._at_once = at_once
-        if at_once:
-            self._flush()
-
-    def close(self, done: Callable[[], None]) -> None:
-        """Send what is left; done is called after that."""
-        if self._spans:
-            self._send(done)
-        else:
-            done()
-
-    def _flush(self) -> None:
-        self._due = False
-        if self._spans:
-            self._send(lambda: None)
-
-    def _send(self, done: Callable[[], None]) -> None:
-        body, url, environment = self._taken(), self._url, self._environment
-
-        def sent(_result: object, error: Exception | None) -> None:
-            if error is not None:
-                self._log.warning("cannot send traces", error=str(error))
-            done()
-
-        self._reactor.follow(
-            errands.run(lambda: _post(url, body, environment), "sending traces", seconds=2 * _TIMEOUT), sent
-        )
-
-    def _taken(self) -> bytes:
-        spans, self._spans = self._spans, []
-        scope = {"scope": {"name": "runwasi"}, "spans": spans}
-        return json.dumps({"resourceSpans": [{"resource": self._resource, "scopeSpans": [scope]}]}).encode()
+    def add(self, span: otlp.Span) -> None:
+        """Take a finished span."""
+        self._exporter.add(self._resource, span)
 
 
-def _endpoint(environment: Mapping[str, str]) -> str:
-    """Return where traces go; the variable for traces alone holds the whole URL."""
-    own = environment.get("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "")
-    return own or environment.get("OTEL_EXPORTER_OTLP_ENDPOINT", "").rstrip("/") + "/v1/traces"
+def _attributes(values: Mapping[str, str | int]) -> list[otlp.KeyValue]:
+    return [otlp.KeyValue(key=name, value=_any(value)) for name, value in values.items()]
+
+
+def _any(value: str | int) -> otlp.AnyValue:
+    return otlp.AnyValue(int_value=value) if isinstance(value, int) else otlp.AnyValue(string_value=value)
+
+
+def _resource_attributes(environment: Mapping[str, str]) -> dict[str, str | int]:
+    """Read OTEL_RESOURCE_ATTRIBUTES: names and values, separated by commas."""
+    pairs = (pair.partition("=") for pair in environment.get("OTEL_RESOURCE_ATTRIBUTES", "").split(","))
+    return {name.strip(): value.strip() for name, sign, value in pairs if sign}
 
 
 def _carrier(text: str) -> Mapping[str, str]:
@@ -141,24 +203,3 @@ def _carrier(text: str) -> Mapping[str, str]:
     except ValueError:
         return {}
     return carrier if isinstance(carrier, dict) else {}
-
-
-def _parent_of(headers: Mapping[str, str]) -> tuple[str, str]:
-    """Return trace and span id of a `traceparent` (version-trace-span-flags), empty without one."""
-    parts = headers.get("traceparent", "").split("-")
-    if len(parts) < 4 or (len(parts[1]), len(parts[2])) != (32, 16):
-        return "", ""
-    return (parts[1], parts[2]) if _HEX.issuperset(parts[1] + parts[2]) else ("", "")
-
-
-def _post(url: str, body: bytes, environment: Mapping[str, str]) -> None:
-    """Send a batch. Raises OSError."""
-    import urllib.request  # late: 40 ms, in the process that sends
-
-    headers = {"Content-Type": "application/json"}
-    for pair in filter(None, environment.get("OTEL_EXPORTER_OTLP_HEADERS", "").split(",")):
-        key, _, value = pair.partition("=")
-        headers[key.strip()] = value.strip()
-    request = urllib.request.Request(url, body, headers)
-    with urllib.request.urlopen(request, timeout=_TIMEOUT) as answer:
-        answer.read()

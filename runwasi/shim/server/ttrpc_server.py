@@ -173,7 +173,10 @@ class TtrpcServer:
         if handler is None:
             raise RpcError(codes.UNIMPLEMENTED, f"method {request.method}")
         request_type, _ = methods[request.method]
-        return handler(request_type.decode(request.payload), call)
+        message = request_type.decode(request.payload)
+        if call.span:
+            call.span.note({"container.id": getattr(message, "id", "")})
+        return handler(message, call)
 
     def _accept(self, _events: int) -> None:
         try:

@@ -32,9 +32,11 @@ if TYPE_CHECKING:
     from runwasi.engines.engine import Engine
     from runwasi.executor.container import Container
     from runwasi.executor.criu.restore import Restoration
+    from runwasi.executor.timing import Timing
     from runwasi.linux.waiting import Operation
     from runwasi.shim.server.log import Log
     from runwasi.shim.server.reactor import Reactor
+    from runwasi.shim.server.tracing import Tracer
     from runwasi.shim.services.mounters import Mounters
     from runwasi.wire.messages.options import Options
     from runwasi.wire.messages.task import CreateTaskRequest
@@ -54,6 +56,7 @@ class Pod:
         "mounters",
         "namespace",
         "reactor",
+        "tracer",
     )
 
     def __init__(
@@ -71,6 +74,8 @@ class Pod:
         """A procfs without processes, once there is time to make one, for the views of guests."""
         self.mounters: Mounters | None = None
         """Processes that mount for many pods; without them each mount has an errand of its own."""
+        self.tracer: Tracer | None = None
+        """Makes spans, where traces are wanted."""
         self.environment = environment
         self.images = images
         self.reactor = reactor
@@ -84,9 +89,15 @@ class Pod:
 class Creating:
     """One Create call under way."""
 
-    def __init__(self, pod: Pod, request: CreateTaskRequest) -> None:
+    def __init__(self, pod: Pod, request: CreateTaskRequest, *, timed: bool = False) -> None:
         self._pod = pod
         self._request = request
+        self.timing: Timing | None = None
+        """When each step ended, if somebody asked."""
+        if timed or pod.log.tells_details:
+            from runwasi.executor.timing import Timing  # late: only for traces and -debug
+
+            self.timing = Timing()
         self._undo = Undo()
         self.restoration: Restoration | None = None
         """What Start has to run, for a container from a checkpoint."""
@@ -133,11 +144,6 @@ class Creating:
     def _create_options(self) -> CreateOptions:
         options: Options = self.options
         pod = self._pod
-        timing = None
-        if pod.log.tells_details:
-            from runwasi.executor.timing import Timing  # late: only -debug
-
-            timing = Timing()
         images = ImageLayers(pod.images, pod.containerd, pod.namespace, self._request.id)
         return CreateOptions(
             stdio=self.streams.stdio,
@@ -148,7 +154,7 @@ class Creating:
             engine=pod.engine,
             guest_procfs=pod.guest_procfs,
             images=images if pod.containerd else None,
-            timing=timing,
+            timing=self.timing,
             warn=pod.log.warning,
         )
 

@@ -65,17 +65,17 @@ class Starting:
             call.patience = LONG
             yield from self._restore(task.restoration)
         else:
-            yield from self._start_init()
+            yield from self._start_init(call)
 
-    def _start_init(self) -> Operation[None]:
+    def _start_init(self, call: Call) -> Operation[None]:
         began = monotonic_ns()
         try:
             yield from self._task.container.start()
         except RpcError:  # its time is over, or it is deleted: what did not get on must not run one day
             yield from self._task.container.end()
             raise
-        if self._pod.log.tells_details:
-            from runwasi.executor.timing import mark_start  # late: only -debug
+        if self._pod.log.tells_details or call.span:
+            from runwasi.executor.timing import mark_start  # late: only for traces and -debug
 
             mark_start(self._task.container.folder.path, began)
         self._init_runs()

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from runwasi.shim.daemon.handover import Keep
     from runwasi.shim.server.call import Call
     from runwasi.shim.server.reactor import Reactor
+    from runwasi.shim.server.tracing import Span
 
     State = Literal["created", "running", "paused", "stopped"]
 
@@ -69,6 +70,8 @@ class TaskProcess:
         self.pidfd: Fd | None = None
         self.exit_status = 0
         self.exited_at: Timestamp | None = None
+        self.span: Span | None = None
+        """The time that it runs, where traces are wanted."""
         self._waiters: list[Call] = []
 
     @classmethod
@@ -98,6 +101,7 @@ class TaskProcess:
             "spec": dumps(self.spec) if self.spec is not None else "",
             "exited_at": self.exited_at.encode().hex() if self.exited_at is not None else "",
             "streams": self.streams.state(keep) if self.streams else None,
+            "span": self.span.state() if self.span else None,
         }
 
     def wait(self, call: Call) -> WaitResponse | None:
@@ -113,6 +117,9 @@ class TaskProcess:
         self.state = "stopped"
         self.exit_status = status
         self.exited_at = now()
+        if self.span is not None:
+            self.span.exited(status)
+            self.span = None
         self._over()
 
     def could_not_start(self) -> None:

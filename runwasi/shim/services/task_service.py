@@ -89,6 +89,10 @@ class TaskService:
                 self._pod.reactor, state, self._publish, self._log.warning, self._pod.environment
             )
             self._tasks.by_id[task.id] = task
+            if self._pod.tracer:
+                from runwasi.shim.services import call_spans  # late: only where traces are configured
+
+                call_spans.take_over(self._pod.tracer, task, state)
 
     def state(self, keep: Keep) -> list[dict[str, Any]]:
         """Return what is needed to go on in another program."""
@@ -130,8 +134,8 @@ class TaskService:
         unmade = self._tasks.creating[request.id] = Unmade(request.id, call)
         began = monotonic()
         try:
-            creating = Creating(self._pod, request)
-            container = yield from creating.run()
+            creating = Creating(self._pod, request, timed=bool(call.span))
+            container = yield from self._traced(call, creating)
         except Exception as error:
             tell("failed", "create", getattr(error, "step", "") or "-")
             unmade.is_gone()
@@ -141,6 +145,15 @@ class TaskService:
         tell("create", container.kind, round(monotonic() - began, 6))
         self._created(creating, request, container)
         return api.CreateTaskResponse(pid=container.pid)
+
+    def _traced(self, call: Call, creating: Creating) -> Operation[Container]:
+        try:
+            return (yield from creating.run())
+        finally:
+            if call.span:
+                from runwasi.shim.services import call_spans  # late: only where traces are configured
+
+                call_spans.created(self._pod.reactor, call.span, creating.timing)
 
     def _created(self, creating: Creating, request: api.CreateTaskRequest, container: Container) -> None:
         init = TaskProcess("", creating.paths)
@@ -197,6 +210,10 @@ class TaskService:
         began = monotonic()
         try:
             yield from Starting(self._pod, self._publish, task, process).run(call)
+            if call.span:
+                from runwasi.shim.services import call_spans  # late: only where traces are configured
+
+                call_spans.started(self._pod.reactor, call.span, task, process)
             if process is task.init:
                 tell("start", task.container.kind, round(monotonic() - began, 6))
         except Exception as error:

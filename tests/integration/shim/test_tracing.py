@@ -1,107 +1,90 @@
-"""Traces of a shim's calls arrive at a collector that the environment names."""
+"""Spans of a shim's calls, of their steps and of the processes they start arrive at the collector that is named."""
 
 from __future__ import annotations
 
-import json
-import queue
-import threading
-from http.server import BaseHTTPRequestHandler, HTTPServer
-from typing import TYPE_CHECKING, Any
+import socket
+from typing import TYPE_CHECKING
 
 import pytest
 
-from devtools.daemon import Daemon
 from devtools.ttrpc import CallError
-from runwasi.wire.messages.task import ConnectRequest
-from runwasi.wire.messages.ttrpc import KeyValue, Request
-from tests.support.shim import EventSink, Shim, running
+from devtools.waiting import until
+from runwasi.oci.encode import dumps
+from runwasi.oci.process import Process
+from runwasi.wire.messages.well_known import Any as Packed
+from tests.support.collector import PARENT, RECORDED, TRACE, Collector, named, sending_to
+from tests.support.shim import Shim, running
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from tests.integration.conftest import BundleMaker
 
-TRACE, PARENT = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
-
-
-class Collector:
-    """Takes OTLP over HTTP."""
-
-    def __init__(self) -> None:
-        self.batches: queue.Queue[Any] = queue.Queue()
-        batches = self.batches
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                assert self.path == "/v1/traces"
-                batches.put(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
-                self.send_response(200)
-                self.end_headers()
-
-            def log_message(self, *_arguments: object) -> None:
-                pass
-
-        self._server = HTTPServer(("127.0.0.1", 0), Handler)
-        self._thread = threading.Thread(target=self._server.serve_forever)
-        self._thread.start()
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self._server.server_port}"
-
-    def close(self) -> None:
-        self._server.shutdown()
-        self._thread.join()
-        self._server.server_close()
+_NOT_RECORDED = {"traceparent": f"00-{TRACE}-{PARENT}-00"}
 
 
 @pytest.fixture
 def collector(monkeypatch: pytest.MonkeyPatch) -> Iterator[Collector]:
-    collector = Collector()
-    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", collector.url)
-    yield collector
-    collector.close()
+    """A collector that shims send to."""
+    with sending_to("http/protobuf", monkeypatch) as collector:
+        yield collector
 
 
-def test_a_call_is_a_span_below_its_callers(
+def test_an_exec_is_a_span_below_its_start(
+    collector: Collector, our_shim: Shim, bundle: BundleMaker, container_id: str
+) -> None:
+    with running(our_shim, container_id, bundle(["sleep", "1000"])) as task:
+        task.run()
+        spec = Process(args=("sh", "-c", "exit 4"), cwd="/", env=("PATH=/bin",))
+        process = Packed(
+            type_url="types.containerd.io/opencontainers/runtime-spec/1/Process", value=dumps(spec).encode()
+        )
+        task.call("Exec", exec_id="beside", spec=process)
+        task.peer.metadata = RECORDED
+        task.call("Start", exec_id="beside")
+        assert task.call("Wait", exec_id="beside").exit_status == 4
+        beside = collector.wait(named("exec"))
+        start = collector.wait(lambda span: span.id == beside.parent)
+    assert (start.parent, beside.trace) == (PARENT, TRACE)
+    assert (beside.attributes["runwasi.exec.id"], beside.attributes["process.exit.code"]) == ("beside", 4)
+
+
+def test_a_create_that_fails_shows_its_error_and_how_far_it_came(
+    collector: Collector, our_shim: Shim, bundle: BundleMaker, container_id: str
+) -> None:
+    with running(our_shim, container_id, bundle(["absent"])) as task:
+        task.peer.metadata = RECORDED
+        with pytest.raises(CallError):
+            task.create()
+        create, step = (collector.wait(named(name)) for name in ("Create", "mount_rootfs"))
+        assert create.error
+        assert "absent" in create.error
+        assert step.parent == create.id
+
+
+def test_a_caller_that_does_not_record_its_trace_gets_no_spans(
     collector: Collector, our_shim: Shim, bundle: BundleMaker, container_id: str
 ) -> None:
     with running(our_shim, container_id, bundle(["true"])) as task:
-        request = Request(
-            service="containerd.task.v2.Task",
-            method="Connect",
-            payload=ConnectRequest(id="x").encode(),
-            metadata=[KeyValue(key="traceparent", value=f"00-{TRACE}-{PARENT}-01")],
-        )
-        task.peer.send_frame(101, 1, request.encode())
-        task.peer.receive(101)
-        spans = collector.batches.get(timeout=20)["resourceSpans"][0]["scopeSpans"][0]["spans"]
-    assert [span["name"] for span in spans] == ["containerd.task.v2.Task/Connect"] * 2
-    assert (spans[1]["traceId"], spans[1]["parentSpanId"]) == (TRACE, PARENT)
-    assert int(spans[1]["endTimeUnixNano"]) >= int(spans[1]["startTimeUnixNano"])
+        task.peer.metadata = _NOT_RECORDED
+        task.run()
+        task.call("Wait")
+        task.peer.metadata = {"traceparent": f"00-{TRACE[::-1]}-{PARENT}-01"}
+        task.call("Delete")
+        collector.wait(named("Delete"))
+    assert not [span for span in collector.spans if span.trace == TRACE]
 
 
-def test_a_daemon_that_is_replaced_sends_the_spans_of_its_last_moment(
-    collector: Collector,
-    folder: Path,
-    session_name: str,
-    sink: EventSink,
-    bundle: BundleMaker,
-    container_id: str,
-    monkeypatch: pytest.MonkeyPatch,
+@pytest.mark.own_server
+def test_a_pod_does_without_a_collector_and_its_log_says_so(
+    our_shim: Shim, bundle: BundleMaker, container_id: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    daemon = Daemon(folder)
-    monkeypatch.setenv("RUNWASI_MANAGER", str(daemon.path))
-    monkeypatch.setenv("RUNWASI_DAEMON", "managed")
-    shim = Shim("shared", session_name, sink)
-    with running(shim, container_id, bundle(["true"])) as task:
-        with pytest.raises(CallError):
-            task.call("State")
-        daemon.reload()
-        last = ""
-        while last != "containerd.task.v2.Task/State":
-            batch = collector.batches.get(timeout=20)
-            last = batch["resourceSpans"][0]["scopeSpans"][0]["spans"][-1]["name"]
-    shim.clean()
-    daemon.stop()
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        nobody = f"http://127.0.0.1:{closed.getsockname()[1]}"
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", nobody)
+    made = bundle(["true"])
+    with running(our_shim, container_id, made) as task:
+        task.run()
+        assert task.call("Wait").exit_status == 0
+        task.call("Delete")
+        until(lambda: our_shim.log(made), lambda log: "cannot send traces" in log)

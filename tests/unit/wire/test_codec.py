@@ -15,7 +15,7 @@ from grpc_tools import protoc
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from runwasi.wire.codec import BOOL, BYTES, DOUBLE, INT, INT32, STRING, UINT, Message, WireError
+from runwasi.wire.codec import BOOL, BYTES, DOUBLE, FIXED64, INT, INT32, STRING, UINT, Message, WireError
 from runwasi.wire.messages import bootstrap, cgroups_v2, task, ttrpc, types, well_known
 
 if TYPE_CHECKING:
@@ -31,6 +31,7 @@ SCALARS = {
     UINT: st.integers(0, 2**32 - 1),
     INT: st.integers(-(2**63), 2**63 - 1),
     INT32: st.integers(-(2**31), 2**31 - 1),
+    FIXED64: st.integers(0, 2**64 - 1),
     DOUBLE: st.floats(allow_nan=False),
 }
 
