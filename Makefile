@@ -71,10 +71,13 @@ LONG_SHIM_TESTS = $(addprefix tests/integration/, cri confinement/test_command_l
 test-vm: packages-test build/bin build/wasi-demo-app.wasm ## The cgroup v2, criu and systemd tests, in virtual machines
 	scripts/vm test
 
-.PHONY: faults lives
+.PHONY: faults lives soak
 faults: packages-test build/bin build/wasi-demo-app.wasm ## Fail every system call of the commands in turn, and write docs/faults.md
 	scripts/install add $(CURDIR)/build/faults
 	RUNWASI_BIN=$(CURDIR)/build/faults/bin $(VENV)/python -m scripts.faults --write $(FAULTS)
+
+soak: packages-test build/bin build/wasi-demo-app.wasm ## Walk at random through both modes for MINUTES (30) with SEED, and compare with a model
+	$(VENV)/python -m scripts.soak --minutes $(or $(MINUTES),30) $(if $(SEED),--seed $(SEED)) $(SOAK)
 
 lives: packages-test build/bin build/wasi-demo-app.wasm ## Many container lives in both modes: leaks, and the daemon's memory
 	for mode in normal shared; do $(VENV)/python -m scripts.soak.lives --mode $$mode $(LIVES) || exit; done

@@ -28,6 +28,7 @@ from scripts.faults.injection import (
     FAULTS,
     KILLED,
     MISSED,
+    PANICKED,
     REFUSED,
     SKIPPED,
     TOLERATED,
@@ -95,7 +96,7 @@ def faults(calls: dict[int, int], kinds: tuple[str, ...]) -> Iterator[Fault]:
 
 
 def _write(table: Table, path: Path, given: argparse.Namespace) -> None:
-    columns = ("processes", "calls", REFUSED, TOLERATED, KILLED, SKIPPED, MISSED, WRONG)
+    columns = ("processes", "calls", REFUSED, PANICKED, TOLERATED, KILLED, SKIPPED, MISSED, WRONG)
     lines = [
         f"| {command} | {kind} | " + " | ".join(f"{counts[column]:,}" for column in columns) + " |"
         for (command, kind), counts in table.items()

@@ -32,6 +32,10 @@ ls /dev; ls -l /proc/self/fd | wc -l
 """
 
 
+class Refused(Exception):
+    """A command without a fault in it failed, with these words."""
+
+
 class Machine:
     """A state root and the bundles, in a folder whose name every path and cgroup of the session has."""
 
@@ -57,7 +61,7 @@ class Machine:
         """Run a command that has no fault in it."""
         done = self.run(*words)
         if done.returncode:
-            raise RuntimeError(f"{words}: {done.stderr}")
+            raise Refused(done.stderr.strip())
 
     def run(self, *words: str | Path) -> subprocess.CompletedProcess[str]:
         """Run a command; its errors go to a file, as a container that it makes keeps them open."""

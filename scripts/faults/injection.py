@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 from scripts import launchers
-from scripts.faults.cases import ENDED, Case, Kind, Machine
+from scripts.faults.cases import ENDED, Case, Kind, Machine, Refused
 
 KILL = "kill"
 ERRORS = ("EPERM", "ENOSPC", "EMFILE", "ENOMEM", "EINTR", "EIO")
 FAULTS = (*ERRORS, KILL)
-REFUSED, TOLERATED, KILLED, SKIPPED, MISSED, WRONG = (
+REFUSED, PANICKED, TOLERATED, KILLED, SKIPPED, MISSED, WRONG = (
     "refused",
+    "panicked",
     "tolerated",
     "killed",
     "skipped",
@@ -24,6 +25,7 @@ REFUSED, TOLERATED, KILLED, SKIPPED, MISSED, WRONG = (
     "WRONG",
 )
 _SECONDS = 40
+_PANIC = "panicked at"
 _SOURCE = Path(__file__).parent / "injector.c"
 _MARKS = (
     "/runwasi/cli",
@@ -78,8 +80,6 @@ class Injector:
             outcome = self._judged(case, container, fault, how)
         except (subprocess.TimeoutExpired, AssertionError) as error:
             outcome = Outcome(WRONG, f"hangs: {str(error)[:300]}")
-        except RuntimeError as error:
-            outcome = Outcome(WRONG, str(error))
         left = self._end(container)
         if left and outcome.what != WRONG:
             outcome = Outcome(WRONG, f"{outcome.what}, and left behind: {left}")
@@ -96,19 +96,29 @@ class Injector:
             return Outcome(WRONG, f"{call}: {said}")
         if fault.kind == KILL and (fault.process == 0 or status):
             return Outcome(KILLED, call)
+        if status and self._is_engines_end(said, fault):
+            return Outcome(PANICKED, f"{call}: {said}")
         if status:
-            is_clear = len(said.splitlines()) == 1 and len(said) > 12
             return (
                 Outcome(REFUSED, f"{call}: {said}")
-                if is_clear
-                else Outcome(WRONG, f"{call}: unclear: {said!r}")
+                if _is_clear(said)
+                else Outcome(WRONG, f"{call}: ends with {status}, unclear: {said!r}")
             )
-        found = case.outcome(container)
+        try:
+            found = case.outcome(container)
+        except Refused as refusal:  # what waits to be started has ended, and start says so
+            is_told = fault.process > 0 and _is_clear(str(refusal))
+            return Outcome(REFUSED if is_told else WRONG, f"{call}: then {refusal}")
         if found == self._expected[case.name] or (ENDED in found and fault.process > 0):
             return Outcome(TOLERATED, call)
         return Outcome(
             WRONG, f"{call}: succeeds, but:\n{_difference(self._expected[case.name], found)}\n{said}"
         )
+
+    def _is_engines_end(self, said: str, fault: Fault) -> bool:
+        """Whether the engine ended the module's process in its own words; what we say of it is one line."""
+        ours = [line for line in said.splitlines() if line.startswith("runwasi: ")]
+        return self.kind.name == "wasm" and fault.process > 0 and _PANIC in said and len(ours) <= 1
 
     def _begin(self, case: Case) -> str:
         self._numbers += 1
@@ -146,6 +156,10 @@ class Injector:
         if done.returncode:
             return f"delete --force fails: {done.stderr}"
         return "\n".join(self.machine.has_left(container))
+
+
+def _is_clear(said: str) -> bool:
+    return len(said.splitlines()) == 1 and len(said) > 12
 
 
 def _difference(expected: str, found: str) -> str:

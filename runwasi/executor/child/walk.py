@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 from runwasi.executor.child.steps import EXEC_STEPS, INIT_STEPS
+from runwasi.executor.protocol import failure_fields
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
     from typing import NoReturn, TypeVar
 
     from runwasi.executor.child.progress import InitProgress, Progress
+    from runwasi.executor.protocol import Channel
 
     C = TypeVar("C", bound=Progress)
 
@@ -30,8 +32,8 @@ def become_exec(ctx: Progress) -> NoReturn:
 def _walk(ctx: C, steps: Iterable[Callable[[C], None]]) -> NoReturn:
     """Take the steps one by one.
 
-    A failure crosses to the parent as fields with the step's name. What is not an operating system's or a user's
-    fault is a defect of ours, but it too must reach the parent rather than end in silence.
+    What is not an operating system's or a user's fault is a defect of ours, but it too must be told rather than
+    end in silence.
     """
     name = ""
     try:
@@ -39,8 +41,20 @@ def _walk(ctx: C, steps: Iterable[Callable[[C], None]]) -> NoReturn:
             name = step.__name__
             step(ctx)
     except BaseException as error:  # noqa: BLE001 - nothing may unwind into the parent's code
+        _tell(ctx.verdict, error, name)
+    os._exit(1)
+
+
+def _tell(verdict: Channel, error: BaseException, step: str) -> None:
+    """Send a failure to the parent as fields with the step's name, or say it on stderr when no parent waits for us.
+
+    From "ready" to "start" there is none, nor once the module's process has told that it runs.
+    """
+    try:
+        verdict.send_failure(error, step)
+    except OSError:
+        _, _, text, _ = failure_fields(error, step)
         try:
-            ctx.verdict.send_failure(error, name)
+            os.write(2, f"runwasi: {text}\n".encode(errors="surrogateescape"))
         except OSError:
             pass  # nobody is left to hear it
-    os._exit(1)
