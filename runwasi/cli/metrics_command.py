@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import select
 import socket
+import stat
 from collections import Counter as Tally
+from math import inf
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 
 from runwasi.cli.command import Command
@@ -49,6 +51,7 @@ def _metrics(given: Given, settings: Settings) -> int:
         ready, _, _ = select.select([events, listener.fileno()], [], [])
         if events in ready:
             *lines, rest = (rest + os.read(events, 1 << 16)).split(b"\n")
+            rest = rest[-select.PIPE_BUF :]  # no line is longer
             for line in lines:
                 counts.take(line.decode(errors="replace"))
         if listener.fileno() in ready:
@@ -93,18 +96,35 @@ class Counts:
 
     def take(self, line: str) -> None:
         """Count an event; a line that is none is ignored, as it may come from a later version."""
-        match line.split():
+        try:
+            self._count(line.split())
+        except ValueError:  # not the numbers that we know
+            return
+
+    def _count(self, words: list[str]) -> None:
+        match words:
             case ["create", kind, seconds]:
-                self._create.labels(kind).observe(float(seconds))
+                duration = _duration(seconds)
+                self._create.labels(kind).observe(duration)
             case ["start", kind, seconds]:
-                self._start.labels(kind).observe(float(seconds))
+                duration = _duration(seconds)
+                self._start.labels(kind).observe(duration)
             case ["failed", operation, step]:
                 self._failures.labels(operation, step).inc()
             case ["exit", kind, status]:
+                trapped = kind == "wasm" and int(status) == _TRAP
                 self._exits.labels(kind, status).inc()
-                self._traps.inc(kind == "wasm" and int(status) == _TRAP)
+                self._traps.inc(trapped)
             case ["module", source]:
                 self._modules.labels(source).inc()
+
+
+def _duration(text: str) -> float:
+    """Return seconds. Raises ValueError for what no time can be, which would spoil the sum for good."""
+    seconds = float(text)
+    if not 0 <= seconds < inf:
+        raise ValueError(text)
+    return seconds
 
 
 class Containers:
@@ -136,8 +156,9 @@ def _open_events() -> int:
     try:
         os.mkfifo(path, 0o600)
     except FileExistsError:
-        pass
-    return os.open(path, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
+        if not stat.S_ISFIFO(os.lstat(path).st_mode):
+            raise
+    return os.open(path, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOFOLLOW)
 
 
 def _listener(address: str) -> socket.socket:

@@ -43,7 +43,8 @@ def group_of(bundle: str, container_id: str) -> str:
 
 def socket_path(containerd: str, namespace: str, group: str, directory: str = "") -> str:
     """Return the path of a pod server's socket, for the containerd at this address."""
-    digest = sha256(os.path.join(containerd, namespace, group).encode()).hexdigest()
+    # not os.path.join: an absolute group, which an annotation may name, would stand for another namespace's pod
+    digest = sha256(f"{containerd}/{namespace}/{group}".encode()).hexdigest()
     return f"{directory or DEFAULT_DIRECTORY}/{digest}"
 
 

@@ -176,6 +176,8 @@ class TtrpcServer:
         message = request_type.decode(request.payload)
         if call.span:
             call.span.note({"container.id": getattr(message, "id", "")})
+        if b"\0" in request.payload:  # in a number, most often
+            _refuse_zero_bytes(message)
         return handler(message, call)
 
     def _accept(self, _events: int) -> None:
@@ -200,3 +202,10 @@ class TtrpcServer:
     def _accept_again(self) -> None:
         if self.listening and not self.held_back:
             self.reactor.change(self._listener.fileno(), READABLE)
+
+
+def _refuse_zero_bytes(message: Message) -> None:
+    from runwasi.wire.zero_bytes import member_with_zero  # late: few calls have any
+
+    if member := member_with_zero(message):
+        raise RpcError(codes.INVALID_ARGUMENT, f"{member} contains a zero byte")

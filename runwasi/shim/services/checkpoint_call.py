@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 from runwasi.executor.criu import checkpoint as executor
 from runwasi.executor.criu.criu_service import CGROUPS_MODES
 from runwasi.executor.errors import Invalid
@@ -37,6 +39,9 @@ def options_of(request: CheckpointTaskRequest, bundle: str) -> executor.Checkpoi
     for namespace in asked.empty_namespaces:
         if namespace != "network":
             raise Invalid(f"checkpoint: namespace {namespace} cannot be left out, only network")
+    for name, path in (("path", request.path), ("work_path", asked.work_path)):
+        if not os.path.isabs(path) and (path or name == "path"):
+            raise Invalid(f"checkpoint: {name} {path!r} is not an absolute path")
     return executor.CheckpointOptions(
         image_path=request.path,
         work_path=asked.work_path or f"{bundle}/{WORK}",

@@ -31,6 +31,13 @@ def runtime_options(packed: Any | None) -> Options:
     """Return the options in a request; without any, the defaults. Raises Invalid, WireError."""
     if packed is None or not packed.value:
         return Options()
+    options = _decoded(packed)
+    if any("\0" in value for value in vars(options).values() if isinstance(value, str)):
+        raise Invalid("an option contains a zero byte")
+    return options
+
+
+def _decoded(packed: Any) -> Options:
     kind = message_name(packed)
     if kind == _RUNC:
         return Options.decode(packed.value)
@@ -86,6 +93,8 @@ def _file(path: str) -> bytes:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
     except OSError as error:
         raise Invalid(f"options file {path}: {error.strerror}") from None
+    except ValueError:
+        raise Invalid(f"options file {path!r}: the path contains a zero byte") from None
     try:
         status = os.fstat(fd)
         if not stat.S_ISREG(status.st_mode):

@@ -9,6 +9,7 @@ from time import monotonic_ns
 
 from runwasi.executor.errors import WrongStatus
 from runwasi.executor.parent.errands import LONG
+from runwasi.linux import processes
 from runwasi.linux.fd import Fd
 from runwasi.shim.server import codes
 from runwasi.shim.server.codes import RpcError
@@ -123,6 +124,10 @@ class Starting:
         )
         process.execution = Execution(task.container, process.spec, options)
         child = yield from process.execution.run()
-        streams.handed_over()
+        try:
+            streams.handed_over()
+        except Exception:  # its terminal has no stdin: a program that nobody follows must not run
+            yield from processes.end(child.pidfd)
+            raise
         task.exec_started(process, child.pid, Fd(child.pidfd))
         self._publish(events.TaskExecStarted(container_id=task.id, exec_id=process.exec_id, pid=process.pid))

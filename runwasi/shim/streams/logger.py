@@ -11,7 +11,7 @@ import os
 from fcntl import F_DUPFD_CLOEXEC, fcntl
 from time import monotonic
 
-from runwasi.executor.errors import ContainerError
+from runwasi.executor.errors import ContainerError, Invalid
 from runwasi.linux import processes
 from runwasi.linux.fd import Fd, close_owned, owner_of
 from runwasi.linux.waiting import Wait
@@ -132,13 +132,22 @@ class Logger:
 
 
 def _command(uri: str) -> list[str]:
-    """Return program and arguments: each key of the query followed by its value, if that is not empty."""
+    """Return program and arguments: each key of the query followed by its value, if that is not empty.
+
+    Raises Invalid.
+    """
     from urllib.parse import parse_qsl, unquote, urlsplit  # late: 8 ms, with loggers only
 
-    parts = urlsplit(uri)
+    try:
+        parts = urlsplit(uri)
+        pairs = parse_qsl(parts.query, keep_blank_values=True)
+    except ValueError as error:
+        raise Invalid(f"logging binary {uri}: {error}") from None
     command = [unquote(parts.path)]
-    for key, value in parse_qsl(parts.query, keep_blank_values=True):
+    for key, value in pairs:
         command += [key, value] if value else [key]
+    if any("\0" in word for word in command):
+        raise Invalid(f"logging binary {uri}: contains a zero byte")
     return command
 
 

@@ -85,7 +85,11 @@ class FifoOutput:
                 self._wait_for_reader(late_writer)
             return
         self._spare = Fd(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC))
-        self.fd = Fd(os.open(path, os.O_WRONLY | os.O_CLOEXEC))  # does not wait: we are the reader
+        try:
+            self.fd = Fd(os.open(path, os.O_WRONLY | os.O_CLOEXEC))  # does not wait: we are the reader
+        except OSError:
+            self._spare.close()
+            raise
 
     def state(self, keep: Keep) -> dict[str, Any]:
         """Return what is needed to go on in another program."""
@@ -178,7 +182,7 @@ class ProcessInput:
 
     def __init__(self, path: str) -> None:
         self._writer: Fd | None = None
-        self.fd: Fd | None
+        self.fd: Fd | None = None
         try:
             if not path:
                 self.fd = Fd(os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC))
@@ -186,6 +190,7 @@ class ProcessInput:
             self.fd = Fd(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC))
             self._writer = _open_writer(path)
         except OSError as error:
+            self.close()
             raise ContainerError(f"open {path}: {error.strerror}", errno=error.errno or 0) from None
         os.set_blocking(self.fd.fileno(), True)
 

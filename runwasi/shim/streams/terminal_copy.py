@@ -152,9 +152,16 @@ class TerminalCopy:
     # client to terminal
 
     def _open_stdin(self, path: str) -> None:
-        self._stdin = Fd(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC))
-        self._stdin_writer = Fd(os.open(path, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC))
-        self._reactor.watch(self._stdin.fileno(), self._stdin_ready)
+        reader = writer = None
+        try:
+            reader = Fd(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC))
+            writer = Fd(os.open(path, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC))
+            self._reactor.watch(reader.fileno(), self._stdin_ready)
+        except OSError:
+            close_owned((reader, writer))
+            self.close()
+            raise
+        self._stdin, self._stdin_writer = reader, writer
 
     def _stdin_ready(self, _events: int) -> None:
         self._pump_input()

@@ -98,6 +98,40 @@ def _run(containerd: Containerd, image: str, container: str, *command: str) -> N
     containerd.ctr("container", "delete", container, check=False)
 
 
+LINES = (
+    *(
+        "",
+        "create",
+        "create wasm",
+        "create wasm soon",
+        "create wasm nan",
+        "create wasm inf",
+        "create wasm -1",
+    ),
+    *(
+        "start native 1 2",
+        "exit wasm ok",
+        "exit wasm",
+        "failed",
+        "module a b",
+        "of a later version",
+        "\xff\0",
+    ),
+)
+
+
+def test_lines_that_are_no_events_are_ignored(metrics: _Metrics, folder: Path) -> None:
+    events = folder / "metrics/events"
+    until(events.exists, bool)
+    with events.open("wb", buffering=0) as fifo:
+        fifo.write(b"x" * 60_000)  # no line is so long, and this one never ends
+        for line in (*LINES, "exit wasm 134"):
+            fifo.write(f"\n{line}\n".encode())
+    values = until(metrics.scrape, lambda seen: _value(seen, "runwasi_guest_traps_total"))
+    assert _value(values, "runwasi_exits_total", kind="wasm", status="134") == 1
+    assert not [name for name, _ in values if name.startswith(("runwasi_create", "runwasi_start"))]
+
+
 def test_a_silent_scraper_keeps_no_other_from_being_served(metrics: _Metrics) -> None:
     silent = socket.socket(socket.AF_UNIX)
     silent.connect(str(metrics.path))

@@ -36,3 +36,16 @@ def test_options_of_another_type_are_refused_by_name() -> None:
     packed = Any(type_url="some.other.Options", value=b"x")
     with pytest.raises(Invalid, match=r"options of type some\.other\.Options are not understood"):
         options_of(CheckpointTaskRequest(options=packed), "/bundle")
+
+
+@pytest.mark.parametrize("path", ["", ".", "image"])
+def test_a_path_that_is_not_absolute_is_refused(path: str) -> None:
+    # It would be in whatever folder the server has, or in the host's root.
+    with pytest.raises(Invalid, match=f"path '{path}' is not an absolute path"):
+        options_of(CheckpointTaskRequest(path=path), "/bundle")
+    if path:
+        packed = Any(
+            type_url=options.CheckpointOptions.NAME, value=options.CheckpointOptions(work_path=path).encode()
+        )
+        with pytest.raises(Invalid, match=f"work_path '{path}' is not an absolute path"):
+            options_of(CheckpointTaskRequest(path="/image", options=packed), "/bundle")

@@ -131,3 +131,13 @@ def test_a_file_of_options_is_read(tmp_path: Path) -> None:
 def test_wrong_options_are_refused_by_name(packed: Any, why: str) -> None:
     with pytest.raises(Invalid, match=why):
         runtime_options(packed)
+
+
+def test_a_zero_byte_is_refused() -> None:
+    for packed in (
+        Any(type_url=Options.NAME, value=Options(root="/a\0b").encode()),
+        in_toml('Root = "/a\\u0000b"'),
+        Any(type_url=generic.Options.NAME, value=generic.Options(config_path="/a\0b").encode()),
+    ):
+        with pytest.raises(Invalid, match="contains a zero byte"):
+            runtime_options(packed)
