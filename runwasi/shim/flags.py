@@ -74,6 +74,13 @@ class Flags:
         arguments += [f"-{name}" for name in _SWITCHES if getattr(self, name)]
         return [*arguments, self.action] if self.action else arguments
 
+    def check_namespace(self) -> None:
+        """Refuse a namespace that is missing, or whose state would be elsewhere. Raises UsageError."""
+        if not self.namespace:
+            raise UsageError("shim namespace cannot be empty")
+        if "/" in self.namespace or self.namespace in (".", ".."):
+            raise UsageError(f"shim namespace {self.namespace!r} is not one name")
+
     def _set(self, name: str, value: str | bool) -> None:
         setattr(self, name.replace("-", "_"), value)
 

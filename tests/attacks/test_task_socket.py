@@ -85,8 +85,10 @@ class Served(NamedTuple):
 
     def look(self) -> tuple[Counter[str], list[str], bytes]:
         """Return what no call may change: the server's descriptors, and what is outside."""
-        folder = Path(f"/proc/{self.pod.pid}/fd")
-        kinds = Counter(os.readlink(fd).partition("[")[0] for fd in folder.iterdir())
+        kinds: Counter[str] = Counter()
+        for fd in Path(f"/proc/{self.pod.pid}/fd").iterdir():
+            with contextlib.suppress(FileNotFoundError):  # closed meanwhile
+                kinds[os.readlink(fd).partition("[")[0]] += 1
         return kinds, sorted(os.listdir(self.outside)), (self.outside / "file").read_bytes()
 
     def has_no_more_than(self, before: tuple[Counter[str], list[str], bytes]) -> None:

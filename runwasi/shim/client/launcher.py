@@ -82,8 +82,7 @@ def _run(program: str, flags: Flags, engine: str | Engine, shared: bool) -> int:
         from runwasi.shim.client.info import runtime_info
 
         return print_output(runtime_info(engine_name(engine), shared, read_stdin()))
-    if not flags.namespace:
-        raise UsageError("shim namespace cannot be empty")
+    flags.check_namespace()
     if flags.action == "start":
         if installation.is_uninstalled():
             raise UsageError(

@@ -73,8 +73,7 @@ class Answers:
             return launcher.version_text(call.program)
         if flags.info:
             return runtime_info(self._engine, shared, call.stdin)
-        if not flags.namespace:
-            raise UsageError("shim namespace cannot be empty")
+        flags.check_namespace()
         inherited = self._surroundings.of(caller.pid)
         if flags.action == "start":
             return self._start(caller, flags, inherited, shared=shared)

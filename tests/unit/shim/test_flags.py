@@ -60,3 +60,9 @@ def test_arguments_parse_to_the_same(container_id: str, bundle: str, debug: bool
     flags.id, flags.bundle, flags.debug, flags.action = container_id, bundle, debug, "start"
     again = Flags.parse(flags.arguments())
     assert vars(again) == vars(flags)
+
+
+@pytest.mark.parametrize("namespace", ["", ".", "..", "../other", "/"])
+def test_a_namespace_whose_state_would_be_elsewhere_is_refused(namespace: str) -> None:
+    with pytest.raises(UsageError, match="shim namespace"):
+        Flags.parse(["-namespace", namespace, "start"]).check_namespace()
