@@ -51,6 +51,7 @@ class EventSink:
         self._listener.bind(str(path))
         self._listener.listen()
         self._connections: list[socket.socket] = []
+        self._in_order = threading.Lock()
         self._going = threading.Event()
         self._going.set()
         self._thread = threading.Thread(target=self._accept, daemon=True)
@@ -105,9 +106,11 @@ class EventSink:
                 for stream, _kind, body in frames.feed(data):
                     assert body is not None
                     self._going.wait(_SECONDS)
-                    # the answer first: a test that has seen the event may cut the connection
-                    connection.sendall(frame(stream, RESPONSE, Response().encode()))
-                    self._take(ForwardRequest.decode(Request.decode(body).payload))
+                    # the answer first: a test that has seen the event may cut the connection; but a next event
+                    # that follows the answer, on another connection, must not overtake this one
+                    with self._in_order:
+                        connection.sendall(frame(stream, RESPONSE, Response().encode()))
+                        self._take(ForwardRequest.decode(Request.decode(body).payload))
 
     def _take(self, request: ForwardRequest) -> None:
         envelope = request.envelope
