@@ -187,9 +187,8 @@ class Containerd:
 
         Our own PATH comes last, with whatever programs are to be tried beside ours.
         """
-        path = (
-            f"{BIN}:{self.host.programs}:/usr/local/sbin:/usr/sbin:/usr/bin:/sbin:/bin:{os.environ['PATH']}"
-        )
+        ours = f"{self._shims}:{BIN}:{self.host.programs}"
+        path = f"{ours}:/usr/local/sbin:/usr/sbin:/usr/bin:/sbin:/bin:{os.environ['PATH']}"
         daemon = "managed" if "RUNWASI_MANAGER" in os.environ else "off"
         configuration = str(self.node_configuration)
         return {"RUNWASI_DAEMON": daemon, **os.environ, "PATH": path, "RUNWASI_CONFIG": configuration}

@@ -68,8 +68,8 @@ def add(place: Place, extras: list[str]) -> None:
         subprocess.run([*compileall, "-s", staged, "-p", final, site], check=True)
         launchers.pack(f"{staged}/bytecode", site)
         client = f"{staged}/client"
-        where = f"../lib/runwasi/{name}/{installation.LAUNCHERS}"
-        compiled = launchers.compile_client(client, VERSION=name, LAUNCHERS=where)
+        where = f"../lib/runwasi/{name}/{installation.LAUNCHERS}/%s"
+        compiled = launchers.compile_client(client, VERSION=name, LAUNCHER=where)
         launchers.write_installed(staged, sys.executable, final, client if compiled else "")
         if compiled:
             os.unlink(client)
@@ -162,7 +162,11 @@ def _install_packages(site: str, extras: list[str]) -> None:
         # Without debugging information a C extension is the same wherever it is compiled.
         subprocess.run(
             [*pip, "--target", site, wanted],
-            env={**os.environ, "CFLAGS": f"{os.environ.get('CFLAGS', '')} -g0"},
+            env={
+                **os.environ,
+                "CFLAGS": f"{os.environ.get('CFLAGS', '')} -g0",
+                "RUNWASI_BUILD_CLIENT": "off",  # ours is compiled for its version's folder
+            },
             check=True,
         )
     shutil.rmtree(f"{site}/bin", ignore_errors=True)

@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 
 ENGINES = ("wasmtime", "wasmedge", "wasmer")
 
-_MARK = "# A launcher of runwasi"
+MARK = "# A launcher of runwasi"
+"""By which an installer knows a program of ours; the client has it too."""
 _LAUNCHER = """\
 #!{python} -IS
 {mark}: written by its installer, removed by `make uninstall`.
@@ -162,18 +163,21 @@ def compiler() -> str:
     return next(filter(None, map(shutil.which, (os.environ.get("CC", ""), *_COMPILERS))), "")
 
 
-def compile_client(into: str, **constants: str) -> bool:
-    """Compile the client of the node daemon; False where there is no compiler. A static one starts quicker."""
+def compile_client(into: str, **constants: str) -> str:
+    """Compile the client of the node daemon; return how it is linked, "static" or "dynamic".
+
+    Returns "" where there is no compiler. A static one starts quicker.
+    """
     if not compiler():
         print("no C compiler: the shims will be Python programs, which start slower", file=sys.stderr)
-        return False
+        return ""
     os.makedirs(os.path.dirname(into) or ".", exist_ok=True)
     defined = [f'-D{name}="{value}"' for name, value in constants.items()]
     command = [compiler(), "-O2", *_WARNINGS, *defined, "-o", into, os.path.join(_ROOT, _SOURCE)]
-    for how in (["-static"], []):
+    for linked, how in (("static", ["-static"]), ("dynamic", [])):
         done = subprocess.run([*command, *how], check=False, capture_output=True, text=True)
         if done.returncode == 0:
-            return True
+            return linked
     sys.exit(f"cannot compile {_SOURCE}:\n{done.stderr}")
 
 
@@ -226,7 +230,7 @@ def _text(
     load = f"{prelude}{note}from {program.module} import {program.function}"
     return _LAUNCHER.format(
         python=python,
-        mark=_MARK,
+        mark=MARK,
         hold=hold,
         folders=folders,
         load="\n".join(f"    {line}" if line else "" for line in load.splitlines()),
@@ -269,7 +273,7 @@ def remove(bin_folder: str, kept: str = "") -> None:
 def _is_ours(path: str) -> bool:
     """Look for the mark, which the client has too."""
     try:
-        return _MARK.encode() in _content(path)
+        return MARK.encode() in _content(path)
     except FileNotFoundError:
         return False
 

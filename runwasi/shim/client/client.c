@@ -22,8 +22,8 @@
 #include <time.h>
 #include <unistd.h>
 
-#ifndef LAUNCHERS
-#define LAUNCHERS "../lib/runwasi/launchers" /* as seen from the folder of this program */
+#ifndef LAUNCHER
+#define LAUNCHER "../lib/runwasi/launchers/%s" /* of a name, as seen from the folder of this program */
 #endif
 #define MAGIC "runwasi1"
 static const char mark[] __attribute__((used)) = "# A launcher of runwasi"; /* by which its installer knows it */
@@ -72,7 +72,7 @@ static _Noreturn void go_the_cold_way(void)
     ssize_t size = readlink("/proc/self/exe", path, PATH_MAX - 1);
     char *end = size > 0 ? strrchr(path, '/') : NULL;
     if (end) {
-        snprintf(end + 1, PATH_MAX, "%s/%s", LAUNCHERS, name);
+        snprintf(end + 1, PATH_MAX, LAUNCHER, name);
         execv(path, arguments);
     }
     const int why = errno;
