@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -13,9 +14,17 @@ from runwasi.cli.main import command_named
 from runwasi.cli.options import parse
 from runwasi.cli.settings import OPTIONS
 
+if TYPE_CHECKING:
+    from pathlib import Path
+
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("packaging/**/*.md")])
+HOW_TOS = [page for page in PAGES if page.name not in {"CONTRIBUTING.md", "releasing.md"}]
 _FENCED = re.compile(r"^```.*?$(.*?)^```$", re.MULTILINE | re.DOTALL)
 _COMMAND = re.compile(r"^    (?:\$ )?(?:sudo )?(?:build/bin/)?runwasi (.*)$", re.MULTILINE)
+_LOOSE = re.compile(
+    r"^    ((?:\$ )?(?:sudo )?(?:runwasi|oci-tar-builder|make|ctr|kubectl|docker|podman|systemctl|pip|curl) .*)$",
+    re.MULTILINE,
+)
 _INLINE = re.compile(r"`runwasi ([^`]+)`")
 _ENDS = {"|", ">", ">>", "2>", "&&", "||", ";", "<"}
 
@@ -43,6 +52,13 @@ def _words(line: str) -> list[str]:
 def test_there_are_command_lines_in_the_documentation() -> None:
     assert len(_documented(_COMMAND)) > 10
     assert len(_documented(_INLINE)) > 10
+
+
+@pytest.mark.parametrize("page", HOW_TOS, ids=lambda page: page.name)
+def test_blocks_of_commands_are_fenced_as_such(page: Path) -> None:
+    """tests/integration/test_pasted_commands.py runs the fenced ones."""
+    loose = _LOOSE.findall(re.sub(r"^```.*?^```$", "", page.read_text(), flags=re.MULTILINE | re.DOTALL))
+    assert loose == []
 
 
 @pytest.mark.parametrize(("page", "line"), _documented(_COMMAND), ids=lambda text: text)
