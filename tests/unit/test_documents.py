@@ -84,3 +84,31 @@ def test_decisions_have_numbers_of_their_own() -> None:
     assert len(set(numbers)) == len(numbers)
     for path in (ROOT / "docs/decisions").glob("*.md"):
         assert path.read_text().startswith(f"# {path.name[:4]}. "), path.name
+
+
+DECISIONS = sorted((ROOT / "docs/decisions").glob("*.md"))
+RECORD = re.compile(r"# .*\n\nDate: \d{4}-\d\d-\d\d\. Status: (accepted|superseded by \[\d{4}\]\(\S+\))[.;]")
+OTHER_DECISION = re.compile(r"\[(\d{4})\]\((\d{4})-[^)]*\)")
+
+
+@pytest.mark.parametrize("decision", DECISIONS, ids=named)
+def test_a_decision_has_a_date_and_a_status(decision: Path) -> None:
+    assert RECORD.match(decision.read_text())
+
+
+@pytest.mark.parametrize("decision", DECISIONS, ids=named)
+def test_a_decision_names_others_by_their_numbers(decision: Path) -> None:
+    text = decision.read_text()
+    assert [pair for pair in OTHER_DECISION.findall(text) if pair[0] != pair[1]] == []
+    bare = re.findall(r"\((0\d{3})\)", text)
+    assert [number for number in bare if not list(decision.parent.glob(f"{number}-*.md"))] == []
+
+
+@pytest.mark.parametrize("decision", DECISIONS, ids=named)
+def test_a_superseding_decision_names_what_it_supersedes(decision: Path) -> None:
+    status = decision.read_text().split("\n")[2]
+    for number in re.findall(r"superseded by \[(\d{4})\]", status):
+        (later,) = decision.parent.glob(f"{number}-*.md")
+        supersedes = re.search(r"^Supersedes .*$", later.read_text(), re.MULTILINE)
+        assert supersedes is not None
+        assert decision.name[:4] in supersedes[0]
