@@ -56,7 +56,7 @@ def test_there_are_command_lines_in_the_documentation() -> None:
 
 @pytest.mark.parametrize("page", HOW_TOS, ids=lambda page: page.name)
 def test_blocks_of_commands_are_fenced_as_such(page: Path) -> None:
-    """tests/integration/test_pasted_commands.py runs the fenced ones."""
+    """tests/integration/documentation/test_pasted_commands.py runs the fenced ones."""
     loose = _LOOSE.findall(re.sub(r"^```.*?^```$", "", page.read_text(), flags=re.MULTILINE | re.DOTALL))
     assert loose == []
 
