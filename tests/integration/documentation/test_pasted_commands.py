@@ -28,6 +28,7 @@ NOT_RUN = {
     r"\b(?:IMAGE|ID|NODE|FILE)\b": "names what only the reader has",
     r"\bkubectl\b|\bkind create\b": "needs a cluster: tests/kubernetes applies the manifests to one",
     r"\bsystemctl\b": "needs systemd: tests/vm/systemd has it",
+    r"\bmake soak\b": "takes minutes, and ends when it is told",
     r"\bmake demo\b": "`make test-debian13` runs it, in a root of its own",
     r"\bmake (?:un)?install\b": "writes to /usr/local: test_upgrade.py installs under another prefix",
     r"\bdocker\b": "the shim needs a Docker of 23 or newer; test_docker_podman.py has Debian 12's and its own daemon",
