@@ -55,12 +55,15 @@ def _without_idle(steps: list[Step]) -> list[Step]:
     if not starts:
         return steps
     begin = starts[0].begin
-    idle = begin - max(step.begin + step.length for step in steps if step.who == PARENT)
+    created = max(step.begin + step.length for step in steps if step.who == PARENT)
+
+    def worked(at: float) -> float:  # the child may end a step in between: the order stays
+        return at - (begin - created) if at >= begin else min(at, created)
+
     for step in steps:
-        if step.begin >= begin:
-            step.begin -= idle
-        elif step.begin + step.length > begin:
-            step.length -= idle
+        end = worked(step.begin + step.length)
+        step.begin = worked(step.begin)
+        step.length = end - step.begin
     return steps
 
 

@@ -43,6 +43,23 @@ def test_the_time_between_create_and_a_later_start_is_left_out() -> None:
     assert times["start"] == (10.0, 4.0)
 
 
+def test_a_step_that_ends_between_create_and_start_stays_before_the_next() -> None:
+    steps = steps_of(
+        _marks(
+            (PARENT, "", 0),
+            (PARENT, "create", 10),
+            (CHILD, "", 5),
+            (CHILD, "report_ready", 4000),
+            (CHILD, "wait_for_start", 5011),
+            (CHILD, "filter_last", 5012),
+            (STARTER, "", 5010),
+            (STARTER, "start", 5014),
+        )
+    )
+    of_child = [(step.name, step.begin, step.length) for step in steps if step.who == CHILD]
+    assert of_child == [("report_ready", 5.0, 5.0), ("wait_for_start", 10.0, 1.0), ("filter_last", 11.0, 1.0)]
+
+
 def test_marks_made_before_and_after_there_is_a_folder_come_back_with_the_childs_and_the_starters(
     tmp_path: Path,
 ) -> None:
