@@ -7,12 +7,12 @@ a third is for whoever starts the container later. Nothing of this is imported u
 
 from __future__ import annotations
 
-import mmap
 import os
 from struct import Struct
 from time import monotonic_ns, process_time_ns
 
 from runwasi.executor.store import TIMING
+from runwasi.linux.shared_file import SharedBytes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ class Timing:
     def __init__(self) -> None:
         self._early: list[tuple[str, int]] = []
         self._areas: dict[str, _Area] = {}
-        self._shared: mmap.mmap | None = None
+        self._shared: SharedBytes | None = None
 
     @classmethod
     def of_this_process(cls) -> Timing:
@@ -60,8 +60,8 @@ class Timing:
         """Keep the marks in a container's folder from now on, those made so far included. Raises OSError."""
         fd = os.open(f"{folder}/{TIMING}", os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         try:
-            os.ftruncate(fd, _AREA * len(_AREAS))
-            shared = mmap.mmap(fd, 0)
+            os.posix_fallocate(fd, 0, _AREA * len(_AREAS))  # a full disk is an error here, and SIGBUS later
+            shared = SharedBytes(fd, _AREA * len(_AREAS))
         finally:
             os.close(fd)
         self._shared = shared
@@ -78,13 +78,12 @@ class Timing:
 
     def marks(self) -> list[Mark]:
         """Return the marks so far, also of a container that could not be made and whose folder is gone."""
-        return _marks(self._shared[:]) if self._shared is not None else []
+        return _marks(self._shared.bytes.raw) if self._shared is not None else []
 
     def timed(self, steps: tuple[Callable[[C], None], ...]) -> Iterator[Callable[[C], None]]:
         """Child side: yield the steps, and note the end of each when the next is asked for.
 
-        The last step becomes the program, so whoever started the container notes its end. The mapping stays until
-        then: closing it would close the descriptor that the parent's object has, whose number is another's here.
+        The last step becomes the program, so whoever started the container notes its end.
         """
         area = self._areas[CHILD]
         area.mark("", monotonic_ns())
@@ -96,14 +95,14 @@ class Timing:
 class _Area:
     """One process's part of the file."""
 
-    def __init__(self, shared: mmap.mmap, offset: int) -> None:
+    def __init__(self, shared: SharedBytes, offset: int) -> None:
         self._shared = shared
         self._at = offset
         self._end = offset + _AREA
 
     def mark(self, name: str, at: int) -> None:
         if self._at + _MARK.size <= self._end:
-            _MARK.pack_into(self._shared, self._at, at, name.encode()[: _MARK.size - 8])
+            _MARK.pack_into(self._shared.bytes, self._at, at, name.encode()[: _MARK.size - 8])
             self._at += _MARK.size
 
 
