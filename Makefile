@@ -8,7 +8,7 @@ CTR ?= ctr
 SITE_PACKAGES = $(shell $(VENV)/python -c 'import sysconfig; print(sysconfig.get_path("platlib"))')
 
 .DELETE_ON_ERROR:
-.PHONY: help demo test site fuzz lint test-unit test-integration test-modes test-vm test-kubernetes test-debian13 bench \
+.PHONY: help demo test site fuzz lint test-unit test-integration test-modes test-vm test-kubernetes test-debian13 bench coverage \
     lock install uninstall clean test-image test-image/oci load load/oci packages-build packages-demo packages-unit packages-test \
     packages-bench packages-kubernetes peers
 
@@ -67,6 +67,9 @@ test-modes: packages-test build/bin build/wasi-demo-app.wasm peers ## What takes
 
 # Through containerd and CRI of every release; with no daemon they are in test-integration.
 LONG_SHIM_TESTS = $(addprefix tests/integration/, cri confinement/test_command_lines.py containerd/test_client_options.py images/test_run.py)
+
+coverage: packages-test build/bin build/wasi-demo-app.wasm peers ## Report which lines and branches the tests run; TESTS names some
+	$(VENV)/python -m scripts.measure_coverage $(TESTS)
 
 test-vm: packages-test build/bin build/wasi-demo-app.wasm ## The cgroup v2, criu and systemd tests, in virtual machines
 	scripts/vm test
