@@ -134,7 +134,7 @@ class Cluster:
         client.close()
 
     def _node_daemon(self) -> Program:
-        socket = os.environ["RUNWASI_MANAGER"]
+        socket = os.environ["RUNWASI_DAEMON_SOCKET"]
         return Program(self.folder, BIN / "containerd-wasmtimed", "-address", socket, ready=True)
 
     def _etcd(self) -> Program:
@@ -199,8 +199,8 @@ class Cluster:
 def running_cluster(folder: Path, *, name: str, images: Sequence[Path]) -> Iterator[Cluster]:
     """A cluster whose node holds the images; everything of it is gone in the end.
 
-    NAME becomes the name of its bridge, at most 15 characters, and of the cgroup above its pods. RUNWASI_MANAGER
-    says where its node daemon is to listen.
+    NAME becomes the name of its bridge, at most 15 characters, and of the cgroup above its pods. With
+    RUNWASI_DAEMON_SOCKET in the environment, its node daemon listens there.
     """
     from devtools.cluster_node import prepared_node  # late: it needs root
 

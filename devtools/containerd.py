@@ -189,7 +189,7 @@ class Containerd:
         """
         ours = f"{self._shims}:{BIN}:{self.host.programs}"
         path = f"{ours}:/usr/local/sbin:/usr/sbin:/usr/bin:/sbin:/bin:{os.environ['PATH']}"
-        daemon = "managed" if "RUNWASI_MANAGER" in os.environ else "off"
+        daemon = "managed" if "RUNWASI_DAEMON_SOCKET" in os.environ else "off"
         configuration = str(self.node_configuration)
         return {"RUNWASI_DAEMON": daemon, **os.environ, "PATH": path, "RUNWASI_CONFIG": configuration}
 

@@ -13,7 +13,7 @@ _SECONDS = 20
 
 
 class Daemon:
-    """A started daemon; shims find it by RUNWASI_MANAGER."""
+    """A started daemon; shims find it by RUNWASI_DAEMON_SOCKET."""
 
     def __init__(
         self, folder: Path, *arguments: str, program: Path = BIN / "containerd-wasmtimed", **popen: object

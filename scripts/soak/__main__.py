@@ -52,7 +52,7 @@ def main() -> int:
     folder = Path(tempfile.mkdtemp(prefix=f"{session}-"))
     os.environ |= {
         SESSION_VARIABLE: session,
-        "RUNWASI_MANAGER": str(folder / "manager/manager.sock"),
+        "RUNWASI_DAEMON_SOCKET": str(folder / "manager/manager.sock"),
         "RUNWASI_DAEMON": "managed",
     }
     model = Model()

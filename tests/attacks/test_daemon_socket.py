@@ -33,7 +33,7 @@ _NAMES = ("", ".", "..", "../..", "/", "a/b", "a\nb", "\udcff", _LONG)
 @pytest.fixture
 def daemon(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Daemon]:
     daemon = Daemon(folder)
-    monkeypatch.setenv("RUNWASI_MANAGER", str(daemon.path))
+    monkeypatch.setenv("RUNWASI_DAEMON_SOCKET", str(daemon.path))
     monkeypatch.setenv("RUNWASI_DAEMON", "managed")
     yield daemon
     daemon.stop()

@@ -136,7 +136,7 @@ def test_by_a_shim(
     daemon = None
     if mode != "cold":
         daemon = Daemon(folder)
-        monkeypatch.setenv("RUNWASI_MANAGER", str(daemon.path))
+        monkeypatch.setenv("RUNWASI_DAEMON_SOCKET", str(daemon.path))
         monkeypatch.setenv("RUNWASI_DAEMON", "managed")
     shim = Shim("shared" if mode == "shared" else "runwasi", session_name, sink)
     try:

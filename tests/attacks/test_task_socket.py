@@ -121,7 +121,7 @@ def served(
         if request.param == "shared":
             daemon = Daemon(folder)
             stack.callback(daemon.stop)
-            monkeypatch.setenv("RUNWASI_MANAGER", str(daemon.path))
+            monkeypatch.setenv("RUNWASI_DAEMON_SOCKET", str(daemon.path))
             monkeypatch.setenv("RUNWASI_DAEMON", "managed")
         shim = Shim("shared" if request.param == "shared" else "runwasi", session_name, sink)
         stack.callback(shim.clean)

@@ -196,7 +196,7 @@ static void make_variables(void)
         uint8_t how = number();
         if (how % 4 == 1) {
             char *value = text();
-            if (asprintf(&variables[variable], "RUNWASI_MANAGER=%s", value) < 0)
+            if (asprintf(&variables[variable], "RUNWASI_DAEMON_SOCKET=%s", value) < 0)
                 abort();
             free(value);
         } else

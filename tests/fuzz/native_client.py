@@ -41,7 +41,7 @@ def environment(scratch: str) -> dict[str, str]:
 def seeds() -> Iterator[bytes]:
     """Yield calls as containerd makes them, and answers: all goes well, a daemon that sends away, one that hangs."""
     start = bytes((0, 3, 7, 0, 0, 1, 97, 1))  # program, three arguments, the last of them "start"
-    variables = bytes((1, 1, 0, 6)) + b"/run/s"  # RUNWASI_MANAGER
+    variables = bytes((1, 1, 0, 6)) + b"/run/s"  # RUNWASI_DAEMON_SOCKET
     begun = bytes((3,)) + start + variables + bytes(8) + bytes((0, 4)) + b"stdi" + bytes(6)
     yield begun
     for kind in range(3):

@@ -173,7 +173,7 @@ def shims(python_clients: Path, _session_daemon: Daemon | None) -> Iterator[Path
     """The folder of the shims that a containerd finds, which ask the session's daemon where there is one."""
     with pytest.MonkeyPatch.context() as environment:
         if _session_daemon is not None:
-            environment.setenv("RUNWASI_MANAGER", str(_session_daemon.path))
+            environment.setenv("RUNWASI_DAEMON_SOCKET", str(_session_daemon.path))
             environment.setenv("RUNWASI_DAEMON", "managed")
         yield python_clients if MODE == "normal" else BIN
 
@@ -224,7 +224,7 @@ def our_shim(
     """Our shim, driven without containerd; in which way says tests/support/mode.py."""
     if _session_daemon is not None:
         assert _session_daemon.process.poll() is None, "a test killed it: such are marked own_server"
-        monkeypatch.setenv("RUNWASI_MANAGER", str(_session_daemon.path))
+        monkeypatch.setenv("RUNWASI_DAEMON_SOCKET", str(_session_daemon.path))
         monkeypatch.setenv("RUNWASI_DAEMON", "managed")
     kind = "shared" if MODE == "shared" else "runwasi"
     shim = Shim(kind, session_name, sink, python_clients if MODE == "normal" else None)

@@ -44,7 +44,7 @@ def session_folder(session_name: str) -> Iterator[Path]:
 def cluster(session_name: str, session_folder: Path) -> Iterator[Cluster]:
     """A cluster of one node with our runtimes beside runc's."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("RUNWASI_MANAGER", str(session_folder / "daemon/manager.sock"))
+        patch.setenv("RUNWASI_DAEMON_SOCKET", str(session_folder / "daemon/manager.sock"))
         patch.setenv("RUNWASI_DAEMON", "managed")
         images = write_images(session_folder / "images", PAUSE_IMAGE)
         with running_cluster(session_folder, name=session_name, images=images) as cluster:

@@ -22,7 +22,7 @@ _UNITS = "runwasi install units --write --restart"
 def daemons() -> Iterator[Finding]:
     """Ask the daemon of each engine that has one, and the default engine's. Both modes have the same daemon."""
     for engine in registry.names():
-        path = os.environ.get("RUNWASI_MANAGER") or packet.daemon_socket_path(engine)
+        path = os.environ.get("RUNWASI_DAEMON_SOCKET") or packet.daemon_socket_path(engine)
         if os.path.lexists(path) or engine == registry.DEFAULT:
             yield _daemon(engine, path)
 

@@ -113,7 +113,7 @@ static void read_input(void)
 /* Find the daemon's socket: containerd-shim-wasmtime-v1 and containerd-shim-wasmtimed-v1 share one. */
 static void find_socket(struct sockaddr_un *address)
 {
-    const char *prefix = "containerd-shim-", *given = getenv("RUNWASI_MANAGER");
+    const char *prefix = "containerd-shim-", *given = getenv("RUNWASI_DAEMON_SOCKET");
     size_t skip = strlen(prefix), length = strlen(name);
     if (strncmp(name, prefix, skip) || length < skip + 5 || strcmp(name + length - 3, "-v1"))
         go_the_cold_way();

@@ -32,7 +32,7 @@ class _NoDaemon(Exception):
 def main(engine: str | Engine, *, shared: bool = False) -> NoReturn:
     """Run an engine's client with the arguments of this process; end the process."""
     open_missing()
-    path = os.environ.get("RUNWASI_MANAGER") or packet.daemon_socket_path(cold.engine_name(engine))
+    path = os.environ.get("RUNWASI_DAEMON_SOCKET") or packet.daemon_socket_path(cold.engine_name(engine))
     try:
         status, output, errors = _ask(path)
     except (OSError, PacketError, _NoDaemon):

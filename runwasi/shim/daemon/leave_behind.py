@@ -27,7 +27,7 @@ def leave_behind(engine: str | Engine) -> None:
     if os.environ.get("RUNWASI_DAEMON") in ("off", "managed"):
         return
     name = engine if isinstance(engine, str) else engine.name
-    path = os.environ.get("RUNWASI_MANAGER") or packet.daemon_socket_path(name)
+    path = os.environ.get("RUNWASI_DAEMON_SOCKET") or packet.daemon_socket_path(name)
     if os.path.lexists(packet.note_path(path)) or pod_socket.answers(path, thin_socket.SOCK_SEQPACKET):
         return
     if _may_leave() and os.fork() == 0:

@@ -77,7 +77,7 @@ def test_the_configuration_of_a_containerd_is_looked_at_before_and_after_install
 
 def test_a_daemon_of_this_installation_is_well(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     daemon = Daemon(folder)
-    monkeypatch.setenv("RUNWASI_MANAGER", str(daemon.path))
+    monkeypatch.setenv("RUNWASI_DAEMON_SOCKET", str(daemon.path))
     try:
         finding = _of("daemon", _doctor())[0]
         assert (finding["status"], str(daemon.pid) in finding["says"]) == ("ok", True)
@@ -88,7 +88,7 @@ def test_a_daemon_of_this_installation_is_well(folder: Path, monkeypatch: pytest
 
 def test_a_daemon_of_another_version_is_to_be_replaced(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     daemon = Daemon(folder)
-    monkeypatch.setenv("RUNWASI_MANAGER", str(daemon.path))
+    monkeypatch.setenv("RUNWASI_DAEMON_SOCKET", str(daemon.path))
     try:
         finding = _of("daemon", _doctor(program=[sys.executable, "-c", _OF_ANOTHER_VERSION]))[0]
     finally:
@@ -100,7 +100,7 @@ def test_a_daemon_of_another_version_is_to_be_replaced(folder: Path, monkeypatch
 
 def test_a_daemon_that_hangs_is_said(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     daemon = Daemon(folder)
-    monkeypatch.setenv("RUNWASI_MANAGER", str(daemon.path))
+    monkeypatch.setenv("RUNWASI_DAEMON_SOCKET", str(daemon.path))
     try:
         os.kill(daemon.pid, signal.SIGSTOP)
         assert "does not answer" in _of("daemon", _doctor())[0]["says"]

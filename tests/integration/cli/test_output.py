@@ -96,7 +96,7 @@ def test_programs_of_containerd_say_so_too(
         if warm:
             daemon = Daemon(folder)
             stack.callback(daemon.stop)
-            monkeypatch.setenv("RUNWASI_MANAGER", str(daemon.path))
+            monkeypatch.setenv("RUNWASI_DAEMON_SOCKET", str(daemon.path))
             monkeypatch.setenv("RUNWASI_DAEMON", "managed")
         full = stack.enter_context(open("/dev/full", "wb"))
         done = subprocess.run([programs / program, flag], stdout=full, stderr=subprocess.PIPE, check=False)

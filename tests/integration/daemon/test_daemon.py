@@ -39,7 +39,7 @@ SLEEP = ["sleep", "1000"]
 @pytest.fixture
 def daemon(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Daemon]:
     daemon = Daemon(folder)
-    monkeypatch.setenv("RUNWASI_MANAGER", str(daemon.path))
+    monkeypatch.setenv("RUNWASI_DAEMON_SOCKET", str(daemon.path))
     monkeypatch.setenv("RUNWASI_DAEMON", "managed")
     yield daemon
     daemon.stop()
@@ -110,7 +110,7 @@ def test_a_server_is_in_containerds_cgroup_and_not_in_the_daemons(
     with removed_after(cgroups.cgroup_at(f"/{container_id}")) as unit:
         unit.create()
         daemon = Daemon(folder, preexec_fn=lambda: unit.enter(0))
-        monkeypatch.setenv("RUNWASI_MANAGER", str(daemon.path))
+        monkeypatch.setenv("RUNWASI_DAEMON_SOCKET", str(daemon.path))
         monkeypatch.setenv("RUNWASI_DAEMON", "managed")
         try:
             with running(shim, container_id, bundle(SLEEP)) as task:
@@ -371,7 +371,7 @@ def test_a_service_managers_socket_is_used_and_left_to_it(
 ) -> None:
     path = folder / "manager" / "manager.sock"
     path.parent.mkdir(0o711)
-    monkeypatch.setenv("RUNWASI_MANAGER", str(path))
+    monkeypatch.setenv("RUNWASI_DAEMON_SOCKET", str(path))
     monkeypatch.setenv("RUNWASI_DAEMON", "managed")
     with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener:
         listener.bind(str(path))
@@ -410,7 +410,7 @@ def test_the_first_launcher_leaves_a_daemon_behind(
     folder: Path, shim: Shim, bundle: BundleMaker, container_id: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = folder / "manager" / "manager.sock"
-    monkeypatch.setenv("RUNWASI_MANAGER", str(path))
+    monkeypatch.setenv("RUNWASI_DAEMON_SOCKET", str(path))
     monkeypatch.delenv("RUNWASI_DAEMON")
     with running(shim, f"{container_id}-1", bundle(SLEEP)), running(shim, f"{container_id}-2", bundle(SLEEP)):
         daemon = until(lambda: daemon_at(path), bool)
@@ -437,7 +437,7 @@ def test_no_daemon_is_left_where_none_is_wanted(
     wish: str,
 ) -> None:
     path = folder / "manager" / "manager.sock"
-    monkeypatch.setenv("RUNWASI_MANAGER", str(path))
+    monkeypatch.setenv("RUNWASI_DAEMON_SOCKET", str(path))
     monkeypatch.setenv("RUNWASI_DAEMON", wish)
     if wish in ("configured", "broken"):
         configuration = folder / "config.toml"

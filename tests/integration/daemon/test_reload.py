@@ -32,7 +32,7 @@ LIFE = ["create", "start", "exit", "delete"]
 @pytest.fixture
 def daemon(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Daemon]:
     daemon = Daemon(folder)
-    monkeypatch.setenv("RUNWASI_MANAGER", str(daemon.path))
+    monkeypatch.setenv("RUNWASI_DAEMON_SOCKET", str(daemon.path))
     monkeypatch.setenv("RUNWASI_DAEMON", "managed")
     yield daemon
     daemon.stop()
@@ -234,7 +234,7 @@ def test_a_program_that_cannot_go_on_takes_nobodys_place(
     program = folder / "containerd-wasmtimed"
     program.symlink_to(BIN / "containerd-wasmtimed")
     daemon = Daemon(folder, program=program)
-    monkeypatch.setenv("RUNWASI_MANAGER", str(daemon.path))
+    monkeypatch.setenv("RUNWASI_DAEMON_SOCKET", str(daemon.path))
     monkeypatch.setenv("RUNWASI_DAEMON", "managed")
     with running(shim, container_id, bundle(["true"])) as task:
         program.unlink()

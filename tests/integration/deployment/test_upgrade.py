@@ -95,7 +95,7 @@ def programs(prefix: Path) -> set[str]:
 def daemon(prefix: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[subprocess.Popen[bytes]]:
     """The installed node daemon; it ends with the test at the latest."""
     socket = folder / "manager/manager.sock"
-    monkeypatch.setenv("RUNWASI_MANAGER", str(socket))
+    monkeypatch.setenv("RUNWASI_DAEMON_SOCKET", str(socket))
     monkeypatch.delenv("RUNWASI_DAEMON")
     command = [f"{prefix}/bin/containerd-wasmtimed", "-address", str(socket)]
     with subprocess.Popen(command, stderr=subprocess.PIPE) as daemon:

@@ -90,7 +90,7 @@ def test_the_environments_daemon_serves_its_shims(
     daemon = Daemon(folder, program=programs / "containerd-wasmtimed")
     try:
         containerd.stop()
-        monkeypatch.setenv("RUNWASI_MANAGER", str(daemon.path))
+        monkeypatch.setenv("RUNWASI_DAEMON_SOCKET", str(daemon.path))
         monkeypatch.setenv("RUNWASI_DAEMON", "managed")
         containerd.start()
         with containerd.task(SHARED, BUSYBOX_IMAGE, container_id, "sleep", "1000") as pid:

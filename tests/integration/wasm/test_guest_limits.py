@@ -359,7 +359,7 @@ def any_shim(
     daemon = None
     if request.param != "a cold server":
         daemon = Daemon(folder)
-        monkeypatch.setenv("RUNWASI_MANAGER", str(daemon.path))
+        monkeypatch.setenv("RUNWASI_DAEMON_SOCKET", str(daemon.path))
         monkeypatch.setenv("RUNWASI_DAEMON", "managed")
     shim = Shim("shared" if request.param == "the daemon itself" else "runwasi", session_name, sink)
     yield shim

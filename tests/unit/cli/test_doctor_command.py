@@ -117,7 +117,7 @@ def test_a_file_in_the_place_of_the_daemons_socket_is_said(
 ) -> None:
     place = tmp_path / "manager.sock"
     place.touch()
-    monkeypatch.setenv("RUNWASI_MANAGER", str(place))
+    monkeypatch.setenv("RUNWASI_DAEMON_SOCKET", str(place))
     monkeypatch.setattr(registry, "names", lambda: ("wasmtime",))
     (finding,) = daemon_findings.daemons()
     assert finding.status == WARN

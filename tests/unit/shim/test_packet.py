@@ -133,7 +133,12 @@ def _call(
     options = f"exitcode={_SANITIZER_FOUND}"
     done = subprocess.run(
         [client, *arguments],
-        env={"RUNWASI_MANAGER": str(path), "ASAN_OPTIONS": options, "UBSAN_OPTIONS": options, **environment},
+        env={
+            "RUNWASI_DAEMON_SOCKET": str(path),
+            "ASAN_OPTIONS": options,
+            "UBSAN_OPTIONS": options,
+            **environment,
+        },
         input=stdin,
         capture_output=True,
         timeout=60,
