@@ -16,9 +16,11 @@ from typing import Any
 import pytest
 
 from devtools.bundle import Bundle
+from devtools.places import BUSYBOX
 from tests.integration.conftest import BundleMaker
 from tests.support.runtime import Runtime
 
+PROGRAM = {"/bin/true": BUSYBOX.read_bytes()}
 _TMPFS = {"type": "tmpfs", "source": "tmpfs"}
 _PROFILE = {
     "defaultAction": "SCMP_ACT_ALLOW",
@@ -123,12 +125,9 @@ def test_a_path_that_is_a_trap_touches_nothing_outside(
 ) -> None:
     worked = 0
     for number, path in enumerate(PATHS):
-        made = bundle(["/bin/true"])
-        for name, target in {
-            "link": outside,
-            "up": f"../../../../../../../..{outside}",
-            "loop": "loop",
-        }.items():
+        made = bundle(["/bin/true"], files=PROGRAM, busybox=False)
+        links = {"link": str(outside), "up": f"../../../../../../../..{outside}", "loop": "loop"}
+        for name, target in links.items():
             (made.rootfs / name).symlink_to(target)
         os.mkfifo(made.rootfs / "fifo")
         (made.rootfs / "file").touch()
@@ -144,7 +143,7 @@ def test_a_root_whose_folders_are_traps_touches_nothing_outside(
 ) -> None:
     worked = 0
     for number, name in enumerate(FOLDERS):
-        made = bundle(["/bin/true"])
+        made = bundle(["/bin/true"], files=PROGRAM, busybox=False)
         made.process["user"] = {"uid": 1000, "gid": 1000}
         made.config["mounts"] += [
             {"destination": f"/{where}/made", **_TMPFS} for where in ("tmp", "etc", "root")
