@@ -74,6 +74,10 @@ coverage: packages-test build/bin build/wasi-demo-app.wasm peers ## Report which
 test-vm: packages-test build/bin build/wasi-demo-app.wasm ## The cgroup v2, criu and systemd tests, in virtual machines
 	scripts/vm test
 
+.PHONY: test-arm64
+test-arm64: packages-unit build/wasi-demo-app.wasm .venv/ready ## What may depend on the architecture, on an emulated arm64 machine
+	scripts/vm arm64
+
 .PHONY: faults lives soak
 faults: packages-test build/bin build/wasi-demo-app.wasm ## Fail every system call of the commands in turn, and write docs/faults.md
 	scripts/install add $(CURDIR)/build/faults

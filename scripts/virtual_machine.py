@@ -3,6 +3,7 @@
 Three boots at once: one where the tests run alone on cgroup v2, one for what criu does, and one under systemd
 for the systemd driver. The guest sees this machine's root read-only through virtiofs, with a layer of memory
 above it for what it writes, so the same virtual environment and the same work tree are tested. It has no network.
+A fourth, only when it is named, is an arm64 machine, whose root arm64_root makes; the work tree is in it too.
 """
 
 from __future__ import annotations
@@ -19,13 +20,18 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import NamedTuple
+
+from devtools.components.build import component
+from scripts import arm64_root
 
 ROOT = Path(__file__).resolve().parent.parent
 CACHE = ROOT / "build" / "cache" / "vm"
 BUSYBOX = Path("/bin/busybox")
+ARM64 = "arm64"
 VIRTIOFSD = (Path("/usr/lib/qemu/virtiofsd"), Path("/usr/libexec/virtiofsd"))
 MEMORY = "2G"
-BOOT_SECONDS = 600  # of one boot with its tests; the emulated processor is ten to twenty times slower
+BOOT_SECONDS = 600  # of one boot here with its tests; the emulated processor is ten to twenty times slower
 
 # What the first program needs, in the order to load it; built-in ones are missing from a kernel's modules.
 MODULES = (
@@ -39,6 +45,42 @@ MODULES = (
     "overlay",
 )
 
+# What may depend on the architecture: the kernel's calls and structures, filters, engines, and whole containers.
+ARM64_TESTS = (
+    "tests/vm/bare",
+    "tests/unit/linux",
+    "tests/unit/executor/test_wasm_filter.py",
+    *(
+        f"tests/integration/{name}"
+        for name in (
+            "process/test_kernel_seccomp.py",
+            "process/test_container_seccomp.py",
+            "mounts/test_processless_procfs.py",
+            "cli/test_run.py",
+            "confinement/test_wasm_sandbox.py",
+            "wasm/test_containers.py",
+            "wasm/test_component_containers.py",
+        )
+    ),
+)
+# The emulator is too slow for what these say of the time that something takes, and to compile an interpreter.
+TOO_SLOW_FOR = (
+    "a_signal_ends_it_at_once",
+    "compiles_and_says_nothing",
+    "compiled_once",
+    "a_server_serves_and_ends",
+    "sockets_are_those_of_the_containers_network",
+)
+# What the components for these tests are made with is not in that machine.
+COMPONENTS = ("functions", "program")
+
+# The programs of the work tree, which are for this machine, made anew in the layer of memory.
+ARM64_PROGRAMS = """\
+rm -rf build/bin build/lib build/client
+python3 -IS scripts/launchers.py compile --into build/client
+python3 -IS scripts/launchers.py write --python /usr/bin/python3 --bin build/bin --path "$PWD" \\
+    --path "$PWD"/.venv/lib/python*/site-packages --client build/client"""
+
 # The mark of tests that run here as well as on this machine.
 MARK = "cgroup_v2"
 
@@ -47,7 +89,9 @@ TESTS = {
     "bare": ["-m", MARK, "tests/vm/bare"],
     "checkpoint": ["tests/vm/checkpoint"],
     "systemd": ["tests/vm/systemd"],
+    ARM64: ["-k", f"not ({' or '.join(TOO_SLOW_FOR)})", *ARM64_TESTS],
 }
+TOGETHER = [mode for mode in TESTS if mode != ARM64]
 
 # systemd is asked for this one service; only the message bus comes along, freed of its usual dependencies.
 UNITS = {
@@ -87,29 +131,81 @@ ExecStart=/usr/bin/dbus-daemon --system --address=systemd: --nofork --nopidfile 
 }
 
 
+class Machine(NamedTuple):
+    """A machine to boot: QEMU's program and processor, the terminals of its output and of the status, its files.
+
+    `status_line` is QEMU's options for the latter terminal, connected to the chardev "status". `package` has /boot
+    and /lib/modules.
+    """
+
+    qemu: tuple[str, ...]
+    console: str
+    status: str
+    status_line: tuple[str, ...]
+    package: Path
+    root: Path
+    busybox: Path
+    seconds: int
+
+
 def main(arguments: list[str]) -> int:
-    """Run the boots that are named, or all of them; return the exit status: 0 when all their tests passed."""
-    modes = list(TESTS) if arguments in ([], ["test"]) else arguments
+    """Run the boots that are named, or all of this architecture; return the exit status: 0 when all tests passed.
+
+    What follows "--" are arguments of pytest for the boots that are named, instead of their own.
+    """
+    names = arguments[: arguments.index("--")] if "--" in arguments else arguments
+    chosen = arguments[len(names) + 1 :]
+    modes = TOGETHER if names in ([], ["test"]) else names
     if unknown := [mode for mode in modes if mode not in TESTS]:
         print(f"vm: no such boot: {', '.join(unknown)} ({', '.join(TESTS)})", file=sys.stderr)
         return 2
-    kernel = unpacked_kernel()
+    machines = {mode: machine_of(mode) for mode in modes}
     # a boot's tests keep one processor busy; of several boots each shows what it printed when it has ended
     with ThreadPoolExecutor(len(modes)) as pool:
-        statuses = list(pool.map(lambda mode: boot(kernel, mode, aside=len(modes) > 1), modes))
+        statuses = list(
+            pool.map(lambda mode: boot(machines[mode], mode, chosen, aside=len(modes) > 1), modes)
+        )
     failed = [mode for mode, status in zip(modes, statuses, strict=True) if status != 0]
     if failed:
         print(f"vm: failed: {', '.join(failed)}", file=sys.stderr)
     return 1 if failed else 0
 
 
-def unpacked_kernel() -> Path:
-    """Return the folder with the kernel's package, downloaded and unpacked the first time."""
-    folder = CACHE / "kernel"
-    if not folder.is_dir():
-        unpack(newest_kernel(), folder)
+def machine_of(mode: str) -> Machine:
+    """Describe the machine of a boot; what it is made of is downloaded the first time."""
+    if mode == ARM64:
+        for name in COMPONENTS:
+            component(name)
+        root = with_module_list(arm64_root.made(CACHE))
+        return Machine(
+            # the processor's own way to sign pointers takes an emulator half of its time
+            qemu=("qemu-system-aarch64", "-machine", "virt", "-cpu", "max,pauth-impdef=on"),
+            console="ttyAMA0",
+            status="ttyS0",
+            status_line=("-device", "pci-serial,chardev=status"),
+            package=root,
+            root=root,
+            busybox=root / "bin/busybox",
+            seconds=2400,
+        )
+    if not (CACHE / "kernel").is_dir():
+        unpack(newest_kernel(), CACHE / "kernel")
+    return Machine(
+        qemu=("qemu-system-x86_64", "-cpu", "max"),
+        console="ttyS0",
+        status="ttyS1",
+        status_line=("-serial", "chardev:status"),
+        package=with_module_list(CACHE / "kernel"),
+        root=Path("/"),
+        busybox=BUSYBOX,
+        seconds=BOOT_SECONDS,
+    )
+
+
+def with_module_list(folder: Path) -> Path:
+    """Return the folder that a kernel's package is unpacked in, with what modprobe reads."""
     (modules,) = (folder / "lib" / "modules").iterdir()
-    if not (modules / "modules.dep").exists():  # what modprobe reads; packages have it made when installed
+    if not (modules / "modules.dep").exists():  # packages have it made when they are installed
         subprocess.run(["depmod", "--basedir", folder, modules.name], check=True)
     return folder
 
@@ -137,17 +233,17 @@ def newest_kernel() -> str:
     return next(line.split()[-1] for line in found.stdout.splitlines() if "Depends:" in line)
 
 
-def boot(kernel: Path, mode: str, *, aside: bool = False) -> int:
+def boot(machine: Machine, mode: str, chosen: list[str], *, aside: bool = False) -> int:
     """Boot once and return the exit status of the guest's tests; 1 if it told none.
 
     What the guest prints is shown as it comes, or with aside all at once in the end.
     """
     started = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="runwasi-vm-") as work:
-        write_initramfs(kernel, mode, Path(work))
+        write_initramfs(machine, mode, chosen, Path(work))
         status, printed = Path(work) / "status", Path(work) / "printed"
-        with shared_root(Path(work)) as socket, printed.open("wb") as output:
-            command = qemu_command(kernel, mode, Path(work), socket)
+        with shared_root(machine.root, Path(work)) as socket, printed.open("wb") as output:
+            command = qemu_command(machine, mode, Path(work), socket)
             shown = output if aside else None
             try:
                 subprocess.run(
@@ -155,26 +251,27 @@ def boot(kernel: Path, mode: str, *, aside: bool = False) -> int:
                     stdin=subprocess.DEVNULL,
                     stdout=shown,
                     stderr=shown,
-                    timeout=BOOT_SECONDS,
+                    timeout=machine.seconds,
                     check=False,
                 )
             except subprocess.TimeoutExpired:
-                print(f"vm: {mode} did not end within {BOOT_SECONDS} s", file=sys.stderr)
+                print(f"vm: {mode} did not end within {machine.seconds} s", file=sys.stderr)
         told = status.read_text().split() if status.exists() else []
         text = printed.read_text(errors="replace")
     print(f"vm: {mode} took {time.monotonic() - started:.0f} s\n{text}", flush=True)
     return int(told[0]) if told else 1
 
 
-def qemu_command(kernel: Path, mode: str, work: Path, socket: Path) -> list[str]:
+def qemu_command(machine: Machine, mode: str, work: Path, socket: Path) -> list[str]:
     """Build the machine: two processors, a serial line to here and one for the status, the shared root."""
-    (image,) = (kernel / "boot").glob("vmlinuz-*")
-    line = f"console=ttyS0 quiet panic=-1 runwasi.mode={mode}"
+    (image,) = (machine.package / "boot").glob("vmlinuz-*")
+    line = f"console={machine.console} quiet panic=-1 runwasi.mode={mode}"
     if mode == "systemd":
         line += " systemd.unified_cgroup_hierarchy=1 systemd.show_status=0"
     return [
-        *("qemu-system-x86_64", "-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "2", "-no-reboot"),
-        *("-nodefaults", "-display", "none", "-serial", "stdio", "-serial", f"file:{work}/status"),
+        *(*machine.qemu, "-accel", "tcg,thread=multi", "-smp", "2", "-no-reboot"),
+        *("-nodefaults", "-display", "none", "-serial", "stdio"),
+        *("-chardev", f"file,id=status,path={work}/status", *machine.status_line),
         *("-m", MEMORY, "-object", f"memory-backend-memfd,id=memory,size={MEMORY},share=on"),
         *("-numa", "node,memdev=memory"),
         *("-chardev", f"socket,id=root,path={socket}", "-device", "vhost-user-fs-pci,chardev=root,tag=host"),
@@ -183,19 +280,20 @@ def qemu_command(kernel: Path, mode: str, work: Path, socket: Path) -> list[str]
 
 
 @contextlib.contextmanager
-def shared_root(work: Path) -> Iterator[Path]:
-    """Serve this machine's root, made read-only for the server too, on the socket that is given."""
+def shared_root(root: Path, work: Path) -> Iterator[Path]:
+    """Serve a root with the work tree in it, made read-only for the server too, on the socket that is given."""
     socket, view = work / "virtiofs", work / "view"
     view.mkdir()
     server = next((path for path in VIRTIOFSD if path.exists()), None)
     if server is None:
         raise SystemExit("vm: virtiofsd is not installed")
     script = """
-        mount --bind / "$1" && mount --bind "$2" "$1$2"
+        mkdir -p "$5$2"
+        mount --bind "$5/" "$1" && mount --bind "$2" "$1$2"
         mount -o remount,bind,ro "$1" && mount -o remount,bind,ro "$1$2"
         exec "$3" --socket-path="$4" -o source="$1" -o sandbox=chroot -o cache=always -o log_level=err
     """
-    arguments = [str(view), str(ROOT), str(server), str(socket)]
+    arguments = [str(view), str(ROOT), str(server), str(socket), str(root).rstrip("/")]
     command = ["unshare", "--mount", "--propagation", "private", "sh", "-euc", script, "share", *arguments]
     # It complains whenever a guest powers off.
     process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
@@ -212,19 +310,19 @@ def shared_root(work: Path) -> Iterator[Path]:
         process.wait()
 
 
-def write_initramfs(kernel: Path, mode: str, work: Path) -> None:
+def write_initramfs(machine: Machine, mode: str, chosen: list[str], work: Path) -> None:
     """Pack busybox, the modules, our init and what it starts into work/initramfs."""
     tree = work / "tree"
     (tree / "bin").mkdir(parents=True)
     (tree / "modules").mkdir()
     (tree / "units").mkdir()
-    shutil.copy(BUSYBOX, tree / "bin" / "busybox")
+    shutil.copy(machine.busybox, tree / "bin" / "busybox")
     shutil.copy(ROOT / "scripts" / "vm-init", tree / "init")
     (tree / "project").write_text(str(ROOT))
-    (tree / "tests").write_text(test_script(mode))
+    (tree / "tests").write_text(test_script(machine, mode, chosen or TESTS[mode]))
     for name, text in UNITS.items():
         (tree / "units" / name).write_text(text)
-    order = [name for name in MODULES if copy_module(kernel, name, tree / "modules")]
+    order = [name for name in MODULES if copy_module(machine.package, name, tree / "modules")]
     (tree / "modules" / "order").write_text("".join(f"{name}.ko\n" for name in order))
     with (work / "initramfs").open("wb") as archive:
         names = "\n".join(str(path.relative_to(tree)) for path in tree.rglob("*"))
@@ -234,9 +332,9 @@ def write_initramfs(kernel: Path, mode: str, work: Path) -> None:
         )
 
 
-def copy_module(kernel: Path, name: str, folder: Path) -> bool:
+def copy_module(package: Path, name: str, folder: Path) -> bool:
     """Copy a module, unpacked; False when this kernel has it built in."""
-    for path in kernel.glob(f"lib/modules/*/kernel/**/{name}.ko*"):
+    for path in package.glob(f"lib/modules/*/kernel/**/{name}.ko*"):
         content = path.read_bytes()
         (folder / f"{name}.ko").write_bytes(lzma.decompress(content) if path.suffix == ".xz" else content)
         return True
@@ -249,17 +347,18 @@ def marked_files() -> list[str]:
     return [str(path.relative_to(ROOT)) for path in files if MARK in path.read_text()]
 
 
-def test_script(mode: str) -> str:
-    """Write what the guest runs in the end: the tests, and their exit status to the second serial line."""
+def test_script(machine: Machine, mode: str, tests: list[str]) -> str:
+    """Write what the guest runs in the end: the tests, and their exit status to the terminal for it."""
     colour = "yes" if sys.stdout.isatty() else "no"
-    marked = marked_files() if MARK in TESTS[mode] else []
-    arguments = " ".join(f"'{argument}'" for argument in [f"--color={colour}", *TESTS[mode], *marked])
+    marked = marked_files() if MARK in tests else []
+    arguments = " ".join(f"'{argument}'" for argument in [f"--color={colour}", *tests, *marked])
     return f"""\
 #!/bin/sh
 export PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LANG=C.UTF-8 RUNWASI_TESTS_ALONE=1 RUNWASI_VM={mode}
 cd '{ROOT}'
+{ARM64_PROGRAMS if mode == ARM64 else ""}
 .venv/bin/python -m pytest -p no:cacheprovider {arguments} </dev/null
-echo $? >/dev/ttyS1
+echo $? >/dev/{machine.status}
 {"" if mode == "systemd" else "/run/busybox poweroff -f"}
 """
 
