@@ -173,9 +173,15 @@ def check_terminal(given: Given, *, terminal: bool, detached: bool) -> None:
     """Refuse a terminal without a receiver, and a console socket without a terminal."""
     socket = given.text("console-socket")
     if terminal and detached and not socket:
-        raise UsageError("cannot allocate tty if runwasi will detach without setting console socket")
+        raise UsageError(
+            "cannot allocate tty if runwasi will detach without setting console socket: give --console-socket,"
+            " or set process.terminal to false"
+        )
     if socket and not (terminal and detached):
-        raise UsageError("cannot use console socket if runwasi will not detach or allocate tty")
+        raise UsageError(
+            "cannot use console socket if runwasi will not detach or allocate tty: a console socket needs"
+            " --detach and process.terminal"
+        )
 
 
 def open_console_socket(given: Given) -> int | None:

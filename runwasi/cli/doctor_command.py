@@ -34,7 +34,7 @@ _STYLES = {OK: "green", WARN: "yellow", MISSING: "red"}
 def _doctor(given: Given, settings: Settings) -> int:
     form = given.text("format")
     if form not in {"table", "json"}:
-        raise UsageError(f"invalid format option: {form}")
+        raise UsageError(f"invalid format option: {form}: expected table or json")
     findings = list(_findings(given.text("address"), settings.root))
     if form == "json":
         output.write(dumps([finding.members() for finding in findings], "  ") + "\n")

@@ -111,7 +111,9 @@ def described_process(given: Given, container: Container) -> Process:
         return load_process(given.text("process"))
     arguments = given.arguments[1:]
     if not arguments:
-        raise UsageError("exec args cannot be empty")
+        raise UsageError(
+            "exec args cannot be empty: name a program after the container's id, or give --process"
+        )
     own = container.spec.process
     document: Json = {"cwd": "/"} if own is None else to_json(own)
     document["args"] = arguments

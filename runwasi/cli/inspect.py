@@ -94,7 +94,7 @@ def _print_table(items: list[dict[str, object]]) -> None:
 def _checked_format(given: Given) -> str:
     form = given.text("format")
     if form not in {"table", "json"}:
-        raise UsageError(f"invalid format option: {form}")
+        raise UsageError(f"invalid format option: {form}: expected table or json")
     return form
 
 

@@ -37,7 +37,7 @@ def _metrics(given: Given, settings: Settings) -> int:
     try:
         import prometheus_client  # late: only here, and optional
     except ImportError:
-        why = "the package prometheus-client is not installed: pip install 'runwasi[metrics]'"
+        why = "prometheus-client is not installed: make install EXTRAS=metrics, or pip install prometheus-client"
         raise ContainerError(why) from None
     listener = _listener(given.text("listen"))
     registry = prometheus_client.CollectorRegistry()

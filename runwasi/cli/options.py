@@ -100,7 +100,7 @@ def _value(option: Option, text: str) -> Value:
             return True
         if text.lower() in {"false", "f", "0"}:
             return False
-        raise UsageError(f'invalid boolean value "{text}" for -{option.name}')
+        raise UsageError(f'invalid boolean value "{text}" for -{option.name}: expected true or false')
     if option.kind == NUMBER:
         try:
             return int(text)

@@ -94,7 +94,7 @@ def _integer(name: str, text: str) -> int:
     try:
         return int(text)
     except ValueError:
-        raise UsageError(f'invalid value for {name}: "{text}"') from None
+        raise UsageError(f'invalid value for {name}: "{text}" is not a whole number') from None
 
 
 _UNITS = {"": 0, "k": 10, "m": 20, "g": 30, "t": 40, "p": 50}
@@ -112,7 +112,9 @@ def size_in_bytes(name: str, text: str) -> int:
             raise ValueError
         return int(float(number) * (1 << _UNITS[unit]))
     except (ValueError, OverflowError):
-        raise UsageError(f'invalid value for {name}: "{text}"') from None
+        raise UsageError(
+            f'invalid value for {name}: "{text}" is not a size in bytes, such as 64m or 1.5GiB'
+        ) from None
 
 
 COMMANDS = {

@@ -45,7 +45,7 @@ class Settings:
     def __init__(self, given: Given) -> None:
         form = given.text("log-format")
         if form not in (TEXT, JSON):
-            raise UsageError(f"invalid log-format: {form}")
+            raise UsageError(f"invalid log-format: {form}: expected text or json")
         self.log = LogFile(given.text("log").removeprefix("file:"), form, debug=given.flag("debug"))
         self.log.check()
         self.root_given = "root" in given.present

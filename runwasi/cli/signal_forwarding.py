@@ -19,7 +19,7 @@ def signal_number(text: str) -> int:
     if text.isascii() and text.isdigit():
         if int(text) <= _LAST:
             return int(text)
-        raise UsageError(f'unknown signal "{text}"')
+        raise UsageError(f'unknown signal "{text}": expected a number or a name, such as 15 or TERM')
     name, plus, offset = text.upper().partition("+")
     if not name.startswith("SIG"):
         name = f"SIG{name}"
@@ -27,7 +27,7 @@ def signal_number(text: str) -> int:
     if plus and name == "SIGRTMIN" and offset.isdigit():
         number = int(thin_signal.SIGRTMIN) + int(offset)
     if not isinstance(number, int) or number > _LAST or (plus and name != "SIGRTMIN"):
-        raise UsageError(f'unknown signal "{text}"')
+        raise UsageError(f'unknown signal "{text}": expected a number or a name, such as 15 or TERM')
     return int(number)
 
 

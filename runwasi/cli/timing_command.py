@@ -70,7 +70,7 @@ def _without_idle(steps: list[Step]) -> list[Step]:
 def _timing(given: Given, settings: Settings) -> int:
     form = given.text("format")
     if form not in {"table", "json"}:
-        raise UsageError(f"invalid format option: {form}")
+        raise UsageError(f"invalid format option: {form}: expected table or json")
     container = Container.load(settings.root, given.arguments[0], settings.log.warning)
     try:
         steps = steps_of(read_marks(container.folder.path))

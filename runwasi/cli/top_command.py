@@ -36,7 +36,7 @@ _FIRST = 0.5  # seconds between the two samples that a share of CPU needs
 def _top(given: Given, settings: Settings) -> int:
     form, order = given.text("format"), given.text("sort")
     if form not in {"table", "json"}:
-        raise UsageError(f"invalid format option: {form}")
+        raise UsageError(f"invalid format option: {form}: expected table or json")
     if order not in _SORTS:
         raise UsageError(f'invalid value "{order}" for --sort: one of {", ".join(_SORTS)}')
     interval = duration(given.text("interval"))

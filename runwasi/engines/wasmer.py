@@ -56,7 +56,8 @@ class WasmerEngine(Engine):
             from runwasi.engines import wasmer_sandbox  # noqa: F401  # late: heavy, and optional
         except ImportError as error:
             raise EngineMissing(
-                f"the wasmer engine needs the Python package wasmer-sdk: pip install 'runwasi[wasmer]' ({error})"
+                f"the wasmer engine needs the Python package wasmer-sdk: make install EXTRAS=wasmer,"
+                f" or pip install wasmer-sdk ({error})"
             ) from None
         if kind == "wat":
             to_binary(b"(module)")

@@ -77,7 +77,9 @@ def _read_trusted(name: str) -> str:
         if not stat.S_ISREG(status.st_mode):
             raise ConfigurationError(f"{name}: not a regular file")
         if status.st_uid not in _trusted_owners() or status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
-            raise ConfigurationError(f"{name}: not trusted: users other than root may write to it")
+            raise ConfigurationError(
+                f"{name}: not trusted: users other than root may write to it (chown root, chmod go-w)"
+            )
         content = file.read(_MAX_SIZE + 1)
     if len(content) > _MAX_SIZE:
         raise ConfigurationError(f"{name}: larger than {_MAX_SIZE >> 20} MiB")

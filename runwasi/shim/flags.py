@@ -77,7 +77,7 @@ class Flags:
     def check_namespace(self) -> None:
         """Refuse a namespace that is missing, or whose state would be elsewhere. Raises UsageError."""
         if not self.namespace:
-            raise UsageError("shim namespace cannot be empty")
+            raise UsageError("shim namespace cannot be empty: give -namespace")
         if "/" in self.namespace or self.namespace in (".", ".."):
             raise UsageError(f"shim namespace {self.namespace!r} is not one name")
 
@@ -87,5 +87,5 @@ class Flags:
 
 def _switch(name: str, value: str) -> bool:
     if value not in _TRUE + _FALSE:
-        raise UsageError(f'invalid boolean value "{value}" for -{name}')
+        raise UsageError(f'invalid boolean value "{value}" for -{name}: expected true or false')
     return value in _TRUE

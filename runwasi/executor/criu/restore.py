@@ -281,7 +281,9 @@ class Restoration:
     def _hand_over_terminal(self, fds: list[int]) -> None:
         console = self._options.console_socket
         if console is None:
-            raise ContainerError("the container has a terminal, and there is no console socket to send it to")
+            raise ContainerError(
+                "the container has a terminal, and no console socket takes it: give --console-socket"
+            )
         sockets.send_fd(console, fds[0], "/dev/ptmx")
 
     def _note(self, pid: int) -> None:

@@ -165,7 +165,9 @@ def open_output(reactor: Reactor, uri: str) -> ProcessOutput:
             os.makedirs(os.path.dirname(path), 0o755, exist_ok=True)
             return PlainOutput(Fd(os.open(path, _APPEND | os.O_CREAT, 0o644)))
         if "://" in uri:
-            raise ContainerError(f"unknown STDIO scheme {uri.partition('://')[0]}")
+            raise ContainerError(
+                f"unknown STDIO scheme {uri.partition('://')[0]}: expected a FIFO's path, file:// or binary://"
+            )
         if stat.S_ISFIFO(os.stat(path).st_mode):
             return FifoOutput(reactor, path)
         return PlainOutput(Fd(os.open(path, _APPEND)))

@@ -67,4 +67,4 @@ def test_an_engine_that_is_not_installed_is_named_with_its_package(
     made = bundle(["/app.wasm"], files={"/app.wasm": guest.read_bytes()})
     status, output, errors = run(engine_host("wasmtime"), folder, made.path, container_id, "wasmer")
     assert (status, output) == (1, "")
-    assert "the wasmer engine needs the Python package wasmer-sdk: pip install 'runwasi[wasmer]'" in errors
+    assert "the wasmer engine needs the Python package wasmer-sdk: make install EXTRAS=wasmer" in errors

@@ -62,7 +62,7 @@ def test_the_table_says_the_same(anywhere: list[str], capfd: pytest.CaptureFixtu
 
 def test_another_format_is_refused(capfd: pytest.CaptureFixture[str]) -> None:
     assert main(["doctor", "--format", "xml"]) == 1
-    assert "invalid format option: xml" in capfd.readouterr().err
+    assert "invalid format option: xml: expected table or json" in capfd.readouterr().err
 
 
 def test_a_node_that_can_run_no_container_fails(

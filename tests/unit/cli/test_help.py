@@ -60,7 +60,10 @@ def test_the_version_comes_in_the_lines_callers_look_for(capfd: pytest.CaptureFi
             "runwasi: flag provided but not defined: -nope (see `runwasi state --help`)\n",
         ),
         (["state"], 'runwasi: "state" requires exactly 1 argument(s) (see `runwasi state --help`)\n'),
-        (["--log-format", "xml", "list"], "runwasi: invalid log-format: xml (see `runwasi --help`)\n"),
+        (
+            ["--log-format", "xml", "list"],
+            "runwasi: invalid log-format: xml: expected text or json (see `runwasi --help`)\n",
+        ),
         (
             ["--root", "/", "list"],
             "runwasi: Option --root argument should not be set to / (see `runwasi --help`)\n",

@@ -68,7 +68,7 @@ def test_two_dashes_end_the_options_and_one_is_an_argument() -> None:
     [
         (["--nope"], "flag provided but not defined: -nope"),
         (["--bundle"], "flag needs an argument: -bundle"),
-        (["--detach=maybe"], 'invalid boolean value "maybe" for -detach'),
+        (["--detach=maybe"], 'invalid boolean value "maybe" for -detach: expected true or false'),
         (["--preserve-fds", "two"], 'invalid value "two" for flag -preserve-fds'),
     ],
 )
