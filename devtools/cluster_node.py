@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
 
 from devtools.folders import mounts_below
 
@@ -22,6 +25,21 @@ _FIXED_FOLDERS = (
     Path("/var/log/containers"),
 )
 _HIERARCHIES = Path("/sys/fs/cgroup")
+_LOCK = Path("/run/lock/runwasi-kubernetes-node")
+
+
+def become_the_only_node() -> IO[str]:
+    """Wait until no other cluster of these tests is on this machine, and keep others away until the file is closed.
+
+    Two kubelets would share folders, sockets of device plugins and the kernel's settings, and put back each other's.
+    """
+    lock = _LOCK.open("w")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        print("waiting for another Kubernetes on this machine", file=sys.stderr)
+        fcntl.flock(lock, fcntl.LOCK_EX)
+    return lock
 
 
 @contextlib.contextmanager

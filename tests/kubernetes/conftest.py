@@ -6,12 +6,14 @@ import itertools
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
 
 import pytest
 
 from devtools import leaks
 from devtools.cluster import PROGRAMS, Cluster, running_cluster
 from devtools.cluster_files import PAUSE_IMAGE
+from devtools.cluster_node import become_the_only_node
 from devtools.folders import remove_folder
 from devtools.kubectl import Kubectl
 from tests.kubernetes.images import write_images
@@ -20,6 +22,14 @@ from tests.kubernetes.images import write_images
 collect_ignore_glob = [] if PROGRAMS.exists() else ["test_*"]
 
 _numbers = itertools.count(1)
+_only_node = pytest.StashKey[IO[str]]()
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Wait for another run of these tests on this machine, before any test's own time begins."""
+    ours = Path(__file__).parent
+    if not session.config.option.collectonly and any(ours in item.path.parents for item in session.items):
+        session.config.stash[_only_node] = become_the_only_node()
 
 
 @pytest.fixture(scope="session", autouse=True)
