@@ -9,6 +9,7 @@ SITE_PACKAGES = $(shell $(VENV)/python -c 'import sysconfig; print(sysconfig.get
 
 .DELETE_ON_ERROR:
 .PHONY: help demo test site fuzz lint test-unit test-integration test-modes test-vm test-kubernetes test-debian13 bench coverage \
+    test-docker \
     lock install uninstall clean test-image test-image/oci load load/oci packages-build packages-demo packages-unit packages-test \
     packages-bench packages-kubernetes peers
 
@@ -92,6 +93,9 @@ lives: packages-test build/bin build/wasi-demo-app.wasm ## Many container lives 
 test-kubernetes: packages-kubernetes build/bin build/wasi-demo-app.wasm build/cache/containerd-sid build/cache/etcd build/cache/kubernetes ## Tests in a Kubernetes of one node, which is built first, once
 	$(VENV)/python -m pytest tests/kubernetes
 
+test-docker: packages-test build/bin build/wasi-demo-app.wasm build/cache/containerd-sid build/cache/docker-sid build/cache/docker-cli-sid ## Tests in the newest Docker, with its image store for wasm
+	$(VENV)/python -m pytest tests/docker
+
 test-debian13: ## `make demo` and the unit tests in a root of Debian 13
 	scripts/packages root
 	scripts/debian-root trixie sh -c 'make demo && make test-unit'
@@ -162,6 +166,12 @@ build/cache/docker:
 
 build/cache/containerd-%:
 	scripts/debian-package $* containerd $@
+
+build/cache/docker-sid:
+	scripts/debian-package sid docker.io $@
+
+build/cache/docker-cli-sid:
+	scripts/debian-package sid docker-cli $@
 
 build/cache/etcd:
 	scripts/debian-package sid etcd-server $@

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 from devtools.containerd import HOSTS, readiness_socket, running_containerd, wait_until_ready
-from devtools.places import CACHE
+from devtools.places import BIN, CACHE
 from tests.support.runtime import PROGRAMS
 
 _DOCKER = CACHE / "docker/usr"
+_NEWEST_DOCKER = CACHE / "docker-sid/usr"
+_NEWEST_CLIENT = CACHE / "docker-cli-sid/usr/bin/docker"
 _STOP_SECONDS = 30
 
 _PODMAN_CONFIG = """\
@@ -98,6 +101,30 @@ def docker(folder: Path, runtime: str) -> Iterator[ContainerEngine]:
             *("--containerd", containerd.address, "--oom-score-adjust", "0"),
             *("--bridge", "none", "--iptables=false", "--ip-forward=false"),
             *("--add-runtime", f"tested-{runtime}={PROGRAMS[runtime]}"),
+        ]
+        with _daemon(command, environment, folder):
+            yield engine
+            left = engine("ps", "--all", "--quiet").stdout.split()
+            if left:
+                engine("rm", "--force", *left)
+
+
+@contextlib.contextmanager
+def newest_docker(folder: Path) -> Iterator[ContainerEngine]:
+    """The newest Docker with containerd's image store, our shims and our command line, in a network of its own."""
+    features = {"containerd-snapshotter": True}
+    runtimes = {"runwasi": {"path": str(PROGRAMS["runwasi"])}}
+    (folder / "daemon.json").write_text(json.dumps({"features": features, "runtimes": runtimes}))
+    address = f"unix://{folder}/docker.sock"
+    path = f"{BIN}:{_NEWEST_DOCKER}/bin:{_NEWEST_DOCKER}/sbin:{HOSTS['2'].programs}:/usr/sbin:/usr/bin:/sbin:/bin"
+    environment = dict(os.environ, PATH=path)
+    engine = ContainerEngine([_NEWEST_CLIENT, "--host", address], environment, [])
+    with running_containerd(folder / "containerd", HOSTS["2"], namespace="moby") as containerd:
+        command: list[str | Path] = [
+            *("unshare", "--net", "sh", "-c", 'ip link set lo up && exec "$@"', "sh"),
+            *(_NEWEST_DOCKER / "sbin/dockerd", "--config-file", folder / "daemon.json", "--host", address),
+            *("--data-root", folder / "data", "--exec-root", folder / "exec", "--pidfile", folder / "pid"),
+            *("--containerd", containerd.address, "--bridge", "none", "--ip-forward=false"),
         ]
         with _daemon(command, environment, folder):
             yield engine
