@@ -16,14 +16,15 @@ from runwasi.cli.options import Option, UsageError
 from runwasi.executor.errors import ContainerError
 from runwasi.executor.telling import events_path
 from runwasi.linux.sockets import listen
+from runwasi.wasi.http.served import FAILED
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
-    from prometheus_client import CollectorRegistry
-    from prometheus_client.core import GaugeMetricFamily
+    from prometheus_client import CollectorRegistry, Metric
 
+    from runwasi.cli.node_containers import Sample
     from runwasi.cli.options import Given
     from runwasi.cli.settings import Settings
 
@@ -133,7 +134,7 @@ class Containers:
     def __init__(self, settings: Settings) -> None:
         self._sampler = NodeSampler(settings)
 
-    def collect(self) -> Iterator[GaugeMetricFamily]:
+    def collect(self) -> Iterator[Metric]:
         """Yield the families of one scrape."""
         from prometheus_client.core import GaugeMetricFamily  # late: as above
 
@@ -145,8 +146,30 @@ class Containers:
         for labels, number in sorted(tally.items()):
             family.add_metric(labels, number)
         yield family
+        yield from _http(samples)
         pods = {(sample.namespace, sample.pod) for sample in samples if sample.pod != "-"}
         yield GaugeMetricFamily("runwasi_pods", "Pods of this node with a container of ours", value=len(pods))
+
+
+def _http(samples: Sequence[Sample]) -> Iterator[Metric]:
+    """Yield what the HTTP servers among the containers have answered."""
+    from prometheus_client.core import CounterMetricFamily  # late: as above
+
+    labels = ["namespace", "pod", "container"]
+    responses = CounterMetricFamily(
+        "runwasi_http_responses", "Responses of components", labels=[*labels, "class"]
+    )
+    failures = CounterMetricFamily(
+        "runwasi_http_guest_failures", "Requests whose guest trapped or took too long", labels=labels
+    )
+    for sample in samples:
+        if sample.served is not None:
+            values = [sample.namespace, sample.pod, sample.id]
+            failures.add_metric(values, sample.served[FAILED])
+            for number in range(1, 6):
+                responses.add_metric([*values, f"{number}xx"], sample.served[number])
+    yield responses
+    yield failures
 
 
 def _open_events() -> int:

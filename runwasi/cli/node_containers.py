@@ -10,6 +10,7 @@ from runwasi.executor.container import Container
 from runwasi.executor.errors import ContainerError
 from runwasi.executor.store import container_ids
 from runwasi.node.state_roots import shim_roots
+from runwasi.wasi.http.served import read_counts
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -34,11 +35,12 @@ class Sample:
     cpu_time    nanoseconds used so far; cpu, the share of one CPU in percent since the sample before, None at first
     memory      bytes in use; limit, None without one
     created     RFC 3339
+    served      responses of an HTTP server: guests that failed, then the classes 1xx to 5xx; None for anything else
     """
 
     __slots__ = (
         "at", "command", "cpu", "cpu_time", "created", "engine", "id", "kind",
-        "limit", "memory", "namespace", "pids", "pod", "status",
+        "limit", "memory", "namespace", "pids", "pod", "served", "status",
     )  # fmt: skip
 
     def __init__(self, namespace: str, container: Container) -> None:
@@ -53,6 +55,7 @@ class Sample:
         self.status = container.status()
         self.kind = UNKNOWN if self.status == "stopped" else kind_of(container.pid)
         self.engine = container.saved.engine if self.kind == WASM else "-"
+        self.served = read_counts(container.pid) if self.kind == WASM else None
         self.cpu_time = usage.cpu.total
         self.cpu: float | None = None
         self.memory = usage.memory.usage.usage

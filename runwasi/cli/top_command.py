@@ -76,15 +76,18 @@ def _record(sample: Sample) -> dict[str, object]:
         "memoryBytes": sample.memory,
         "memoryLimitBytes": sample.limit,
         "pids": sample.pids,
+        "httpResponses": sample.served and dict(zip(_SERVED, sample.served, strict=True)),
         "created": sample.created,
         "command": sample.command,
     }
 
 
 _TITLES = (
-    "NAMESPACE", "POD", "CONTAINER", "KIND", "ENGINE", "STATUS", "CPU%", "MEMORY", "LIMIT", "PIDS", "AGE", "COMMAND"
+    "NAMESPACE", "POD", "CONTAINER", "KIND", "ENGINE", "STATUS", "CPU%", "MEMORY", "LIMIT", "PIDS", "HTTP", "AGE",
+    "COMMAND",
 )  # fmt: skip
-_RIGHT = {"CPU%", "MEMORY", "LIMIT", "PIDS", "AGE"}
+_RIGHT = {"CPU%", "MEMORY", "LIMIT", "PIDS", "HTTP", "AGE"}
+_SERVED = ("failed", "1xx", "2xx", "3xx", "4xx", "5xx")
 _SHORT_ID = 12
 _HEX_ID = 64
 
@@ -101,6 +104,7 @@ def _cells(sample: Sample) -> tuple[str, ...]:
         _size(sample.memory),
         "-" if sample.limit is None else _size(sample.limit),
         str(sample.pids),
+        "-" if sample.served is None else str(sum(sample.served[1:])),
         _age(sample.created),
         sample.command,
     )
@@ -224,7 +228,8 @@ updates itself: c, m, p, a and n choose the order, q ends it. Otherwise it
 prints once.
 
 CPU% is the share of one CPU since the sample before. MEMORY is what the
-container's cgroup is charged for, page cache included.""",
+container's cgroup is charged for, page cache included. HTTP is how many
+requests a component has answered.""",
         options=(
             Option("once", "print once and end", kind=FLAG),
             Option("format", "table or json", short="f", default="table", value="FORM"),

@@ -17,6 +17,7 @@ from runwasi.wasi.component.instance_pool import GUESTS
 from runwasi.wasi.http.body import HIGH_WATER
 from runwasi.wasi.http.connection import HttpConnection
 from runwasi.wasi.http.guest_call import GuestCall
+from runwasi.wasi.http.served import FAILED
 from runwasi.wasi.http.waits import Waits
 
 TYPE_CHECKING = False
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
     from runwasi.wasi.http.exchange import Exchange
     from runwasi.wasi.http.guest_call import Handler
+    from runwasi.wasi.http.served import Counts
     from runwasi.wasi.http.waits import GuestWait
 
 CLIENT_TIMEOUT = 75.0
@@ -42,8 +44,11 @@ _GONE = select.EPOLLHUP | select.EPOLLERR
 class HttpServer:
     """A worker: accepts from a listener that all workers share, until told to drain."""
 
-    def __init__(self, listener: socket.socket, handler: Handler, *, access_log: bool = False) -> None:
+    def __init__(
+        self, listener: socket.socket, handler: Handler, counts: Counts, *, access_log: bool = False
+    ) -> None:
         self._listener = listener
+        self._counts = counts
         self._handler = handler
         self._access_log = access_log
         self._draining = False
@@ -161,6 +166,7 @@ class HttpServer:
             if answered is not None:
                 client.call = None
                 client.since = self._now
+                self._counts[min(answered.status // 100, 5)] += 1
                 self._log(answered)
             if http.current is not None:
                 break
@@ -279,7 +285,8 @@ class HttpServer:
     # --- logs
 
     def _report(self, call: GuestCall) -> None:
-        """Report a failed request on stderr."""
+        """Count a failed request, and report it on stderr."""
+        self._counts[FAILED] += 1
         os.write(2, f"runwasi: request {call.exchange.request_id()}: {call.trouble}\n".encode())
 
     def _log(self, exchange: Exchange) -> None:

@@ -8,6 +8,7 @@ import socket
 from runwasi.engines.annotations import HTTP_ACCESS_LOG, HTTP_WORKERS
 from runwasi.engines.engine import CannotHandle, EngineError
 from runwasi.wasi.http.http_server import HttpServer
+from runwasi.wasi.http.served import counts_of, make_counts
 from runwasi.wasi.http.workers import run_workers
 
 TYPE_CHECKING = False
@@ -47,9 +48,11 @@ class HttpSettings:
     def serve(self, handler: Handler) -> int:
         """Listen and serve until told to end; return the exit status. Raises EngineError."""
         listener = self._listen()
+        counts = make_counts()
 
-        def work(drain_fd: int) -> None:
-            server = HttpServer(listener, handler, access_log=self.access_log)
+        def work(number: int, drain_fd: int) -> None:
+            own = counts_of(counts, number)
+            server = HttpServer(listener, handler, own, access_log=self.access_log)
             server.drain_on(drain_fd)
             server.run()
 

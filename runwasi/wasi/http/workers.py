@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 _WAITED = (*ENDING, signal.SIGCHLD, LIMITS_CHANGED)
 
 
-def run_workers(count: int, serve: Callable[[int], None], follow_limits: Callable[[], None]) -> int:
-    """Fork workers that call `serve` with a descriptor that becomes readable when they have to drain.
+def run_workers(count: int, serve: Callable[[int, int], None], follow_limits: Callable[[], None]) -> int:
+    """Fork workers, which call `serve` with their number and a descriptor that is readable once they must drain.
 
     In a worker `follow_limits` is called whenever the container's limits may have changed: between two steps of
     the worker's own code, even while a guest is in a host function.
@@ -33,12 +33,12 @@ def run_workers(count: int, serve: Callable[[int], None], follow_limits: Callabl
     signal.pthread_sigmask(signal.SIG_BLOCK, _WAITED)
     drain_read, drain_write = os.pipe2(os.O_CLOEXEC)
 
-    def work() -> None:
+    def work(number: int) -> None:
         os.close(drain_write)
         signal.signal(LIMITS_CHANGED, lambda _number, _frame: follow_limits())
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _WAITED)
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends it to the whole group
-        serve(drain_read)
+        serve(number, drain_read)
 
     workers = _fork_workers(count, work)
     count = len(workers)
@@ -62,25 +62,25 @@ def run_workers(count: int, serve: Callable[[int], None], follow_limits: Callabl
     return 0
 
 
-def _fork_workers(count: int, work: Callable[[], None]) -> set[int]:
+def _fork_workers(count: int, work: Callable[[int], None]) -> set[int]:
     """Fork as many workers as the process limit allows, at least one. Raises EngineError."""
     workers: set[int] = set()
     try:
         while len(workers) < count:
-            workers.add(_fork_worker(work))
+            workers.add(_fork_worker(work, len(workers)))
     except OSError as error:
         if not workers:
             raise EngineError(f"cannot fork a worker: {error.strerror}") from error
     return workers
 
 
-def _fork_worker(work: Callable[[], None]) -> int:
+def _fork_worker(work: Callable[[int], None], number: int) -> int:
     pid = os.fork()
     if pid:
         return pid
     code = 1
     try:
-        work()
+        work(number)
         code = 0
     except BaseException:  # noqa: BLE001  (a fork's end: nothing may return into the parent's code)
         sys.excepthook(*sys.exc_info())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
 import pty
@@ -9,7 +10,9 @@ import subprocess
 from collections.abc import Callable
 from typing import Any
 
+from devtools.components.build import component
 from devtools.containerd import WASMTIME, Containerd
+from devtools.serving import free_port
 from devtools.waiting import until
 from tests.integration.conftest import BUSYBOX_IMAGE, DEMO_IMAGE, BundleMaker
 from tests.support.detached import Detached
@@ -53,6 +56,38 @@ def test_what_computes_uses_a_cpu_and_what_sleeps_does_not(
         runwasi("delete", "--force", container)
     assert [entry["id"] for entry in shown] == [busy, idle]
     assert shown[0]["cpuPercent"] > 1 > shown[1]["cpuPercent"]
+
+
+def test_the_requests_that_a_component_has_answered_are_shown(
+    runwasi: Runtime, bundle: BundleMaker, container_id: str
+) -> None:
+    made = bundle(["/hello.wasm"], files={"/hello.wasm": component("hello").read_bytes()})
+    port = free_port()
+    made.process["env"] += [f"WASMTIME_HTTP_PROXY_SOCKET_ADDR=127.0.0.1:{port}"]
+    made.config["annotations"] = {"io.runwasi.http.workers": "2"}
+    made.linux["namespaces"] = [entry for entry in made.linux["namespaces"] if entry["type"] != "network"]
+    container = Detached(runwasi, made.write(), container_id)
+    container.run()
+    until(lambda: _asked(port), bool)
+    assert _asked(port)
+    [shown] = json.loads(runwasi("top", "--format", "json").stdout)
+    line = runwasi("top").stdout.splitlines()[1]
+    runwasi("kill", container_id, "KILL")
+    container.wait()
+    assert shown["httpResponses"] == {"failed": 0, "1xx": 0, "2xx": 2, "3xx": 0, "4xx": 0, "5xx": 0}
+    assert line.split()[-3] == "2"
+
+
+def _asked(port: int) -> bool:
+    """Have the server answer once; False while it does not listen."""
+    client = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+    try:
+        client.request("GET", "/")
+        return client.getresponse().read() == b"Hello, world!\n"
+    except ConnectionRefusedError:
+        return False
+    finally:
+        client.close()
 
 
 def test_a_table_is_plain_when_nobody_watches(

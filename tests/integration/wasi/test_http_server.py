@@ -14,6 +14,7 @@ import pytest
 
 from devtools.serving import Serving, script, serving, taking_at_most
 from runwasi.wasi.component.instance_pool import GUESTS
+from runwasi.wasi.http.served import read_counts
 
 
 @pytest.fixture(scope="module")
@@ -413,10 +414,11 @@ def test_more_requests_than_there_is_room_for_guests_wait_their_turn() -> None:
         assert all(b"served" in _all(connection) for connection in connections)
 
 
-def test_a_trap_is_a_500_with_its_reason_in_the_log() -> None:
+def test_a_trap_is_a_500_that_is_counted_with_its_reason_in_the_log() -> None:
     with serving("server", stderr=subprocess.PIPE) as server:
         assert _run(server, "os.abort()")[0] == 500
         assert _run(server, "answer(out, b'next')") == (200, b"next")
+        assert read_counts(server.pid()) == [1, 0, 1, 0, 0, 1]
         assert server.end() == 0
         assert server.process.stderr
         log = server.process.stderr.read()

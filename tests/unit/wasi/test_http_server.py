@@ -17,6 +17,7 @@ from runwasi.wasi.http.fields import Fields
 from runwasi.wasi.http.guest_call import Handler
 from runwasi.wasi.http.http_server import HttpServer
 from runwasi.wasi.http.requests import OutgoingResponse
+from runwasi.wasi.http.served import counts_of, make_counts
 
 GET = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
 LARGE = 1 << 20
@@ -53,7 +54,7 @@ def _served() -> Iterator[tuple[str, int]]:
     read_end, write_end = os.pipe()
     with socket.create_server(("127.0.0.1", 0)) as listener:
         listener.setblocking(False)
-        server = HttpServer(listener, cast("Handler", None))
+        server = HttpServer(listener, cast("Handler", None), counts_of(make_counts(), 0))
         server.drain_on(read_end)
         thread = threading.Thread(target=server.run)
         thread.start()
