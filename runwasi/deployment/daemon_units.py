@@ -32,6 +32,8 @@ WatchdogSec=60
 # Servers that the daemon forked run on when it ends. In shared mode, it stays until its last pod has ended.
 KillMode=process
 TimeoutStopSec=infinity
+# One that hangs is no longer waited for.
+TimeoutAbortSec=10
 # The same as in containerd's unit. Pods and their servers get containerd's score plus one, whatever this says.
 OOMScoreAdjust=-999
 # Containers make and limit cgroups of their own.
