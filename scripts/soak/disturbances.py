@@ -10,7 +10,7 @@ from pathlib import Path
 
 from devtools.waiting import until
 from scripts.soak.bed import SECONDS, Unexpected
-from scripts.soak.model import KILLED, RUNNING, Life, Model
+from scripts.soak.model import KILLED, RUNNING, STOPPED, Life, Model
 from scripts.soak.operations import (
     COMMAND,
     CONTAINERD,
@@ -39,9 +39,30 @@ def restart_containerd(walk: Walk) -> str:
     walk.bed.containerd.start()
     walk.bed.listen()
     if life:
-        until(lambda: walk.bed.containerd.status_of(life.id), lambda told: told == "STOPPED", seconds=SECONDS)
         walk.model.ended(life, KILLED, surely=False)
+    _settle(walk)
     return how.name + (f", {life.id} killed meanwhile" if life else "")
+
+
+def _settle(walk: Walk) -> None:
+    """Wait until a new containerd knows its stopped tasks as such; from 1.7 on, it cleans up what has no process."""
+
+    def status(life: Life) -> str:
+        lines = [line.split() for line in walk.bed.ctr("task", "ls").splitlines()[1:]]
+        return next((words[2] for words in lines if words[0] == life.id), "")
+
+    cleans_up = walk.bed.containerd.host.name != "1.6"
+    for life in walk.model.of(*CONTAINERD, status=(STOPPED,)):
+        told = until(
+            lambda: status(life),  # noqa: B023  called at once
+            lambda seen: seen == "STOPPED" or (cleans_up and not seen),
+            seconds=SECONDS,
+        )
+        if not told:
+            for topic, code in (("exit", KILLED), ("delete", 0)):
+                walk.model.caused(life, topic, status=code, surely=False)
+            walk.bed.ctr("container", "delete", life.id)
+            walk.model.forget(life.id)
 
 
 def kill_server(walk: Walk) -> str:
