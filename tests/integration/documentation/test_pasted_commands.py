@@ -25,7 +25,7 @@ from tests.support.container_engines import podman
 PAGES = sorted([ROOT / "README.md", *ROOT.glob("docs/*.md"), *ROOT.glob("packaging/**/*.md")])
 
 NOT_RUN = {
-    r"\b(?:IMAGE|ID|NODE|FILE)\b": "names what only the reader has",
+    r"\b(?:IMAGE|ID|NODE|FILE|VERSION)\b": "names what only the reader has",
     r"\bkubectl\b|\bkind create\b": "needs a cluster: tests/kubernetes applies the manifests to one",
     r"\bsystemctl\b": "needs systemd: tests/vm/systemd has it",
     r"\bmake soak\b": "takes minutes, and ends when it is told",
