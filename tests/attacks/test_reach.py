@@ -47,7 +47,7 @@ def pod(
 ) -> Iterator[RunningShim]:
     """A pod with a server of its own, forked from a daemon, its parent."""
     daemon = Daemon(folder)
-    monkeypatch.setenv("RUNWASI_MANAGER", str(daemon.path))
+    monkeypatch.setenv("RUNWASI_DAEMON_SOCKET", str(daemon.path))
     monkeypatch.setenv("RUNWASI_DAEMON", "managed")
     shim = Shim("runwasi", session_name, sink)
     try:

@@ -86,7 +86,7 @@ def reader(
     folder = session_folder / "reader"
     with pytest.MonkeyPatch.context() as environment:
         daemon = Daemon(folder / "daemon")
-        environment.setenv("RUNWASI_MANAGER", str(daemon.path))
+        environment.setenv("RUNWASI_DAEMON_SOCKET", str(daemon.path))
         try:
             with running_containerd(
                 folder, HOSTS["2"], namespace=session_name, images=[demo_image, busybox_image]
