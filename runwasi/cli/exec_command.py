@@ -69,7 +69,7 @@ def _followed(
     with Caught() as caught:
         if not process.terminal:
             caught.pass_on = True
-            started = _start(given, settings, container, process, preserved, -1)
+            started = _start(given, settings, container, process, preserved, None)
             return follow(started.pid, started.pidfd, caught)
         from runwasi.cli.console_relay import ConsoleRelay  # late: only for a terminal
 
