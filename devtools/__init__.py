@@ -1,1 +1,1 @@
-"""What scripts and tests share: private containerds, images and bundles made here, CRI, the guard against leaks."""
+"""Shares between scripts and tests: private containerds, images and bundles, CRI, the leak guard."""

@@ -1,4 +1,4 @@
-"""OCI bundles made by hand: a root filesystem with busybox, and a config.json to edit."""
+"""Makes OCI bundles: a root filesystem with busybox, and a config.json to edit."""
 
 from __future__ import annotations
 

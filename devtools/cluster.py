@@ -1,4 +1,4 @@
-"""A Kubernetes of one node: etcd, the control plane and kubelet over a private containerd, in a folder of its own.
+"""Runs a Kubernetes of one node: etcd, the control plane and kubelet over a private containerd, in its own folder.
 
 The node's address is that of a bridge, which loopback's cannot be; its pods hang on the same bridge. Nothing of
 it is reachable from other machines.

@@ -1,4 +1,4 @@
-"""What the parts of a cluster of one node read: accounts, keys, configuration, and the network's."""
+"""Writes the files that a cluster of one node reads: accounts, keys, configuration, and the network's."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a cluster's node needs of the machine, and what kubelet leaves on it."""
+"""Prepares the machine for a cluster's node, and removes what kubelet leaves on it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A private containerd: its own folders, socket and shims, beside whatever the machine runs."""
+"""Runs a private containerd: its own folders, socket and shims, beside whatever the machine runs."""
 
 from __future__ import annotations
 

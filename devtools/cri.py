@@ -1,4 +1,4 @@
-"""A kubelet's view of a containerd: pods and containers through the container runtime interface."""
+"""Calls a containerd as kubelet does: pods and containers through the container runtime interface."""
 
 from __future__ import annotations
 

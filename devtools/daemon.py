@@ -1,4 +1,4 @@
-"""A node daemon with a socket of its own."""
+"""Runs a node daemon with a socket of its own."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every engine, each with what it needs: installed beside the work tree, run in a process as a container would be."""
+"""Runs each engine with what it needs: installed beside the work tree, in a process as a container's would be."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Folders in which containers had their mounts."""
+"""Removes folders that containers had mounts in."""
 
 from __future__ import annotations
 

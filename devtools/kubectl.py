@@ -1,4 +1,4 @@
-"""kubectl, as tests call it."""
+"""Calls kubectl for tests."""
 
 from __future__ import annotations
 

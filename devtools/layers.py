@@ -1,4 +1,4 @@
-"""The layers of the package, and what imports what in it: read from the sources, by the test and by the picture."""
+"""Reads the package's layers and imports from the sources, for the test and for the picture."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Images made here, without a registry: OCI archives that containerd, Podman and Docker all import."""
+"""Makes images without a registry: OCI archives that containerd, Podman and Docker all import."""
 
 from __future__ import annotations
 

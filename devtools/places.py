@@ -1,4 +1,4 @@
-"""Where things are in the work tree."""
+"""Names the places of things in the work tree."""
 
 from __future__ import annotations
 

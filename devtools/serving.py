@@ -1,4 +1,4 @@
-"""Test components, run as a container's process would run them, and served to HTTP clients."""
+"""Serves test components to HTTP clients, in a process like a container's."""
 
 from __future__ import annotations
 

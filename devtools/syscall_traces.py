@@ -1,4 +1,4 @@
-"""System calls of wasm workloads, recorded while tests run: what a process calls once it has its filter.
+"""Records the system calls of wasm workloads while tests run: what a process calls once it has its filter.
 
 With RUNWASI_TESTS_TRACE, the name of a folder, strace runs every program that `traced` prefixes, and writes a file
 into it. The filter is then the widest, and no obstacle: strace sees a call before the filter does.

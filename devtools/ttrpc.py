@@ -1,4 +1,4 @@
-"""A blocking ttrpc client for tests: talks to our shims and to containerd's alike."""
+"""Calls shims over ttrpc and blocks until they answer, for tests; ours and containerd's alike."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Waiting for what nobody announces."""
+"""Waits, with a deadline, for what nobody announces."""
 
 from __future__ import annotations
 

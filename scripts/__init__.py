@@ -1,1 +1,1 @@
-"""Programs for building, showing and measuring runwasi."""
+"""Builds, demonstrates and measures runwasi."""

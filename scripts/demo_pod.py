@@ -1,4 +1,4 @@
-"""The part of `make demo` that needs pods: a wasm OCI artifact, run as kubelet would run it."""
+"""Runs the part of `make demo` that needs pods: a wasm OCI artifact, as kubelet would run it."""
 
 from __future__ import annotations
 

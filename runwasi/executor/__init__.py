@@ -1,1 +1,1 @@
-"""A container's life: create, start, kill, pause, update, exec, delete."""
+"""Creates, starts, signals, pauses, updates, enters and deletes containers."""

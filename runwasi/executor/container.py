@@ -1,4 +1,4 @@
-"""A container as its operator sees it: what it is and what can be done to it.
+"""Represents a container as its operator sees it: what it is, and what can be done to it.
 
 Everything is read from the state folder, so any process may load any container; only the one that created it
 holds its pidfd from the start and can wait for its exit status.

@@ -1,4 +1,4 @@
-"""The end of a container: what was made for it is removed, and its id given up.
+"""Deletes a container: removes what was made for it, and frees its id.
 
 All of it is an operation. What could block, an unmount, systemd, a hook, is left to other processes.
 """
@@ -57,7 +57,7 @@ def delete_forced(root: str, container_id: str, warn: Callable[[str], None] | No
 
 
 def remove_cgroup(cgroup: Cgroup) -> Operation[None]:
-    """Remove a cgroup, of which systemd may have to be told. Raises OSError or ContainerError."""
+    """Remove a cgroup, and tell systemd if it made it. Raises OSError or ContainerError."""
     if not cgroup.unit:
         yield from cgroup.remove()
         return
@@ -68,7 +68,7 @@ def remove_cgroup(cgroup: Cgroup) -> Operation[None]:
 
 
 def unmount(container: Container) -> Operation[None]:
-    """Unmount what was mounted into the rootfs in our own mount namespace, for want of another."""
+    """Unmount what was mounted into the rootfs in our own mount namespace, as the container has none."""
     from runwasi.executor.parent import errands  # late: few containers are without a mount namespace
 
     saved = container.saved

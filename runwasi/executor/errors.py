@@ -1,4 +1,4 @@
-"""What can go wrong with a container, said in words for whoever asked."""
+"""Defines the errors of a container's life, with a message for the caller."""
 
 from __future__ import annotations
 

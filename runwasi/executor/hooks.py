@@ -1,4 +1,4 @@
-"""Hooks: programs of the operator run at fixed points of a container's life.
+"""Runs hooks: programs of the operator, at fixed points of a container's life.
 
 A hook gets the container's state as JSON on its standard input, exactly the environment the spec names, and as
 long as its timeout says. One for which none is named gets ours, as with runc and crun: hooks are often scripts

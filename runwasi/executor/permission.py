@@ -1,4 +1,4 @@
-"""Which annotations a container may have here: known, well-formed, and allowed by the node where they are unsafe.
+"""Checks a container's annotations: known, well-formed, and allowed by the node if they are unsafe.
 
 Imported only for a container that has one to judge.
 """

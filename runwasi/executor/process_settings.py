@@ -1,4 +1,4 @@
-"""What a new process of a container gets from outside: limits, priorities, its oom score, its filter."""
+"""Sets what a new process of a container gets from outside: limits, priorities, its OOM score, its filter."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def set_rlimits(pid: int, wanted: tuple[Rlimit, ...]) -> None:
 
 
 def set_oom_score_adj(pid: int, score: int | None) -> None:
-    """Set how soon the kernel kills process pid for want of memory. Raises ContainerError naming the member."""
+    """Set how soon the kernel kills process pid when memory runs out. Raises ContainerError naming the member."""
     if score is None:
         return
     try:

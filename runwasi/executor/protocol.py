@@ -1,4 +1,4 @@
-"""What parent and child say to each other while a container is made, and in which order.
+"""Defines what parent and child say to each other while a container is made, and in which order.
 
     parent (Creation)                         child (INIT_STEPS, EXEC_STEPS)
       clone3 into the new namespaces  ─────►    waits, still with nothing of the container's

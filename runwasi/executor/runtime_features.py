@@ -1,4 +1,4 @@
-"""What this runtime and the libraries and kernel under it can do, as runtime-spec features.md has it said."""
+"""Lists what this runtime, its libraries and the kernel can do, in the form of runtime-spec features.md."""
 
 from __future__ import annotations
 

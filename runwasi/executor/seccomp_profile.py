@@ -1,4 +1,4 @@
-"""The spec's seccomp profile, compiled once per node and kept.
+"""Compiles the spec's seccomp profile once per node, and keeps the filter.
 
 Compiling Docker's default profile takes libseccomp tens of milliseconds; reading the program back takes none.
 A kept program decides what a container may do, so the folder must be ours alone, which is checked on its
@@ -237,7 +237,7 @@ def _library_path() -> str:
 
 
 def _identity(path: str) -> str:
-    """Tell one build of a library from another without opening it."""
+    """Return what tells one build of a library from another without opening it."""
     try:
         status = os.stat(path)
     except OSError:

@@ -1,4 +1,4 @@
-"""The statuses of a container and what each of them allows."""
+"""Defines the statuses of a container, and what each of them allows."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A container's folder on disk: who owns the id, what was made for it, and how to find it all again.
+"""Keeps a container's folder on disk: who owns the id, what was made for it, and how to find it all again.
 
 `<root>/<id>/` holds `state.json` (renamed into place, so it is whole or absent), `config.json` (the bytes that
 create read: later edits of the bundle change nothing) and, until it was started, the socket of the start gate:

@@ -1,4 +1,4 @@
-"""What must be undone when the work it belongs to fails, in reverse order, always."""
+"""Keeps a stack of actions that reverse failed work, last first."""
 
 from __future__ import annotations
 

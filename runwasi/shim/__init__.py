@@ -1,4 +1,4 @@
-"""The containerd shim: it translates between containerd's task API and the executor."""
+"""Implements the containerd shim: translates containerd's task API for the executor."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the measures run on: one containerd, the images, a bundle, and the peers' programs."""
+"""Sets up what the measures run on: one containerd, the images, a bundle, and the peers' programs."""
 
 from __future__ import annotations
 

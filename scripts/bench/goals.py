@@ -1,4 +1,4 @@
-"""The goals: for each measure, the ratio of ours to a peer that we want."""
+"""States the goals: for each measure, the ratio of ours to a peer's that we aim at."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The machine that measures: what it is, what else it does, and a load of our own."""
+"""Describes the machine that measures: what it is, what else it does, and a load of our own."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A measure, its samples, and how they are taken: in turns, so that a machine's moods meet all alike."""
+"""Takes the samples of a measure, in turns, so that a machine's noise affects all contenders alike."""
 
 from __future__ import annotations
 

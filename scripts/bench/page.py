@@ -1,4 +1,4 @@
-"""docs/benchmarks.md: one run of one clean commit, and below it what people have to say about it."""
+"""Writes docs/benchmarks.md: one run of one clean commit, and below it what people wrote about it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How much is measured: what a page is made of, and what a developer waits for."""
+"""Sets how much is measured, for the page and for a developer's quick turn."""
 
 from __future__ import annotations
 

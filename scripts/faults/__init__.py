@@ -1,1 +1,1 @@
-"""Every system call of a command fails in turn."""
+"""Fails every system call of a command in turn."""

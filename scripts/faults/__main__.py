@@ -1,4 +1,4 @@
-"""Have every system call of the command line's commands fail in turn, and see what comes of it.
+"""Fail every system call of the command line's commands in turn, and report what comes of it.
 
     python -m scripts.faults                                    everything: hours
     python -m scripts.faults --case create --kind wasm --fault ENOMEM

@@ -1,4 +1,4 @@
-"""The commands that faults are injected into: how each begins, and how to see that it did what it says."""
+"""Lists the commands that faults are injected into: how each begins, and how to see that it did what it says."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One fault in one run of a command, and what came of it."""
+"""Injects one fault into one run of a command, and records what came of it."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Random and long use of shims and daemon, held against what must be."""
+"""Uses shims and daemon at random and for long, and checks them against a model."""

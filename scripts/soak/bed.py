@@ -1,4 +1,4 @@
-"""What the random walk runs on: a containerd, a node daemon, a command line, and small file systems for state."""
+"""Sets up what the random walk runs on: a containerd, a node daemon, a command line, small file systems for state."""
 
 from __future__ import annotations
 

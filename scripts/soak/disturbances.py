@@ -1,4 +1,4 @@
-"""What the random walk does to the processes that serve containers, and to the disk below them."""
+"""Disturbs the processes that serve containers, and the disk below them, for the random walk."""
 
 from __future__ import annotations
 

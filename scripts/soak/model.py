@@ -1,4 +1,4 @@
-"""What the random walk believes: the containers, in which state each is, and which events they have caused."""
+"""Models what the random walk expects: the containers, the state of each, and the events that they have caused."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the random walk does to containers. Each operation checks its answer and tells the model what it caused."""
+"""Operates on containers for the random walk. Each operation checks its answer and tells the model what it caused."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What there is on the machine, compared with what the model says."""
+"""Compares what there is on the machine with what the model says."""
 
 from __future__ import annotations
 

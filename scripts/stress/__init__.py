@@ -1,1 +1,1 @@
-"""Many short tasks through a containerd, whatever its release and runtime."""
+"""Runs many short tasks through a containerd of any release and runtime."""

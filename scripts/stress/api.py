@@ -1,4 +1,4 @@
-"""A containerd as whoever starts tasks sees it: the calls of one task's life, without ctr and without snapshots."""
+"""Makes the calls of one task's life to a containerd, without ctr and without snapshots."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""The child's half: a list of steps from the clone to the container's program."""
+"""Runs the child's half of create and exec: a list of steps from the clone to the container's program."""

@@ -1,4 +1,4 @@
-"""A guest's view of the container's mounts: all of them, but no procfs in it shows a process.
+"""Makes a guest's view of the container's mounts: all of them, but no procfs in it shows a process.
 
 A guest runs in our process, and a process may always open its own memory in /proc, with which the sandbox of the
 engine is void. So the files of a guest are looked up in a copy of the container's mount namespace, where a procfs

@@ -28,9 +28,9 @@ def die_with_creator(ctx: Progress) -> None:
 
 
 def outlive_creator(_ctx: Progress) -> None:
-    """Be killed no more, while no filter forbids to say so.
+    """Stop dying with the creator, before a filter can forbid the call that arranges it.
 
-    From here on we wait for nobody but the creator, and so hear of its end, until the program is executed.
+    From here to the program, we wait for the creator alone, and so learn of its end.
     """
     processes.set_pdeathsig(0)
 

@@ -137,7 +137,7 @@ def keep_descriptors_from_program(ctx: Progress) -> None:
 
 
 def report_ready(ctx: InitProgress) -> None:
-    """Tell the parent that the container is created, and end if it has died before it could note that."""
+    """Tell the parent that the container is created; end if the parent died before it could note that."""
     kind = () if isinstance(ctx.workload, Native) else (WASM,)
     ctx.channel.send(READY, *ctx.left_to_parent, *kind)
     if not ctx.channel.hears():
@@ -184,7 +184,7 @@ def _end(number: int, _frame: object) -> NoReturn:
 
 
 def say_that_it_starts(ctx: InitProgress) -> None:
-    """Tell who starts us that silence is success from now on; a filter of the spec may forbid it later."""
+    """Tell the starter that silence means success from now on; a filter of the spec may forbid the message later."""
     try:
         ctx.verdict.send(STARTING)
     except BrokenPipeError:

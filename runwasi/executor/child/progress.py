@@ -1,4 +1,4 @@
-"""What the child has reached on its way: the plan does not change, and everything that does is here."""
+"""Records what the child has reached: its plan never changes, and everything that does is here."""
 
 from __future__ import annotations
 

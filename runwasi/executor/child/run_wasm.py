@@ -1,4 +1,4 @@
-"""What the steps do for WebAssembly alone; anticipate_engine imports it while the host's files are in sight."""
+"""Runs WebAssembly in a container's process; anticipate_engine imports it while it can still see the host's files."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class Parent:
         return self._layers
 
     def fds(self) -> tuple[int, ...]:
-        """Return the descriptors that must stay open: of the layers, of which one is chosen, and of the limits."""
+        """Return the descriptors that must stay open: those of the layers, until one is chosen, and of the limits."""
         return (*(layer.fd for layer in self._layers), *self.limits.fds())
 
     def compiled(self, module: Module, layer: Layer | None = None) -> Module:

@@ -1,4 +1,4 @@
-"""The child side's steps, from the clone to the container's own program, in their order.
+"""Lists the child's steps in order, from the clone to the container's own program.
 
 Where runtimes differ, the order here is the spec's (runtime.md#lifecycle) or the kernel's:
 - the filter comes before the capabilities go only when no_new_privs is off, because loading it needs one;

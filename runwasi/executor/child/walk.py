@@ -1,4 +1,4 @@
-"""The freshly forked child: it walks through its steps, and whatever fails crosses to the parent."""
+"""Walks the freshly forked child through its steps, and sends a failure to the parent."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Checkpoint and restore of native containers through CRIU."""
+"""Checkpoints and restores native containers through CRIU."""

@@ -1,4 +1,4 @@
-"""Checkpoint of a native container: CRIU writes its processes to an image, from which restore makes them anew.
+"""Checkpoints a native container: CRIU writes its processes to an image, and restore makes them from it again.
 
 What lies outside the container CRIU must be told: the streams it was given, the namespaces it joined and the
 mounts that show the host's files. Each gets a key in the image, for which restore names what takes its place.
@@ -132,7 +132,7 @@ def common(options: CheckpointOptions, spec: Spec) -> dict[str, object]:
         "auto_dedup": options.auto_dedup,
         "lazy_pages": options.lazy_pages,
         "orphan_pts_master": True,
-        # what a mount shows below a bind, and of which peer group it is, CRIU finds out by itself
+        # CRIU itself finds out what a mount shows below a bind, and its peer group
         "auto_ext_mnt": True,
         "ext_sharing": True,
         "ext_masters": True,
@@ -259,7 +259,7 @@ def _joined(container: Container) -> Iterator[str]:
 
 
 def _freezer(container: Container) -> str:
-    """Return the cgroup by which CRIU stops all processes at once, "" where there is no freezer."""
+    """Return the cgroup that lets CRIU stop all processes at once, "" if there is no freezer."""
     return container.cgroup.paths().get("freezer" if container.cgroup.version == 1 else "", "")
 
 

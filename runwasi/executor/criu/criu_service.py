@@ -1,4 +1,4 @@
-"""CRIU as a service: a child that is asked one thing over a socket and tells how it goes until it has answered.
+"""Talks to CRIU as a service: a child that gets one request over a socket, and reports progress until it answers.
 
 `criu swrk` rather than its command line, because only so it asks for what an operator wants done meanwhile, the
 network of a restored container for one, and hands over the terminals it makes. Messages: proto/criu.proto.

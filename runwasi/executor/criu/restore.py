@@ -1,4 +1,4 @@
-"""Restore: a container is claimed as for create, and CRIU makes its processes from an image in its cgroup."""
+"""Restores a container: claims its id as create does, and has CRIU make its processes in its cgroup from an image."""
 
 from __future__ import annotations
 

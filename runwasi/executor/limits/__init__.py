@@ -1,1 +1,1 @@
-"""The spec's resources as settings of cgroup version 1, version 2 and systemd."""
+"""Translates the spec's resources into settings of cgroup version 1, version 2 and systemd."""

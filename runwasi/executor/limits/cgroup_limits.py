@@ -1,4 +1,4 @@
-"""The spec's resources, put into force on a cgroup in the order the kernel wants.
+"""Applies the spec's resources to a cgroup, in the order that the kernel requires.
 
 Version 1 and 2 differ in nearly every file and unit, so each has its own module; what they share is here.
 A limit that was not asked for needs no controller; one that was and cannot be set is an error that names it.

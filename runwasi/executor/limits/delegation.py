@@ -1,4 +1,4 @@
-"""Handing a container's cgroup to its user, who may then make cgroups of their own below it.
+"""Gives a container's cgroup to its user, who may then make cgroups below it.
 
 Version 2 only, where it is safe. Source: runtime-spec config-linux.md#cgroup-ownership; man 7 cgroups.
 """

@@ -1,4 +1,4 @@
-"""What the limits of both cgroup versions are made of: a part of the spec, its controller, and who sets it."""
+"""Defines the parts of a limit in both cgroup versions: a part of the spec, its controller, and what sets it."""
 
 from __future__ import annotations
 

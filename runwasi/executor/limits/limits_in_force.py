@@ -1,4 +1,4 @@
-"""A container's limits as they are now, for a guest that runs inside it.
+"""Reads a container's limits as they are now, for a guest that runs inside it.
 
 Whoever updates a container, this runtime or anybody else, writes to the files of its cgroup. So a guest's process
 keeps the file with the memory limit open and has the kernel send it a signal when a file of that folder is written

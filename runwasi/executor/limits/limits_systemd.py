@@ -1,4 +1,4 @@
-"""Limits in the words of systemd's properties, beside the files that hold them.
+"""Translates limits into systemd's properties, beside the files that hold them.
 
 systemd writes its own idea of a scope's limits whenever it rewrites the tree, so it must be told each one it
 has a property for. Source: man 5 systemd.resource-control, org.freedesktop.systemd1; runc's choice of them.

@@ -1,4 +1,4 @@
-"""Limits as cgroup version 1 takes them. Source: Documentation/admin-guide/cgroup-v1/."""
+"""Sets limits in cgroup version 1. Source: Documentation/admin-guide/cgroup-v1/."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Limits as cgroup version 2 takes them. Source: Documentation/admin-guide/cgroup-v2.rst.
+"""Sets limits in cgroup version 2. Source: Documentation/admin-guide/cgroup-v2.rst.
 
 The spec is written for version 1; what has no counterpart in version 2 (swappiness, the OOM killer's switch,
 realtime, leaf weights, network classes) is ignored there, as runc ignores it.

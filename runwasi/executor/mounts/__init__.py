@@ -1,1 +1,1 @@
-"""A container's mounts: their options, sources and places, and mounting them."""
+"""Makes a container's mounts: parses their options, opens their sources and places, and mounts them."""

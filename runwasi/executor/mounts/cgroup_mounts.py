@@ -1,4 +1,4 @@
-"""A mount of type cgroup: the container's own cgroups, in the layout of either version.
+"""Makes a mount of type cgroup: the container's own cgroups, in the layout of either version.
 
 Version 1 is laid out as on every distribution: a tmpfs with a directory for each hierarchy, and a link for
 each controller of a hierarchy that has several. Source: runtime-spec config-linux.md#cgroups-mounts.

@@ -1,4 +1,4 @@
-"""The mount option tmpcopyup: a new tmpfs starts with what the image has in the directory it covers.
+"""Implements the mount option tmpcopyup: fills a new tmpfs with what the image has in the directory that it covers.
 
 Everything goes by descriptors and without following links, because the image chose what is there.
 """

@@ -1,4 +1,4 @@
-"""The words of a mount's `options`, sorted by what has to be done about each.
+"""Parses a mount's `options`, and sorts them by what has to be done about each.
 
 Source: runtime-spec config.md#linux-mount-options; man 8 mount for the older ones.
 """

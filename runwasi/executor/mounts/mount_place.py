@@ -1,6 +1,6 @@
-"""One mount of $.mounts on its way: its destination, opened beneath the root, and its attributes.
+"""Opens a mount's destination beneath the root, and sets the mount's attributes.
 
-What apply_mounts.py and cgroup_mounts.py do alike, whatever the mount is of.
+apply_mounts.py and cgroup_mounts.py share it.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The parent's part of the mounts: what the child may not open or map from inside its user namespace.
+"""Does the parent's part of the mounts: opens and maps what the child may not from inside its user namespace.
 
 The child takes each by the index of its mount, and moves it into the root like any mount it makes itself.
 """

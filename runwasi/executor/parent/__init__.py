@@ -1,1 +1,1 @@
-"""The parent's half of create and exec: it claims, forks, equips and answers the child."""
+"""Runs the parent's half of create and exec: claims the id, forks the child, equips it and answers it."""

@@ -1,4 +1,4 @@
-"""The first thing done for a container: its id is taken, and all that will be made for it is noted down.
+"""Claims a container's id, and notes all that will be made for it, before anything is made.
 
 So delete finds everything, whenever the creator is killed.
 """

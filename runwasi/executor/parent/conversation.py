@@ -1,4 +1,4 @@
-"""The parent's end of the channel: it answers what the child asks, until the child is done or dead.
+"""Answers what the child asks over the channel, until the child is done or dead.
 
 next_message() is an operation that serves the requests which are the same for every process (layers, compiling, a
 seccomp listener) and returns the others. What takes time is left to errands, whose ends are waited for beside the
@@ -75,7 +75,7 @@ class Conversation:
         self._take((yield self._wait(deadline=0.0)))
 
     def let_go(self) -> None:
-        """Tell the child, which is ready, that it lives on without us; it may have been killed already."""
+        """Tell the child, which is ready, that it now outlives us; it may have been killed already."""
         try:
             self.proceed()
         except BrokenPipeError:

@@ -1,4 +1,4 @@
-"""The parent's half of create: everything before the fork, then answers to the child until it is ready.
+"""Creates a container: does everything before the fork, then answers the child until it is ready.
 
 It is an operation. When anything fails, or the child dies, all that was made is taken back before that is told.
 """
@@ -206,7 +206,7 @@ class Creation:
         yield from hooks.run_all("createRuntime", spec_hooks.create_runtime, state)
 
     def _ready(self, *, priorities: bool) -> Operation[None]:
-        """Finish: what would have hindered the child, the pid file, and nothing to undo any more."""
+        """Set priorities and rlimits, show the gate, write the pid file, and commit."""
         from runwasi.executor.process_settings import (  # late, as in begin
             set_priorities,
             set_rlimits,
@@ -228,7 +228,7 @@ class Creation:
         yield from self._conversation.close()
 
     def _death(self) -> Operation[ContainerError]:
-        """Say how the child died before it was ready; it is reaped here."""
+        """Return an error that says how the child died before it was ready; reap the child."""
         pidfd = self.container.open_pidfd()
         yield Wait((pidfd,), monotonic() + _DYING)
         code = processes.reap_if_ended(pidfd)

@@ -1,4 +1,4 @@
-"""What a container's first process is given from outside, once it is forked: ids, cgroup limits, devices.
+"""Equips a container's first process from outside, once it is forked: ids, cgroup limits, devices.
 
 A command line imports this after the fork: the child is at work meanwhile.
 """

@@ -1,4 +1,4 @@
-"""Short-lived processes for what might block, or takes memory and time that a server must not spend.
+"""Runs errands: short-lived processes for work that might block, or takes too much of a server's memory and time.
 
 Some answer a container's first process in its creator's stead: they compile a module or fetch an image's layers, and
 answer on the server's end of the channel. Others do a piece of the server's own work that waits for a filesystem, a
@@ -152,7 +152,7 @@ def _fork(
 
 
 def _answer(channel: Channel, kind: str, work: Callable[[], Answer | None], kept: Iterable[int]) -> NoReturn:
-    """In the new process: whatever happens, whoever waits gets an answer."""
+    """Do the work in the new process, and answer whatever happens."""
     try:
         processes.work_apart(channel.fileno(), kept)
         fields, descriptors = work() or ((), ())

@@ -1,4 +1,4 @@
-"""A further process in a running container: exec.
+"""Starts a further process in a running container: exec.
 
 It joins what the container's first process is in and becomes what the process document says, by the same
 steps. It is our direct child, also where it is in another pid namespace.
@@ -103,7 +103,7 @@ class Execution:
 
 
 def _check_releases(annotations: Mapping[str, str]) -> None:
-    """Refuse to give up confinement that the node allowed when the container was made, and does no more."""
+    """Refuse to loosen confinement if the node no longer allows what it allowed when the container was made."""
     releases = [name for name in annotations if name.startswith(UNSAFE_PREFIX)]
     if releases:
         from runwasi.executor.permission import check_unsafe  # late: few containers have any

@@ -1,4 +1,4 @@
-"""Forking a container's process with its plan: the same for create and for exec."""
+"""Forks a container's process with its plan, for create and for exec."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Forking a container's process into its namespaces: which are made by the clone, which are joined, and by whom.
+"""Forks a container's process into its namespaces: the clone makes some, and parent or child joins the others.
 
 - Namespaces to make come with clone3 itself; the kernel makes a user namespace among them first, so that it owns
   the others.

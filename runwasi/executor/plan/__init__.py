@@ -1,1 +1,1 @@
-"""What is asked: the bundle and the options of whoever creates a container."""
+"""Plans a process of a container from the bundle and the caller's options."""

@@ -1,4 +1,4 @@
-"""A bundle: the folder with config.json and usually the rootfs."""
+"""Reads a bundle: the folder with config.json and usually the rootfs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a caller may choose about a container's creation beside its config.json."""
+"""Defines what a caller may choose about a container's creation beside its config.json."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is going to run and in what: computed by the parent before it forks, and never changed.
+"""Defines the plan of a process: what will run, and in what. The parent makes it before it forks; it never changes.
 
 The child reads it in its steps and notes what it has reached in its Progress (executor/child/progress.py).
 """
@@ -41,7 +41,7 @@ class ProcessPlan(Record):
     namespaces       kind and descriptor of each namespace that the child joins, in that order
     userns           it is in a user namespace other than ours, new or joined
     cgroup_paths     the directories of the container's cgroup, by hierarchy
-    cgroup_tasks     descriptors to write "0" to, each of which puts it into that cgroup in one hierarchy
+    cgroup_tasks     descriptors: writing "0" to each enters that cgroup in one hierarchy
     guest_procfs     a mount of a procfs without processes that the parent keeps, to copy for a guest's view
     seccomp          the compiled filter of the spec
     start_hooks      what runs in the container right before its program

@@ -1,1 +1,1 @@
-"""What a container uses, read from cgroup version 1 or 2."""
+"""Reads what a container uses from cgroup version 1 or 2."""

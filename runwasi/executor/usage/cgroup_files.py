@@ -1,4 +1,4 @@
-"""Numbers and lists from the files of a cgroup, whichever its version."""
+"""Reads numbers and lists from the files of a cgroup of either version."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def counters(listing: str) -> dict[str, int]:
 
 
 def pids_usage(cgroup: Cgroup) -> PidsUsage:
-    """Read the pids controller, which both versions have alike."""
+    """Read the pids controller, which is the same in both versions."""
     return PidsUsage(current=number(cgroup, "pids", "pids.current"), limit=number(cgroup, "pids", "pids.max"))
 
 

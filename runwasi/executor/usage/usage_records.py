@@ -1,4 +1,4 @@
-"""What a container has used, in one shape for both versions of cgroups.
+"""Defines what a container has used, in one form for both versions of cgroups.
 
 The shape keeps every number that `runwasi events` and containerd's metrics of either version report; a file that this
 kernel does not have leaves its numbers at zero. CPU times are nanoseconds, memory is bytes.

@@ -1,4 +1,4 @@
-"""Usage as cgroup version 1 counts it. Source: Documentation/admin-guide/cgroup-v1/."""
+"""Reads usage from cgroup version 1. Source: Documentation/admin-guide/cgroup-v1/."""
 
 from __future__ import annotations
 

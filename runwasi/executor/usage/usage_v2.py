@@ -1,4 +1,4 @@
-"""Usage as cgroup version 2 counts it. Source: Documentation/admin-guide/cgroup-v2.rst."""
+"""Reads usage from cgroup version 2. Source: Documentation/admin-guide/cgroup-v2.rst."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""What a container runs: a native program, a wasm module, or a refusal with its reason."""
+"""Decides what a container runs: a native program, a wasm module, or nothing, with the reason."""

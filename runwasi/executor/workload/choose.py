@@ -1,4 +1,4 @@
-"""can_handle: what a container's first argument is, a native program, WebAssembly, or neither.
+"""Decides whether a container's first argument is a native program, WebAssembly, or neither.
 
 Decided once, inside the container's root and as the container's user, before the container is reported created,
 so that a refusal fails create and says why.

@@ -256,7 +256,7 @@ def _kind(module: bytes) -> Kind | None:
 
 
 def _confine(bounds: Bounds) -> None:
-    """Give up everything but memory and time, for good."""
+    """Give up everything but memory and time, irrevocably."""
     mounts.mount(None, "/", None, mounts.MS_REC | mounts.MS_PRIVATE)
     hidden = mounts.MS_NOSUID | mounts.MS_NODEV | mounts.MS_NOEXEC
     mounts.mount("tmpfs", "/proc", "tmpfs", hidden, f"mode=1777,size={bounds.artefact}")

@@ -1,4 +1,4 @@
-"""What is asked to run, whom the choice may ask about it, and the answer for a native program."""
+"""Defines what a choice is about: the request, what to ask of the creator, and the answer for a native program."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What confines a wasm container beside its container and the engine: nothing a guest cannot need.
+"""Confines a wasm container's process further: takes away everything that no guest can need.
 
 An engine that a guest broke out of would find a process without capabilities that can gain none, and few system
 calls: wasm_filter has those. A filter in the spec takes the place of ours; unsafe annotations, which the node has to

@@ -1,4 +1,4 @@
-"""The filters of wasm containers whose spec has none: the system calls that an engine was measured to need.
+"""Makes filters for wasm containers whose spec has none, from the system calls that an engine was measured to need.
 
 `python -m scripts.measure_syscalls` measures what each engine calls for each kind of program, once its filter is
 loaded, over the tests of WASI, engines, components and HTTP, and writes wasm_syscalls. This module adds what no
@@ -102,7 +102,7 @@ _SAME_WORK = tuple(
     rt_sigtimedwait rt_sigpending
     """.strip().splitlines()
 )
-"""Calls that do the same, of which another C library, another version or another CPU takes another one."""
+"""Calls that do the same; which of them is made depends on the C library, its version and the CPU."""
 
 
 _INHERITED_SOCKETS = "accept4 getsockname recvfrom recvmsg sendto sendmsg shutdown"
@@ -113,7 +113,7 @@ _MORE: Mapping[str, tuple[str, tuple[int, ...]]] = {
     # a component that is compiled where it runs, as there is no artefact of it: its memories begin in a memfd
     "wasmtime-component": (_IN_MEMORY, ()),
     "wasmtime-http": (_IN_MEMORY, ()),
-    # their own WASI, of which the tests here make only a part of the calls; WasmEdge's socket extension; WASIX
+    # their own WASI: the tests make only some of its calls; WasmEdge's socket extension; WASIX
     "wasmedge-core": (_FILES + _WAITING, (_AF_INET, _AF_INET6)),
     "wasmer-core": (_FILES + _WAITING, (_AF_INET, _AF_INET6)),
 }

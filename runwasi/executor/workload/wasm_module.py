@@ -1,4 +1,4 @@
-"""can_handle for WebAssembly: a module from a file or from the image's layers, as the engine accepts it.
+"""Finds the module that a container runs, in a file or in the image's layers, and checks that the engine accepts it.
 
 Imported together with the engine, before the container's root is entered; a native start never comes here.
 """

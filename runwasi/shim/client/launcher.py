@@ -1,4 +1,4 @@
-"""The program that containerd runs: `start` a pod's server, `delete` what a dead one left, `-v` and `-info`.
+"""Does what containerd runs a shim for: `start` a pod's server, `delete` what a dead one left, `-v` and `-info`.
 
 It runs for milliseconds, twice per container, so it imports only what the action needs. containerd takes
 everything on stdout and stderr of `start` as the address, and waits until both are closed.

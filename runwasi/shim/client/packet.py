@@ -1,4 +1,4 @@
-"""The protocol between a shim's client and the node daemon: a call, and two replies.
+"""Defines the protocol between a shim's client and the node daemon: a call, and two replies.
 
     client                                    daemon
       call, with its folder              ->
@@ -15,7 +15,7 @@ Each is one packet of a SOCK_SEQPACKET socket, between processes of one machine,
 The client keeps its own streams: containerd reads stdout and stderr until everybody has closed them, and a hanging
 daemon would hold them, if only in its queue.
 
-client.c beside this file implements the other side. A client that waits for TAKEN in vain leaves a note beside the
+client.c beside this file implements the other side. A client that never receives TAKEN leaves a note beside the
 socket, so that others do not wait at all. It shuts its reading end before it goes on alone, so that a daemon that
 wakes up later cannot send TAKEN, and drops the call: a late `delete` could hit a new container of the same name.
 """

@@ -1,4 +1,4 @@
-"""The help texts of a shim and of the node daemon: who calls them, and how."""
+"""Holds the help texts of a shim and of the node daemon: who calls them, and how."""
 
 from __future__ import annotations
 

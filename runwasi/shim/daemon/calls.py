@@ -182,7 +182,7 @@ class Calls:
 
     def _carry_out(self, caller: Caller) -> None:
         if not caller.take():
-            self._remove_note()  # it waited in vain, and we are back
+            self._remove_note()  # the client gave up; remove what it left, as we serve again
             caller.close()
         elif caller.call.version != installation.version():
             caller.send_away()

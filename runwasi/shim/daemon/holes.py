@@ -31,7 +31,7 @@ def fill() -> list[object]:
 
 
 def _row(size: int, farthest: int, length: int) -> list[object]:
-    """Return objects of a size, of which the last `length` follow one another closely."""
+    """Return objects of a size; the last `length` of them lie closely one after another."""
     made: list[object] = []
     last = following = 0
     while following < length and len(made) < _MOST:

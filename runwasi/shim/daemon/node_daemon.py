@@ -1,4 +1,4 @@
-"""The node daemon's program: it starts, serves and ends.
+"""Runs the node daemon: it starts, serves and ends.
 
 It has the server's code and the engine loaded. A fork shares its memory copy-on-write and needs no start of Python.
 The pods' servers do not depend on the daemon afterwards: it may end, be killed or be replaced while they run on.

@@ -1,4 +1,4 @@
-"""The node daemon's rehearsal: it runs containers before the first pod is requested.
+"""Rehearses: the node daemon runs containers before the first pod is requested.
 
 A pod's server shares the daemon's memory until it writes to it, and even running Python writes: the interpreter
 rewrites code that runs often for the types it sees, fills caches, imports late, makes the free lists its own. What

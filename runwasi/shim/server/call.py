@@ -1,4 +1,4 @@
-"""One call that a server has to answer, and the operation that produces the answer."""
+"""Represents a call that a server must answer, and the operation that produces the answer."""
 
 from __future__ import annotations
 

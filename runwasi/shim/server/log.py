@@ -1,4 +1,4 @@
-"""The shim's log: logrus text lines on containerd's `log` FIFO, which containerd copies into its own.
+"""Writes the shim's log: logrus text lines on the `log` FIFO, which containerd copies into its own log.
 
     time="2026-01-02T15:04:05.000000000Z" level=error msg="..." instance=ID pod=GROUP
 

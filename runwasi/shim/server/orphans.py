@@ -1,4 +1,4 @@
-"""Signals of the server: SIGCHLD for orphans, and those that ask it to end.
+"""Handles the server's signals: SIGCHLD for orphans, and those that ask it to end.
 
 As a subreaper the server becomes the parent of what a container's processes leave behind. Its own children
 are waited for through their pidfds by whoever made them, in the turn that finds them ended. A child that is a

@@ -1,4 +1,4 @@
-"""The server's one loop: descriptors, timers, deferred calls and operations; no wake-up without a reason.
+"""Runs the server's one loop: descriptors, timers, deferred calls and operations; no wake-up without a reason.
 
 Nothing blocks here: one server serves many containers, and any of them may be hostile. Callbacks run one after
 another, so that no state needs a lock and a fork finds no thread, and each returns at once:

@@ -1,4 +1,4 @@
-"""The client side of ttrpc, one call at a time, for the events a shim sends to containerd."""
+"""Calls ttrpc services, one call at a time, for the events that a shim sends to containerd."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One client of a ttrpc server: its frames come in, become calls, and are answered.
+"""Serves one client of a ttrpc server: turns its frames into calls, and answers them.
 
 A longer frame than there may be is skipped and answered RESOURCE_EXHAUSTED, so that the connection's other calls go
 on.

@@ -1,4 +1,4 @@
-"""The outgoing half of a ttrpc connection, whichever side made it."""
+"""Sends the frames of a ttrpc connection, on either side."""
 
 from __future__ import annotations
 

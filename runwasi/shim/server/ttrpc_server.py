@@ -1,4 +1,4 @@
-"""ttrpc's server side: services and their methods, on a listening socket.
+"""Serves ttrpc on a listening socket: finds the service and the method of each call.
 
 The frames are described in runwasi.wire.ttrpc_frames.
 """

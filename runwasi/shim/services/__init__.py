@@ -1,1 +1,1 @@
-"""The Task and Sandbox services: each call of containerd translated for the executor."""
+"""Implements the Task and Sandbox services: translates each call of containerd for the executor."""

@@ -1,4 +1,4 @@
-"""The Checkpoint call: containerd's options as those of the executor's checkpoint."""
+"""Answers Checkpoint: translates containerd's options into those of the executor's checkpoint."""
 
 from __future__ import annotations
 

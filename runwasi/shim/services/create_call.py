@@ -1,4 +1,4 @@
-"""The Create call: mounts, streams and the executor's creation, one operation after the other.
+"""Answers Create: mounts the rootfs, opens the streams and creates the container, one operation after another.
 
 What takes long, a mount, a logger that starts, an image layer that is fetched, a module that is compiled, a hook,
 happens elsewhere while the reactor serves the pod's other calls; when anything fails, or the call is cancelled, all
@@ -75,7 +75,7 @@ class Pod:
         self.mounters: Mounters | None = None
         """Processes that mount for many pods; without them each mount has an errand of its own."""
         self.tracer: Tracer | None = None
-        """Makes spans, where traces are wanted."""
+        """Makes spans, if traces are on."""
         self.environment = environment
         self.images = images
         self.reactor = reactor

@@ -1,4 +1,4 @@
-"""The Delete call: a container's removal, which goes on whatever becomes of the calls that asked for it."""
+"""Answers Delete: removes a container, and finishes that whatever becomes of the calls that asked for it."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _KILLED = 128 + 9
 
 
 class Removals:
-    """Removes tasks; gone is called with one that is no more, just before the calls that asked are answered."""
+    """Removes tasks; calls `gone` with a removed one, just before it answers the calls that asked."""
 
     def __init__(
         self,
@@ -113,7 +113,7 @@ class Unmade:
         self._create.cancel(RpcError(codes.FAILED_PRECONDITION, reason))
 
     def delete(self, call: Call) -> None:
-        """Give it up, and answer the call when all is taken back."""
+        """Cancel the creation, and answer the call once everything is undone."""
         self._deletes.append(call)
         self.give_up("deleted")
 

@@ -1,4 +1,4 @@
-"""The image of one container, as the executor asks for its layers: by way of the server's image helper."""
+"""Fetches the layers of a container's image for the executor, through the server's image helper."""
 
 from __future__ import annotations
 

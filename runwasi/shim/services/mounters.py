@@ -1,4 +1,4 @@
-"""Processes that mount and unmount for a server of many pods, one job after another.
+"""Keeps processes that mount and unmount for a server of many pods, one job after another.
 
 A mount may hang with its filesystem, so the server itself makes none. A fork for each job (an errand) costs the
 daemon 2 ms, for copying its page tables and then each page that it writes to; a process that is there already costs

@@ -1,4 +1,4 @@
-"""Create and Start of a container that comes from a checkpoint.
+"""Answers Create and Start for a container that comes from a checkpoint.
 
 Create makes all but its processes, as containerd's own shim does; Start has criu make them, in a child of ours
 that is their parent only until it ends: then they are ours.

@@ -1,4 +1,4 @@
-"""Rootfs mounts whose owners are shifted, for pods with a user namespace of their own (containerd 2).
+"""Shifts the owners of rootfs mounts, for pods with a user namespace of their own (containerd 2).
 
 The snapshotter then adds `uidmap=` and `gidmap=` to a mount's options: container id, host id and size. A
 bind mount is mapped itself; of an overlay each lower layer is, as the kernel maps no overlay as a whole.

@@ -1,4 +1,4 @@
-"""The rootfs of a bundle: the mounts that containerd's snapshotter asks for, made and taken away again.
+"""Mounts and unmounts the rootfs of a bundle, as containerd's snapshotter asks.
 
 An overlay of many layers names more than fits into the page that mount(2) takes its options in. The layers'
 common directory is left out then, and if that is not enough each layer is given by a call of its own

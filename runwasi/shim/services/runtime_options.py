@@ -1,4 +1,4 @@
-"""Runtime options of a Create call, in each of the messages that clients put them into.
+"""Reads the runtime options of a Create call from each of the messages that clients put them into.
 
 runc.v1.Options      clients of containerd 2, and those of 1.x for runc's own shim
 linux.runc           clients of containerd 1.x for every other runtime: `ctr run --no-pivot`, `--uidmap`

@@ -1,4 +1,4 @@
-"""The Sandbox service of containerd 2: the shim keeps the pod itself, without a pause image.
+"""Implements the Sandbox service of containerd 2: the shim keeps the pod itself, without a pause image.
 
 containerd asks for it when a runtime's `sandboxer` is "shim"; with the default it creates a pause container
 by the Task service instead. Source: containerd docs/sandbox, core/sandbox/controller.go; observed on 2.3.4.

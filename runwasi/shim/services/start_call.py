@@ -1,4 +1,4 @@
-"""The Start call: an init waits at its gate, or comes from a checkpoint; an exec is made.
+"""Answers Start: opens the gate of a waiting init, restores one from a checkpoint, or makes an exec.
 
 Whatever the process waits for on its way, only this call waits with it. When the call is cancelled the process ends.
 """

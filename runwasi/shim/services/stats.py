@@ -1,4 +1,4 @@
-"""A container's usage as containerd's metrics of cgroup version 1 or 2: the same numbers under their names.
+"""Translates a container's usage into containerd's metrics of cgroup version 1 or 2.
 
 CPU times are nanoseconds in version 1 and microseconds in version 2; memory is bytes.
 """

@@ -1,4 +1,4 @@
-"""A task, which is containerd's word for a created container, and its processes' exits in order.
+"""Represents a task, containerd's word for a created container, and publishes its processes' exits in order.
 
 A container's init is reported as its last process to exit. All about the container itself is the executor's.
 """

@@ -1,4 +1,4 @@
-"""The Task service's calls that change what runs: pause, signals, limits, a checkpoint, a terminal's size."""
+"""Answers the Task service's calls that change what runs: pause, signals, limits, a checkpoint, a terminal's size."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A process of a task, its init or an exec, as clients see it: its state, its streams, and who waits for its end."""
+"""Represents a process of a task, init or exec, as clients see it: its state, its streams, and who waits for it."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ class TaskProcess:
         self.exit_status = 0
         self.exited_at: Timestamp | None = None
         self.span: Span | None = None
-        """The time that it runs, where traces are wanted."""
+        """The time that it runs, if traces are on."""
         self._waiters: list[Call] = []
 
     @classmethod

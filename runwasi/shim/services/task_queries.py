@@ -1,4 +1,4 @@
-"""The Task service's calls that only ask: state, exit, processes, statistics."""
+"""Answers the Task service's calls that only ask: state, exit, processes, statistics."""
 
 from __future__ import annotations
 

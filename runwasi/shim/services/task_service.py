@@ -1,4 +1,4 @@
-"""The Task service, versions 2 and 3: what containerd asks about containers, translated for the executor.
+"""Implements the Task service, versions 2 and 3: translates what containerd asks about containers for the executor.
 
 Source: containerd core/runtime/v2/README.md; observed on containerd-shim-runc-v2 (docs/task-api.md compares).
 """
@@ -74,7 +74,7 @@ class TaskService:
         self._kept = kept
 
     def refuse_new(self) -> None:
-        """Create no more tasks: the server is about to end, and nobody would look after them."""
+        """Stop creating tasks: the server is about to end, and nobody would look after them."""
         self._ending = True
 
     def quiet(self) -> bool:

@@ -1,4 +1,4 @@
-"""The tasks of a pod, and those that are being made."""
+"""Keeps the tasks of a pod, and those that are being made."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""A process's stdin, stdout and stderr: FIFOs, files, loggers and terminals."""
+"""Connects a process's stdin, stdout and stderr to FIFOs, files, loggers and terminals."""

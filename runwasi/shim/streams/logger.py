@@ -1,4 +1,4 @@
-"""Logger programs: binary://PROGRAM?KEY=VALUE reads a process's output from pipes.
+"""Runs logger programs: binary://PROGRAM?KEY=VALUE reads a process's output from pipes.
 
 The program gets stdout on descriptor 3 and stderr on 4, says that it is ready by closing 5 (binary-v2 wants
 a byte first), and finds the container's id and namespace in its environment. Source: containerd

@@ -1,4 +1,4 @@
-"""Where a process's stdout and stderr go: FIFOs, files, loggers, or nowhere.
+"""Opens what a process's stdout and stderr go to: FIFOs, files, loggers, or nothing.
 
 A FIFO's writing end is given to the process itself, so its output is never copied. The shim keeps the
 reading end open meanwhile: when containerd goes away the process neither dies of SIGPIPE nor loses what it
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
             """Nothing more will be written: let the reader come to the end."""
 
         def close(self) -> None:
-            """Give up everything."""
+            """Close everything."""
 
         def state(self, keep: Keep) -> dict[str, Any]:
             """Return what taken_over makes the same of in a program that takes this one's place."""

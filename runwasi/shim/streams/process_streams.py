@@ -1,4 +1,4 @@
-"""The three streams of one process, opened as its request says and followed until it is deleted."""
+"""Opens the three streams of a process as its request says, and follows them until it is deleted."""
 
 from __future__ import annotations
 

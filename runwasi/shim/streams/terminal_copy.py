@@ -1,4 +1,4 @@
-"""A process's terminal: the pty's master, copied to and from containerd's FIFOs by the reactor.
+"""Copies a process's terminal, the pty's master, to and from containerd's FIFOs on the reactor.
 
 The master is watched edge-triggered: while no process has the terminal open it is in a state of hang-up for
 good, which would wake a level-triggered loop without end, and a process may open it again.
