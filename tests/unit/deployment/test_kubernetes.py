@@ -22,7 +22,7 @@ def test_the_manifest_of_the_repository_is_what_install_prints() -> None:
 def test_a_class_for_each_runtime_has_its_overhead() -> None:
     text = kubernetes.runtime_classes(runtimes(["wasmtime"], shared=True))
     first, second = text.split("---\n")
-    assert "handler: wasmtime\noverhead:\n  podFixed:\n    memory: 6Mi\n" in first
+    assert "handler: wasmtime\noverhead:\n  podFixed:\n    memory: 8Mi\n" in first
     assert "handler: wasmtimed\noverhead:\n  podFixed:\n    memory: 1Mi\n" in second
 
 
