@@ -31,7 +31,7 @@ BUSYBOX = Path("/bin/busybox")
 ARM64 = "arm64"
 VIRTIOFSD = (Path("/usr/lib/qemu/virtiofsd"), Path("/usr/libexec/virtiofsd"))
 MEMORY = "2G"
-BOOT_SECONDS = 600  # of one boot here with its tests; the emulated processor is ten to twenty times slower
+BOOT_SECONDS = 900  # of one boot here with its tests; the emulated processor is ten to twenty times slower
 
 # What the first program needs, in the order to load it; built-in ones are missing from a kernel's modules.
 MODULES = (
