@@ -27,6 +27,10 @@ install: packages-build ## Install under PREFIX (/usr/local), isolated from the 
 uninstall: ## Remove what `make install` wrote
 	scripts/install remove $(PREFIX)
 
+.PHONY: bundle packages-bundle
+bundle: packages-bundle .venv/ready ## Make dist/runwasi-VERSION-linux-ARCH.tar.xz, which needs no Python on the node; ARCH, EXTRAS
+	$(VENV)/python -m scripts.bundle $(if $(ARCH),--arch $(ARCH)) $(EXTRAS)
+
 test-image: dist/img.tar ## Make the demo's image, the module a file in it
 
 test-image/oci: dist/img-oci.tar dist/img-oci-artifact.tar ## Make the demo's image of wasm layers, and its artifact
@@ -96,6 +100,18 @@ test-kubernetes: packages-kubernetes build/bin build/wasi-demo-app.wasm build/ca
 test-docker: packages-test build/bin build/wasi-demo-app.wasm build/cache/containerd-sid build/cache/docker-sid build/cache/docker-cli-sid ## Tests in the newest Docker, with its image store for wasm
 	$(VENV)/python -m pytest tests/docker
 
+.PHONY: test-bundle
+test-bundle: packages-test build/wasi-demo-app.wasm bundle ## Make the bundle, and run it in a root of busybox alone and through containerd
+	$(VENV)/python -m pytest tests/release
+	rm -rf --one-file-system build/bundle && mkdir -p build/bundle
+	tar -xJf dist/runwasi-$$($(VENV)/python -c 'import runwasi; print(runwasi.__version__)')-linux-$$(dpkg --print-architecture).tar.xz \
+	    --strip-components 1 -C build/bundle
+	build/bundle/install add $(CURDIR)/build/bundle/installed
+	RUNWASI_BIN=$(CURDIR)/build/bundle/installed/bin $(VENV)/python -m pytest $(BUNDLE_TESTS)
+
+# What shows a shim, a server of its own, and the command line, as installed from the bundle.
+BUNDLE_TESTS = tests/integration/containerd/test_run.py tests/integration/cli/test_run.py
+
 test-debian13: ## `make demo` and the unit tests in a root of Debian 13
 	scripts/packages root
 	scripts/debian-root trixie sh -c 'make demo && make test-unit'
@@ -125,6 +141,9 @@ clean: ## Remove what was built, but not the virtual environment
 
 packages-build:
 	@scripts/packages build
+
+packages-bundle:
+	@scripts/packages build bundle $(if $(filter arm64,$(ARCH)),cross-arm64)
 
 packages-demo:
 	@scripts/packages build wasm host

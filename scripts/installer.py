@@ -49,10 +49,10 @@ class Place:
 
 def add(place: Place, extras: list[str]) -> None:
     """Install this work tree."""
-    with _staged(place.versions) as staged:
-        site = f"{staged}/site-packages"
+    with staged(place.versions) as under_way:
+        site = f"{under_way}/site-packages"
         _install_packages(site, extras)
-        name = _name(place.versions, f"{_version(site)}-{_digest(site)}")
+        name = free_name(place.versions, f"{_version(site)}-{_digest(site)}")
         final = f"{place.named}/{name}"
         # Unchecked: an installed file does not change, so no start of a container looks at its source's time again.
         compileall = [
@@ -65,17 +65,30 @@ def add(place: Place, extras: list[str]) -> None:
             "--invalidation-mode",
             "unchecked-hash",
         ]
-        subprocess.run([*compileall, "-s", staged, "-p", final, site], check=True)
-        launchers.pack(f"{staged}/bytecode", site)
-        client = f"{staged}/client"
+        subprocess.run([*compileall, "-s", under_way, "-p", final, site], check=True)
+        launchers.pack(f"{under_way}/bytecode", site)
+        client = f"{under_way}/client"
         where = f"../lib/runwasi/{name}/{installation.LAUNCHERS}/%s"
         compiled = launchers.compile_client(client, VERSION=name, LAUNCHER=where)
-        launchers.write_installed(staged, sys.executable, final, client if compiled else "")
-        if compiled:
-            os.unlink(client)
-        subprocess.run(["chmod", "-R", "u=rwX,go=rX", staged], check=True)
-        _write_manifest(staged)
-        _switch(place, staged, name)
+        finish(place, under_way, name, sys.executable, client if compiled else "")
+    remove_others(place)
+
+
+def finish(place: Place, under_way: str, name: str, python: str, client: str) -> None:
+    """Write the programs of a version under way, and have those in PATH start it instead of others.
+
+    python is the interpreter's path once that version is in place; client is the compiled one, "" without one.
+    """
+    launchers.write_installed(under_way, python, f"{place.named}/{name}", client)
+    if client:
+        os.unlink(client)
+    subprocess.run(["chmod", "-R", "u=rwX,go=rX", under_way], check=True)
+    write_manifest(under_way)
+    switch(place, under_way, name)
+
+
+def remove_others(place: Place) -> None:
+    """Remove the versions that nothing starts and nobody runs from, and name those that stay."""
     installation.remove_superseded(place.versions)
     _tell_of_kept(place.versions)
 
@@ -103,7 +116,7 @@ def remove(place: Place) -> None:
     _tell_of_kept(place.versions)
 
 
-def _switch(place: Place, staged: str, name: str) -> None:
+def switch(place: Place, staged: str, name: str) -> None:
     """Move a version to where its programs expect it, unless it is there already, and have the programs start it."""
     lock = installation.own(place.versions, wait=True)
     try:
@@ -125,7 +138,7 @@ def _switch(place: Place, staged: str, name: str) -> None:
 
 
 @contextmanager
-def _staged(parent: str) -> Iterator[str]:
+def staged(parent: str) -> Iterator[str]:
     """Make a folder for a version to come, which whoever removes superseded ones takes away when we are killed."""
     lock = _own_made(parent)
     try:
@@ -189,7 +202,7 @@ def _digest(site: str) -> str:
     return digest.hexdigest()[:12]
 
 
-def _name(parent: str, name: str) -> str:
+def free_name(parent: str, name: str) -> str:
     """Return the name for a version: another where that folder is damaged, for processes may run from it."""
     number = 1
     chosen = name
@@ -215,7 +228,7 @@ def _manifest(version: str) -> str:
     return "".join(f"{_hash_of(path)}  {path.removeprefix(version + '/')}\n" for path in _files(version))
 
 
-def _write_manifest(version: str) -> None:
+def write_manifest(version: str) -> None:
     with open(f"{version}/{_MANIFEST}", "w", encoding="utf-8") as file:
         file.write(_manifest(version))
 

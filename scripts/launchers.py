@@ -22,7 +22,7 @@ import sys
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
 ENGINES = ("wasmtime", "wasmedge", "wasmer")
 
@@ -181,12 +181,12 @@ def compile_client(into: str, **constants: str) -> str:
     sys.exit(f"cannot compile {_SOURCE}:\n{done.stderr}")
 
 
-def pack(into: str, folder: str) -> None:
-    """Pack the compiled modules below folder, each pack in an interpreter of its own, this one's version."""
+def pack(into: str, folder: str, python: Sequence[str] = (sys.executable, "-IS")) -> None:
+    """Pack the compiled modules below folder, each pack in an interpreter of its own, which compiled them."""
     os.makedirs(into, exist_ok=True)
     for name, roots in PACKS.items():
         with open(os.path.join(into, name), "wb") as file:
-            subprocess.run([sys.executable, "-IS", "-c", _PACK, folder, *roots], stdout=file, check=True)
+            subprocess.run([*python, "-c", _PACK, folder, *roots], stdout=file, check=True)
 
 
 def write(bin_folder: str, python: str, folders: list[str], client: str = "") -> None:
@@ -203,7 +203,7 @@ def write_installed(staged: str, python: str, version: str, client: str) -> None
     hold = _HOLD.format(version=version)
 
     def text(program: Program) -> bytes:
-        start = prelude(f"{version}/bytecode/{program.pack}") if program.pack else ""
+        start = prelude(f"{version}/bytecode/{program.pack}", site_packages[0]) if program.pack else ""
         return _text(program, python, site_packages, hold=hold, prelude=start, note=_NOTE, leave=_LEAVE)
 
     _write_all(f"{staged}/bin", f"{staged}/launchers", text, client)

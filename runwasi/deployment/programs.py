@@ -42,7 +42,7 @@ def install(node: TargetNode, engines: Sequence[str], folder: str) -> TargetPlan
     if version:
         missing = [name for name in _names(engines) if not node.has(f"{folder}/{name}")]
         notes = (
-            [f"{folder} lacks {', '.join(missing)}: `make install` of the source tree writes them"]
+            [f"{folder} lacks {', '.join(missing)}: link to those in {_programs(version)}, or install there"]
             if missing
             else []
         )
@@ -60,9 +60,17 @@ def uninstall(node: TargetNode, engines: Sequence[str], folder: str) -> TargetPl
     """Return what removes the launchers that install wrote."""
     notes = []
     if installation.folder():
-        notes.append("`make uninstall` of the source tree removes what `make install` wrote")
+        notes.append(
+            "`make uninstall` of the source tree, or `install remove` of the bundle, removes the programs"
+        )
     changes = [_change(node, f"{folder}/{name}", None) for name in _names(engines)]
     return TargetPlan("programs", f"shims in {folder}", changes, notes=notes)
+
+
+def _programs(version: str) -> str:
+    """Return the folder of the programs of an installation, by that of its version."""
+    prefix = version.rpartition("/lib/runwasi/")[0]
+    return f"{prefix}/bin"
 
 
 def _names(engines: Sequence[str]) -> list[str]:

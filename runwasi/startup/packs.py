@@ -42,15 +42,16 @@ with open({path!r}, "rb", 0) as file:
     code, *directory = marshal.loads(file.read({head}))
 bytecode = sys.modules["runwasi.startup.packs"] = type(sys)("runwasi.startup.packs")
 exec(code, bytecode.__dict__)
-bytecode.install({path!r}, *directory)
+bytecode.install({path!r}, {site!r}, *directory)
 """
 
 
 class Importer(Loader):
     """Finds and loads modules from a pack, reading only the parts needed: finder and loader of PEP 451."""
 
-    def __init__(self, path: str, index: Index, parts: Parts) -> None:
+    def __init__(self, path: str, site: str, index: Index, parts: Parts) -> None:
         self.path = path
+        self.site = site
         self._index = index
         self._parts = parts
         self._read: dict[int, memoryview] = {}
@@ -64,7 +65,7 @@ class Importer(Loader):
         folder = found[0]
         spec = ModuleSpec(name, self, is_package=bool(folder))
         if folder:
-            spec.submodule_search_locations = [folder]
+            spec.submodule_search_locations = [f"{self.site}/{folder}"]
         return spec
 
     def create_module(self, _spec: ModuleSpec) -> None:
@@ -86,7 +87,7 @@ class Importer(Loader):
         module.__loader__ = self
         folder = self._index[name][0]
         if folder:
-            module.__path__ = [folder]
+            module.__path__ = [f"{self.site}/{folder}"]
         parent, _, own = name.rpartition(".")
         if parent not in sys.modules:  # it belongs to another root, which is not imported yet
             self._import(parent)
@@ -122,14 +123,14 @@ class Importer(Loader):
         self._index = {}
 
 
-def prelude(path: str) -> str:
-    """Return the Python text that makes a program import from the pack at path."""
-    return _PRELUDE.format(path=path, head=_HEAD)
+def prelude(path: str, site: str) -> str:
+    """Return the Python text that makes a program import from the pack at path; site is the packages' folder."""
+    return _PRELUDE.format(path=path, site=site, head=_HEAD)
 
 
-def install(path: str, index: Index, parts: Parts) -> None:
+def install(path: str, site: str, index: Index, parts: Parts) -> None:
     """Import from the pack at path before looking elsewhere. The prelude calls this."""
-    sys.meta_path.insert(0, Importer(path, index, parts))
+    sys.meta_path.insert(0, Importer(path, site, index, parts))
 
 
 def forget() -> None:
@@ -150,7 +151,7 @@ def prelude_of(name: str) -> str:
     """Return the prelude of the pack of a program that we start; "" if we do not run from one ourselves."""
     for finder in sys.meta_path:
         if isinstance(finder, Importer):
-            return prelude(f"{os.path.dirname(finder.path)}/{name}")
+            return prelude(f"{os.path.dirname(finder.path)}/{name}", finder.site)
     return ""
 
 
@@ -237,5 +238,5 @@ def _code(module: ModuleType) -> CodeType:
 
 
 def _folder(module: ModuleType) -> str:
-    """Return a package's folder, as in its compiled file; "" for a module."""
-    return os.path.dirname(_code(module).co_filename) if hasattr(module, "__path__") else ""
+    """Return a package's folder below that of all packages; "" for a module."""
+    return module.__name__.replace(".", "/") if hasattr(module, "__path__") else ""

@@ -16,7 +16,7 @@ import fractions
 from runwasi.startup import packs
 from runwasi.executor.child.launch import import_no_more
 open({folder!r} + "/pack", "wb").write(b"?")
-packs.install({folder!r} + "/pack", {{"runwasi.theirs": ("", 0, 0, 1)}}, ((("runwasi.theirs",), 1, 1),))
+packs.install({folder!r} + "/pack", {folder!r}, {{"runwasi.theirs": ("", 0, 0, 1)}}, ((("runwasi.theirs",), 1, 1),))
 import_no_more(None)
 import fractions, _signal
 for name in ("theirs", "encodings.theirs", "runwasi.theirs"):

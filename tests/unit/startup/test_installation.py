@@ -35,11 +35,11 @@ class Prefix:
             )
         for file in (installation.LOCK, installation.SUPERSEDED):
             (staged / file).touch()
-        installer._write_manifest(str(staged))
+        installer.write_manifest(str(staged))
         return staged
 
     def switch(self, name: str) -> None:
-        installer._switch(self.place, str(self.stage(name)), name)
+        installer.switch(self.place, str(self.stage(name)), name)
 
     def add(self, name: str) -> None:
         self.switch(name)
@@ -186,8 +186,8 @@ def test_a_version_that_is_installed_again_is_kept(prefix: Prefix) -> None:
 
 def test_a_damaged_version_is_left_to_those_who_run_from_it(prefix: Prefix) -> None:
     (prefix.versions / f"one/bin/{COMMAND}").write_text("damaged")
-    assert installer._name(str(prefix.versions), "one") == "one-2"
-    assert installer._name(str(prefix.versions), "two") == "two"
+    assert installer.free_name(str(prefix.versions), "one") == "one-2"
+    assert installer.free_name(str(prefix.versions), "two") == "two"
 
 
 def test_an_uninstalled_version_stays_with_its_shims_for_the_pods_from_before(prefix: Prefix) -> None:
@@ -252,7 +252,7 @@ def test_an_installer_killed_at_any_step_leaves_programs_that_work(tmp_path: Pat
         if pid == 0:
             _die_at(step)
             if action == "switch":
-                installer._switch(prefix.place, str(staged), "two")
+                installer.switch(prefix.place, str(staged), "two")
             else:
                 installer.remove(prefix.place)
             os._exit(0)

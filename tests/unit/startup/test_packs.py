@@ -22,7 +22,7 @@ def _packed(folder: Path) -> str:
     """Make a pack of the state document's modules; returns the prelude that reads it."""
     path = folder / "pack"
     path.write_bytes(_python(_PACK, _ROOT))
-    return prelude(str(path))
+    return prelude(str(path), str(_ROOT))
 
 
 def test_a_packed_module_is_imported_without_its_file(tmp_path: Path) -> None:
@@ -42,7 +42,7 @@ def test_a_traceback_names_the_file_that_was_packed(tmp_path: Path) -> None:
 
 def test_a_program_started_from_a_packed_one_reads_a_pack_beside_it(tmp_path: Path) -> None:
     code = "from runwasi.startup.packs import prelude_of; print(prelude_of('server'), end='')"
-    assert _python(_packed(tmp_path) + code).decode() == prelude(f"{tmp_path}/server")
+    assert _python(_packed(tmp_path) + code).decode() == prelude(f"{tmp_path}/server", str(_ROOT))
     assert _python(code, _ROOT) == b""
 
 
@@ -67,4 +67,4 @@ def test_a_root_may_be_imported_before_those_whose_packages_it_needs(tmp_path: P
         _python(f"from runwasi.startup.packs import pack; sys.stdout.buffer.write(pack({roots!r}))", _ROOT)
     )
     code = "from runwasi.executor.child import run_wasm; print(run_wasm.LimitsInForce.__module__)"
-    assert _python(prelude(str(path)) + code) == b"runwasi.executor.limits.limits_in_force\n"
+    assert _python(prelude(str(path), str(_ROOT)) + code) == b"runwasi.executor.limits.limits_in_force\n"
