@@ -106,13 +106,14 @@ _SAME_WORK = tuple(
 
 
 _INHERITED_SOCKETS = "accept4 getsockname recvfrom recvmsg sendto sendmsg shutdown"
-_IN_MEMORY = "memfd_create ftruncate"
+_COMPILED_HERE = "memfd_create ftruncate membarrier"
 _MORE: Mapping[str, tuple[str, tuple[int, ...]]] = {
     # sock_accept and its like, on a socket that the caller passed on: no test here has one
     "wasmtime-core": (_INHERITED_SOCKETS, ()),
-    # a component that is compiled where it runs, as there is no artefact of it: its memories begin in a memfd
-    "wasmtime-component": (_IN_MEMORY, ()),
-    "wasmtime-http": (_IN_MEMORY, ()),
+    # a component that is compiled where it runs, as there is no artefact of it: its memories begin in a memfd, and on
+    # arm64 the other CPUs have to be told of new code
+    "wasmtime-component": (_COMPILED_HERE, ()),
+    "wasmtime-http": (_COMPILED_HERE, ()),
     # their own WASI: the tests make only some of its calls; WasmEdge's socket extension; WASIX
     "wasmedge-core": (_FILES + _WAITING, (_AF_INET, _AF_INET6)),
     "wasmer-core": (_FILES + _WAITING, (_AF_INET, _AF_INET6)),

@@ -93,3 +93,9 @@ def test_memory_becomes_executable_only_where_an_engine_makes_code(name: str, tm
 
 def test_an_unknown_name_gets_the_widest(tmp_path: Path) -> None:
     assert profile("no such engine", network=True) == profile("", network=True)
+
+
+@pytest.mark.parametrize("name", [name for name in EXECUTABLE_MEMORY if name.startswith("wasmtime")])
+def test_where_wasmtime_makes_code_it_may_tell_the_other_cpus(name: str) -> None:
+    """On arm64 it does so with membarrier, and fails where that is refused."""
+    assert "membarrier" in names_of(profile(name, network=True))
