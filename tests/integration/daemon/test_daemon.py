@@ -373,9 +373,14 @@ def test_a_service_managers_socket_is_used_and_left_to_it(
     path.parent.mkdir(0o711)
     monkeypatch.setenv("RUNWASI_DAEMON_SOCKET", str(path))
     monkeypatch.setenv("RUNWASI_DAEMON", "managed")
-    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener:
+    with (
+        socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener,
+        socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager,
+    ):
         listener.bind(str(path))
         listener.listen(16)
+        manager.bind(str(folder / "notify.sock"))
+        manager.settimeout(20)
 
         fd = listener.fileno()
         passing = (
@@ -384,10 +389,12 @@ def test_a_service_managers_socket_is_used_and_left_to_it(
         )
         daemon = subprocess.Popen(
             [sys.executable, "-c", passing],
+            env=os.environ | {"NOTIFY_SOCKET": str(folder / "notify.sock")},
             stdin=subprocess.DEVNULL,
             pass_fds=(fd,),
         )
         try:
+            assert manager.recv(100) == b"READY=1"
             with running(shim, container_id, bundle(SLEEP)) as task:
                 assert parent_of(task.pid) == daemon.pid
         finally:
