@@ -49,7 +49,7 @@ class Bootstrap:
         flags.shim_cgroup = self.shim_cgroup
 
     def _read(self, data: bytes, flags: Flags) -> None:
-        from runwasi.shim.services.runtime_options import shim_cgroup  # late: few starts have options
+        from runwasi.shim.services.calls.runtime_options import shim_cgroup  # late: few starts have options
         from runwasi.wire.codec import WireError
         from runwasi.wire.messages.bootstrap import BootstrapParams
         from runwasi.wire.messages.well_known import Any

@@ -34,7 +34,7 @@ def delete(flags: Flags, engine: str) -> bytes:
 
         finish(delete_forced(_root(bundle, flags, engine), flags.id))
     if _is_mounted(f"{bundle}/rootfs"):
-        from runwasi.shim.services.rootfs_mounts import unmount_all  # late: 1 ms
+        from runwasi.shim.services.rootfs.rootfs_mounts import unmount_all  # late: 1 ms
 
         unmount_all(bundle)
     answered = answer(bundle)

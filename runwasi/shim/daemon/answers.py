@@ -15,7 +15,7 @@ from runwasi.shim.daemon.callers import Differs, Surroundings
 from runwasi.shim.daemon.children import Forks
 from runwasi.shim.daemon.pods import Pods
 from runwasi.shim.flags import Flags, UsageError
-from runwasi.shim.services.rootfs_mounts import has_mount
+from runwasi.shim.services.rootfs.rootfs_mounts import has_mount
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

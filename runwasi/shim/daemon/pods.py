@@ -17,8 +17,8 @@ from runwasi.shim.bootstrap import Bootstrap
 from runwasi.shim.flags import Flags
 from runwasi.shim.server.log import Log, open_log
 from runwasi.shim.server.pod_server import PodServer, exporter_of
-from runwasi.shim.services.fetch_layers import Images
-from runwasi.shim.services.mounters import Mounters
+from runwasi.shim.services.calls.fetch_layers import Images
+from runwasi.shim.services.rootfs.mounters import Mounters
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -20,10 +20,10 @@ from runwasi.shim.server.events import Publisher, pack
 from runwasi.shim.server.reactor import Reactor
 from runwasi.shim.server.ttrpc_client import TtrpcClient
 from runwasi.shim.server.ttrpc_server import TtrpcServer
-from runwasi.shim.services import task_service
-from runwasi.shim.services.create_call import Pod
-from runwasi.shim.services.fetch_layers import Images
-from runwasi.shim.services.task_service import TaskService
+from runwasi.shim.services.calls.create_call import Pod
+from runwasi.shim.services.calls.fetch_layers import Images
+from runwasi.shim.services.tasks import task_service
+from runwasi.shim.services.tasks.task_service import TaskService
 from runwasi.wire.messages.event_forward import EVENTS_METHODS
 from runwasi.wire.messages.options import Options
 from runwasi.wire.messages.task import (

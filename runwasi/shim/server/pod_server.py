@@ -15,10 +15,10 @@ from runwasi.shim.server.orphans import Orphans
 from runwasi.shim.server.reactor import Reactor
 from runwasi.shim.server.spawn import LISTENER
 from runwasi.shim.server.ttrpc_server import TtrpcServer
-from runwasi.shim.services import task_service
-from runwasi.shim.services.create_call import Pod
-from runwasi.shim.services.fetch_layers import Images
-from runwasi.shim.services.task_service import TaskService
+from runwasi.shim.services.calls.create_call import Pod
+from runwasi.shim.services.calls.fetch_layers import Images
+from runwasi.shim.services.tasks import task_service
+from runwasi.shim.services.tasks.task_service import TaskService
 from runwasi.startup import installation, packs, thin_signal
 from runwasi.wire.messages.task import TASK_METHODS
 
@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from runwasi.shim.daemon.handover import Keep
     from runwasi.shim.server.span_exporter import SpanExporter
     from runwasi.shim.server.ttrpc_server import Handler, Methods
-    from runwasi.shim.services.mounters import Mounters
-    from runwasi.shim.services.sandbox_service import SandboxService
+    from runwasi.shim.services.rootfs.mounters import Mounters
+    from runwasi.shim.services.sandbox.sandbox_service import SandboxService
 
 SANDBOX = "containerd.runtime.sandbox.v1.Sandbox"
 
@@ -190,7 +190,7 @@ class PodServer:
     def _sandbox(self) -> tuple[Methods, Mapping[str, Handler]]:
         """Make the Sandbox service at its first call."""
         # late: containerd 2 only, and only if configured
-        from runwasi.shim.services.sandbox_service import SandboxService
+        from runwasi.shim.services.sandbox.sandbox_service import SandboxService
         from runwasi.wire.messages.sandbox import SANDBOX_METHODS
 
         sandboxes = self._sandboxes = SandboxService(self._reactor, self.shut_down)

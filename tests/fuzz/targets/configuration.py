@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from runwasi.executor.errors import Invalid
 from runwasi.node import configuration
 from runwasi.node.configuration import ConfigurationError
-from runwasi.shim.services.runtime_options import runtime_options, shim_cgroup
+from runwasi.shim.services.calls.runtime_options import runtime_options, shim_cgroup
 from runwasi.wire.messages import runtime_options as generic
 from runwasi.wire.messages.well_known import Any
 

@@ -12,8 +12,8 @@ import pytest
 
 from runwasi.executor.errors import ContainerError
 from runwasi.shim.server.reactor import Reactor
-from runwasi.shim.services.mounters import Mounters
-from runwasi.shim.services.rootfs_mounts import has_mount
+from runwasi.shim.services.rootfs.mounters import Mounters
+from runwasi.shim.services.rootfs.rootfs_mounts import has_mount
 from runwasi.wire.messages.types import Mount
 from tests.support.detached import descendants, wait_for_exit
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from runwasi.executor.errors import Invalid
-from runwasi.shim.services.checkpoint_call import options_of
+from runwasi.shim.services.calls.checkpoint_call import options_of
 from runwasi.wire.messages import older_options, options
 from runwasi.wire.messages.task import CheckpointTaskRequest
 from runwasi.wire.messages.well_known import Any

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from runwasi.executor.errors import Invalid
-from runwasi.shim.services.runtime_options import runtime_options, shim_cgroup
+from runwasi.shim.services.calls.runtime_options import runtime_options, shim_cgroup
 from runwasi.wire.messages import runtime_options as generic
 from runwasi.wire.messages.older_options import CreateOptions
 from runwasi.wire.messages.options import Options

@@ -19,7 +19,7 @@ from runwasi.executor.parent import errands
 from runwasi.executor.protocol import ANSWER, Channel, ChannelMessage
 from runwasi.executor.undo import Undo
 from runwasi.linux import processes
-from runwasi.shim.services.rootfs_mounts import mount_all, unmount_all
+from runwasi.shim.services.rootfs.rootfs_mounts import mount_all, unmount_all
 from runwasi.wire.messages.types import Mount
 
 TYPE_CHECKING = False

@@ -9,7 +9,7 @@ from runwasi.linux import processes
 from runwasi.oci.decode import decode, parse_json
 from runwasi.shim.server import codes
 from runwasi.shim.server.codes import RpcError
-from runwasi.shim.services.task_process import require
+from runwasi.shim.services.tasks.task_process import require
 from runwasi.wire.messages import events
 from runwasi.wire.messages.well_known import Empty
 
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from runwasi.linux.waiting import Operation
     from runwasi.shim.server.call import Call
     from runwasi.shim.server.ttrpc_server import Handler
-    from runwasi.shim.services.task import Task
-    from runwasi.shim.services.task_process import TaskProcess
-    from runwasi.shim.services.task_table import TaskTable
+    from runwasi.shim.services.tasks.task import Task
+    from runwasi.shim.services.tasks.task_process import TaskProcess
+    from runwasi.shim.services.tasks.task_table import TaskTable
     from runwasi.wire.codec import Message
     from runwasi.wire.messages import task as api
 
@@ -134,7 +134,7 @@ class TaskChanges:
         return _OK
 
     def _checkpoint(self, request: api.CheckpointTaskRequest, call: Call) -> Operation[Message]:
-        from runwasi.shim.services.checkpoint_call import checkpoint  # late: few hosts have criu
+        from runwasi.shim.services.calls.checkpoint_call import checkpoint  # late: few hosts have criu
 
         task = self._tasks.task(request.id)
         require("checkpoint", task.init.state)

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from runwasi.executor.timing import Mark, Timing
     from runwasi.shim.server.reactor import Reactor
     from runwasi.shim.server.tracing import Tracer
-    from runwasi.shim.services.task import Task
-    from runwasi.shim.services.task_process import TaskProcess
+    from runwasi.shim.services.tasks.task import Task
+    from runwasi.shim.services.tasks.task_process import TaskProcess
 
 _GATE = "wait_for_start"
 """The child's step that lasts from the end of Create to Start."""

@@ -8,7 +8,7 @@ from runwasi.executor.criu import checkpoint as executor
 from runwasi.executor.criu.criu_service import CGROUPS_MODES
 from runwasi.executor.errors import Invalid
 from runwasi.executor.parent import errands
-from runwasi.shim.services.runtime_options import message_name
+from runwasi.shim.services.calls.runtime_options import message_name
 from runwasi.wire.messages.older_options import CheckpointOptions as OlderOptions
 from runwasi.wire.messages.options import CheckpointOptions
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from runwasi.shim.server.call import Call
     from runwasi.shim.server.events import Publisher
     from runwasi.shim.server.ttrpc_server import Handler
-    from runwasi.shim.services.task_table import TaskTable
+    from runwasi.shim.services.tasks.task_table import TaskTable
     from runwasi.wire.codec import Message
 
 _STATUS = {
@@ -85,7 +85,7 @@ class TaskQueries:
         )
 
     def _stats(self, request: api.StatsRequest, _call: Call) -> Message:
-        from runwasi.shim.services.stats import metrics  # late: most containers end before anybody asks
+        from runwasi.shim.services.tasks.stats import metrics  # late: most containers end before anybody asks
 
         task = self._tasks.task(request.id)
         try:

@@ -13,7 +13,7 @@ from runwasi.linux import processes
 from runwasi.linux.fd import Fd
 from runwasi.shim.server import codes
 from runwasi.shim.server.codes import RpcError
-from runwasi.shim.services.task_process import require
+from runwasi.shim.services.tasks.task_process import require
 from runwasi.shim.streams.process_streams import Streams
 from runwasi.wire.messages import events
 
@@ -24,9 +24,9 @@ if TYPE_CHECKING:
     from runwasi.executor.criu.restore import Restoration
     from runwasi.linux.waiting import Operation
     from runwasi.shim.server.call import Call
-    from runwasi.shim.services.create_call import Pod
-    from runwasi.shim.services.task import Task
-    from runwasi.shim.services.task_process import TaskProcess
+    from runwasi.shim.services.calls.create_call import Pod
+    from runwasi.shim.services.tasks.task import Task
+    from runwasi.shim.services.tasks.task_process import TaskProcess
     from runwasi.wire.codec import Message
 
 
@@ -83,7 +83,7 @@ class Starting:
 
     def _restore(self, restoration: Restoration) -> Operation[None]:
         """Start from a checkpoint: the container was made by Create, its processes are made now."""
-        from runwasi.shim.services.restore_call import restore  # late: few hosts have criu
+        from runwasi.shim.services.calls.restore_call import restore  # late: few hosts have criu
 
         try:
             yield from restore(self._task, restoration)

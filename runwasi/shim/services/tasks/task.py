@@ -13,7 +13,7 @@ from runwasi.executor.telling import tell
 from runwasi.linux import processes
 from runwasi.linux.fd import Fd, owner_of
 from runwasi.shim.server.reactor import READABLE
-from runwasi.shim.services.task_process import TaskProcess
+from runwasi.shim.services.tasks.task_process import TaskProcess
 from runwasi.wire.messages.events import TaskExit, TaskOOM
 
 TYPE_CHECKING = False

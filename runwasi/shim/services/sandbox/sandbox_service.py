@@ -15,7 +15,7 @@ from runwasi.linux.fd import Fd, owner_of
 from runwasi.oci.decode import decode
 from runwasi.oci.linux import Linux
 from runwasi.shim.server.events import now
-from runwasi.shim.services.pod_process import PodNamespaces, start
+from runwasi.shim.services.sandbox.pod_process import PodNamespaces, start
 from runwasi.wire.messages import pod_sandbox
 from runwasi.wire.messages import sandbox as api
 from runwasi.wire.messages.types import Metric, Platform
@@ -211,7 +211,7 @@ class Sandbox:
         """Return what the pod's cgroup has used, if containerd gave it one."""
         from runwasi.executor.usage.cgroup_usage import read_usage  # late: few ask
         from runwasi.linux import cgroups
-        from runwasi.shim.services.stats import metrics
+        from runwasi.shim.services.tasks.stats import metrics
 
         parent = self._config.linux.cgroup_parent if self._config.linux else ""
         if not parent:

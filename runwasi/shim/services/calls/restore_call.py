@@ -12,7 +12,7 @@ from runwasi.executor.criu.checkpoint import CheckpointOptions
 from runwasi.executor.criu.restore import begin_restore
 from runwasi.executor.parent import errands
 from runwasi.executor.process_settings import write_pid_file
-from runwasi.shim.services.checkpoint_call import WORK
+from runwasi.shim.services.calls.checkpoint_call import WORK
 from runwasi.shim.state_root import PID_FILE
 
 TYPE_CHECKING = False
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from runwasi.executor.plan.bundle import Bundle
     from runwasi.executor.plan.create_options import CreateOptions
     from runwasi.linux.waiting import Operation
-    from runwasi.shim.services.task import Task
+    from runwasi.shim.services.tasks.task import Task
     from runwasi.wire.messages.task import CreateTaskRequest
 
 

@@ -8,8 +8,8 @@ from runwasi.linux.waiting import TURN
 from runwasi.shim.server import codes
 from runwasi.shim.server.codes import RpcError
 from runwasi.shim.server.events import now
-from runwasi.shim.services.mounters import unmount_rootfs
-from runwasi.shim.services.task_process import require
+from runwasi.shim.services.rootfs.mounters import unmount_rootfs
+from runwasi.shim.services.tasks.task_process import require
 from runwasi.wire.messages import events
 from runwasi.wire.messages import task as api
 
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from runwasi.shim.server.call import Call
     from runwasi.shim.server.log import Log
     from runwasi.shim.server.reactor import Reactor
-    from runwasi.shim.services.mounters import Mounters
-    from runwasi.shim.services.task import Task
-    from runwasi.shim.services.task_process import TaskProcess
+    from runwasi.shim.services.rootfs.mounters import Mounters
+    from runwasi.shim.services.tasks.task import Task
+    from runwasi.shim.services.tasks.task_process import TaskProcess
     from runwasi.wire.codec import Message
 
 _KILLED = 128 + 9

@@ -6,9 +6,9 @@ from runwasi.executor.errors import NotFound
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from runwasi.shim.services.delete_call import Unmade
-    from runwasi.shim.services.task import Task
-    from runwasi.shim.services.task_process import TaskProcess
+    from runwasi.shim.services.calls.delete_call import Unmade
+    from runwasi.shim.services.tasks.task import Task
+    from runwasi.shim.services.tasks.task_process import TaskProcess
 
 
 class TaskTable:

@@ -14,14 +14,14 @@ from runwasi.oci.process import Process as ProcessSpec
 from runwasi.oci.record import replaced
 from runwasi.shim.server import codes
 from runwasi.shim.server.codes import RpcError
-from runwasi.shim.services.create_call import Creating
-from runwasi.shim.services.delete_call import Removals, Unmade
-from runwasi.shim.services.start_call import Starting, check_start
-from runwasi.shim.services.task import Task
-from runwasi.shim.services.task_changes import TaskChanges
-from runwasi.shim.services.task_process import TaskProcess, require
-from runwasi.shim.services.task_queries import TaskQueries
-from runwasi.shim.services.task_table import TaskTable
+from runwasi.shim.services.calls.create_call import Creating
+from runwasi.shim.services.calls.delete_call import Removals, Unmade
+from runwasi.shim.services.calls.start_call import Starting, check_start
+from runwasi.shim.services.tasks.task import Task
+from runwasi.shim.services.tasks.task_changes import TaskChanges
+from runwasi.shim.services.tasks.task_process import TaskProcess, require
+from runwasi.shim.services.tasks.task_queries import TaskQueries
+from runwasi.shim.services.tasks.task_table import TaskTable
 from runwasi.shim.streams.process_streams import StreamPaths
 from runwasi.wire.messages import events
 from runwasi.wire.messages import task as api
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from runwasi.shim.server.events import Publisher
     from runwasi.shim.server.log import Log
     from runwasi.shim.server.ttrpc_server import Handler
-    from runwasi.shim.services.create_call import Pod
+    from runwasi.shim.services.calls.create_call import Pod
     from runwasi.wire.codec import Message
 
 NAMES = ("containerd.task.v2.Task", "containerd.task.v3.Task")
@@ -90,7 +90,7 @@ class TaskService:
             )
             self._tasks.by_id[task.id] = task
             if self._pod.tracer:
-                from runwasi.shim.services import call_spans  # late: only where traces are configured
+                from runwasi.shim.services.calls import call_spans  # late: only where traces are configured
 
                 call_spans.take_over(self._pod.tracer, task, state)
 
@@ -151,7 +151,7 @@ class TaskService:
             return (yield from creating.run())
         finally:
             if call.span:
-                from runwasi.shim.services import call_spans  # late: only where traces are configured
+                from runwasi.shim.services.calls import call_spans  # late: only where traces are configured
 
                 call_spans.created(self._pod.reactor, call.span, creating.timing)
 
@@ -211,7 +211,7 @@ class TaskService:
         try:
             yield from Starting(self._pod, self._publish, task, process).run(call)
             if call.span:
-                from runwasi.shim.services import call_spans  # late: only where traces are configured
+                from runwasi.shim.services.calls import call_spans  # late: only where traces are configured
 
                 call_spans.started(self._pod.reactor, call.span, task, process)
             if process is task.init:

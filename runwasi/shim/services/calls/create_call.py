@@ -19,9 +19,9 @@ from runwasi.executor.process_settings import write_pid_file
 from runwasi.executor.undo import Undo
 from runwasi.node.state_roots import shim_root
 from runwasi.oci.record import replaced
-from runwasi.shim.services.fetch_layers import ImageLayers, Images
-from runwasi.shim.services.mounters import mount_rootfs, unmount_rootfs
-from runwasi.shim.services.runtime_options import runtime_options
+from runwasi.shim.services.calls.fetch_layers import ImageLayers, Images
+from runwasi.shim.services.calls.runtime_options import runtime_options
+from runwasi.shim.services.rootfs.mounters import mount_rootfs, unmount_rootfs
 from runwasi.shim.state_root import PID_FILE, note_root
 from runwasi.shim.streams.process_streams import StreamPaths, Streams
 
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from runwasi.shim.server.log import Log
     from runwasi.shim.server.reactor import Reactor
     from runwasi.shim.server.tracing import Tracer
-    from runwasi.shim.services.mounters import Mounters
+    from runwasi.shim.services.rootfs.mounters import Mounters
     from runwasi.wire.messages.options import Options
     from runwasi.wire.messages.task import CreateTaskRequest
 
@@ -129,7 +129,7 @@ class Creating:
         """Make the container itself; from a checkpoint it has no process until Start."""
         request, options = self._request, self._create_options()
         if request.checkpoint:
-            from runwasi.shim.services.restore_call import begin  # late: few hosts have criu
+            from runwasi.shim.services.calls.restore_call import begin  # late: few hosts have criu
 
             self.restoration = yield from begin(
                 self.root, request, bundle, options, self.options.criu_work_path

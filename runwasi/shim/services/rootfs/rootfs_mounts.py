@@ -94,7 +94,7 @@ def _mount(mount: Mount, rootfs: str) -> None:
 
 
 def _mount_mapped(mount: Mount, target: str, flags: int, data: list[str]) -> None:
-    from runwasi.shim.services import rootfs_idmap  # late: pods with a user namespace only
+    from runwasi.shim.services.rootfs import rootfs_idmap  # late: pods with a user namespace only
 
     userns = rootfs_idmap.user_namespace(list(filter(rootfs_idmap.is_mapping, data)))
     rest = [option for option in data if not rootfs_idmap.is_mapping(option)]

@@ -1,0 +1,1 @@
+"""Implements the Sandbox service, with the process that holds a pod's namespaces."""
