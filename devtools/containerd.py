@@ -163,7 +163,7 @@ class Containerd:
             self.ctr("container", "delete", container)
 
     def output_of(self, container: str) -> str:
-        """What a container of task() has written so far."""
+        """Return what a container of task() has written so far."""
         return (self.folder / f"{container}.log").read_text()
 
     def pid_of(self, container: str) -> int:
@@ -195,7 +195,7 @@ class Containerd:
 
     @property
     def node_configuration(self) -> Path:
-        """What stands for /etc/runwasi/config.toml; there is none unless a test writes it."""
+        """Return the path that stands for /etc/runwasi/config.toml; the file exists only if a test writes it."""
         return self.folder / "runwasi.toml"
 
 

@@ -180,7 +180,7 @@ class Container:
         return [line.split(" ", 3)[3] for line in lines]
 
     def log_file(self) -> Path:
-        """Where its log is."""
+        """Return the path of its log."""
         return self._log
 
     def _lines(self) -> list[str]:
@@ -253,7 +253,7 @@ class Stream:
         self._socket.send_binary(bytes([channel]) + data)
 
     def read_until(self, wanted: bytes, channel: int = STDOUT) -> bytes:
-        """What a channel brings, up to where the wanted bytes have come."""
+        """Return what a channel brings until the wanted bytes have come."""
         got = b""
         while wanted not in got:
             frame = self._socket.recv()

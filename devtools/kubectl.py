@@ -64,7 +64,7 @@ class Kubectl:
         self("wait", f"--for={state}", what, "--timeout=90s")
 
     def _what_there_is(self) -> str:
-        """What helps to understand a failure: the namespace's pods and events."""
+        """Return the namespace's pods and events, to explain a failure."""
         seen = [
             subprocess.run(
                 self.command(*words), capture_output=True, text=True, timeout=_SECONDS, check=False

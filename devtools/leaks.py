@@ -22,7 +22,7 @@ _NETWORK_NAMESPACES = (Path("/run/netns"), Path("/var/run/netns"))
 
 
 class Snapshot(NamedTuple):
-    """What there is, each thing as the text that names it in a failure."""
+    """A picture of the machine: each thing as the text that names it in a failure."""
 
     processes: frozenset[str]
     mounts: frozenset[str]
@@ -45,7 +45,7 @@ def take(session: str) -> Snapshot:
 
 
 def since(before: Snapshot, session: str, *, but: tuple[str, ...] = ()) -> list[str]:
-    """What is there now and was not before, once it has had a moment to go; a line each."""
+    """Return what is new since before, once it has had a moment to go; a line each."""
     deadline = time.monotonic() + _SETTLE_SECONDS
     while True:
         now = take(session)
@@ -66,7 +66,7 @@ def pids(leaked: list[str]) -> list[int]:
 
 
 def _ours(session: str, things: Iterator[str]) -> Iterator[str]:
-    """What is this session's, but for its containerd namespace's own folders, which stay under runc."""
+    """Return what belongs to this session, except its containerd namespace's own folders, which stay under runc."""
     return (thing for thing in things if _ALONE or session in thing if not thing.endswith(f"/{session}"))
 
 

@@ -63,7 +63,7 @@ class Serving:
         return _children(self.pid())
 
     def is_ready(self, workers: int) -> bool:
-        """Say whether it listens and all workers are there; before that its child is the compiler."""
+        """Return whether it listens and has all its workers; before that its child is the compiler."""
         try:
             self.connect().close()
         except ConnectionRefusedError:

@@ -40,7 +40,7 @@ def traced() -> list[str]:
 
 
 def put_label(label: str) -> bool:
-    """Say what is recorded from now on; False where nothing is."""
+    """Name what is recorded from now on; return False where nothing is."""
     trace = os.environ.get(_OWN_TRACE)
     if not trace:
         return False

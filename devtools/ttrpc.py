@@ -64,7 +64,7 @@ class Peer:
         self.socket.sendall(HEADER.pack(len(data) if length is None else length, stream, kind, 0) + data)
 
     def has_answer(self, stream: int) -> bool:
-        """Whether the answer of a stream came before that of a later call which was received."""
+        """Return whether the answer of a stream came before that of a later call which was received."""
         return stream in self._early
 
     def receive(self, stream: int) -> bytes:

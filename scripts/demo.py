@@ -1,4 +1,4 @@
-"""`make demo`: a private containerd runs a wasm and a native container through our shim, and leaves nothing.
+"""Runs a wasm and a native container through our shim under a private containerd, and leaves nothing: `make demo`.
 
 Each command is printed as one would type it, then what it printed.
 """

@@ -1,7 +1,7 @@
 """Draw docs/pictures/layers.svg: the packages by their layers, and what each imports from.
 
 python -m scripts.draw_layers            writes the picture
-python -m scripts.draw_layers --check    says whether it is that of the sources, and fails if not
+python -m scripts.draw_layers --check    fails if the picture is not up to date with the sources
 """
 
 from __future__ import annotations

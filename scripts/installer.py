@@ -234,7 +234,7 @@ def write_manifest(version: str) -> None:
 
 
 def _is_whole(version: str) -> bool:
-    """Say whether a version is there as it was installed."""
+    """Return whether a version is there as it was installed."""
     try:
         with open(f"{version}/{_MANIFEST}", encoding="utf-8") as file:
             return file.read() == _manifest(version)

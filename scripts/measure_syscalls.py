@@ -46,7 +46,7 @@ _ARGUMENTS = {"ioctl": 1, "prctl": 0, "prlimit64": 2, "socket": 0}
 """Of these calls, the values of an argument are written down too."""
 _PROT_EXEC = 4
 
-_HEADING = '''"""What the engines call behind their filter, by filter: an engine, and what it runs.
+_HEADING = '''"""Lists the system calls that engines make behind their filter, by filter: an engine, and what it runs.
 
 Written by scripts/measure_syscalls.py: do not edit it, measure again. wasm_filter makes filters of it.
 """
@@ -151,7 +151,7 @@ def table(measured: dict[str, set[Called]]) -> str:
         f"{_HEADING}\n"
         f"SYSCALLS: Mapping[str, Sequence[str]] = {{{_joined(_names(*item) for item in syscalls.items())}}}\n\n"
         f"ARGUMENTS: Mapping[str, Mapping[str, Sequence[int]]] = {arguments!r}\n"
-        '"""Of calls of many uses, the values of the argument that says which."""\n\n'
+        '"""For calls of many uses, the values of the argument that selects the use."""\n\n'
         f"EXECUTABLE_MEMORY: Sequence[str] = {executable!r}\n"
         '"""The filters of those that make memory executable while they run."""\n'
     )

@@ -1,1 +1,1 @@
-"""The command line `runwasi`: one file per group of commands, each a thin layer over the packages below."""
+"""Implements the command line `runwasi`: a file per group of commands, each a thin layer over the packages below."""

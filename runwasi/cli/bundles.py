@@ -1,4 +1,4 @@
-"""The options that create and run share, and the creation of a container from them."""
+"""Defines the options that create and run share, and creates a container from them."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ _NO_LIMIT = 1 << 60  # bytes; above it a memory limit is the kernel's way to say
 
 
 class Sample:
-    """What a container is and uses at one moment.
+    """A sample of a container: its state and usage at one moment.
 
     namespace   containerd's, "-" for a container of the command line
     pod         Kubernetes' name of its pod as NAMESPACE/NAME, "-" outside of one

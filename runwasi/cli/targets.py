@@ -1,4 +1,4 @@
-"""The targets of `runwasi install`: what each is, whether the node has it, and its plan."""
+"""Lists the targets of `runwasi install`, with a check whether the node has each, and its plan."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ TARGETS = {
 
 
 class Wanted:
-    """What a command line asks for, whichever target: engines, shared mode, and where files are."""
+    """The command line's choices for every target: engines, shared mode, and where files are."""
 
     def __init__(
         self,
@@ -60,7 +60,7 @@ class Wanted:
 
 
 def is_found(target: str, node: TargetNode) -> bool:
-    """Say whether the node has what a target configures; those that only print are for whoever asks."""
+    """Return whether the node has the program that a target configures; False for targets that only print."""
     return {
         "programs": True,
         "units": node.has_systemd() or (not node.is_this_machine and node.has("/usr/lib/systemd/systemd")),

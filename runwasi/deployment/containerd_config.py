@@ -189,7 +189,7 @@ class ContainerdConfig:
         ]
 
     def _advice(self, runtime: Runtime, table: object, systemd: bool) -> list[str]:
-        """Say what a table lacks that somebody else wrote: one cannot append to a table."""
+        """Return what somebody else's table lacks: one cannot append to a table."""
         if not isinstance(table, dict):
             return []
         lacking = []
@@ -213,7 +213,7 @@ class ContainerdConfig:
         return runtime_table(self.document.plugin, runtime, options)
 
     def _loses_runc(self) -> bool:
-        """Say whether our table would replace the default one, which has runc: so in containerd 1.x."""
+        """Return whether our table would replace the default one, which has runc: it does in containerd 1.x."""
         if self.document.version != 2 or (self._program and self._program.release >= (2, 0)):
             return False
         return not self.document.runtimes

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 PLUGINS = {2: "io.containerd.grpc.v1.cri", 3: "io.containerd.cri.v1.runtime"}
-"""What configures CRI's runtimes, by the version of the configuration."""
+"""The table that configures CRI's runtimes, by the version of the configuration."""
 
 _CRI_NAMES = {"cri", *PLUGINS.values()}
 
@@ -93,7 +93,7 @@ class Document:
 
 
 def glob_characters(text: str) -> bool:
-    """Say whether a path has characters that a shell would expand."""
+    """Return whether a path has characters that a shell would expand."""
     return any(character in text for character in "*?[")
 
 

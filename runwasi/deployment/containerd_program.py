@@ -82,7 +82,7 @@ def started_at(pid: int) -> float:
 
 
 def is_older_than(pid: int, files: Iterable[str]) -> bool:
-    """Say whether a process began before one of the files was last written; pid 0 is no process."""
+    """Return whether a process began before one of the files was last written; pid 0 is no process."""
     if not pid:
         return False
     try:

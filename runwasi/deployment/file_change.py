@@ -8,7 +8,7 @@ import shutil
 import tempfile
 
 BACKUP = ".before-runwasi"
-"""What the name of the copy ends in. It is the file as it last was without anything of ours."""
+"""Suffix of the copy: the file as it last was without anything of ours."""
 
 
 class FileChange:
@@ -30,7 +30,7 @@ class FileChange:
         self.mode = mode
 
     def is_needed(self) -> bool:
-        """Say whether there is anything to do."""
+        """Return whether there is anything to do."""
         return self.before != self.after
 
     def diff(self) -> str:

@@ -36,5 +36,5 @@ def without_block(text: str, path: str) -> str:
 
 
 def has_block(text: str) -> bool:
-    """Say whether a text has our block."""
+    """Return whether a text has our block."""
     return any(line.startswith(_BEGIN) for line in text.splitlines())

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 SAFE_ANNOTATIONS = (*(name for name in OURS if not names.is_unsafe(name)), names.HANDLER, names.VARIANT)
-"""What a pod may pass on to its containers, unless its node's operator adds to it: docs/annotations.md."""
+"""Annotations that a pod may pass on to its containers unless the node's operator adds more: docs/annotations.md."""
 
 
 class Runtime:

@@ -35,7 +35,7 @@ class TargetNode:
         return path if self.is_this_machine else path.removeprefix(self.root)
 
     def has(self, name: str) -> bool:
-        """Say whether the node has a file or folder of this name."""
+        """Return whether the node has a file or folder of this name."""
         return os.path.exists(self.path(name))
 
     def read(self, name: str) -> str | None:
@@ -53,7 +53,7 @@ class TargetNode:
         return (shutil.which(name) or "") if self.is_this_machine else ""
 
     def has_systemd(self) -> bool:
-        """Say whether systemd runs this machine. Source: man 3 sd_booted."""
+        """Return whether systemd runs this machine. Source: man 3 sd_booted."""
         return self.is_this_machine and os.path.isdir("/run/systemd/system")
 
 

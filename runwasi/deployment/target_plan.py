@@ -1,4 +1,4 @@
-"""What there is to do for one target of `runwasi install`, before any of it is done."""
+"""Plans what there is to do for one target of `runwasi install`, before any of it is done."""
 
 from __future__ import annotations
 

@@ -272,7 +272,7 @@ class WasmEngine:
 
     @property
     def memories_stay(self) -> bool:
-        """Whether a memory with 32-bit addresses stays at its address when it grows."""
+        """Return whether a memory with 32-bit addresses stays at its address when it grows."""
         return self.memory_reservation is None
 
     def with_allocator(self, allocator: Callable[[int], None]) -> WasmEngine:

@@ -93,7 +93,7 @@ class Container:
 
     @property
     def created(self) -> str:
-        """When it was created, RFC 3339."""
+        """Time of creation, RFC 3339."""
         return self.saved.created
 
     @property

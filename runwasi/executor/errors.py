@@ -57,7 +57,7 @@ class asked_by:  # noqa: N801 - reads as a statement: with asked_by("$.linux.int
 
 
 def describe(error: BaseException) -> str:
-    """Say what an exception means in one line, without the errno number that OSError's own text starts with."""
+    """Return an exception's meaning in one line, without the errno number that OSError's own text starts with."""
     if isinstance(error, OSError) and error.strerror:
         return f"{os_object(error)}: {error.strerror}" if error.filename is not None else error.strerror
     text = " ".join(str(error).split())

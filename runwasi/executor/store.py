@@ -25,14 +25,14 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 VERSION = 1
-"""Of the meaning of state.json. What older ones hold must be understood."""
+"""Version of the meaning of state.json. Older versions must still be understood."""
 STATE, CONFIG, GATE, CLOSED_GATE, TIMING = "state.json", "config.json", "start", ".start", "timing"
 _MAX_ID = 1024
 _ID_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_+-.")
 
 
 class Saved(Record):
-    """What state.json holds.
+    """The contents of state.json.
 
     pid is 0 until the container's first process exists; its start time (clock ticks after boot) tells it from a
     later process of the same number. created is RFC 3339 in UTC. cgroup_paths maps controller to absolute path.

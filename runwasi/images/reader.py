@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     R = TypeVar("R", bound=Record)
 
 _DAMAGED = (tarfile.TarError, EOFError, zlib.error, lzma.LZMAError)
-"""What tarfile and the decompressors below it raise for content, beside OSError without a number."""
+"""Errors that tarfile and its decompressors raise for bad content, beside OSError without a number."""
 _MAX_DOCUMENT = 4 << 20
 _MAX_DEPTH = 8
 _CHUNK = 1 << 20

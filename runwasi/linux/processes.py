@@ -242,7 +242,7 @@ def prctl(option: int, name: str, value: object = 0) -> int:
 
 
 def has_memory(pid: int) -> bool:
-    """Say whether a process has a program in memory: it loses it as it dies, before its descriptors are closed."""
+    """Return whether a process has a program in memory: a dying one loses it before its descriptors are closed."""
     try:
         os.readlink(f"/proc/{pid}/exe")
     except (FileNotFoundError, ProcessLookupError):

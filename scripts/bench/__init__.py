@@ -1,1 +1,1 @@
-"""`make bench`: what runwasi costs beside its peers, measured in one run and in turns."""
+"""Measures what runwasi costs beside its peers, in one run and in turns, for `make bench`."""

@@ -1,4 +1,4 @@
-"""B11: the first and the second start of a module of more than 10 MiB."""
+"""Measures B11: the first and the second start of a module of more than 10 MiB."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""B10: a guest that computes."""
+"""Measures B10: a guest that computes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""B14: requests of a component that serves HTTP, in a container under containerd."""
+"""Measures B14: requests to a component that serves HTTP, in a container under containerd."""
 
 from __future__ import annotations
 

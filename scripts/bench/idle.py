@@ -1,4 +1,4 @@
-"""B12: what a shim and the node daemon do while nothing happens."""
+"""Measures B12: what a shim and the node daemon do while nothing happens."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The same commit under another Python: installed, and measured by a process of this program of its own."""
+"""Measures the same commit under another Python: installs it, and runs this program in another process for it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""B9 and B13: much output, and many containers at once."""
+"""Measures B9 and B13: much output, and many containers at once."""
 
 from __future__ import annotations
 

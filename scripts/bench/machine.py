@@ -44,7 +44,7 @@ def _cpu_ticks() -> tuple[int, int]:
 
 
 def description(peers: Mapping[str, str]) -> list[str]:
-    """Return what measures and what is measured, by name and version, a line each."""
+    """Return the names and versions of the measuring tools and of the measured programs, a line each."""
     return [
         f"{os.cpu_count()} cores of {_processor()}, Linux {os.uname().release}",
         *(

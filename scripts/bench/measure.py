@@ -45,7 +45,7 @@ class Result(NamedTuple):
         return ours / peer if peer else float("inf") if ours else 1.0
 
     def met(self, goal: Goal) -> bool:
-        """Say whether the goal is reached."""
+        """Return whether the goal is reached."""
         ratio = self.ratio(goal)
         return ratio <= goal.ratio if goal.relation == "<=" else ratio >= goal.ratio
 

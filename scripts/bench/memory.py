@@ -1,4 +1,4 @@
-"""B6 to B8 and B16: the memory of an idle pod, of a wasm container in it, and of the node daemon.
+"""Measures B6 to B8 and B16: the memory of an idle pod, of a wasm container in it, and of the node daemon.
 
 What processes have for themselves is counted: their private pages, clean and dirty. A pod of shared mode has no
 process of its own, so the growth of the daemon is divided by the pods. What it shares with its forks (guests, and

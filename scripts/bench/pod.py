@@ -1,4 +1,4 @@
-"""A pod's shim without containerd, to which containers are given over ttrpc."""
+"""Runs a pod's shim without containerd, and gives it containers over ttrpc."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Results as a table for the terminal, as JSON, and as markdown with plots for docs/benchmarks.md."""
+"""Shows results as a table for the terminal, as JSON, and as markdown with plots for docs/benchmarks.md."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""B1 to B4: how long it takes to start a container, run almost nothing in it, and clean up."""
+"""Measures B1 to B4: how long it takes to start a container, run almost nothing in it, and clean up."""
 
 from __future__ import annotations
 

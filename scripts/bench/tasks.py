@@ -1,4 +1,4 @@
-"""B5 and B5w: short wasm tasks a second, through containerd and in one warm shim."""
+"""Measures B5 and B5w: short wasm tasks a second, through containerd and in one warm shim."""
 
 from __future__ import annotations
 

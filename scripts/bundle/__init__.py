@@ -1,1 +1,1 @@
-"""The portable bundle: runwasi with an interpreter, libraries and loader of its own."""
+"""Makes the portable bundle: runwasi with an interpreter, libraries and loader of its own."""

@@ -160,7 +160,7 @@ def _reading(pid: int, lives: int) -> Reading:
 
 
 def growth(readings: list[Reading], grace: int) -> str:
-    """Say what grew: the least of the last quarter held against the most of the first, as there is noise in both."""
+    """Return what grew: compares the least of the last quarter with the most of the first, as both have noise."""
     quarter = max(1, len(readings) // 4)
     first, last = readings[:quarter], readings[-quarter:]
     grown = []

@@ -109,7 +109,7 @@ def parsed(output: str) -> list[Call]:
 
 
 def as_expected(call: Call) -> bool:
-    """Say whether an answer is one that its arguments allow."""
+    """Return whether an answer is one that its arguments allow."""
     if call.errno is None:
         return call.sort == WILD
     if not 0 <= call.errno <= LAST_ERRNO:

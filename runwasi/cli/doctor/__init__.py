@@ -1,1 +1,1 @@
-"""The checks of `runwasi doctor`: each file looks at one part of the node and changes nothing."""
+"""Checks the node for `runwasi doctor`: each file looks at one part and changes nothing."""

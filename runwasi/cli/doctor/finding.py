@@ -1,4 +1,4 @@
-"""What one check of the doctor found."""
+"""Represents what one check of the doctor found."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Finding:
         self.needed = needed
 
     def is_fatal(self) -> bool:
-        """Say whether no container can run because of it."""
+        """Return whether no container can run because of it."""
         return self.needed and self.status == MISSING
 
     def members(self) -> dict[str, object]:

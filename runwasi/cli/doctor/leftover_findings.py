@@ -54,7 +54,7 @@ def _roots(command_line: str) -> Iterator[str]:
 
 
 def _leftover(root: str, container_id: str, *, by_shim: bool) -> str:
-    """Say why a container is a leftover, "" when it is none: a stopped one that has a server is waited for."""
+    """Return why a container is a leftover, "" when it is none: a server deletes its stopped ones."""
     try:
         container = Container.load(root, container_id)
         if container.status() != "stopped":
@@ -95,7 +95,7 @@ def _mounts() -> Iterator[Finding]:
 
 
 def _is_served(bundle: str) -> bool | None:
-    """Say whether the server of a bundle's pod answers; None when that cannot be known."""
+    """Return whether the server of a bundle's pod answers; None when that cannot be known."""
     try:
         socket = socket_of(bundle)
     except OSError:

@@ -1,4 +1,4 @@
-"""Steps: who the process is (user, groups, capabilities, umask) and where it stands."""
+"""Sets the process's user, groups, capabilities, umask and working directory."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Steps: labels, keyring and the seccomp filter."""
+"""Confines the process by its labels, a session keyring of its own and the seccomp filter."""
 
 from __future__ import annotations
 

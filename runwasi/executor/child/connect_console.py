@@ -1,4 +1,4 @@
-"""Steps: the process's 0, 1 and 2, a terminal's or the ones it was given."""
+"""Connects descriptors 0, 1 and 2 of the process to its terminal, or keeps the ones it was given."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Steps: the container's root, from a copy of the rootfs's mount to the one root that is left.
+"""Enters the container's root: mounts a copy of the rootfs, makes it "/", and drops the old root.
 
 The root is mounted onto the rootfs's own path, where createContainer hooks look for it, everything else is
 mounted into it (executor/mounts), and then it becomes "/".

@@ -233,7 +233,7 @@ def _attach_cover(covers: _ProcfsCovers, found: _MountToReplace, target: int) ->
 
 
 class _ProcfsCovers:
-    """What takes the place of a procfs: the same part of the one without processes, or something empty."""
+    """Return what replaces a procfs: the same part of the one without processes, or something empty."""
 
     def __init__(self, ctx: Progress, root: int) -> None:
         self._ctx = ctx

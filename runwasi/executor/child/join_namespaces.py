@@ -1,4 +1,4 @@
-"""Steps: into the container's namespaces, before anything of the container is touched."""
+"""Joins the container's namespaces, before any other step touches the container."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Steps: decide what runs, wait for the start, and become it.
+"""Decides what runs, waits for the start, and becomes that program or module.
 
 After enter_root the host's files are out of reach, so whatever code these steps need is imported before it.
 """

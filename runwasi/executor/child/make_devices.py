@@ -1,4 +1,4 @@
-"""Steps: the container's /dev, default devices, those of $.linux.devices, and the usual links.
+"""Fills the container's /dev: default devices, those of $.linux.devices, and the usual links.
 
 Source: runtime-spec config-linux.md#default-devices and #devices, runtime-linux.md#dev-symbolic-links.
 """

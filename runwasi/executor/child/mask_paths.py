@@ -1,4 +1,4 @@
-"""Step: what the container may not see or change, and roots that become read-only once they are filled.
+"""Masks paths, makes others read-only, and so the root itself once it is filled.
 
 Source: runtime-spec config-linux.md#masked-paths and #readonly-paths, config.md#root.
 """
@@ -24,7 +24,7 @@ _DEV_NULL = os.makedev(1, 3)
 
 
 def mask_and_protect(ctx: InitProgress) -> None:
-    """Mask $.linux.maskedPaths, make $.linux.readonlyPaths and what else is asked read-only."""
+    """Mask $.linux.maskedPaths; make $.linux.readonlyPaths, and the root if the spec says so, read-only."""
     linux = ctx.plan.spec.linux
     if linux.masked_paths:
         covers = Covers(ctx)
@@ -67,7 +67,7 @@ def _refusal(member: str, index: int, path: str, error: OSError) -> ContainerErr
 
 
 class Covers:
-    """What masked paths are covered with: /dev/null for files, one empty tmpfs for all directories."""
+    """Covers masked paths: /dev/null for files, one empty tmpfs for all directories."""
 
     def __init__(self, ctx: InitProgress) -> None:
         self._ctx = ctx

@@ -18,22 +18,22 @@ class Progress:
         self.plan = plan
         self.channel = channel
         self.verdict = channel
-        """Where a failure of the last steps is told; it is close-on-exec, so its end says that all went well."""
+        """Descriptor to which the last steps report a failure; close-on-exec, so its end means that all went well."""
         self.waits = waits
         """The first step needs what the parent does for us; else only the end of the set-up does."""
         self.pid = 0
         """This process as the host numbers it, once the parent has said it."""
         self.process = plan.process
-        """What the process is to be: a module's is confined further than the plan's."""
+        """The process to become: a module's is confined further than the plan's."""
         self.seccomp = plan.seccomp
         """The filter to load: a module has one of ours where the spec has none."""
         self.env: tuple[str, ...] = plan.process.env
         self.root = plan.root
         """The container's root; the first process opens it in mount_rootfs."""
         self.parent: Parent | None = None
-        """What wasm needs of the creating process, with the engine loaded, when the program may be wasm."""
+        """The request to the creating process, with the engine loaded, when the program may be wasm."""
         self.workload: Native | Wasm | None = None
-        """What runs in the end, once it is chosen."""
+        """The workload, once it is chosen."""
         self.guest_procfs: Fd | None = None
         """A detached mount of a procfs without processes, for the view of a guest, where one could be made."""
         self.guest_view: tuple[int, ...] = ()
@@ -41,7 +41,7 @@ class Progress:
         self.enters_view_late = False
         """The view is entered after the startContainer hooks, which are programs and see the container whole."""
         self.left_to_parent: tuple[str, ...] = ()
-        """What the parent, which has more rights, must set once we are ready: fields of READY."""
+        """Settings that the parent, which has more rights, must make once we are ready: fields of READY."""
 
     @property
     def root_fd(self) -> int:

@@ -1,4 +1,4 @@
-"""Steps: host name, sysctls and scheduling, all through the kernel's own files rather than the rootfs's."""
+"""Sets host name, sysctls and scheduling, all through the kernel's own files rather than the rootfs's."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def set_hostname(ctx: InitProgress) -> None:
 
 
 def set_sysctls(ctx: InitProgress) -> None:
-    """Write $.linux.sysctl; what may be written was checked before anything was made.
+    """Write $.linux.sysctl, whose names were checked before anything was made.
 
     The namespace a value belongs to is the writer's, so the host's procfs does, and a fake /proc of the image
     cannot redirect the write (CVE-2025-52881).

@@ -26,7 +26,7 @@ DUMP, RESTORE, NOTIFY, FEATURE_CHECK, PRE_DUMP = 1, 2, 6, 9, 13  # PRE_DUMP is C
 # What is written as nothing at all would be the default; this number is 0 once it is cut to its 64 bits.
 _IGNORE = 1 << 64
 CGROUPS_MODES = {"ignore": _IGNORE, "soft": 3, "full": 4, "strict": 5}
-"""What CRIU does with cgroups, by the names that man 8 criu has for --manage-cgroups."""
+"""CRIU's modes for cgroups, by the names that man 8 criu has for --manage-cgroups."""
 
 _SEARCHED = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _MAX_MESSAGE = 65536

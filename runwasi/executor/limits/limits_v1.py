@@ -221,7 +221,7 @@ def set_priorities(cgroup: Cgroup, resources: Resources) -> None:
 
 
 def asks_memory(resources: Resources) -> bool:
-    """Whether a memory setting that still means something is given."""
+    """Return whether a memory setting that still means something is given."""
     memory = resources.memory
     return memory is not None and (
         any((memory.limit, memory.reservation, memory.swap, memory.kernel_tcp, memory.disable_oom_killer))
@@ -231,7 +231,7 @@ def asks_memory(resources: Resources) -> bool:
 
 
 def asks_cpu(resources: Resources) -> bool:
-    """Whether a CPU time setting is given."""
+    """Return whether a CPU time setting is given."""
     cpu = resources.cpu
     return cpu is not None and (
         bool(cpu.shares or cpu.quota or cpu.period or cpu.realtime_runtime or cpu.realtime_period)
@@ -241,17 +241,17 @@ def asks_cpu(resources: Resources) -> bool:
 
 
 def asks_cpuset(resources: Resources) -> bool:
-    """Whether CPUs or memory nodes are given."""
+    """Return whether CPUs or memory nodes are given."""
     return resources.cpu is not None and bool(resources.cpu.cpus or resources.cpu.mems)
 
 
 def asks_pids(resources: Resources) -> bool:
-    """Whether a number of tasks is given."""
+    """Return whether a number of tasks is given."""
     return resources.pids is not None
 
 
 def asks_block_io(resources: Resources) -> bool:
-    """Whether a block I/O setting is given."""
+    """Return whether a block I/O setting is given."""
     block_io = resources.block_io
     return block_io is not None and bool(
         block_io.weight
@@ -265,12 +265,12 @@ def asks_block_io(resources: Resources) -> bool:
 
 
 def asks_class(resources: Resources) -> bool:
-    """Whether a packet class is given; 0 is none."""
+    """Return whether a packet class is given; 0 is none."""
     return resources.network is not None and bool(resources.network.class_id)
 
 
 def asks_priorities(resources: Resources) -> bool:
-    """Whether interface priorities are given."""
+    """Return whether interface priorities are given."""
     return resources.network is not None and bool(resources.network.priorities)
 
 

@@ -1,4 +1,4 @@
-"""Steps: everything of $.mounts, each resolved inside the root and mounted through descriptors.
+"""Mounts what $.mounts lists: resolves each destination inside the root, and mounts through descriptors.
 
 A mount is made detached, is given its attributes, and is put onto a destination that was opened beneath the
 root: nothing is looked up twice, so a symbolic link swapped in by another container that shares a volume
@@ -41,7 +41,7 @@ _REAL_DIRECTORIES_ONLY = frozenset(("proc", "sysfs"))
 """Filesystems that confinement rests on: no link of the image may choose where they are (CVE-2019-16884)."""
 
 _HOST_COPIES = {"proc": "/proc", "sysfs": "/sys", "mqueue": "/dev/mqueue"}
-"""What may stand in for a new filesystem that belongs to a namespace which a user namespace does not own."""
+"""Replacements for a new filesystem that belongs to a namespace which a user namespace does not own."""
 
 _UNLABELLED = frozenset(("proc", "sysfs", "mqueue", "cgroup", "cgroup2"))
 """Filesystems that label their files themselves and know no context option."""
@@ -217,7 +217,7 @@ def _make_filesystem(ctx: InitProgress, place: Place, kind: str, data: list[str]
 
 
 def _make_substitute(kind: str, place: Place, data: list[str], error: OSError) -> int:
-    """Make what a user namespace may have in place of what it was refused, else raise that error."""
+    """Make the replacement that a user namespace may have for a refused filesystem, else raise that error."""
     options = place.options
     if kind == "devpts" and error.errno == EINVAL:
         # gid=5 is the tty group everywhere, but an id map of one's own id alone lacks it.

@@ -46,7 +46,7 @@ _SET: dict[str, tuple[int, int]] = {
 """Option -> (MOUNT_ATTR_* it sets, those it clears); with an r in front it holds for the mounts below too."""
 
 _LOCKABLE = MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC
-"""What a user namespace cannot clear of a mount that another one made."""
+"""Attributes that a user namespace cannot clear of a mount that another one made."""
 
 _PROPAGATION = {
     "shared": MS_SHARED,
@@ -70,7 +70,7 @@ _DEFAULTS = frozenset(("async", "nomand", "noiversion"))
 
 
 class MountOptions:
-    """What the options of one mount ask for.
+    """The parsed options of one mount.
 
     attr_set, attr_clr    MOUNT_ATTR_* of this mount
     rec_set, rec_clr      MOUNT_ATTR_* of this mount and those below it

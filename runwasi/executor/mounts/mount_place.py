@@ -27,7 +27,7 @@ _PROC_FILES = frozenset(
         *("sys/crypto/fips_enabled", "sys/kernel/ns_last_pid"),
     )
 )
-"""What tools such as lxcfs replace: nothing in them is used to confine a process. runc lets the same pass."""
+"""Files that tools such as lxcfs replace: nothing in them is used to confine a process. runc allows the same ones."""
 
 _PATH = os.O_PATH | os.O_CLOEXEC
 

@@ -1,4 +1,4 @@
-"""Reads what a container has used from its cgroup."""
+"""Reads a container's usage from its cgroup."""
 
 from __future__ import annotations
 

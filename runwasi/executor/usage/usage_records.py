@@ -1,4 +1,4 @@
-"""Defines what a container has used, in one form for both versions of cgroups.
+"""Defines the records of a container's usage, in one form for both versions of cgroups.
 
 The shape keeps every number that `runwasi events` and containerd's metrics of either version report; a file that this
 kernel does not have leaves its numbers at zero. CPU times are nanoseconds, memory is bytes.
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 UNLIMITED = (1 << 64) - 1
-"""What a limit of "max" reads as. Version 1 has no such word for memory and gives a number near 2**63."""
+"""The value of a limit of "max". Version 1 has no such word for memory and gives a number near 2**63."""
 
 
 class Pressure(Record):

@@ -43,7 +43,7 @@ _ISOLATION = (
 
 
 class Bounds:
-    """What one compilation may take: bytes of address space, of a module and of an artefact; seconds.
+    """Bounds of one compilation: bytes of address space, of a module and of an artefact; seconds.
 
     The largest module on PyPI (99 MB) takes 2 GB and 52 seconds on two CPUs.
     """
@@ -63,7 +63,7 @@ DEFAULT_BOUNDS = Bounds()
 
 
 class Compiled:
-    """What became of one file: its cache key, its artefact's bytes, the seconds it took, if it was there."""
+    """The result for one file: its cache key, its artefact's bytes, the seconds it took, if it was there."""
 
     __slots__ = ("cached", "key", "path", "seconds", "size")
 
@@ -88,7 +88,7 @@ def compile_module(
 
     `engine` is configured; this process has run no module and compiled nothing. Others that want the same
     artefact wait here. `announce` gets one line when it takes longer than two seconds; standard error without.
-    A cache that cannot be used costs a compilation each time, no more. The descriptor is the caller's.
+    A cache that cannot be used only costs a compilation each time. The descriptor is the caller's.
     Raises CannotHandle for an invalid module or one beyond bounds, EngineMissing, OSError.
     """
     module = _read(module_fd, bounds)

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from runwasi.executor.limits.limits_in_force import LimitsInForce
 
     class Parent(Protocol):
-        """What the choice may ask of the process that creates the container.
+        """Requests that the choice may make of the process that creates the container.
 
         limits  the container's limits as they are now
         """
@@ -46,7 +46,7 @@ class Native:
 
 
 class WorkloadRequest:
-    """What is asked to run: process.args, process.env and the container's annotations, cwd already entered."""
+    """The request to run something: process.args, process.env and the container's annotations, cwd already entered."""
 
     __slots__ = ("annotations", "args", "cwd", "env")
 

@@ -118,11 +118,11 @@ _MORE: Mapping[str, tuple[str, tuple[int, ...]]] = {
     "wasmedge-core": (_FILES + _WAITING, (_AF_INET, _AF_INET6)),
     "wasmer-core": (_FILES + _WAITING, (_AF_INET, _AF_INET6)),
 }
-"""What the tests of an engine do not reach: its calls, and the families of sockets that it may make."""
+"""Additions that the tests of an engine do not reach: calls, and the families of sockets that it may make."""
 
 
 _ALSO_RUNS = {"wasmtime-http": ("wasmtime-component",)}
-"""What else a filter is for: a guest that answers requests may do whatever a command may."""
+"""Further uses of a filter: a guest that answers requests may do whatever a command may."""
 
 
 def rules_of(name: str, *, network: bool) -> Rules:

@@ -1,4 +1,4 @@
-"""What the engines call behind their filter, by filter: an engine, and what it runs.
+"""Lists the system calls that engines make behind their filter, by filter: an engine, and what it runs.
 
 Written by scripts/measure_syscalls.py: do not edit it, measure again. wasm_filter makes filters of it.
 """
@@ -262,7 +262,7 @@ ARGUMENTS: Mapping[str, Mapping[str, Sequence[int]]] = {
     "wasmtime-core": {"ioctl": (21505, 21531)},
     "wasmtime-http": {"ioctl": (21537,), "socket": (1, 2)},
 }
-"""Of calls of many uses, the values of the argument that says which."""
+"""For calls of many uses, the values of the argument that selects the use."""
 
 EXECUTABLE_MEMORY: Sequence[str] = ["wasmer-core", "wasmtime-component", "wasmtime-http"]
 """The filters of those that make memory executable while they run."""

@@ -1,1 +1,1 @@
-"""The clients of the node daemon, which containerd starts: in C if there was a compiler, otherwise in Python."""
+"""Passes containerd's calls to the node daemon: a client in C if there was a compiler, otherwise in Python."""

@@ -1,4 +1,4 @@
-"""The client in Python, installed where there was no C compiler: it asks the daemon, or does the work itself.
+"""Asks the daemon, or does the work itself: the client in Python, installed where there was no C compiler.
 
 It does the same as client.c, for the same reasons.
 """

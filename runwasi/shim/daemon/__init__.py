@@ -1,1 +1,1 @@
-"""The node daemon: it has everything loaded, answers calls of containerd's shims, and forks pods' servers."""
+"""Implements the node daemon: has everything loaded, answers the shims' clients, and forks pods' servers."""

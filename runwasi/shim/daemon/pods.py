@@ -1,4 +1,4 @@
-"""Shared mode: serves pods in the daemon itself, on its reactor.
+"""Serves pods in the daemon itself, on its reactor: shared mode.
 
 A pod has its own socket, services, connection for events and log; only the process is shared. The daemon takes
 everything that a process has only once, such as the environment and the limits that containers inherit, from the

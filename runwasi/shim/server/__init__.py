@@ -1,1 +1,1 @@
-"""The pod's server: the reactor, ttrpc, events, and the server's own life."""
+"""Implements a pod's server: the reactor, ttrpc, events, and the server's own life."""

@@ -1,4 +1,4 @@
-"""Where spans go, as the environment says, and how they get there: OTLP over HTTP or gRPC, in protobuf.
+"""Reads from the environment where spans go, and sends them there: OTLP over HTTP or gRPC, in protobuf.
 
 Only the process that sends a batch imports what it takes for that. Source: opentelemetry.io/docs/specs/otel/protocol,
 exporter and environment variables.
@@ -17,7 +17,7 @@ EXPORT = "/opentelemetry.proto.collector.trace.v1.TraceService/Export"
 _PATH = "/v1/traces"
 _MILLISECONDS = 10_000
 _NAMES = ("OTEL_EXPORTER_OTLP_TRACES_", "OTEL_EXPORTER_OTLP_")
-"""What is said of traces alone comes first."""
+"""Variables for traces alone come first."""
 
 
 class SendError(Exception):

@@ -1,4 +1,4 @@
-"""The pod's server: one process, one thread, one reactor, from the launcher's exec to Shutdown."""
+"""Runs the pod's server: one process, one thread, one reactor, from the launcher's exec to Shutdown."""
 
 from __future__ import annotations
 

@@ -107,7 +107,7 @@ class SpanExporter:
             self._flush()
 
     def _work(self, spans: list[tuple[Resource, Span]]) -> NoReturn:
-        """In the process that sends."""
+        """Send, in a process of its own."""
         status = 1
         try:
             thin_signal.set_wakeup_fd(-1)  # the server's

@@ -1,4 +1,4 @@
-"""OpenTelemetry spans of the calls a shim serves, of their steps, and of the processes that they start.
+"""Records OpenTelemetry spans of the calls a shim serves, of their steps, and of the processes that they start.
 
 A call's parent is the `traceparent` in its metadata, or in TRACECONTEXT; without one it begins a trace. A caller that
 does not record its trace has none of ours either. Nothing here is imported unless an endpoint is configured.

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from runwasi.shim.server.reactor import Reactor
 
     class ConnectionOwner(Protocol):
-        """What all connections share: the server that answers their calls, and its bounds."""
+        """The common ground of all connections: the server that answers their calls, and its bounds."""
 
         reactor: Reactor
         waiting: int

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class StreamPaths:
-    """What a request says about the streams; State repeats it."""
+    """The streams as the request names them; State repeats it."""
 
     __slots__ = ("stderr", "stdin", "stdout", "terminal")
 

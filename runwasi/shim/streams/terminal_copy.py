@@ -102,7 +102,7 @@ class TerminalCopy:
 
     @property
     def _sink(self) -> int:
-        """What the client reads from; ours until the output is closed."""
+        """The file that the client reads from; ours until the output is closed."""
         assert self._output.fd is not None
         return self._output.fd.fileno()
 

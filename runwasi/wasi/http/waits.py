@@ -19,7 +19,7 @@ LONGEST_WAIT = 86400.0
 
 
 class GuestWait:
-    """What one guest waits for, until `stop`."""
+    """The waits of one guest, until `stop`."""
 
     __slots__ = ("fds", "over", "wake")
 

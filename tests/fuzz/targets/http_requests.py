@@ -1,4 +1,4 @@
-"""HTTP/1.1 as a client of wasi:http sends it, in pieces: a response for each request, each whole, and no more."""
+"""HTTP/1.1 as a client of wasi:http sends it, in pieces: exactly one whole response for each request."""
 
 from __future__ import annotations
 

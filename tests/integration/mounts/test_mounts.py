@@ -46,7 +46,7 @@ def bind(source: Path | str, *options: str, to: str = "/volume") -> Json:
 
 
 def attempt(write: Callable[[], object]) -> str:
-    """Say what a write comes to."""
+    """Write, and return the error in words or "done"."""
     try:
         write()
     except OSError as error:

@@ -1,4 +1,4 @@
-"""What a trace shows below the Task service's calls: the steps of Create and Start, and the processes they start.
+"""Adds spans below the Task service's calls: the steps of Create and Start, and the processes they start.
 
 Imported only where traces are configured.
 """

@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
 
 class Pod:
-    """What the creations of a server have in common."""
+    """Facts that the creations of a server share."""
 
     __slots__ = (
         "containerd",
@@ -93,14 +93,14 @@ class Creating:
         self._pod = pod
         self._request = request
         self.timing: Timing | None = None
-        """When each step ended, if somebody asked."""
+        """The times at which steps ended, if somebody asked."""
         if timed or pod.log.tells_details:
             from runwasi.executor.timing import Timing  # late: only for traces and -debug
 
             self.timing = Timing()
         self._undo = Undo()
         self.restoration: Restoration | None = None
-        """What Start has to run, for a container from a checkpoint."""
+        """The restoration that Start must run, for a container from a checkpoint."""
         self.paths = StreamPaths(request.stdin, request.stdout, request.stderr, request.terminal)
         self.options = runtime_options(request.options)
         self.root = shim_root(pod.engine_name, pod.namespace, self.options.root)

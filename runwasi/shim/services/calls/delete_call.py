@@ -75,7 +75,7 @@ class Removals:
         yield from unmount_rootfs(task.container.bundle, mounted=task.mounted, mounters=self._mounters)
         # containerd asks for the state in one thread while another one waits for this answer, and where it hears
         # NotFound before it has noted the exit it takes the container for one that runs. What it asked before it
-        # hears of the removal has its answer first; once it has heard, it knows the task no more and asks nothing.
+        # hears of the removal has its answer first; once it has heard, it has forgotten the task and asks nothing.
         yield TURN
 
     def _answer(self, task: Task, error: Exception | None) -> None:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class Images:
-    """What a server's containers share: the helper that asks containerd, once one of them has needed it."""
+    """The image helper that a server's containers share, started once one of them needs it."""
 
     __slots__ = ("_engine", "_helper", "_reactor")
 

@@ -57,7 +57,7 @@ class Starting:
     def run(self, call: Call) -> Operation[None]:
         """Start the process, and tell containerd.
 
-        Raises ContainerError, OSError, or what the call is cancelled with.
+        Raises ContainerError, OSError, or the error that cancels the call.
         """
         task = self._task
         if self._process is not task.init:

@@ -1,4 +1,4 @@
-"""The process that holds a pod's namespaces when containerd leaves the sandbox to the shim: our pause
+"""Runs the process that holds a pod's namespaces when containerd leaves the sandbox to the shim: our pause
 container.
 
 In a pid namespace of its own it is the init, and reaps. Containers of the pod may see it, so it has an empty
@@ -25,7 +25,7 @@ _READ_ONLY = mounts.MS_RDONLY | mounts.MS_NOSUID | mounts.MS_NODEV | mounts.MS_N
 
 
 class PodNamespaces:
-    """What the pod has of its own: kinds to make ("ipc", "uts", "pid"), a network namespace to join, its
+    """The namespaces of a pod: kinds to make ("ipc", "uts", "pid"), a network namespace to join, its
     settings.
 
     sysctls are paths below /proc/sys with their values, checked to belong to those namespaces.

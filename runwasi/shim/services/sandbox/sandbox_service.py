@@ -208,7 +208,7 @@ class Sandbox:
         return None
 
     def usage(self) -> AnyMessage | None:
-        """Return what the pod's cgroup has used, if containerd gave it one."""
+        """Return the usage of the pod's cgroup, if containerd gave it one."""
         from runwasi.executor.usage.cgroup_usage import read_usage  # late: few ask
         from runwasi.linux import cgroups
         from runwasi.shim.services.tasks.stats import metrics

@@ -48,7 +48,7 @@ class Task:
         restoration: Restoration | None = None,
     ) -> None:
         self.restoration = restoration
-        """What Start has to run first: the container comes from a checkpoint and has no process yet."""
+        """The restoration that Start must run first: the container comes from a checkpoint and has no process yet."""
         self.mounted = mounted
         """Create mounted something on the bundle's rootfs."""
         self.deletes: list[Call] = []

@@ -63,7 +63,7 @@ class TaskProcess:
         self.deletes: list[Call] = []
         """The Delete calls that wait for that start to be given up."""
         self.execution: Execution | None = None
-        """What makes the process of an exec that is being started."""
+        """The operation that makes the process of an exec that is being started."""
         self.failed = False
         """It was started and could not be: nothing is left to wait for, but the state stays created."""
         self.pid = 0

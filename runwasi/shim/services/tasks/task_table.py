@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class TaskTable:
-    """What the calls of the Task service look up.
+    """The tables in which the calls of the Task service look tasks up.
 
     by_id     the tasks that Create has made, until they are deleted
     creating  the Create calls under way, by the id of the task to be
