@@ -108,7 +108,7 @@ def anticipate_engine(ctx: Progress) -> None:
         ctx.parent = run_wasm.Parent(ctx, kind)
 
 
-def import_no_more(_ctx: Progress) -> None:
+def stop_imports(_ctx: Progress) -> None:
     """Keep the interpreter from looking for modules: it would find the container's, and run them as its own.
 
     Python itself imports late, such as the codec of a name that is looked up. What is in memory still comes.

@@ -54,7 +54,6 @@ from runwasi.executor.child.launch import (
     ask_for_rlimits,
     choose_workload,
     find_home,
-    import_no_more,
     keep_descriptors_from_program,
     lower_rlimits,
     report_ready,
@@ -62,6 +61,7 @@ from runwasi.executor.child.launch import (
     run_start_container_hooks,
     run_workload,
     say_that_it_starts,
+    stop_imports,
     wait_for_start,
 )
 from runwasi.executor.child.make_devices import make_devices
@@ -96,7 +96,7 @@ INIT_STEPS: tuple[
     run_create_container_hooks,
     anticipate_engine,
     enter_root,
-    import_no_more,
+    stop_imports,
     make_cwd,
     connect_stdio,
     bind_dev_console,
@@ -141,7 +141,7 @@ EXEC_STEPS: tuple[Callable[[Progress], None], ...] = (  # the same, for a proces
     anticipate_engine,
     join_namespaces,
     enter_same_root,
-    import_no_more,
+    stop_imports,
     become_mapped_root,
     die_with_creator,
     join_keyring,

@@ -46,7 +46,7 @@ class Native:
 
 
 class WorkloadRequest:
-    """The request to run something: process.args, process.env and the container's annotations, cwd already entered."""
+    """The request to run: process.args, process.env and the container's annotations, cwd already entered."""
 
     __slots__ = ("annotations", "args", "cwd", "env")
 

@@ -98,7 +98,7 @@ class TtrpcServer:
         return self._listener.is_open
 
     def stop_listening(self) -> None:
-        """Accept nobody any more; who is connected is served on."""
+        """Stop accepting; connected clients are still served."""
         if self.listening:
             self.reactor.unwatch(self._listener.fileno())
             self._listener.close()

@@ -82,7 +82,7 @@ def test_a_log_that_cannot_be_written_is_found_out_first(
     assert refused.stderr == f"runwasi: {folder}/none/log: No such file or directory\n"
 
 
-def test_all_whose_ids_match_are_deleted(
+def test_delete_regex_deletes_every_container_with_a_matching_id(
     runwasi: Runtime, bundle: BundleMaker, new_id: Callable[[], str]
 ) -> None:
     ids = [f"{new_id()}-{name}" for name in ("one", "other", "stays")]

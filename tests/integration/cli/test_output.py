@@ -82,7 +82,7 @@ def test_the_builder_of_images_says_that_its_output_is_lost(folder: Path) -> Non
 @pytest.mark.parametrize("flag", ["-v", "-h"])
 @pytest.mark.parametrize("client", ["native", "python"])
 @pytest.mark.parametrize("warm", [False, True])
-def test_programs_of_containerd_say_so_too(
+def test_the_shim_and_the_daemon_report_output_that_cannot_be_written(
     program: str,
     flag: str,
     client: str,

@@ -85,7 +85,9 @@ def test_a_module_that_is_executed_shows_its_arguments(
     assert shown(int((folder / "pid").read_text())) == [*SLEEP, ""]
 
 
-def test_neighbours_see_no_more(runwasi: Runtime, demo: Demo, new_id: Callable[[], str]) -> None:
+def test_neighbours_see_only_its_own_command_line(
+    runwasi: Runtime, demo: Demo, new_id: Callable[[], str]
+) -> None:
     first = Detached(runwasi, demo(*SLEEP), new_id())
     first.run()
     made = demo("sh", "-c", "cat /proc/1/cmdline /proc/1/comm; cat /proc/[0-9]*/cmdline")
@@ -115,7 +117,9 @@ def test_the_workers_of_a_server_show_the_same(
     container.wait()
 
 
-def test_under_containerd_it_is_so_too(containerd: Containerd, container_id: str) -> None:
+def test_under_containerd_a_module_shows_its_own_command_line(
+    containerd: Containerd, container_id: str
+) -> None:
     arguments = ("/wasi-demo-app.wasm", "sleep", "100")
     with containerd.task(OURS, DEMO_IMAGE, container_id, *arguments) as pid:
         assert shown(pid) == [*arguments, ""]

@@ -73,7 +73,7 @@ def test_the_ids_of_a_source_that_an_earlier_mount_brought_are_mapped(
     assert runwasi("run", "--bundle", made.write().path, container_id).stdout == f"{owner}\n"
 
 
-def test_a_covered_source_is_what_covers_it(
+def test_a_bind_of_a_covered_source_mounts_the_mount_that_covers_it(
     oci_runtime: Runtime, bundle: BundleMaker, container_id: str
 ) -> None:
     made = bundle(["ls", "/copy"])

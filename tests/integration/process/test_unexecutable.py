@@ -99,7 +99,7 @@ def test_exec_of_what_is_not_there_is_255(
 
 
 @pytest.mark.parametrize("case", EXECUTED)
-def test_run_of_what_execve_refuses_is_the_programs_end(
+def test_run_fails_with_1_when_execve_refuses_the_program(
     oci_runtime: Runtime, bundle: BundleMaker, container_id: str, case: str
 ) -> None:
     edit, words = EXECUTED[case]

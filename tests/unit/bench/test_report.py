@@ -61,12 +61,12 @@ def test_plot_escapes_names_and_shows_ours_in_colour(tmp_path: Path) -> None:
     assert plot.count('fill="#654ff0"') == 1
 
 
-def test_plot_of_nothing_but_zeros_can_be_drawn(tmp_path: Path) -> None:
+def test_a_plot_of_zeros_alone_can_be_drawn(tmp_path: Path) -> None:
     report.write_plot(RATE._replace(samples={"runwasi": [0.0]}), tmp_path / "plot.svg")
     assert "runwasi" in (tmp_path / "plot.svg").read_text()
 
 
-def test_page_says_what_it_is_of_and_keeps_what_people_wrote() -> None:
+def test_the_page_names_its_commit_and_keeps_hand_written_text() -> None:
     text = page.page(HEADER, [RESULT], before="# Old\n## B1\n## What it says\nWritten by hand.\n")
     assert "Commit 0123abc, measured 2026-01-02 with 20 samples" in text
     assert "- 2 cores\n- containerd 1.6\n" in text

@@ -118,7 +118,7 @@ ask(helper, "missing")
     assert _said(code, containerd) == ["5 containerd: Containers.Get: no such container"]
 
 
-def test_a_layers_text_survives_what_an_image_calls_it() -> None:
+def test_a_layer_is_read_back_whatever_its_title() -> None:
     layer = Layer("a\nb\0c", "application/wasm", "sha256:12", "sha256:34", 7, ("k1", "k2"))
     read = Layer.from_text(layer.to_text(), 8)
     assert (read.title, read.digest, read.blob, read.fd, read.kept) == (

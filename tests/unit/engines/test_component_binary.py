@@ -79,7 +79,7 @@ def test_an_export_of_wasi_0_3_is_told() -> None:
     assert refusal == "it exports wasi:cli/run@0.3.0; build it for WASI 0.2"
 
 
-def test_neither_a_command_nor_a_server_is_told_with_what_it_exports() -> None:
+def test_a_component_that_is_neither_command_nor_server_is_refused_with_its_exports() -> None:
     refusal = refusal_of('(import "wasi:io/poll@0.2.0" (instance)) (export "acme:x/y" (instance 0))')
     assert refusal.startswith("it exports neither wasi:cli/run nor wasi:http/incoming-handler; name one")
     assert refusal.endswith(": it exports acme:x/y")

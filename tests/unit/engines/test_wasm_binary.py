@@ -88,7 +88,7 @@ def test_a_truncation_is_refused_or_falls_between_sections(size: int) -> None:
     assert len(left) in (0, len(interface_of(MODULE).exports))
 
 
-def test_another_file_is_refused_as_what_it_is_not() -> None:
+def test_another_file_is_refused_as_not_webassembly() -> None:
     with pytest.raises(CannotHandle, match=r"not a WebAssembly module \(starts with 7f 45 4c 46"):
         check_whole(b"\x7fELF\2\1\1\0 and so on")
 

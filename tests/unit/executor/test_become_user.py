@@ -19,7 +19,7 @@ from runwasi.executor.child.become_user import home_of
         (b"", "/"),
     ],
 )
-def test_home_is_what_can_stand_in_a_variable(tmp_path: Path, passwd: bytes, home: str) -> None:
+def test_home_comes_from_passwd_if_a_variable_can_hold_it(tmp_path: Path, passwd: bytes, home: str) -> None:
     (tmp_path / "etc").mkdir()
     (tmp_path / "etc/passwd").write_bytes(passwd)
     assert home_of(1000, str(tmp_path)) == home

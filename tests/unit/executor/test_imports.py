@@ -1,4 +1,4 @@
-"""Once a process is in a container's root it imports nothing any more: the files would be the container's."""
+"""In a container's root a process imports nothing: the files would be the container's."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ import sys
 sys.path += [{root!r}, {folder!r}]
 import fractions
 from runwasi.startup import packs
-from runwasi.executor.child.launch import import_no_more
+from runwasi.executor.child.launch import stop_imports
 open({folder!r} + "/pack", "wb").write(b"?")
 packs.install({folder!r} + "/pack", {folder!r}, {{"runwasi.theirs": ("", 0, 0, 1)}}, ((("runwasi.theirs",), 1, 1),))
-import_no_more(None)
+stop_imports(None)
 import fractions, _signal
 for name in ("theirs", "encodings.theirs", "runwasi.theirs"):
     try:
@@ -27,7 +27,7 @@ for name in ("theirs", "encodings.theirs", "runwasi.theirs"):
 """
 
 
-def test_a_module_in_the_path_is_not_found_any_more_and_those_in_memory_are(tmp_path: Path) -> None:
+def test_modules_in_the_path_are_not_found_but_those_in_memory_are(tmp_path: Path) -> None:
     (tmp_path / "theirs.py").write_text("print('run as ours')")
     code = _CODE.format(root=str(_ROOT), folder=str(tmp_path))
     said = subprocess.run([sys.executable, "-IS", "-c", code], capture_output=True, text=True, check=True)
@@ -35,8 +35,8 @@ def test_a_module_in_the_path_is_not_found_any_more_and_those_in_memory_are(tmp_
     assert said.stdout.splitlines() == [f"No module named '{name}'" for name in names]
 
 
-def test_it_is_so_from_the_step_on_that_enters_the_root() -> None:
+def test_imports_stop_right_after_the_root_is_entered() -> None:
     names = [step.__name__ for step in INIT_STEPS]
-    assert names.index("import_no_more") == names.index("enter_root") + 1
+    assert names.index("stop_imports") == names.index("enter_root") + 1
     names = [step.__name__ for step in EXEC_STEPS]
-    assert names.index("import_no_more") == names.index("enter_same_root") + 1
+    assert names.index("stop_imports") == names.index("enter_same_root") + 1

@@ -34,7 +34,7 @@ def test_an_unsafe_annotation_is_refused_with_what_would_allow_it(file: Path) ->
     )
 
 
-def test_what_would_allow_it_keeps_what_is_allowed_already(file: Path) -> None:
+def test_the_suggested_setting_keeps_the_annotations_allowed_already(file: Path) -> None:
     file.write_text('unsafe_annotations = ["io.runwasi.unsafe.capabilities"]')
     both = 'unsafe_annotations = ["io.runwasi.unsafe.capabilities", "io.runwasi.unsafe.seccomp"]'
     with pytest.raises(SpecError, match=re.escape(both)):
@@ -52,7 +52,7 @@ def test_permission_does_not_excuse_a_value_without_sense(file: Path) -> None:
         check_annotations({"io.runwasi.unsafe.seccomp": "off"})
 
 
-def test_a_configuration_that_allows_what_there_is_not_is_refused(file: Path) -> None:
+def test_a_configuration_that_allows_an_unknown_annotation_is_refused(file: Path) -> None:
     file.write_text('unsafe_annotations = ["io.runwasi.unsafe.*"]')
     check_annotations({})
     file.write_text('unsafe_annotations = ["io.runwasi.fuel"]')

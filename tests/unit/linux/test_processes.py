@@ -149,7 +149,7 @@ def seen_of_child(show: Callable[[], None]) -> tuple[bytes, bytes]:
     return seen
 
 
-def test_a_number_that_only_a_session_has_any_more_is_no_process() -> None:
+def test_a_number_that_only_a_session_still_has_is_no_process() -> None:
     leader = subprocess.Popen(["sh", "-c", "sleep 100 &"], start_new_session=True)
     leader.wait()
     try:

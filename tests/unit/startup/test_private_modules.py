@@ -26,7 +26,7 @@ def test_only_startup_imports_private_modules() -> None:
     assert not wrong, "\n".join(wrong)
 
 
-def test_thin_modules_are_what_the_whole_ones_are_made_of() -> None:
+def test_thin_modules_have_the_objects_that_the_whole_ones_are_built_on() -> None:
     assert thin_socket.socket is _socket.socket
     assert issubclass(socket.socket, thin_socket.socket)
     assert thin_signal.pthread_sigmask is _signal.pthread_sigmask

@@ -76,7 +76,7 @@ def test_a_body_arrives_with_its_exchange_and_may_come_later() -> None:
     assert not http.has_next(), "the response of the first is due"
 
 
-def test_a_body_that_nobody_wants_is_read_over() -> None:
+def test_an_unread_body_is_skipped() -> None:
     http = _fed(POST, b"d")
     _answer(http.next())
     http.output()
@@ -96,7 +96,7 @@ def test_a_full_body_makes_the_client_wait() -> None:
     assert http.wants_input()
 
 
-def test_only_so_many_requests_may_be_sent_ahead() -> None:
+def test_pipelined_requests_are_limited() -> None:
     assert _fed(GET * MAX_PIPELINED).wants_input()
     http = _fed(GET * (MAX_PIPELINED + 1))
     assert not http.wants_input()
@@ -124,7 +124,7 @@ def test_what_comes_after_the_last_response_is_dropped() -> None:
     assert not http.has_next()
 
 
-def test_the_end_of_input_is_not_the_end_of_what_was_asked() -> None:
+def test_requests_before_the_end_of_input_are_still_answered() -> None:
     http = _fed(GET, GET)
     http.end_input()
     assert not http.is_over()
@@ -196,7 +196,7 @@ def test_draining_ends_what_is_idle_now_and_the_rest_with_its_response() -> None
     assert working.is_over()
 
 
-def test_draining_waits_for_no_body_that_nobody_wants() -> None:
+def test_draining_does_not_wait_for_an_unread_body() -> None:
     http = _fed(POST)
     _answer(http.next())
     http.output()

@@ -83,13 +83,13 @@ def test_a_client_that_asks_nothing_is_let_go(address: tuple[str, int]) -> None:
         assert _all(client) == b""
 
 
-def test_a_client_that_asks_no_more_is_let_go(address: tuple[str, int]) -> None:
+def test_an_idle_client_is_disconnected(address: tuple[str, int]) -> None:
     with socket.create_connection(address, timeout=20) as client:
         client.sendall(GET)
         assert _all(client).count(b"HTTP/1.1 200 OK") == 1
 
 
-def test_a_client_that_reads_nothing_is_let_go(address: tuple[str, int]) -> None:
+def test_a_client_that_reads_nothing_is_disconnected(address: tuple[str, int]) -> None:
     with socket.create_connection(address, timeout=20) as client:
         client.sendall(GET.replace(b"/", b"/%d" % (64 * LARGE), 1))
         client.sendall(GET)

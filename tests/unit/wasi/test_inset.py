@@ -175,7 +175,7 @@ def _compare(script: str) -> None:
 @settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(st.lists(st.sampled_from(LETTERS), max_size=14).map("".join))
 @example(SHORT)
-def test_nothing_but_the_time_is_different(script: str) -> None:
+def test_results_differ_only_in_their_time(script: str) -> None:
     _compare(script)
 
 

@@ -271,7 +271,7 @@ def test_a_user_namespace_is_restored_with_its_ids(
     assert runwasi("exec", container_id, "id", "-u").stdout == "0\n"
 
 
-def test_in_the_foreground_the_streams_are_ours_and_so_is_the_exit_status(
+def test_a_foreground_restore_has_our_streams_and_returns_the_programs_status(
     runwasi: Runtime, made: Callable[..., Bundle], container_id: str, tmp_path: Path
 ) -> None:
     program = (
