@@ -1,4 +1,4 @@
-"""Make the files of the arm64 virtual machine: Debian 12's packages and PyPI's wheels for it, only unpacked.
+"""Make the files of the arm64 virtual machine: Debian 12's packages and PyPI's wheels for it, unpacked and no more.
 
 Nothing of them runs here. mmdebstrap unpacks the packages with all they depend on, and pip the wheels; python-prctl,
 which PyPI has as source only, is Debian's package.
