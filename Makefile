@@ -31,9 +31,9 @@ uninstall: ## Remove what `make install` wrote
 bundle: packages-bundle .venv/ready ## Make dist/runwasi-VERSION-linux-ARCH.tar.xz, which needs no Python on the node; ARCH, EXTRAS
 	$(VENV)/python -m scripts.bundle $(if $(ARCH),--arch $(ARCH)) $(EXTRAS)
 
-test-image: dist/img.tar ## Make the demo's image, the module a file in it
+test-image: dist/img.tar ## Make the demo's image, with the module as a file in it
 
-test-image/oci: dist/img-oci.tar dist/img-oci-artifact.tar ## Make the demo's image of wasm layers, and its artifact
+test-image/oci: dist/img-oci.tar dist/img-oci-artifact.tar ## Make the demo's image of wasm layers, and its OCI artifact
 
 load: dist/img.tar ## Import the demo's image into the system's containerd
 	$(CTR) image import $<
@@ -43,17 +43,17 @@ load/oci: dist/img-oci.tar dist/img-oci-artifact.tar ## Import the image of wasm
 
 # --- what a developer asks for --------------------------------------------------------------------------------
 
-test: lint test-unit test-integration ## Lint, types, unit and integration tests
+test: lint test-unit test-integration ## Run lint, type checks, unit and integration tests
 
-lint: .venv/ready ## Format, lint and types
+lint: .venv/ready ## Check format, lint and types
 	$(VENV)/ruff format --check .
 	$(VENV)/ruff check .
 	$(VENV)/mypy
 
-test-unit: packages-unit .venv/ready build/wasi-demo-app.wasm ## Unit tests, and every call of WASI preview 1
+test-unit: packages-unit .venv/ready build/wasi-demo-app.wasm ## Run the unit tests, and every call of WASI preview 1
 	$(VENV)/python -m pytest tests/unit tests/wasi
 
-test-integration: packages-test build/bin build/wasi-demo-app.wasm peers ## Tests on the real kernel and containerd, as root
+test-integration: packages-test build/bin build/wasi-demo-app.wasm peers ## Run the tests on the real kernel and containerd, as root
 	@test "$$(id -u)" = 0 || { echo "the integration tests make namespaces and cgroups: run them as root" >&2; exit 1; }
 	@# Real kernels on a shared machine: what fails is tried once more, alone, and said; a fault fails twice.
 	$(VENV)/python -m pytest tests/integration tests/attacks || \
@@ -66,21 +66,21 @@ test-integration: packages-test build/bin build/wasi-demo-app.wasm peers ## Test
 # What is about one shim, whoever serves it: again with the node daemon, in both its modes.
 SHIM_TESTS = tests/integration/shim $(addprefix tests/integration/containerd/test_, run.py tasks.py)
 
-test-modes: packages-test build/bin build/wasi-demo-app.wasm peers ## What takes long, through containerd with the node daemon
+test-modes: packages-test build/bin build/wasi-demo-app.wasm peers ## Run the long tests, through containerd with the node daemon
 	RUNWASI_TESTS_SHIM=normal $(VENV)/python -m pytest $(LONG_SHIM_TESTS)
 	RUNWASI_TESTS_SHIM=shared $(VENV)/python -m pytest -m "not own_server" $(LONG_SHIM_TESTS)
 
 # Through containerd and CRI of every release; with no daemon they are in test-integration.
 LONG_SHIM_TESTS = $(addprefix tests/integration/, cri confinement/test_command_lines.py containerd/test_client_options.py images/test_run.py)
 
-coverage: packages-test build/bin build/wasi-demo-app.wasm peers ## Report which lines and branches the tests run; TESTS names some
+coverage: packages-test build/bin build/wasi-demo-app.wasm peers ## Report which lines and branches the tests run; TESTS selects tests
 	$(VENV)/python -m scripts.measure_coverage $(TESTS)
 
-test-vm: packages-test build/bin build/wasi-demo-app.wasm ## The cgroup v2, criu and systemd tests, in virtual machines
+test-vm: packages-test build/bin build/wasi-demo-app.wasm ## Run the tests of cgroup v2, criu and systemd in virtual machines
 	scripts/vm test
 
 .PHONY: test-arm64
-test-arm64: packages-unit build/wasi-demo-app.wasm .venv/ready ## What may depend on the architecture, on an emulated arm64 machine
+test-arm64: packages-unit build/wasi-demo-app.wasm .venv/ready ## Run the tests that depend on the architecture on an emulated arm64 machine
 	scripts/vm arm64
 
 .PHONY: faults lives soak
@@ -91,13 +91,13 @@ faults: packages-test build/bin build/wasi-demo-app.wasm ## Fail every system ca
 soak: packages-test build/bin build/wasi-demo-app.wasm ## Walk at random through both modes for MINUTES (30) with SEED, and compare with a model
 	$(VENV)/python -m scripts.soak --minutes $(or $(MINUTES),30) $(if $(SEED),--seed $(SEED)) $(SOAK)
 
-lives: packages-test build/bin build/wasi-demo-app.wasm ## Many container lives in both modes: leaks, and the daemon's memory
+lives: packages-test build/bin build/wasi-demo-app.wasm ## Run many container lives in both modes; report leaks and the daemon's memory
 	for mode in normal shared; do $(VENV)/python -m scripts.soak.lives --mode $$mode $(LIVES) || exit; done
 
-test-kubernetes: packages-kubernetes build/bin build/wasi-demo-app.wasm build/cache/containerd-sid build/cache/etcd build/cache/kubernetes ## Tests in a Kubernetes of one node, which is built first, once
+test-kubernetes: packages-kubernetes build/bin build/wasi-demo-app.wasm build/cache/containerd-sid build/cache/etcd build/cache/kubernetes ## Run the tests in a Kubernetes of one node; build it the first time
 	$(VENV)/python -m pytest tests/kubernetes
 
-test-docker: packages-test build/bin build/wasi-demo-app.wasm build/cache/containerd-sid build/cache/docker-sid build/cache/docker-cli-sid ## Tests in the newest Docker, with its image store for wasm
+test-docker: packages-test build/bin build/wasi-demo-app.wasm build/cache/containerd-sid build/cache/docker-sid build/cache/docker-cli-sid ## Run the tests in the newest Docker, with its image store for wasm
 	$(VENV)/python -m pytest tests/docker
 
 .PHONY: test-bundle
@@ -112,11 +112,11 @@ test-bundle: packages-test build/wasi-demo-app.wasm bundle ## Make the bundle, a
 # What shows a shim, a server of its own, and the command line, as installed from the bundle.
 BUNDLE_TESTS = tests/integration/containerd/test_run.py tests/integration/cli/test_run.py
 
-test-debian13: ## `make demo` and the unit tests in a root of Debian 13
+test-debian13: ## Run `make demo` and the unit tests in a root of Debian 13
 	scripts/packages root
 	scripts/debian-root trixie sh -c 'make demo && make test-unit'
 
-fuzz: .venv/ready ## Fuzz everything that reads bytes, each target for SECONDS (60); TARGETS names some
+fuzz: .venv/ready ## Fuzz everything that reads bytes, each target for SECONDS (60); TARGETS selects targets
 	scripts/packages build wasm fuzz
 	$(VENV)/pip install --quiet --disable-pip-version-check --constraint constraints-dev.txt --editable '.[dev,fuzz]'
 	$(VENV)/python -m tests.fuzz --seconds $(or $(SECONDS),60) $(TARGETS)
