@@ -71,7 +71,8 @@ class Pods:
                 return None
             listener = pod_socket.listen_or_find(flags.socket, wait=False)
             if listener is not None:
-                self._add(flags, listener, environment)
+                self._begin(flags, listener, environment)
+                return asked.answer(bootstrap.location(flags))
         bootstrap.write_address_file(flags.bundle, bootstrap.location(flags))
         return asked.answer(bootstrap.location(flags))
 
@@ -122,6 +123,16 @@ class Pods:
         """Call done once no pod is left."""
         self._deserted = done
         self._look_for_pods()
+
+    def _begin(self, flags: Flags, listener: int, environment: Mapping[str, str]) -> None:
+        """Serve a new pod, whose address its caller can read. Raises OSError; then nothing is left of it."""
+        try:
+            bootstrap.write_address_file(flags.bundle, bootstrap.location(flags))
+        except OSError:
+            os.close(listener)
+            os.unlink(flags.socket)
+            raise
+        self._add(flags, listener, environment)
 
     def _add(self, flags: Flags, listener: int, environment: Mapping[str, str]) -> None:
         log = Log(open_log(f"{flags.bundle}/log"), debug=flags.debug, instance=flags.id, pod=flags.group)
