@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from typing import NoReturn
 
     from runwasi.engines.engine import Engine
-    from runwasi.shim.bootstrap import Bootstrap
 
 _MAX_STDIN = 10 << 20
 
@@ -101,8 +100,9 @@ def _start(flags: Flags, engine: str | Engine) -> int:
 
     asked = bootstrap.Bootstrap.read(read_stdin(), flags)
     asked.complete(flags, os.getcwd(), os.environ)
-    _serve(flags, engine)
-    status = _answer(flags, asked)
+    location = bootstrap.location(flags)
+    _serve(flags, engine, location)
+    status = print_output(asked.answer(location))
 
     from runwasi.shim.daemon.leave_behind import leave_behind
 
@@ -110,27 +110,21 @@ def _start(flags: Flags, engine: str | Engine) -> int:
     return status
 
 
-def _serve(flags: Flags, engine: str | Engine) -> None:
-    """Let the pod's running server serve the container, or start one."""
-    from runwasi.shim import pod_socket
+def _serve(flags: Flags, engine: str | Engine, location: str) -> None:
+    """Let the pod's running server serve the container, or start one, and write down where it is."""
+    from runwasi.shim import bootstrap, pod_socket
 
     listener = pod_socket.listen_or_find(flags.socket)
-    if listener is not None:
-        try:
+    try:
+        bootstrap.write_address_file(flags.bundle, location)
+        if listener is not None:
             from runwasi.shim.server import spawn
 
             spawn.server(flags, engine, listener)
-        except BaseException:
+    except BaseException:
+        if listener is not None:
             os.unlink(flags.socket)
-            raise
-
-
-def _answer(flags: Flags, asked: Bootstrap) -> int:
-    from runwasi.shim import bootstrap
-
-    location = bootstrap.location(flags)
-    bootstrap.write_address_file(flags.bundle, location)
-    return print_output(asked.answer(location))
+        raise
 
 
 def read_stdin() -> bytes:

@@ -18,6 +18,7 @@ import pytest
 from devtools.bundle import in_user_namespace
 from devtools.daemon import Daemon
 from devtools.waiting import until
+from runwasi.shim.pod_socket import socket_path
 from runwasi.wire.messages.task import PidsRequest
 from runwasi.wire.messages.ttrpc import Request
 from runwasi.wire.ttrpc_frames import REQUEST, FrameDecoder, frame
@@ -206,6 +207,21 @@ def test_a_container_deleted_behind_a_pods_back_ends_the_pod(
         task.run()
         assert shim.delete(container_id, made).returncode == 0
         assert task.ended()
+
+
+def test_a_start_whose_address_cannot_be_written_leaves_no_pod(
+    daemon: Daemon, shim: Shim, container_id: str
+) -> None:
+    before = os.listdir(f"/proc/{daemon.pid}/fd")
+    for _ in range(2):
+        done = subprocess.run(
+            shim.command(container_id, "start"), cwd="/proc", input=b"", capture_output=True, check=False
+        )
+        assert done.returncode == 1
+        assert b"address" in done.stderr
+    until(lambda: os.listdir(f"/proc/{daemon.pid}/fd"), lambda fds: fds == before)
+    socket = socket_path(f"{shim.sink.path.parent}/containerd.sock", shim.namespace, container_id)
+    assert not Path(socket).exists()
 
 
 def test_a_pod_whose_caller_differs_has_a_server_of_its_own(
