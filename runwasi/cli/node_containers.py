@@ -127,4 +127,8 @@ class NodeSampler:
     def _roots(self) -> Iterator[tuple[str, str]]:
         yield "-", self._settings.root
         if not self._settings.root_given:
-            yield from shim_roots(registry.names())
+            for engine in registry.names():
+                try:
+                    yield from shim_roots([engine])
+                except PermissionError:
+                    self.unreadable += 1

@@ -66,7 +66,9 @@ def is_found(target: str, node: TargetNode) -> bool:
         "units": node.has_systemd() or (not node.is_this_machine and node.has("/usr/lib/systemd/systemd")),
         "containerd": bool(node.program("containerd")) or node.has(DEFAULT_CONFIG),
         "docker": bool(node.program("dockerd")) or node.has(DAEMON_JSON),
-        "podman": bool(node.program("podman")) or node.has("/usr/bin/podman"),
+        "podman": bool(node.program("podman"))
+        or node.has("/usr/bin/podman")
+        or node.has(podman_config.CONFIG),
         "k3s": node.has(kubernetes.K3S),
     }.get(target, False)
 
@@ -137,7 +139,8 @@ def _runtime_classes(wanted: Wanted, verb: str) -> TargetPlan:
         command.append("--ignore-not-found")
     return TargetPlan(
         "kubernetes",
-        f"for {os.path.basename(command[0])} {verb}; pods go to nodes with the label runwasi.io/engine",
+        f"for {os.path.basename(command[0])} {verb}; pods go to nodes with the label "
+        "(kubectl label node NODE runwasi.io/engine=ENGINE)",
         shown=kubernetes.runtime_classes(wanted.runtimes(prefix)),
         after=[command],
     )

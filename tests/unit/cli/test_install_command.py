@@ -34,6 +34,17 @@ def test_a_file_that_cannot_be_read_is_named_and_the_others_are_shown(
     assert "kind" in said.out
 
 
+def test_what_was_written_for_podman_is_taken_away_where_podman_is_gone(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    host = ["--host", str(tmp_path), "--write"]
+    assert main(["install", "podman", *host]) == 0
+    (written,) = (tmp_path / "etc/containers/containers.conf.d").iterdir()
+    assert main(["uninstall", "all", *host]) == 0
+    assert f"removed {written}" in capfd.readouterr().out
+    assert not written.exists()
+
+
 @pytest.mark.parametrize(
     ("words", "why"),
     [
