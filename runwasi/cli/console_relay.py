@@ -162,7 +162,12 @@ def _own_terminal() -> int:
     for fd in (2, 1, 0):
         if os.isatty(fd):
             return os.dup(fd)
-    return os.open("/dev/tty", os.O_RDWR | os.O_CLOEXEC | os.O_NOCTTY)
+    try:
+        return os.open("/dev/tty", os.O_RDWR | os.O_CLOEXEC | os.O_NOCTTY)
+    except OSError as error:
+        wish = "the container wants a terminal, by process.terminal or --tty, and this command has none"
+        why = f"{error.strerror} ({wish})"
+        raise OSError(error.errno, why, error.filename) from None
 
 
 def _wait_until_writable(fd: int) -> None:

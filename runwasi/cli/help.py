@@ -21,7 +21,7 @@ engine inside the container. It takes runc's commands and options.
 A bundle is a folder with a config.json and usually a root filesystem:
 
     mkdir -p hello/rootfs && cd hello
-    cp hello.wasm rootfs/
+    cp ../hello.wasm rootfs/
     runwasi spec --wasm /hello.wasm
     runwasi run hello"""
 

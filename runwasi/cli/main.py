@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from errno import ENOEXEC
 
@@ -13,6 +14,7 @@ from runwasi.cli.settings import OPTIONS, Settings
 from runwasi.cli.signal_forwarding import Interrupted
 from runwasi.executor.errors import ContainerError, describe
 from runwasi.linux.standard_streams import open_missing
+from runwasi.node.state_roots import COMMAND_LINE
 from runwasi.oci.decode import SpecError
 
 TYPE_CHECKING = False
@@ -64,7 +66,9 @@ def main(words: Sequence[str] | None = None) -> int:
     except UsageError as error:
         call.log.error(f"{error} (see `{' '.join(('runwasi', *call.subject.split()[:1]))} --help`)")
     except (ContainerError, SpecError, OSError) as error:
-        call.log.error(": ".join(filter(None, (call.subject, _step_of(error), describe(error)))))
+        call.log.error(
+            ": ".join(filter(None, (call.subject, _step_of(error), describe(error)))) + _advice(error)
+        )
         if isinstance(error, ContainerError) and error.errno == ENOEXEC:
             return output.NOT_EXECUTED
     except (ImportError, MemoryError) as error:  # the kernel denied a late import its file, or us memory
@@ -135,6 +139,13 @@ def _step_of(error: BaseException) -> str:
             name = code.co_name
         trace = trace.tb_next
     return name.strip("_").replace("_", " ")
+
+
+def _advice(error: BaseException) -> str:
+    """Say what helps where only root may look: at the state of containers."""
+    if not isinstance(error, PermissionError) or os.geteuid() == 0:
+        return ""
+    return " (try as root)" if str(error.filename).startswith(COMMAND_LINE) else ""
 
 
 def _lack(error: ImportError | MemoryError) -> str:

@@ -180,7 +180,7 @@ class WasmedgeEngine(Engine):
                 library = CDLL(LIBRARY)
             except OSError as error:
                 raise EngineMissing(
-                    f"the wasmedge engine needs {LIBRARY}: install Debian's libwasmedge0 or WasmEdge itself ({error})"
+                    f"the wasmedge engine needs {LIBRARY}: install libwasmedge0 of Debian 13 or WasmEdge ({error})"
                 ) from None
             for name, (result, arguments) in _PROTOTYPES.items():
                 function = getattr(library, name)

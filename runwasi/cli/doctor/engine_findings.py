@@ -52,6 +52,6 @@ def engines() -> Iterator[Finding]:
 def _package(engine: str) -> str:
     return {
         "wasmtime": "make install",
-        "wasmedge": "apt-get install libwasmedge0",
+        "wasmedge": "apt-get install libwasmedge0 (Debian 13 or newer)",
         "wasmer": "make install EXTRAS=wasmer",
     }.get(engine, f"install the library of {engine}")

@@ -38,7 +38,9 @@ class Bundle:
         try:
             raw = read_document(config)
         except FileNotFoundError:
-            raise ContainerError(f"JSON specification file {config} not found") from None
+            raise ContainerError(
+                f"JSON specification file {config} not found: --bundle names its folder, `runwasi spec` writes one"
+            ) from None
         except OSError as error:
             raise ContainerError(f"{config}: {error.strerror}", errno=error.errno or 0) from None
         return cls(os.path.abspath(path), loads(raw), raw)

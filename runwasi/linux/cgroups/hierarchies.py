@@ -143,7 +143,8 @@ def _first_of_each(hierarchies: list[Hierarchy]) -> tuple[Hierarchy, ...]:
             seen.update(hierarchy.controllers)
             first.append(hierarchy)
     if not first:
-        raise OSError(ENOENT, "no cgroup hierarchy is mounted", _USUAL_PLACE)
+        mend = f"mount -t cgroup2 cgroup2 {_USUAL_PLACE}"
+        raise OSError(ENOENT, f"no cgroup hierarchy is mounted; to mend: {mend}", _USUAL_PLACE)
     return tuple(first)
 
 

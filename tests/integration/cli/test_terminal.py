@@ -162,7 +162,7 @@ def test_without_any_terminal_it_says_so(runwasi: Runtime, bundle: BundleMaker, 
         check=False,
     )
     assert done.returncode == 1
-    assert b"/dev/tty: No such device or address" in done.stderr
+    assert b"/dev/tty: No such device or address (the container wants a terminal" in done.stderr
 
 
 @pytest.mark.cgroup_v2

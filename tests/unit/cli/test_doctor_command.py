@@ -97,7 +97,7 @@ def test_an_engine_that_is_missing_comes_with_its_package(monkeypatch: pytest.Mo
 
     monkeypatch.setattr(registry, "load", missing)
     found = {finding.says.partition(":")[0]: finding for finding in engine_findings.engines()}
-    assert found["wasmedge"].mend == "apt-get install libwasmedge0"
+    assert found["wasmedge"].mend == "apt-get install libwasmedge0 (Debian 13 or newer)"
     assert found["wasmedge"].status == WARN
     assert found["wasmtime"].is_fatal()
 

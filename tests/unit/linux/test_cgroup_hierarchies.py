@@ -47,7 +47,7 @@ def test_a_unified_host_has_version_2_whatever_else_is_mounted_somewhere() -> No
 
 
 def test_a_host_without_cgroups_is_told_so() -> None:
-    with pytest.raises(FileNotFoundError, match="no cgroup hierarchy is mounted"):
+    with pytest.raises(FileNotFoundError, match="no cgroup hierarchy is mounted; to mend: mount -t cgroup2 "):
         parse_mountinfo("23 1 259:1 / / rw - ext4 /dev/vda rw\n")
 
 
