@@ -1,7 +1,7 @@
 """Finds what a test or a session left on the machine: processes, mounts, cgroups, namespaces, folders, descriptors.
 
-Other work on the same machine changes all of these too. What this session started says so, by the session's
-name in its environment, its path or its cgroup; with RUNWASI_TESTS_ALONE set, whatever is new counts.
+Other work on the same machine changes all of these too. Things of this session have its
+name in their environment, path or cgroup; with RUNWASI_TESTS_ALONE set, everything new counts.
 """
 
 from __future__ import annotations

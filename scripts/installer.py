@@ -5,8 +5,8 @@
 
 A version, by its number and a digest of its content, has a folder below PREFIX/lib/runwasi, and PREFIX/bin its
 programs, which name that folder. A new one is made beside the others and moved into place when it is whole; then each
-program is replaced by a rename, and then the others are superseded: whoever is killed on the way leaves programs that
-work. What runs from an older version keeps it, see runwasi/startup/installation.py.
+program is replaced by a rename, and then the others are superseded: an installer that is killed on the way leaves
+programs that work. Processes of an older version keep it, see runwasi/startup/installation.py.
 
 DESTDIR, when set, is put before every path that is written to, for those who make packages.
 """
@@ -94,7 +94,7 @@ def remove_others(place: Place) -> None:
 
 
 def remove(place: Place) -> None:
-    """Take away what was installed. What processes run from goes with the last of them."""
+    """Remove the installation. A version that processes still run from goes with the last of them."""
     try:
         lock = installation.own(place.versions, wait=True)
     except FileNotFoundError:

@@ -71,7 +71,7 @@ TOO_SLOW_FOR = (
     "a_server_serves_and_ends",
     "sockets_are_those_of_the_containers_network",
 )
-# What the components for these tests are made with is not in that machine.
+# That machine lacks the tools that make the components for these tests.
 COMPONENTS = ("functions", "program")
 
 # The programs of the work tree, which are for this machine, made anew in the layer of memory.
@@ -152,7 +152,7 @@ class Machine(NamedTuple):
 def main(arguments: list[str]) -> int:
     """Run the boots that are named, or all of this architecture; return the exit status: 0 when all tests passed.
 
-    What follows "--" are arguments of pytest for the boots that are named, instead of their own.
+    Arguments after "--" go to pytest for the named boots, instead of their own.
     """
     names = arguments[: arguments.index("--")] if "--" in arguments else arguments
     chosen = arguments[len(names) + 1 :]
@@ -161,7 +161,7 @@ def main(arguments: list[str]) -> int:
         print(f"vm: no such boot: {', '.join(unknown)} ({', '.join(TESTS)})", file=sys.stderr)
         return 2
     machines = {mode: machine_of(mode) for mode in modes}
-    # a boot's tests keep one processor busy; of several boots each shows what it printed when it has ended
+    # a boot's tests keep one processor busy; of several boots, each shows its output when it has ended
     with ThreadPoolExecutor(len(modes)) as pool:
         statuses = list(
             pool.map(lambda mode: boot(machines[mode], mode, chosen, aside=len(modes) > 1), modes)
@@ -240,7 +240,7 @@ def newest_kernel() -> str:
 def boot(machine: Machine, mode: str, chosen: list[str], *, aside: bool = False) -> int:
     """Boot once and return the exit status of the guest's tests; 1 if it told none.
 
-    What the guest prints is shown as it comes, or with aside all at once in the end.
+    The guest's output is shown as it comes, or with aside all at once at the end.
     """
     started = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="runwasi-vm-") as work:

@@ -32,7 +32,7 @@ def write(text: str) -> None:
 def flush() -> None:
     """Flush standard output.
 
-    Raises OSError, which names standard output, or Interrupted by SIGPIPE if nobody reads: Python ignores that
+    Raises OSError naming standard output, or Interrupted by SIGPIPE if nobody reads: Python ignores that
     signal, which would silently end a program in C or Go.
     """
     try:

@@ -101,7 +101,7 @@ _UNITS = {"": 0, "k": 10, "m": 20, "g": 30, "t": 40, "p": 50}
 
 
 def size_in_bytes(name: str, text: str) -> int:
-    """Parse a size such as 512, 64k, 32MB, 1.5GiB or -1. Raises UsageError, which names the option."""
+    """Parse a size such as 512, 64k, 32MB, 1.5GiB or -1. Raises UsageError naming the option."""
     if text == "-1":
         return -1
     lowered = text.strip().lower()

@@ -1,9 +1,9 @@
 """Add our runtimes to containerd's configuration, or take them away again.
 
-Only text is added, between two comments: what is there stays as it is, its comments too. The result is read back and
-compared with what was, and where containerd can be called, it says how it reads the result, before anything is
-written. Where a configuration of containerd 2 imports a folder of files, ours goes there. In containerd 1.x an
-imported plugin section replaces the whole section, and a table of runtimes the default one, which has runc.
+It only adds text, between two comments: everything else stays as it is, its comments too. Before it writes, it reads
+the result back, compares it with the old configuration, and asks containerd, if it can call it, how that reads it.
+If a configuration of containerd 2 imports a folder of files, ours goes there. In containerd 1.x an imported plugin
+section replaces the whole section, and a table of runtimes replaces the default one, which has runc.
 """
 
 from __future__ import annotations

@@ -23,7 +23,7 @@ class Document:
     """A configuration that was read."""
 
     def __init__(self, text: str, path: str) -> None:
-        """Raises DeploymentError, which names the file and the line, when it is no TOML."""
+        """Raises DeploymentError naming the file and the line, when it is no TOML."""
         self.path = path
         try:
             self.content: dict[str, Any] = tomllib.loads(text)

@@ -28,7 +28,7 @@ _WASM_IMAGES = (
 
 
 def read_daemon_json(text: str, path: str) -> dict[str, Any]:
-    """Read a daemon.json. Raises DeploymentError, which names the file and the line."""
+    """Read a daemon.json. Raises DeploymentError naming the file and the line."""
     try:
         document = json.loads(text, object_pairs_hook=_without_repeats)
     except json.JSONDecodeError as error:

@@ -45,7 +45,7 @@ class Limits:
 
 
 def limits_of(ctx: Context) -> Limits:
-    """Read the limits of a container. Raises CannotHandle, which names the invalid annotation."""
+    """Read the limits of a container. Raises CannotHandle naming the invalid annotation."""
     return Limits(
         fuel=FUEL.of(ctx.annotations),
         timeout=TIMEOUT.of(ctx.annotations),

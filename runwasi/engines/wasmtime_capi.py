@@ -233,7 +233,7 @@ def version() -> str:
 
 
 def wat_to_wasm(text: bytes) -> bytes:
-    """Translate the text format to the binary format. Raises WasmtimeError, which names the line."""
+    """Translate the text format to the binary format. Raises WasmtimeError naming the line."""
     binary = ByteVec()
     check(library().wasmtime_wat2wasm(text, len(text), byref(binary)))
     return binary.take()

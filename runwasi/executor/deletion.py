@@ -1,6 +1,6 @@
 """Deletes a container: removes what was made for it, and frees its id.
 
-All of it is an operation. What could block, an unmount, systemd, a hook, is left to other processes.
+All of it is an operation. Other processes do the work that could block: an unmount, a call of systemd, a hook.
 """
 
 from __future__ import annotations

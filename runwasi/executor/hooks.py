@@ -97,7 +97,7 @@ def _carried_out(hook: Hook, state: bytes, inside: bool, undo: Undo) -> Operatio
 
 
 def _become(hook: Hook, streams: tuple[int, int, int], refusal: int, *, inside: bool) -> NoReturn:
-    """In the new process: become the program, or say by its number why not."""
+    """Become the program in the new process, or report the error by its number."""
     try:
         if not inside:
             processes.work_apart(refusal, streams)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 def check_annotations(annotations: Mapping[str, str]) -> None:
     """Refuse annotations of ours that there are not or make no sense, and unsafe ones that the node forbids.
 
-    Raises SpecError, which names the annotation, and ContainerError for a configuration that is of no use.
+    Raises SpecError naming the annotation, and ContainerError for a configuration that is of no use.
     """
     try:
         check(annotations)

@@ -97,7 +97,7 @@ def _program(description: str, make: Callable[[], Seccomp], cache_root: str) -> 
 def filter_flags(profile: Seccomp) -> int:
     """Return the flags for seccomp(2).
 
-    Where the profile says nothing of them, speculation stays as it is, as runc and crun do: the mitigation that
+    Where the profile does not set them, speculation stays as it is, as in runc and crun: the mitigation that
     a filter brings by default slows every program down. An empty array asks for that mitigation. Raises
     SpecError for notifications that nobody could answer.
     """

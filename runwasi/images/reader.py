@@ -90,7 +90,7 @@ class _Archive:
         return content.read(_MAX_DOCUMENT)
 
     def decoded(self, record_type: type[R], name: str) -> R:
-        """Decode a member into a record. Raises ImageError, which names the place in the document."""
+        """Decode a member into a record. Raises ImageError naming the place in the document."""
         try:
             return decode(record_type, parse_json(self.document(name)))
         except SpecError as error:

@@ -36,7 +36,7 @@ _openat2.restype = c_long
 def open_beneath(root_fd: int, path: str, flags: int, mode: int = 0, resolve: int = 0) -> int:
     """Open path with openat2, resolved in the root of root_fd with the additional RESOLVE_* flags of resolve.
 
-    The descriptor is close-on-exec. Raises OSError, which names path.
+    The descriptor is close-on-exec. Raises OSError naming path.
     """
     return openat2(root_fd, path, flags, mode, RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS | resolve)
 
@@ -44,7 +44,7 @@ def open_beneath(root_fd: int, path: str, flags: int, mode: int = 0, resolve: in
 def openat2(folder: int, path: str | bytes, flags: int, mode: int, resolve: int) -> int:
     """Open path, which must not contain a NUL, from a folder with the RESOLVE_* flags of resolve.
 
-    The descriptor is close-on-exec. Raises OSError, which names path.
+    The descriptor is close-on-exec. Raises OSError naming path.
     """
     name = path if isinstance(path, bytes) else os.fsencode(path)
     how = _open_how(flags | os.O_CLOEXEC, mode, resolve)

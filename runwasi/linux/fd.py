@@ -1,6 +1,6 @@
-"""A descriptor and its owner: closed once, by whoever has it last.
+"""Owns descriptors: each is closed once, by its last owner.
 
-Who keeps a descriptor holds an Fd, and None where there is none; who only uses one for a call takes its number.
+Code that keeps a descriptor holds an Fd, or None where there is none; code that only uses one takes its number.
 """
 
 from __future__ import annotations

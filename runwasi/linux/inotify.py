@@ -19,7 +19,7 @@ libc.inotify_add_watch.argtypes = (c_int, c_char_p, c_uint32)
 def watch(path: str, events: int) -> int:
     """Return a non-blocking, close-on-exec descriptor that is readable after one of events (IN_*) at path.
 
-    Raises OSError, which names path.
+    Raises OSError naming path.
     """
     fd: int = check(libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC), "inotify_init1")
     try:

@@ -8,7 +8,7 @@ from runwasi.linux.fd import Fd
 
 
 def write_once(path: str, text: str) -> None:
-    """Write a text with one write(2). Raises OSError, which names the path."""
+    """Write a text with one write(2). Raises OSError naming the path."""
     with Fd(os.open(path, os.O_WRONLY | os.O_CLOEXEC)) as file:
         try:
             os.write(file.fileno(), text.encode())

@@ -58,7 +58,7 @@ MountAttr = c_uint64 * 4  # struct mount_attr: attr_set, attr_clr, propagation, 
 def open_tree(path: str, dir_fd: int = -100, *, recursive: bool = False) -> int:
     """Copy the mount at path to a detached one, as a bind mount does; with recursive those below it too.
 
-    An empty path copies the mount of descriptor dir_fd itself. Raises OSError, which names path.
+    An empty path copies the mount of descriptor dir_fd itself. Raises OSError naming path.
     """
     flags = (
         _OPEN_TREE_CLONE | _CLOEXEC | (_AT_RECURSIVE if recursive else 0) | (0 if path else _AT_EMPTY_PATH)

@@ -49,7 +49,7 @@ def mount(
 ) -> None:
     """Mount source at target, or change the mount there (MS_REMOUNT, MS_BIND, MS_MOVE, MS_PRIVATE ...).
 
-    Raises OSError, which names target. Source: man 2 mount.
+    Raises OSError naming target. Source: man 2 mount.
     """
     result = libc.mount(_bytes(source), os.fsencode(target), _bytes(fstype), flags, _bytes(data))
     check(result, "mount", target)

@@ -105,7 +105,7 @@ def accept(socket: int) -> int:
 
 
 def connect(path: str, kind: int = thin_socket.SOCK_STREAM, *, wait: bool = True) -> int:
-    """Connect to the Unix socket at path, of any length. Raises OSError, which names path.
+    """Connect to the Unix socket at path, of any length. Raises OSError naming path.
 
     Without wait the descriptor is non-blocking, and BlockingIOError is raised if the backlog is full.
     """

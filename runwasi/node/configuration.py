@@ -37,7 +37,7 @@ class Configuration:
     __slots__ = ("leave_daemon", "unsafe_annotations")
 
     def __init__(self, document: Mapping[str, object]) -> None:
-        """Read the document. Raises ValueError, which names the wrong key."""
+        """Read the document. Raises ValueError naming the wrong key."""
         unknown = sorted(document.keys() - set(self.__slots__))
         if unknown:
             raise ValueError(f"{unknown[0]}: unknown key; the keys are {', '.join(self.__slots__)}")

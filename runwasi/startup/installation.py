@@ -2,7 +2,7 @@
 
     lib/runwasi/0.1.0-3f9c0a7be1d2/    a version, by its number and a digest of its content
         lock                           read-locked by all that run from it, write-locked to remove it
-        superseded                     exists once nothing starts from here any more
+        superseded                     exists once nothing new starts from here
         bin, launchers, bytecode, site-packages, manifest
     lib/runwasi/lock                   held to install, uninstall or remove
     lib/runwasi/uninstalled            names the folder of the programs, while pods outlive `make uninstall`

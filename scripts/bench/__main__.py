@@ -6,7 +6,7 @@
     python -m scripts.bench --peer-shim other=io.containerd.other.v1     beside another shim, its program in PATH
     python -m scripts.bench --python /usr/bin/python3.13        memory under another Python as well
 
-What is measured are the work tree's own programs, or those in the folder that RUNWASI_BIN names.
+It measures the work tree's own programs, or those in the folder that RUNWASI_BIN names.
 """
 
 from __future__ import annotations

@@ -1,9 +1,8 @@
 """Measures B6 to B8 and B16: the memory of an idle pod, of a wasm container in it, and of the node daemon.
 
-What processes have for themselves is counted: their private pages, clean and dirty. A pod of shared mode has no
-process of its own, so the growth of the daemon is divided by the pods. What it shares with its forks (guests, and
-processes that work for it) counts once there, by each one's share (Pss_Anon; man 5 proc_pid_smaps); pages of files
-belong to the node.
+These measures count a process's private pages, clean and dirty. A pod of shared mode has no process of its own, so
+the growth of the daemon is divided by the pods. Pages that it shares with its forks (guests, and processes that work
+for it) count once there, by each one's share (Pss_Anon; man 5 proc_pid_smaps); pages of files belong to the node.
 """
 
 from __future__ import annotations

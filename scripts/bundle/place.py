@@ -4,8 +4,8 @@
     install remove [PREFIX]
 
 The prefix gets the same folders as from `make install`: one for this version, which is made beside the others and
-moved into place when it is whole, and the programs, which are then replaced by a rename each. What runs from an older
-version keeps it. DESTDIR, when set, is put before every path that is written to.
+moved into place when it is whole, and the programs, which are then replaced by a rename each. Processes of an older
+version keep it. DESTDIR, when set, is put before every path that is written to.
 """
 
 from __future__ import annotations

@@ -99,7 +99,7 @@ def filter_before_capabilities(ctx: Progress) -> None:
 
 
 def filter_last(ctx: Progress) -> None:
-    """With no_new_privs the filter comes right before the workload, so that it may forbid all but execve."""
+    """Load the filter right before the workload with no_new_privs, so that it may forbid all but execve."""
     if ctx.process.no_new_privileges:
         _load_filter(ctx, ctx.verdict)
 

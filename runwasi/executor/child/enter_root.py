@@ -42,7 +42,7 @@ def mount_rootfs(ctx: InitProgress) -> None:
 
     Source: runtime-spec config.md#root and #mounts, config-linux.md#rootfs-mount-propagation.
     """
-    # What is made in the rootfs must not depend on the umask of whoever called us.
+    # The modes of the files that we make in the rootfs must not depend on our caller's umask.
     os.umask(0o022)
     _require_selinux_for_labels(ctx)
     if ctx.plan.spec.linux.has("mount"):

@@ -74,8 +74,8 @@ def prepare(ctx: Progress) -> None:
     unshare(CLONE_NEWNS)
     view_root = os.open("/", _ROOT)
     view = _own_mount_namespace(ctx.plan.proc.fileno())
-    # What the host mounts into a volume still arrives, and nothing that is mounted here leaves. The top may be
-    # above our root.
+    # Mounts that the host adds to a volume still arrive here, and none of ours leave. The top may be above our
+    # root.
     setns(view, CLONE_NEWNS)
     mount(None, "/", None, MS_SLAVE | MS_REC)
     _stand_in(view_root)
@@ -123,8 +123,8 @@ def _stand_in(root: int) -> None:
 def _cover_all(ctx: Progress, root: int) -> None:
     """Cover every procfs that paths lead to.
 
-    Other processes of the container may rename folders meanwhile: then the table is read anew. What is covered
-    stays so wherever it is moved.
+    Other processes of the container may rename folders meanwhile: then the table is read anew. A covered procfs
+    stays covered wherever it is moved.
     """
     for _ in range(_TRIES):
         found: list[_MountToReplace] = []
@@ -179,7 +179,7 @@ def _to_replace(table: list[Mounted]) -> Iterator[tuple[Mounted, bool]]:
 
 
 def _is_below_one(point: str, points: set[str], top: str) -> bool:
-    """Return whether a path between top and point is among points: what is mounted there hides point."""
+    """Return whether a path between top and point is among points: the mount there hides point."""
     while len(point := point.rpartition("/")[0]) > len(top.rstrip("/")):
         if point in points:
             return True

@@ -20,7 +20,7 @@ def drop_parent_descriptors(ctx: Progress) -> None:
 
 
 def die_with_creator(ctx: Progress) -> None:
-    """Be killed when the creating process dies: whatever we wait for then, nobody would end us.
+    """Ask to be killed when the creating process dies: nobody else would end us.
 
     The kernel forgets it whenever the process takes other ids, so this comes again after each step that does.
     """

@@ -173,7 +173,7 @@ def _bind_node(parent: int, name: str, node: Node) -> None:
             )
         tree = Fd(open_tree("", host.fileno()))
     with tree:
-        # What is mounted is the host's /dev, whose own attributes need not be those of a container's.
+        # This is a mount of the host's /dev, and its attributes may differ from a container's.
         mount_setattr(tree.fileno(), MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC)
         with Fd(make_file(parent, name)) as target:
             move_mount(tree.fileno(), target.fileno())

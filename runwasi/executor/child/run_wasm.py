@@ -30,11 +30,11 @@ if TYPE_CHECKING:
 
 
 PRELOADED = (wasm_module, guest_view)
-"""What others import later, when files are out of reach."""
+"""Modules that others import later, when files are out of reach."""
 
 
 class Parent:
-    """What choosing a workload may ask for: the engine, and the parent's help over the channel.
+    """Offers the engine, and the parent's help over the channel, to the choice of a workload.
 
     kind is what the file that args[0] names seems to be, None when there is none and layers may be the program.
     """

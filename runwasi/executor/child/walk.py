@@ -32,8 +32,8 @@ def become_exec(ctx: Progress) -> NoReturn:
 def _walk(ctx: C, steps: Iterable[Callable[[C], None]]) -> NoReturn:
     """Take the steps one by one.
 
-    What is not an operating system's or a user's fault is a defect of ours, but it too must be told rather than
-    end in silence.
+    An exception other than an operating system's or a user's fault is a defect of ours; the parent hears of it too,
+    so that no child ends in silence.
     """
     name = ""
     try:

@@ -1,7 +1,7 @@
 """Checkpoints a native container: CRIU writes its processes to an image, and restore makes them from it again.
 
-What lies outside the container CRIU must be told: the streams it was given, the namespaces it joined and the
-mounts that show the host's files. Each gets a key in the image, for which restore names what takes its place.
+We must tell CRIU what lies outside the container: the streams it was given, the namespaces it joined and the
+mounts that show the host's files. Each gets a key in the image, and restore names a replacement for each key.
 """
 
 from __future__ import annotations

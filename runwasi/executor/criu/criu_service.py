@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 DUMP, RESTORE, NOTIFY, FEATURE_CHECK, PRE_DUMP = 1, 2, 6, 9, 13  # PRE_DUMP is CRIU's SINGLE_PRE_DUMP
 
-# What is written as nothing at all would be the default; this number is 0 once it is cut to its 64 bits.
+# Protobuf leaves a 0 out, and CRIU would take its default; this number becomes 0 when it is cut to 64 bits.
 _IGNORE = 1 << 64
 CGROUPS_MODES = {"ignore": _IGNORE, "soft": 3, "full": 4, "strict": 5}
 """CRIU's modes for cgroups, by the names that man 8 criu has for --manage-cgroups."""
@@ -109,7 +109,7 @@ class CriuService:
         os.close(self._pidfd)
 
     def ask(self, request: Request, log: str = "", heard: Heard = _nothing_heard) -> Response:
-        """Send a request and return the answer; what criu tells meanwhile is heard, with what it sends along.
+        """Send a request and return the answer; call heard with each message that criu sends meanwhile.
 
         An error that heard raises makes criu take back what it did, and is raised here then. Raises
         ContainerError with criu's reason and the log that tells more.
@@ -197,7 +197,7 @@ def _failure(request: Request, response: Response, log: str) -> str:
 
 
 def _last_error(log: str) -> str:
-    """Return the last error in the log: what stops criu before it can keep the first, which it counts from later."""
+    """Return the last error in the log, for a criu that stops before it can keep the first one."""
     found = ""
     try:
         with open(log, encoding="utf-8", errors="replace") as file:

@@ -1,8 +1,8 @@
 """Reads a container's limits as they are now, for a guest that runs inside it.
 
-Whoever updates a container, this runtime or anybody else, writes to the files of its cgroup. So a guest's process
-keeps the file with the memory limit open and has the kernel send it a signal when a file of that folder is written
-to. What it keeps is of a read-only copy of the mount: a guest that broke out of its engine as the container's root
+An update of a container, by this runtime or anybody else, writes to the files of its cgroup. So a guest's process
+keeps the file with the memory limit open, and has the kernel send it a signal when a file of that folder is written
+to. It keeps the file of a read-only copy of the mount: a guest that broke out of its engine as the container's root
 owns these files, and could otherwise open them again to write.
 """
 

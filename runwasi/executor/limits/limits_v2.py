@@ -1,7 +1,7 @@
 """Sets limits in cgroup version 2. Source: Documentation/admin-guide/cgroup-v2.rst.
 
-The spec is written for version 1; what has no counterpart in version 2 (swappiness, the OOM killer's switch,
-realtime, leaf weights, network classes) is ignored there, as runc ignores it.
+The spec is written for version 1. Settings without a counterpart in version 2 (swappiness, the OOM killer's switch,
+realtime, leaf weights, network classes) are ignored; runc ignores them too.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def cpu_weight(shares: int) -> int:
     """Map v1's shares (2 to 262144) to v2's weights (1 to 10000); 0 is unset.
 
     The exponent is the parabola that brings least to least, most to most, and default (1024) to default (100), which
-    a straight line would bring to 39: what runc does since 1.3.2 too.
+    a straight line would bring to 39. runc does the same since 1.3.2.
     """
     if not shares:
         return 0

@@ -99,8 +99,8 @@ def _bind(ctx: InitProgress, place: Place) -> None:
 def _open_source(ctx: InitProgress, place: Place) -> tuple[int, bool]:
     """Return a copy of the source's mount, and whether the parent made it.
 
-    What is in the rootfs may be what an earlier mount brought there, and its links are the image's: it is looked
-    up in the root as it is by now, which no link leads out of.
+    A source in the rootfs may come from an earlier mount, and its links are the image's. So we look it up in the
+    root as it is by now, and no link leads out of that.
     """
     source, recursive = source_path(place.mount, ctx.plan.bundle_path), place.options.recursive
     opened = ctx.plan.mount_sources.get(place.index)

@@ -1,8 +1,8 @@
 """Answers what the child asks over the channel, until the child is done or dead.
 
 next_message() is an operation that serves the requests which are the same for every process (layers, compiling, a
-seccomp listener) and returns the others. What takes time is left to errands, whose ends are waited for beside the
-child's words.
+seccomp listener) and returns the others. Errands do the work that takes time; this waits for
+their ends and for the child's words at once.
 """
 
 from __future__ import annotations
@@ -121,7 +121,7 @@ class Conversation:
         return True
 
     def _send_filter(self, name: str, network: str) -> None:
-        """Send the program of a filter for wasm; the child cannot reach the cache or libseccomp any more."""
+        """Send the program of a filter for wasm; the child can no longer reach the cache or libseccomp."""
         from runwasi.executor import seccomp_profile  # late: only wasm
         from runwasi.executor.workload import wasm_filter
 

@@ -33,7 +33,7 @@ def equip(
 ) -> Operation[Fd | None]:
     """Record the child, and give it everything that it must have before it continues.
 
-    With entered it is in the cgroup already. Returns what to close once nothing will be undone any more.
+    With entered it is in the cgroup already. Returns what to close once nothing more will be undone.
     Raises ContainerError or OSError.
     """
     linux = bundle.spec.linux

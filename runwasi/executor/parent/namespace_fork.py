@@ -210,7 +210,7 @@ def _spawn_inside_user_namespace(plan: NamespacePlan) -> Child | None:
 
 
 def _clone_as_sibling(plan: NamespacePlan, answer: int) -> None:
-    """In the intermediate process: join, clone, tell the parent the pid and end; only the clone returns."""
+    """Join, clone, tell the parent the pid and end, in the intermediate process; only the clone returns."""
     try:
         namespaces.join((kind, fd) for kind, fd in plan.joined if kind in _ENTERED_BY_INTERMEDIATE)
         os.setresgid(0, 0, 0)

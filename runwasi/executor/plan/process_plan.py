@@ -72,7 +72,7 @@ class ProcessPlan(Record):
 
     def kept_fds(self) -> set[int]:
         """Return the descriptors that the child's steps need: all others are the creating process's."""
-        # 0, 1 and 2 stay taken until they are the process's own: what a step opens must not be overwritten then.
+        # 0, 1 and 2 stay taken until they are the process's own: a step must not open a file under one of them.
         kept = {0, 1, 2, *self.stdio.fds(), self.proc.fileno(), *range(3, 3 + self.preserve_fds)}
         kept.update(fd for _, fd in self.namespaces)
         kept.update(self.cgroup_tasks)

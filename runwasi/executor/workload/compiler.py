@@ -168,7 +168,7 @@ def _keep(cache: ModuleCache, key: str, artefact: int, announce: Callable[[str],
 def _compile_confined(
     engine: Engine, module: bytes, name: str, bounds: Bounds, announce: Callable[[str], None]
 ) -> int:
-    """Compile in a confined child and return the artefact, a memory file that nobody can change any more."""
+    """Compile in a confined child and return the artefact, a memory file that nobody can change from then on."""
     artefact = os.memfd_create("artefact", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
     complaint, complaint_end = os.pipe2(os.O_CLOEXEC)
     flags = _ISOLATION if os.geteuid() == 0 else _ISOLATION | namespaces.CLONE_NEWUSER

@@ -197,8 +197,9 @@ _MORE_VALUES: Mapping[str, tuple[int, ...]] = {
     "prctl": (4, 15, 0x53564D41),
     "prlimit64": (0,),
 }
-"""What depends on where a filter's process runs. ioctl: TCGETS, TCGETS2, TIOCGWINSZ of a terminal, FIONREAD, FIONBIO,
-FIONCLEX, FIOCLEX. prctl: PR_SET_DUMPABLE, PR_SET_NAME, PR_SET_VMA (names of memory). prlimit64: no new limit."""
+"""Values that depend on where a filter's process runs. ioctl: TCGETS, TCGETS2, TIOCGWINSZ of a terminal, FIONREAD,
+FIONBIO, FIONCLEX, FIOCLEX. prctl: PR_SET_DUMPABLE, PR_SET_NAME, PR_SET_VMA (names of memory). prlimit64: no new
+limit."""
 
 _VALUES: Mapping[str, tuple[int, ...]] = {
     "ioctl": (*_MORE_VALUES["ioctl"], 0x5402, 0x5403, 0x5404, 0x540F, 0x402C542B, 0x402C542C, 0x402C542D),

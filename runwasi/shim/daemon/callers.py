@@ -141,7 +141,7 @@ def _label(pid: int | str) -> bytes:
 
 
 def _take_limits(text: str) -> None:
-    """Set the limits of a /proc/PID/limits file; what hides the names is that they are written for people."""
+    """Set the limits of a /proc/PID/limits file, which names them in words for people."""
     from runwasi.linux.rlimits import RLIM_INFINITY, RLIMITS, set_rlimit  # late: as above
 
     # in the order of the resources' numbers but for these two: linux/fs/proc/base.c, lnames

@@ -165,7 +165,7 @@ class Daemon:
         self._replacement.ask_for()
 
     def _follow(self) -> None:
-        """Be replaced because shims are of a later version by now; what refuses once would refuse each of them."""
+        """Replace the daemon, as a shim is of a later version. Try only once: a refusal would come each time."""
         if not self._followed:
             self._followed = True
             self._reload()

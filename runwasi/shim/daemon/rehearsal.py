@@ -1,8 +1,8 @@
 """Rehearses: the node daemon runs containers before the first pod is requested.
 
 A pod's server shares the daemon's memory until it writes to it, and even running Python writes: the interpreter
-rewrites code that runs often for the types it sees, fills caches, imports late, makes the free lists its own. What
-has happened in the daemon is shared by all its pods. So the daemon plays the server of a pod, and its own client and
+rewrites code that runs often for the types it sees, fills caches, imports late, makes the free lists its own. All
+pods share what has already happened in the daemon. So the daemon plays the server of a pod, and its own client and
 containerd too, for wasm containers that do nothing. docs/decisions/0016-a-rehearsal.md has the numbers.
 """
 
@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 
-# What a container's own process imports late, when it has been forked: no rehearsal brings that in here.
+# A container's own process imports this late, after its fork, so no rehearsal would load it here.
 from runwasi.executor.child import run_wasm  # noqa: F401
 from runwasi.executor.deletion import delete_forced
 from runwasi.executor.store import container_ids

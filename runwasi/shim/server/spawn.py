@@ -1,6 +1,6 @@
 """Turns the launcher's child into the pod's server.
 
-The server runs a private, read-only copy of the interpreter's mount. Whatever is forked from it has that
+The server runs a private, read-only copy of the interpreter's mount. Every fork of it has that
 copy as /proc/PID/exe, and a container that gets hold of the link cannot write to the host's interpreter
 through it (CVE-2019-5736). It costs a second start of Python.
 """

@@ -154,7 +154,7 @@ def _command(uri: str) -> list[str]:
 def _become(
     command: list[str], environment: dict[str, str], ends: tuple[int, int, int], refusal: int
 ) -> NoReturn:
-    """In the new process: become the program with the three pipe ends as 3, 4 and 5, or say by its number why not."""
+    """Become the program in the new process, with the pipe ends as 3, 4 and 5, or report the error by its number."""
     try:
         set_wakeup_fd(-1)
         # First out of the way, then into place: an end may happen to have another's number.

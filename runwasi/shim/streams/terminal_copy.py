@@ -64,7 +64,7 @@ class TerminalCopy:
         return console
 
     def state(self, keep: Keep) -> dict[str, Any] | None:
-        """Return what is needed to go on in another program; None when there is no terminal any more."""
+        """Return what is needed to go on in another program; None when the terminal is gone."""
         if self._master is None:
             return None
         return {

@@ -1,4 +1,4 @@
-"""A guest that waits in a host function: what it waits for, and how it resumes."""
+"""Suspends a guest that waits in a host function, and resumes it."""
 
 from __future__ import annotations
 

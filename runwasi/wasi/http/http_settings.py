@@ -32,7 +32,7 @@ class HttpSettings:
     """Where to listen, and with how many workers."""
 
     def __init__(self, ctx: Context) -> None:
-        """Read the settings. Raises CannotHandle, which names the invalid one."""
+        """Read the settings. Raises CannotHandle naming the invalid one."""
         environment = dict(variable.partition("=")[::2] for variable in ctx.env)
         self.host, self.port = _address(environment.get(SOCKET_ADDR, DEFAULT_ADDR))
         self.backlog = _number(BACKLOG, environment.get(BACKLOG, DEFAULT_BACKLOG))

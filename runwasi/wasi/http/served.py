@@ -1,7 +1,7 @@
 """Counts the responses of an HTTP server by their class, where `runwasi top` and `runwasi metrics` find them.
 
-Each worker adds to numbers of its own in memory that the server's processes share. Nobody is told: whoever wants to
-know looks for the memory in the server's map and reads it, which the kernel allows to those who may trace it.
+Each worker adds to numbers of its own in memory that the server's processes share. It tells nobody: a reader
+looks for the memory in the server's map and reads it. The kernel allows that to processes that may trace the server.
 Source: man 5 proc, /proc/[pid]/maps and /proc/[pid]/mem; man 2 ptrace, "access mode checking".
 """
 

@@ -1,8 +1,8 @@
 """Answers Create: mounts the rootfs, opens the streams and creates the container, one operation after another.
 
-What takes long, a mount, a logger that starts, an image layer that is fetched, a module that is compiled, a hook,
-happens elsewhere while the reactor serves the pod's other calls; when anything fails, or the call is cancelled, all
-that was made before is taken back.
+Long work (a mount, the start of a logger, the fetch of an image layer, a compilation, a hook) happens in other
+processes, while the reactor serves the pod's other calls. When anything fails, or the call is cancelled, everything
+made before is taken back.
 """
 
 from __future__ import annotations

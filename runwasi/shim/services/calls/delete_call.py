@@ -73,9 +73,9 @@ class Removals:
         yield from delete(task.container, force=task.restoration is not None)
         task.close()
         yield from unmount_rootfs(task.container.bundle, mounted=task.mounted, mounters=self._mounters)
-        # containerd asks for the state in one thread while another one waits for this answer, and where it hears
-        # NotFound before it has noted the exit it takes the container for one that runs. What it asked before it
-        # hears of the removal has its answer first; once it has heard, it has forgotten the task and asks nothing.
+        # containerd asks for the state in one thread while another one waits for this answer, and if it hears
+        # NotFound before it has noted the exit, it takes the container for a running one. So we first answer the
+        # calls that it made before it hears of the removal; after that it has forgotten the task and makes none.
         yield TURN
 
     def _answer(self, task: Task, error: Exception | None) -> None:

@@ -1,6 +1,6 @@
 """Answers Start: opens the gate of a waiting init, restores one from a checkpoint, or makes an exec.
 
-Whatever the process waits for on its way, only this call waits with it. When the call is cancelled the process ends.
+Only this call waits for the process on its way. When the call is cancelled, the process ends.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ class Starting:
         began = monotonic_ns()
         try:
             yield from self._task.container.start()
-        except RpcError:  # its time is over, or it is deleted: what did not get on must not run one day
+        except RpcError:  # its time is over, or it is deleted: it must not run at some later time
             yield from self._task.container.end()
             raise
         if self._pod.log.tells_details or call.span:

@@ -51,8 +51,8 @@ def mount_rootfs(requested: Sequence[Mount], bundle: str, mounters: Mounters | N
 def unmount_rootfs(bundle: str, *, mounted: bool, mounters: Mounters | None) -> Operation[None]:
     """Take away whatever is mounted on a bundle's rootfs and below; nothing there is fine.
 
-    What was mounted for a Create call another process takes away: to unmount an overlay is to write back all of its
-    upper filesystem. Raises OSError or ContainerError.
+    Another process removes the mounts of a Create call, because unmounting an overlay writes back all of its upper
+    filesystem. Raises OSError or ContainerError.
     """
     if mounted and mounters is not None:
         yield from mounters.unmount(bundle)

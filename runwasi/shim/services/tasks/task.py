@@ -218,7 +218,7 @@ class Task:
         self._report_when_last()
 
     def _end_the_rest(self) -> None:
-        """Kill what does not end with the init: what is frozen with it, or shares its pid namespace."""
+        """Kill the processes that do not end with the init: frozen ones, and those that share a pid namespace."""
         if self.init.state == "paused" or self.pausing:
             self.container.cgroup.thaw()
         if not self._own_pid_namespace():
