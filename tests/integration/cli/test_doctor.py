@@ -53,7 +53,7 @@ def test_a_containerd_that_does_not_run_is_said(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("release", list(HOSTS))
-def test_the_configuration_of_a_containerd_is_looked_at_before_and_after_install(
+def test_doctor_reports_containerds_configuration_before_and_after_install(
     release: str, folder: Path, session_name: str
 ) -> None:
     host = HOSTS[release]
@@ -108,7 +108,7 @@ def test_a_daemon_that_hangs_is_said(folder: Path, monkeypatch: pytest.MonkeyPat
         daemon.stop(signal.SIGKILL)
 
 
-def test_what_a_killed_container_left_goes_by_the_command_that_is_said(
+def test_the_named_command_removes_what_a_killed_container_left(
     runwasi: Runtime, bundle: BundleMaker, container_id: str
 ) -> None:
     command = runwasi.command("run", "--detach", "--bundle", bundle(["sleep", "60"]).path, container_id)
@@ -135,7 +135,7 @@ def _is_dead(pid: int) -> bool:
         return True
 
 
-def test_the_socket_of_a_dead_server_goes_by_the_command_that_is_said(new_id: Callable[[], str]) -> None:
+def test_the_named_command_removes_the_socket_of_a_dead_server(new_id: Callable[[], str]) -> None:
     path = Path("/run/containerd/s") / f"0-{new_id()}"[:80]
     path.parent.mkdir(parents=True, exist_ok=True)
     with socket.socket(socket.AF_UNIX) as server:

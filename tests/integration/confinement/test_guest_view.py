@@ -241,7 +241,7 @@ def test_hooks_see_all_and_the_guest_after_them_none(
     assert (folder / "seen").read_text().endswith("app.wasm\n")
 
 
-def test_what_it_took_to_enter_the_view_is_given_up(
+def test_the_rights_to_enter_the_view_are_given_up(
     runwasi: Runtime, bundle: BundleMaker, wasi_demo_app: bytes, container_id: str
 ) -> None:
     made = bundle(["/demo.wasm", "sleep", "100"], files={"/demo.wasm": wasi_demo_app})

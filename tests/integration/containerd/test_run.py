@@ -201,7 +201,7 @@ def test_wasm_and_native_run_side_by_side(containerd: Containerd, new_id: Callab
         assert len(running) == 2
 
 
-def test_what_is_neither_native_nor_wasm_is_refused_with_what_was_found(
+def test_a_file_neither_native_nor_wasm_is_refused_and_named(
     containerd: Containerd, container_id: str
 ) -> None:
     done = containerd.ctr(

@@ -98,7 +98,7 @@ def test_bytecode_is_there_and_is_not_checked_at_each_start(prefix: Path) -> Non
         assert int.from_bytes(compiled.read_bytes()[4:8], "little") == 1
 
 
-def test_the_start_of_a_container_reads_no_module_from_a_file_of_its_own(
+def test_a_container_start_reads_modules_from_packs_only(
     prefix: Path, bundle: BundleMaker, folder: Path, container_id: str
 ) -> None:
     trace = folder / "trace"

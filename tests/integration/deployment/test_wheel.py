@@ -99,7 +99,7 @@ def test_the_environments_daemon_serves_its_shims(
         daemon.stop()
 
 
-def test_without_a_compiler_the_programs_are_python_and_the_wheel_is_everybodys(folder: Path) -> None:
+def test_without_a_compiler_the_wheel_is_pure_python(folder: Path) -> None:
     wheel = _build(folder, PATH="/nowhere", CC="")
     assert wheel.stem.endswith("-py3-none-any")
     with zipfile.ZipFile(wheel) as archive:

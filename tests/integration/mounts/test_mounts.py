@@ -104,7 +104,7 @@ def options_of_a_copy(root: Root, source: Path, flags: int, *options: str) -> se
         (("nosuid", "relatime"), {"rw", "nosuid", "relatime"}),
     ],
 )
-def test_a_bind_mount_has_what_its_options_name_or_else_what_the_source_has(
+def test_a_bind_mount_keeps_its_sources_attributes_unless_an_option_changes_them(
     root: Root, folder: Path, options: tuple[str, ...], expected: set[str]
 ) -> None:
     assert options_of_a_copy(root, folder / "source", MS_NOSUID | MS_NOATIME, *options) == expected
@@ -234,7 +234,7 @@ def test_an_id_mapped_bind_maps_the_owners(root: Root, mappable: Path) -> None:
     assert root.enter(lambda: os.stat("/volume/file").st_uid, mounts) == 5000
 
 
-def test_an_id_mapped_bind_of_what_takes_no_mapping_is_refused_in_plain_words(root: Root) -> None:
+def test_an_id_mapped_bind_of_an_unmappable_filesystem_is_refused_in_plain_words(root: Root) -> None:
     mapping = [{"containerID": 0, "hostID": 5000, "size": 100}]
     mounts = [{**bind("/proc", "idmap"), "uidMappings": mapping, "gidMappings": mapping}]
     refusal = r"filesystem does not support id mappings on this kernel \(\$\.mounts\[0\]\.uidMappings\)"

@@ -65,7 +65,7 @@ def test_a_passwd_that_is_none_is_not_waited_for(
 
 
 @pytest.mark.parametrize("make", HOSTILE.values(), ids=HOSTILE)
-def test_one_that_a_container_makes_of_its_own_does_not_stop_exec(
+def test_a_passwd_that_the_container_replaced_does_not_stop_exec(
     runwasi: Runtime, bundle: BundleMaker, container_id: str, make: Callable[[Path], object]
 ) -> None:
     container = Detached(runwasi, bundle(["sleep", "1000"]), container_id)

@@ -455,7 +455,7 @@ def test_a_process_whose_tracer_does_not_let_it_go_holds_nothing(
 # delete
 
 
-def test_a_removal_that_takes_long_holds_nothing_and_is_of_a_stopped_process(
+def test_a_slow_removal_holds_nothing_up_and_its_process_counts_as_stopped(
     pod: Pod, bundle: BundleMaker, folder: Path
 ) -> None:
     made = bundle(["true"])

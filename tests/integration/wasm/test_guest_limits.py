@@ -167,7 +167,7 @@ def test_what_a_guest_holds_of_its_cgroup_cannot_be_written_to(growing: GrowerMa
 
 
 @pytest.mark.cgroup_v2
-def test_what_is_changed_before_the_start_or_while_it_is_paused_holds_after_it(
+def test_a_limit_changed_before_the_start_or_during_a_pause_holds_afterwards(
     growing: GrowerMaker, grower: bytes
 ) -> None:
     guest = growing(grower, "follow", limit=256)
@@ -223,7 +223,7 @@ def _ended(process: subprocess.Popen[bytes]) -> Iterator[None]:
         process.wait()
 
 
-def test_an_exec_is_refused_by_the_number_of_processes_there_may_be_now(
+def test_an_exec_is_refused_by_the_current_limit_of_processes(
     runwasi: Runtime, bundle: BundleMaker, wasi_demo_app: bytes, container_id: str
 ) -> None:
     made = bundle(["sleep", "1000"], files={"/app.wasm": wasi_demo_app})

@@ -34,9 +34,7 @@ def _loader() -> str:
     return found.stdout.partition("interpreter: ")[2].partition("]")[0]
 
 
-def test_the_program_starts_by_the_loader_and_with_the_libraries_that_are_named(
-    program: Path, tmp_path: Path
-) -> None:
+def test_the_program_starts_with_the_named_loader_and_libraries(program: Path, tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):  # no loader
         subprocess.run([program], check=True)
     name_loader(str(program), _loader(), str(tmp_path / "libraries"))

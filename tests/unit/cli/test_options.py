@@ -54,7 +54,7 @@ def test_lists_keep_every_value_and_its_commas() -> None:
     assert parse(OPTIONS, ["-e", "A=1,2", "--env", "B="]).list("env") == ["A=1,2", "B="]
 
 
-def test_nothing_after_the_first_argument_is_ours_when_told_to_stop_there() -> None:
+def test_with_stop_at_first_no_option_follows_the_first_argument() -> None:
     given = parse(OPTIONS, ["-d", "id", "ls", "-d", "--", "--bundle"], stop_at_first=True)
     assert given.arguments == ["id", "ls", "-d", "--", "--bundle"]
 

@@ -60,7 +60,7 @@ def test_a_step_that_ends_between_create_and_start_stays_before_the_next() -> No
     assert of_child == [("report_ready", 5.0, 5.0), ("wait_for_start", 10.0, 1.0), ("filter_last", 11.0, 1.0)]
 
 
-def test_marks_made_before_and_after_there_is_a_folder_come_back_with_the_childs_and_the_starters(
+def test_all_marks_are_read_back_the_parents_the_childs_and_the_starters(
     tmp_path: Path,
 ) -> None:
     timing = Timing.of_this_process()

@@ -134,7 +134,7 @@ def test_an_index_in_an_index_is_followed(store: MemoryStore) -> None:
     assert store.layers(store.add_index(inner)) == [wasm["digest"]]
 
 
-def test_of_an_index_a_manifest_that_was_not_pulled_is_passed_over(store: MemoryStore) -> None:
+def test_a_manifest_of_an_index_that_was_not_pulled_is_skipped(store: MemoryStore) -> None:
     wasm = store.add(b"wasm", WASM_TYPE)
     absent = store.add_manifest(config(store, "wasi/wasm"), platform=platform("wasi/wasm"))
     present = store.add_manifest(config(store), wasm, platform=platform("wasip1/wasm"))

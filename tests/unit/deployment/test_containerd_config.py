@@ -122,7 +122,7 @@ def _uninstall(node: TargetNode) -> list[str]:
 
 
 @pytest.mark.parametrize("sample", list(_SAMPLES))
-def test_all_that_was_there_stays_and_the_rest_goes_again(sample: str, tmp_path: Path) -> None:
+def test_existing_settings_survive_install_and_uninstall(sample: str, tmp_path: Path) -> None:
     text = _SAMPLES[sample]
     node, path = _node(tmp_path, text)
     before = tomllib.loads(text)

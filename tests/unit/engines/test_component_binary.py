@@ -86,6 +86,6 @@ def test_a_component_that_is_neither_command_nor_server_is_refused_with_its_expo
 
 
 @pytest.mark.parametrize("section", [10, 11, 0])
-def test_a_section_that_says_it_is_longer_than_the_file_is_left_to_the_compiler(section: int) -> None:
+def test_a_section_longer_than_the_file_is_left_to_the_compiler(section: int) -> None:
     names = names_of(COMPONENT[:8] + bytes((section,)) + b"\xff" * 9 + b"\x01")
     assert (names.imports, names.whole) == ([], False)

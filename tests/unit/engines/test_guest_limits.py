@@ -78,7 +78,7 @@ def test_the_guest_sees_the_root() -> None:
     assert guest_limits.preopens_of(context()) == (("/", "/"),)
 
 
-def test_a_working_directory_is_first_by_its_name_and_last_as_the_dot() -> None:
+def test_the_working_directory_is_the_first_preopen_by_name_and_the_last_as_dot() -> None:
     first, second, *folders, last = guest_limits.preopens_of(context(cwd="/data"))
     assert (first, second, last) == (("/data", "/data"), ("/", "/"), ("/data", "."))
     assert ("/usr", "/usr") in folders

@@ -198,7 +198,7 @@ def test_other_letters_than_r_w_and_m_give_no_access() -> None:
         (Resources(unified={"cpu.idle": "1", "cpu.weight": "8"}), r"\.unified\['cpu.weight'\]"),
     ],
 )
-def test_a_weight_of_what_is_idle_is_refused_in_words(asked: Resources, member: str) -> None:
+def test_a_weight_for_an_idle_cgroup_is_refused_in_words(asked: Resources, member: str) -> None:
     refusal = {"cpu.weight": OSError(EINVAL, "Invalid argument")}
     with pytest.raises(SpecError, match=member + ": unable to apply both"):
         written(2, asked, refuse=refusal)

@@ -23,7 +23,7 @@ tmpcopyup unbindable
 """The options of runtime-spec config.md#linux-mount-options."""
 
 
-def test_attributes_and_what_clears_them() -> None:
+def test_options_set_and_clear_attributes() -> None:
     found = parse(["nosuid", "nodev", "rw", "noatime"])
     assert found.attr_set == MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOATIME
     assert found.attr_clr == MOUNT_ATTR_RDONLY | MOUNT_ATTR__ATIME

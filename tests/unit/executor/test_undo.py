@@ -44,7 +44,7 @@ def test_an_action_that_fails_does_not_keep_the_others() -> None:
     assert done == [1]
 
 
-def test_what_comes_last_waits_for_all_else() -> None:
+def test_the_last_action_waits_for_all_others() -> None:
     done: list[str] = []
     undo = Undo()
     undo.add(done.append, "first")

@@ -120,7 +120,7 @@ def test_a_child_shows_another_command_line_and_no_environment(arguments: list[s
     assert seen_of_child(line.show) == (b"".join(each.encode() + b"\0" for each in arguments), b"")
 
 
-def test_where_the_kernel_allows_no_other_place_it_is_cut_to_the_room_there_is() -> None:
+def test_a_command_line_is_cut_to_its_old_place_where_the_kernel_allows_no_other() -> None:
     room = len(Path("/proc/self/cmdline").read_bytes())
     for arguments in (["p", "a"], ["p" * room, "a"]):
         text = b"".join(each.encode() + b"\0" for each in arguments)

@@ -49,7 +49,7 @@ def test_annotations_are_allowed_by_name(file: Path) -> None:
         ("unsafe_annotations = [", "at end of document"),
     ],
 )
-def test_what_makes_no_sense_is_refused_with_the_file_and_the_key(file: Path, text: str, why: str) -> None:
+def test_invalid_content_is_refused_with_the_file_and_the_key(file: Path, text: str, why: str) -> None:
     file.write_text(text)
     with pytest.raises(ConfigurationError, match=f"^{re.escape(str(file))}: .*{re.escape(why)}"):
         configuration.load()

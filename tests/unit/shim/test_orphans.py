@@ -35,7 +35,7 @@ def _output(program: str) -> list[str]:
     return done.stdout.split()
 
 
-def test_a_child_that_ends_in_a_long_turn_keeps_its_status_for_who_waits() -> None:
+def test_a_child_that_ends_during_a_long_turn_keeps_its_status_for_its_waiter() -> None:
     assert _output("""
 first = ended_with(3)
 

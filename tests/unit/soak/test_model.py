@@ -23,7 +23,7 @@ def test_the_events_that_were_caused_are_as_the_model_says() -> None:
     assert model.disagreements(seen) == []
 
 
-def test_an_event_that_is_missing_or_twice_or_has_another_status_is_told() -> None:
+def test_a_missing_doubled_or_different_event_is_reported() -> None:
     model = Model()
     life = _living(model)
     model.ended(life, 3)

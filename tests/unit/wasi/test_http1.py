@@ -158,7 +158,7 @@ def test_a_body_that_breaks_off_fails_and_ends_the_connection() -> None:
         (b"GET / HTTP/1.1\r\nHost: x\r\nX: " + b"y" * MAX_HEAD, 431),
     ],
 )
-def test_what_is_no_request_is_refused_after_what_is_one(data: bytes, status: int) -> None:
+def test_a_malformed_request_after_a_good_one_is_refused(data: bytes, status: int) -> None:
     http = _fed(data)
     assert _said(http).split(b"HTTP/1.1 ")[-1].startswith(b"%d " % status)
     assert http.is_over()

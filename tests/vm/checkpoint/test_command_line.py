@@ -198,7 +198,7 @@ def test_mounts_limits_and_namespaces_are_those_of_the_bundle(
     assert not cgroup.exists()
 
 
-def test_what_is_saved_bit_by_bit_stays_as_it_is_until_the_last(
+def test_a_container_runs_on_through_pre_dumps_until_the_last_checkpoint(
     runwasi: Runtime, made: Callable[..., Bundle], container_id: str, tmp_path: Path
 ) -> None:
     counter = Counter(runwasi, made(), container_id)
