@@ -127,8 +127,10 @@ class NodeSampler:
     def _roots(self) -> Iterator[tuple[str, str]]:
         yield "-", self._settings.root
         if not self._settings.root_given:
+            denied = False
             for engine in registry.names():
                 try:
                     yield from shim_roots([engine])
                 except PermissionError:
-                    self.unreadable += 1
+                    denied = True  # most likely of the folder above, and so for all engines
+            self.unreadable += denied
