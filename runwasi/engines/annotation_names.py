@@ -27,10 +27,10 @@ HARMLESS_PROPERTIES = frozenset(
     f"{SYSTEMD_PROPERTY}{name}"
     for name in (
         *("After", "Before", "CollectMode", "DefaultDependencies", "Description", "Documentation"),
-        *("TimeoutStopSec", "TimeoutStopUSec"),
+        *("KillSignal", "TimeoutStopSec", "TimeoutStopUSec"),
     )
 )
-"""The properties that change no limit and touch no other unit, including all that CRI-O sets."""
+"""The properties that change no limit and touch no other unit, including all that CRI-O and Podman set."""
 
 JUDGED = (PREFIX, CRIU_CONFIG, SYSTEMD_PROPERTY)
 """The prefixes of names that may be unsafe or unknown."""

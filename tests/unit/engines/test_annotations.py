@@ -124,6 +124,7 @@ def test_what_is_not_given_is_at_its_default() -> None:
         ("io.runwasi.unsafe.seccomp", True),
         ("org.criu.config", True),
         ("org.systemd.property.MemoryMax", True),
+        ("org.systemd.property.KillSignal", False),  # Podman 5 sets this and the next for every container
         ("org.systemd.property.TimeoutStopUSec", False),
         ("run.oci.handler", False),
         ("io.kubernetes.cri.sandbox-id", False),
