@@ -177,6 +177,7 @@ class PodServer:
 
     def _begin_to_end(self) -> None:
         if self._server.listening:
+            self.hold_back(False)  # no other program goes on with a pod that ends
             # The name first: without it another start of this pod makes a new server, and its name is its own.
             _remove_socket(self._socket, self._log)
             self._server.stop_listening()
