@@ -113,7 +113,9 @@ def test_containerd_knows_the_features_of_a_shim_of_runcs_kind(start: Start, fol
         with cri.pod("runcs-kind") as pod:
             wasm = pod.run(DEMO_IMAGE, [], ["echo", "from", "wasm"])
             assert wasm.log_lines(1)[0] == "from wasm"
-            native = pod.run(BUSYBOX_IMAGE, ["sh", "-c", "touch /data/x || echo refused"], mounts=[mount])
+            native = pod.run(
+                BUSYBOX_IMAGE, ["sh", "-c", "exec 2>&1; touch /data/x || echo refused"], mounts=[mount]
+            )
             assert native.log_lines(2)[-1] == "refused"
         security = api.LinuxSandboxSecurityContext(namespace_options=options)
         inside = api.LinuxContainerSecurityContext(namespace_options=options)
