@@ -14,7 +14,7 @@ from runwasi.shim.server.events import Publisher
 from runwasi.shim.server.log import Log
 from runwasi.shim.server.pod_server import PodServer
 from runwasi.shim.server.reactor import Reactor
-from runwasi.shim.services.fetch_layers import Images
+from runwasi.shim.services.calls.fetch_layers import Images
 from runwasi.wire.messages.events import TaskDelete
 
 if TYPE_CHECKING:
