@@ -31,6 +31,10 @@ uninstall: ## Remove what `make install` wrote
 bundle: packages-bundle .venv/ready ## Make dist/runwasi-VERSION-linux-ARCH.tar.xz, which needs no Python on the node; ARCH, EXTRAS
 	$(VENV)/python -m scripts.bundle $(if $(ARCH),--arch $(ARCH)) $(EXTRAS)
 
+.PHONY: deb
+deb: bundle ## Make dist/runwasi_VERSION_ARCH.deb from the bundle, and runwasi-systemd_VERSION_all.deb; ARCH, EXTRAS
+	$(VENV)/python -m scripts.deb --arch $(or $(ARCH),$$(dpkg --print-architecture))
+
 test-image: dist/img.tar ## Make the demo's image, with the module as a file in it
 
 test-image/oci: dist/img-oci.tar dist/img-oci-artifact.tar ## Make the demo's image of wasm layers, and its OCI artifact
@@ -102,7 +106,7 @@ test-docker: packages-test build/bin build/wasi-demo-app.wasm build/cache/contai
 
 .PHONY: test-bundle
 test-bundle: packages-test build/wasi-demo-app.wasm bundle ## Make the bundle, and run it in a root of busybox alone and through containerd
-	$(VENV)/python -m pytest tests/release
+	$(VENV)/python -m pytest tests/release/test_bundle.py
 	rm -rf --one-file-system build/bundle && mkdir -p build/bundle
 	tar -xJf dist/runwasi-$$($(VENV)/python -c 'import runwasi; print(runwasi.__version__)')-linux-$$(dpkg --print-architecture).tar.xz \
 	    --strip-components 1 -C build/bundle
@@ -111,6 +115,11 @@ test-bundle: packages-test build/wasi-demo-app.wasm bundle ## Make the bundle, a
 
 # What shows a shim, a server of its own, and the command line, as installed from the bundle.
 BUNDLE_TESTS = tests/integration/containerd/test_run.py tests/integration/cli/test_run.py
+
+.PHONY: test-deb packages-deb
+test-deb: packages-deb deb build/wasi-demo-app.wasm build/cache/debian-bookworm build/cache/debian-trixie ## Make the Debian packages, check them, and install, upgrade and purge them in Debian 12 and 13
+	lintian --fail-on error dist/runwasi*_*.deb
+	$(VENV)/python -m pytest tests/release/test_packages.py
 
 test-debian13: ## Run `make demo` and the unit tests in a root of Debian 13
 	scripts/packages root
@@ -144,6 +153,9 @@ packages-build:
 
 packages-bundle:
 	@scripts/packages build bundle $(if $(filter arm64,$(ARCH)),cross-arm64)
+
+packages-deb:
+	@scripts/packages build wasm host unit bundle deb
 
 packages-demo:
 	@scripts/packages build wasm host
@@ -191,6 +203,10 @@ build/cache/docker-sid:
 
 build/cache/docker-cli-sid:
 	scripts/debian-package sid docker-cli $@
+
+build/cache/debian-%: scripts/debian-base
+	rm -rf --one-file-system $@
+	scripts/debian-base $* $@ mount containerd runc busybox-static
 
 build/cache/etcd:
 	scripts/debian-package sid etcd-server $@

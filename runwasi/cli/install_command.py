@@ -177,7 +177,11 @@ _OPTIONS = (
     ),
     Option("shared", "offer the engines' shared mode too, as the runtime wasmtimed", kind=FLAG),
     Option("config", "the target's file, instead of the usual one", value="FILE"),
-    Option("bin", "folder of the programs (default: /usr/local/bin)", value="FOLDER"),
+    Option(
+        "bin",
+        "folder of the programs (default: /usr/local/bin, that of Debian's package: /usr/bin)",
+        value="FOLDER",
+    ),
     Option("host", "folder that stands for the node's root (default: /)", value="FOLDER"),
 )
 

@@ -52,7 +52,7 @@ class Wanted:
             registry.load(engine)
         self.shared = shared
         self.config = config
-        self.folder = folder or programs.DEFAULT_FOLDER
+        self.folder = folder or programs.default_folder()
 
     def runtimes(self, prefix: str = "") -> list[Runtime]:
         """Return the runtimes to offer."""

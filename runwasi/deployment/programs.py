@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
     from runwasi.deployment.target_node import TargetNode
 
-DEFAULT_FOLDER = "/usr/local/bin"
 _MARK = "# A launcher of runwasi"
 _LAUNCHER = """\
 #!{python} -IS
@@ -34,6 +33,11 @@ from {module} import main
 
 os._exit(main({arguments}))
 """
+
+
+def default_folder() -> str:
+    """Return the folder in containerd's PATH that has our programs: a system's package has them in /usr/bin."""
+    return "/usr/bin" if installation.folder().startswith("/usr/lib/") else "/usr/local/bin"
 
 
 def install(node: TargetNode, engines: Sequence[str], folder: str) -> TargetPlan:
@@ -61,7 +65,7 @@ def uninstall(node: TargetNode, engines: Sequence[str], folder: str) -> TargetPl
     notes = []
     if installation.folder():
         notes.append(
-            "`make uninstall` of the source tree, or `install remove` of the bundle, removes the programs"
+            "the programs go by `make uninstall` of the source tree, `install remove` of the bundle, or apt"
         )
     changes = [_change(node, f"{folder}/{name}", None) for name in _names(engines)]
     return TargetPlan("programs", f"shims in {folder}", changes, notes=notes)

@@ -1,0 +1,1 @@
+"""Debian packages, made from the portable bundle."""
