@@ -42,12 +42,12 @@ class Files(NamedTuple):
 
     @property
     def kubeconfig(self) -> Path:
-        """What tells clients where the API server is, and who they are."""
+        """Return the file that tells clients where the API server is, and who they are."""
         return self.folder / "kubeconfig"
 
     @property
     def certificates(self) -> Path:
-        """Where the API server writes the certificate that it signs for itself."""
+        """Return the folder in which the API server writes its self-signed certificate."""
         return self.folder / "certificates"
 
     @property
@@ -57,7 +57,7 @@ class Files(NamedTuple):
 
     @property
     def key(self) -> Path:
-        """What signs the tokens of service accounts."""
+        """Return the path of the key that signs the tokens of service accounts."""
         return self.folder / "service-accounts.key"
 
     @property

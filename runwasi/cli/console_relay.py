@@ -146,7 +146,7 @@ class Pump:
             written = os.write(self._target, self._buffer[:_CHUNK])
         except BlockingIOError:
             return
-        except OSError:  # nobody reads any more: let the process go on writing
+        except OSError:  # the reader is gone: let the process go on writing
             written = len(self._buffer)
         self._buffer = self._buffer[written:]
 

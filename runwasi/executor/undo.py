@@ -54,7 +54,7 @@ class Undo:
         """Carry an operation out; when it fails, or is interrupted, take everything back before that is told."""
         try:
             return (yield from operation)
-        except GeneratorExit:  # nobody waits for us any more, and nothing can be waited for
+        except GeneratorExit:  # nobody waits for us now, and nothing can be waited for
             raise
         except BaseException:
             yield from self.run()

@@ -281,7 +281,7 @@ def settle_programs(parent: str, gone: Container[str] = ()) -> None:
         if not any(_starts_from(f"{folder}/{program}", version) for version in known):
             continue
         if staying and program.startswith(CLEANERS):
-            # the launcher, not a client: a daemon would not know that nothing may start any more
+            # the launcher, not a client: a daemon would not know that nothing new may start
             put_program(f"{parent}/{staying[-1]}/{LAUNCHERS}/{program}", folder)
         else:
             os.unlink(f"{folder}/{program}")

@@ -67,7 +67,7 @@ class Bed:
         return path if path.is_dir() else make_bundle(path, command, files=files).path
 
     def cli_files(self) -> dict[str, bytes]:
-        """What a root needs to run wasmtime's command line on the module, and on the module compiled ahead."""
+        """Return the files that a root needs to run wasmtime's command line on the module, compiled ahead or not."""
         return _wasmtime_files(self.folder, WASI_DEMO_APP.read_bytes())
 
     def id(self) -> str:

@@ -39,7 +39,7 @@ class Contender(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """What one turn of wrk showed."""
+    """The result of one turn of wrk."""
 
     rate: float
     p99: float

@@ -14,7 +14,7 @@ from scripts.bench import report
 from scripts.bench.measure import Result
 
 MEASURES = ("B6", "B7", "B8", "B16")
-"""What depends most on the interpreter: memory."""
+"""The measures that depend most on the interpreter: memory."""
 
 
 def measure(python: Path, options: Sequence[str]) -> list[Result]:

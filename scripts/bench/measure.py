@@ -24,7 +24,7 @@ class Goal(NamedTuple):
 
 
 class Result(NamedTuple):
-    """What was measured: samples by contender, in the unit, and the goals that concern them."""
+    """The result of a measure: samples by contender, in the unit, and their goals."""
 
     key: str
     title: str

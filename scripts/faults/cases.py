@@ -105,7 +105,7 @@ class Case(NamedTuple):
     words: Callable[[str], list[str]]
     prepare: Callable[[str], None]
     outcome: Callable[[str], str]
-    """What a success has brought about, as text: the same each time, or the success is a lie."""
+    """The effect of a success, as text: the same each time, or the success is a lie."""
 
 
 class Kind:

@@ -42,7 +42,7 @@ class Fault(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """What came of a fault: one of the words above; the call's number and whatever was said."""
+    """The result of a fault: one of the words above; the call's number and the output."""
 
     what: str
     said: str = ""

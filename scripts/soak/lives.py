@@ -37,7 +37,7 @@ _WARM = 2  # pods, after which the daemon has everything it needs
 
 
 class Bed(NamedTuple):
-    """What the pods run in: a containerd that takes their events, a daemon, a folder."""
+    """The surroundings of the pods: a containerd that takes their events, a daemon, a folder."""
 
     containerd: Containerd
     daemon: Daemon

@@ -23,7 +23,7 @@ _RESOURCES = "types.containerd.io/opencontainers/runtime-spec/1/LinuxResources"
 
 
 class Walk(NamedTuple):
-    """What every operation works with."""
+    """The tools that every operation works with."""
 
     bed: Bed
     model: Model

@@ -40,7 +40,7 @@ _GROUP = "io.containerd.runc.v2.group"
 
 
 class Outcome(NamedTuple):
-    """What became of all tasks: seconds each took that succeeded, and how often each failure was seen."""
+    """The results of all tasks: the seconds that each successful one took, and how often each failure was seen."""
 
     seconds: float
     latencies: list[float]
