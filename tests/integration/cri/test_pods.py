@@ -99,14 +99,15 @@ def test_exec_has_a_terminal_when_asked(cri: Cri, handler: str) -> None:
 
 
 def test_attach_reaches_init(cri: Cri, handler: str) -> None:
-    # containerd takes the input before it lets the output through: only once there is some may init end.
-    program = "while usleep 20000; do echo waiting; done & read line; kill $!; echo got $line"
+    # containerd takes the input before it lets the output through, and may lose the last of it when init ends.
+    program = "while usleep 20000; do echo waiting; done & read line; kill $!; echo got $line; read line"
     with cri.pod(handler) as pod:
         container = pod.run(BUSYBOX_IMAGE, ["sh", "-c", program], stdin=True)
         with container.attach() as stream:
             stream.read_until(b"waiting\n")
             stream.send(b"hello\n")
             stream.read_until(b"got hello\n")
+            stream.send(b"end\n")
         assert container.wait() == 0
 
 
