@@ -117,7 +117,7 @@ test-bundle: packages-test build/wasi-demo-app.wasm bundle ## Make the bundle, a
 BUNDLE_TESTS = tests/integration/containerd/test_run.py tests/integration/cli/test_run.py
 
 .PHONY: test-deb packages-deb
-test-deb: packages-deb deb build/wasi-demo-app.wasm build/cache/debian-bookworm build/cache/debian-trixie ## Make the Debian packages, check them, and install, upgrade and purge them in Debian 12 and 13
+test-deb: packages-deb deb build/wasi-demo-app.wasm build/cache/debian-bookworm build/cache/debian-trixie ## Make the Debian packages, and install, upgrade and purge them in Debian 12 and 13
 	lintian --fail-on error dist/runwasi*_*.deb
 	$(VENV)/python -m pytest tests/release/test_packages.py
 

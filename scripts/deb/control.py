@@ -104,6 +104,8 @@ def _entry(item: str) -> list[str]:
 def copyright_of(licenses: Path) -> str:
     """Return the copyright file: our licence, and those of the packages whose files the bundle has."""
     parts = [
+        "Copyright the authors of runwasi, whom its history names.",
+        "",
         "runwasi is under the Apache License, version 2.0, which is in",
         "/usr/share/common-licenses/Apache-2.0.",
         "",

@@ -12,7 +12,10 @@ import pytest
 
 import runwasi
 from devtools.places import CACHE, ROOT
+from runwasi.startup import installation
+from scripts import launchers
 from scripts.deb import __main__ as deb
+from scripts.deb import control
 from tests.integration.conftest import (  # noqa: F401
     _nothing_left_by_the_test,
     _nothing_left_in_the_end,
@@ -34,20 +37,23 @@ def bundle(session_folder: Path) -> Path:  # noqa: F811
 
 
 @pytest.fixture(scope="session")
-def packages(bundle: Path, session_folder: Path) -> tuple[Path, Path]:  # noqa: F811
-    """Both Debian packages of this version, without compression."""
-    return deb.make(bundle, ARCH, runwasi.__version__, session_folder / "packages", 0, "none")
+def packages() -> tuple[Path, Path]:
+    """Both Debian packages of this version, as they were made."""
+    version = control.version_of(runwasi.__version__)
+    made = ROOT / f"dist/runwasi_{version}_{ARCH}.deb", ROOT / f"dist/runwasi-systemd_{version}_all.deb"
+    assert all(path.exists() for path in made), f"make deb first: there is no {made[0]}, or no {made[1]}"
+    return made
 
 
 @pytest.fixture(scope="session")
 def newer_packages(bundle: Path, session_folder: Path) -> tuple[Path, Path]:  # noqa: F811
-    """Both packages of a later version, whose bundle differs in the version's name."""
+    """Both packages of a later version, which differs in its name only; they are not compressed."""
     name = (bundle / "NAME").read_text().strip()
-    newer = name.translate(str.maketrans("abcdef0123456789", "1234567890abcdef"))
-    newer = name[: name.index("-")] + newer[name.index("-") :]
+    newer = f"{runwasi.__version__}.1-{name.rpartition('-')[2]}"
     changed = shutil.copytree(bundle, session_folder / "newer", symlinks=True)
-    for path in (changed / "NAME", changed / "version/client"):
-        path.write_bytes(path.read_bytes().replace(name.encode(), newer.encode()))
+    (changed / "NAME").write_text(f"{newer}\n")
+    where = f"../lib/runwasi/{newer}/{installation.LAUNCHERS}/%s"
+    launchers.compile_client(str(changed / "version/client"), VERSION=newer, LAUNCHER=where)
     return deb.make(changed, ARCH, f"{runwasi.__version__}.1", session_folder / "newer-packages", 0, "none")
 
 

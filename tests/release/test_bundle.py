@@ -33,8 +33,8 @@ def test_it_runs_native_and_wasm_bundles_on_a_node_of_busybox_alone(root: Path) 
         root,
         """
         /opt/runwasi/bin/runwasi --version | head -n 1
-        /opt/runwasi/bin/runwasi run --bundle /native bundle-native
-        /opt/runwasi/bin/runwasi run --bundle /wasm bundle-wasm
+        /opt/runwasi/bin/runwasi run --bundle /native $RUNWASI_TEST_SESSION-native
+        /opt/runwasi/bin/runwasi run --bundle /wasm $RUNWASI_TEST_SESSION-wasm
         """,
     )
     lines = done.stdout.splitlines()
@@ -47,10 +47,10 @@ def test_a_running_guest_has_no_file_from_outside_the_bundle(root: Path) -> None
     done = run_in(
         root,
         """
-        /opt/runwasi/bin/runwasi run --detach --bundle /sleeping bundle-maps
-        pid=$(/opt/runwasi/bin/runwasi state bundle-maps | sed -n 's/.*"pid": \\([0-9]*\\).*/\\1/p')
+        /opt/runwasi/bin/runwasi run --detach --bundle /sleeping $RUNWASI_TEST_SESSION-maps
+        pid=$(/opt/runwasi/bin/runwasi state $RUNWASI_TEST_SESSION-maps | sed -n 's/.*"pid": \\([0-9]*\\).*/\\1/p')
         cut -c74- /proc/$pid/maps | grep ^/ | sort -u
-        /opt/runwasi/bin/runwasi delete --force bundle-maps
+        /opt/runwasi/bin/runwasi delete --force $RUNWASI_TEST_SESSION-maps
         """,
     )
     assert (done.returncode, done.stderr) == (0, "")

@@ -32,7 +32,7 @@ wait_for() {
     echo "never: $1"
     exit 1
 }
-tasks() { ctr -a /run/c/sock -n runwasi-deb "$@"; }
+tasks() { ctr -a /run/c/sock -n "$RUNWASI_TEST_SESSION" "$@"; }
 wait_for "tasks version"
 end() {
     tasks task kill -s KILL "$1"
@@ -64,9 +64,9 @@ def test_it_installs_where_there_is_no_python_and_runs_both_kinds(root: Path) ->
         ! command -v python3
         {INSTALL}
         dpkg --verify runwasi
-        runwasi install units | grep -o "ExecStart=.*"
-        runwasi run --bundle /native deb-native
-        runwasi run --bundle /wasm deb-wasm
+        runwasi install units 2>&1 | grep -o "ExecStart=.*"
+        runwasi run --bundle /native "$RUNWASI_TEST_SESSION-native"
+        runwasi run --bundle /wasm "$RUNWASI_TEST_SESSION-wasm"
         test -x /usr/bin/containerd-shim-wasmtime-v1
         man=$(zcat /usr/share/man/man1/runwasi.1.gz | head -c 3); echo "$man"
         """,
@@ -107,6 +107,33 @@ def test_containers_outlive_an_upgrade_and_keep_their_version_until_they_end(roo
     assert done.stdout.splitlines() == ["#!", "executed", "measured", "later"]
 
 
+def test_the_node_daemon_follows_an_upgrade_and_keeps_its_pods(root: Path) -> None:
+    """In shared mode: the daemon executes the new program, which serves the pods from before."""
+    done = run_in(
+        root,
+        f"""
+        {INSTALL}
+        unset RUNWASI_DAEMON
+        containerd-wasmtimed 2>/run/daemon.log &
+        daemon=$!
+        {CONTAINERD}
+        wait_for "test -S /run/io.containerd.wasmtime.v1/manager.sock"
+        tasks run --detach --runtime io.containerd.wasmtimed.v1 --rootfs /native/rootfs shared /bin/busybox sleep 1000
+        old=$(ls -d /usr/lib/runwasi/*-*)
+        dpkg -i /newer/runwasi_*.deb >/dev/null
+        new=$(ls -d /usr/lib/runwasi/*-* | grep -vx "$old")
+        tasks run --rm --runtime io.containerd.wasmtimed.v1 --rootfs /wasm/rootfs later /app.wasm echo later
+        wait_for "ls -l /proc/$daemon/fd | grep $new/lock"
+        wait_for "! test -e $old"
+        tasks task exec --exec-id one shared /bin/busybox echo executed
+        end shared
+        kill $daemon
+        """,
+    )
+    assert (done.returncode, done.stderr) == (0, ""), done.stdout
+    assert done.stdout.splitlines() == ["later", "exiting", "executed"]
+
+
 def test_shims_clean_up_after_a_removal_and_a_purge_leaves_nothing(root: Path) -> None:
     """What is left besides is dpkg's own: its logs and its lists."""
     done = run_in(
@@ -117,7 +144,7 @@ def test_shims_clean_up_after_a_removal_and_a_purge_leaves_nothing(root: Path) -
         {INSTALL}
         {CONTAINERD}
         tasks run --detach --runtime io.containerd.wasmtime.v1 --rootfs /native/rootfs native /bin/busybox sleep 1000
-        runwasi run --bundle /wasm deb-wasm
+        runwasi run --bundle /wasm "$RUNWASI_TEST_SESSION-wasm"
         dpkg -r runwasi | grep -o "processes run from it"
         ls /usr/bin | grep runwasi || echo "no command"
         end native
@@ -143,12 +170,12 @@ def test_a_purge_leaves_the_cache_while_there_are_containers(root: Path) -> None
         root,
         f"""
         {INSTALL}
-        runwasi create --bundle /native deb-left
-        runwasi run --bundle /wasm deb-wasm
+        runwasi create --bundle /native "$RUNWASI_TEST_SESSION-left"
+        runwasi run --bundle /wasm "$RUNWASI_TEST_SESSION-wasm"
         dpkg -P runwasi 2>&1 | grep -o "some containers are left"
         ls -d /var/cache/runwasi
         dpkg -i /packages/runwasi_*.deb >/dev/null
-        runwasi delete --force deb-left
+        runwasi delete --force "$RUNWASI_TEST_SESSION-left"
         dpkg -P runwasi >/dev/null
         ls -d /var/cache/runwasi || true
         """,
