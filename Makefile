@@ -104,9 +104,12 @@ test-kubernetes: packages-kubernetes build/bin build/wasi-demo-app.wasm build/ca
 test-docker: packages-test build/bin build/wasi-demo-app.wasm build/cache/containerd-sid build/cache/docker-sid build/cache/docker-cli-sid ## Run the tests in the newest Docker, with its image store for wasm
 	$(VENV)/python -m pytest tests/docker
 
-.PHONY: test-bundle
+.PHONY: test-bundle test-bundle/installed
 test-bundle: packages-test build/wasi-demo-app.wasm bundle ## Make the bundle, and run it in a root of busybox alone and through containerd
 	$(VENV)/python -m pytest tests/release/test_bundle.py
+	$(MAKE) test-bundle/installed
+
+test-bundle/installed:
 	rm -rf --one-file-system build/bundle && mkdir -p build/bundle
 	tar -xJf dist/runwasi-$$($(VENV)/python -c 'import runwasi; print(runwasi.__version__)')-linux-$$(dpkg --print-architecture).tar.xz \
 	    --strip-components 1 -C build/bundle
@@ -120,6 +123,13 @@ BUNDLE_TESTS = tests/integration/containerd/test_run.py tests/integration/cli/te
 test-deb: packages-deb deb build/wasi-demo-app.wasm build/cache/debian-bookworm build/cache/debian-trixie ## Make the Debian packages, and install, upgrade and purge them in Debian 12 and 13
 	lintian --fail-on error dist/runwasi*_*.deb
 	$(VENV)/python -m pytest tests/release/test_packages.py
+
+.PHONY: release packages-release
+release: packages-release .venv/ready build/wasi-demo-app.wasm build/cache/debian-bookworm build/cache/debian-trixie ## Build a release into dist, twice, compare the two and test one; RELEASE=--rehearse to try it out
+	$(VENV)/python -m scripts.release $(RELEASE)
+	lintian --fail-on error dist/runwasi*_*.deb
+	$(VENV)/python -m pytest tests/release
+	$(MAKE) test-bundle/installed
 
 test-debian13: ## Run `make demo` and the unit tests in a root of Debian 13
 	scripts/packages root
@@ -156,6 +166,9 @@ packages-bundle:
 
 packages-deb:
 	@scripts/packages build wasm host unit bundle deb
+
+packages-release:
+	@scripts/packages build wasm host unit test bundle cross-arm64 deb
 
 packages-demo:
 	@scripts/packages build wasm host
