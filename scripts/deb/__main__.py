@@ -55,8 +55,8 @@ def make(
     with tempfile.TemporaryDirectory(dir=into) as folder:
         runtime, units = Path(folder, "runwasi"), Path(folder, "runwasi-systemd")
         shutil.copytree(bundle, runtime / BUNDLE, symlinks=True)
-        _write_documents(runtime, changes, control.copyright_of(bundle / "licenses"))
-        _write_units(units, changes)
+        _write_documents(runtime, changes, control.copyright_of(bundle / "licenses", time))
+        _write_units(units, changes, time)
         made = into / f"runwasi_{debian}_{arch}.deb", into / f"runwasi-systemd_{debian}_all.deb"
         _build(runtime, made[0], control.runtime(debian, arch, whose, _size(runtime)), time, compression)
         _build(units, made[1], control.units(debian, whose, _size(units)), time, compression)
@@ -76,7 +76,7 @@ def _write_documents(tree: Path, changes: str, licences: str) -> None:
     _copy_overrides(tree, "runwasi")
 
 
-def _write_units(tree: Path, changes: str) -> None:
+def _write_units(tree: Path, changes: str, time: int) -> None:
     folder = tree / "usr/lib/systemd/system"
     folder.mkdir(parents=True)
     name = registry.daemon_name(registry.DEFAULT)
@@ -84,7 +84,7 @@ def _write_units(tree: Path, changes: str) -> None:
     (folder / f"{name}.socket").write_text(daemon_units.socket(registry.DEFAULT))
     documents = tree / "usr/share/doc/runwasi-systemd"
     _compress(documents / "changelog.gz", changes.encode())
-    (documents / "copyright").write_text(control.copyright_of(tree))
+    (documents / "copyright").write_text(control.copyright_of(tree, time))
     _copy_overrides(tree, "runwasi-systemd")
 
 

@@ -101,10 +101,13 @@ def _entry(item: str) -> list[str]:
     return textwrap.wrap(text, 78, initial_indent="  ", subsequent_indent="    ", break_on_hyphens=False)
 
 
-def copyright_of(licenses: Path) -> str:
-    """Return the copyright file: our licence, and those of the packages whose files the bundle has."""
+def copyright_of(licenses: Path, time: int) -> str:
+    """Return the copyright file: our licence, and those of the packages whose files the bundle has.
+
+    time is that of the package, in seconds since 1970.
+    """
     parts = [
-        "Copyright the authors of runwasi, whom its history names.",
+        f"Copyright {datetime.fromtimestamp(time, UTC).year} the authors of runwasi, whom its history names.",
         "",
         "runwasi is under the Apache License, version 2.0, which is in",
         "/usr/share/common-licenses/Apache-2.0.",

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
 
 from scripts.deb import control
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 LOG = """\
 # Changelog
@@ -60,3 +65,11 @@ def test_a_version_without_a_section_has_what_is_not_released() -> None:
 def test_a_changelog_without_either_is_refused() -> None:
     with pytest.raises(LookupError, match=r"no section for 1\.0"):
         control.changelog("# Changelog\n", "1.0", "1.0", "Us <us@host>", 0)
+
+
+def test_the_copyright_file_has_the_year_and_the_licence_of_each_package(tmp_path: Path) -> None:
+    (tmp_path / "libone").mkdir()
+    (tmp_path / "libone/copyright").write_text("Free to use.\n")
+    written = control.copyright_of(tmp_path, 1_800_000_000)
+    assert written.startswith("Copyright 2027 the authors of runwasi")
+    assert written.endswith("From libone:\n\nFree to use.\n")
