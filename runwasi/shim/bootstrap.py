@@ -82,3 +82,12 @@ def write_address_file(bundle: str, address: str) -> None:
     with open(temporary, "wb", 0) as file:
         file.write(address.encode())
     os.rename(temporary, f"{bundle}/address")
+
+
+def remove_address_file(bundle: str) -> None:
+    """Remove what write_address_file made, or began, for a start that failed."""
+    for name in (".address", "address"):
+        try:
+            os.unlink(f"{bundle}/{name}")
+        except OSError:
+            pass  # it is not there, or cannot be helped: the start's own error counts

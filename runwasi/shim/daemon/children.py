@@ -83,6 +83,7 @@ class Forks:
                 spawn.join_cgroup(flags.shim_cgroup)
             bootstrap.write_address_file(flags.bundle, bootstrap.location(flags))
         except BaseException:
+            bootstrap.remove_address_file(flags.bundle)
             if listener is not None:
                 os.unlink(flags.socket)
             raise

@@ -129,6 +129,7 @@ class Pods:
         try:
             bootstrap.write_address_file(flags.bundle, bootstrap.location(flags))
         except OSError:
+            bootstrap.remove_address_file(flags.bundle)
             os.close(listener)
             os.unlink(flags.socket)
             raise
