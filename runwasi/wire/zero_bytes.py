@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from runwasi.wire.codec import STRING, Message
+from runwasi.wire.codec import Message
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -10,28 +10,32 @@ if TYPE_CHECKING:
 
 
 def member_with_zero(message: Message) -> str:
-    """Return the name of a member whose text has a zero byte, such as "rootfs.source"; "" if none has."""
-    for name, value in vars(message).items():
-        kind = next(kind for _, known, kind in message.FIELDS if known == name)
-        found = _in_value(kind, value)
-        if found is not None:
-            return f"{name}{found}"
-    return ""
+    """Return the name of a member whose text has a zero byte, such as "rootfs.source"; "" if none has.
+
+    The elements of a list or map go by its name: "rootfs.source" may be of any mount in rootfs.
+    """
+    return (_in_members(message) or "").removeprefix(".")
 
 
-def _in_value(kind: object, value: object) -> str | None:
-    """Return where below a member there is one, "" for the member itself; None if nowhere."""
-    if isinstance(value, Message):
-        inner = member_with_zero(value)
-        return f".{inner}" if inner else None
+def _in_members(message: Message) -> str | None:
+    return _first(_below(name, value) for name, value in vars(message).items())
+
+
+def _below(name: str, value: object) -> str | None:
+    found = _in_value(value)
+    return None if found is None else f".{name}{found}"
+
+
+def _in_value(value: object) -> str | None:
+    """Return where below a value there is one, "" for the value itself; None if nowhere."""
     if isinstance(value, str):
-        return "" if kind == STRING and "\0" in value else None
-    if isinstance(kind, list):
-        return _first(_in_value(kind[0], element) for element in value)  # type: ignore[attr-defined]
-    if isinstance(kind, dict):
-        ((key_kind, value_kind),) = kind.items()
-        found = (_in_value(key_kind, key) for key in value)  # type: ignore[attr-defined]
-        return _first((*found, *(_in_value(value_kind, one) for one in value.values())))  # type: ignore[attr-defined]
+        return "" if "\0" in value else None
+    if isinstance(value, Message):
+        return _in_members(value)
+    if isinstance(value, dict):
+        return _first(map(_in_value, (*value, *value.values())))
+    if isinstance(value, (list, tuple)):
+        return _first(map(_in_value, value))
     return None
 
 

@@ -1,8 +1,8 @@
 """Answers what the child asks over the channel, until the child is done or dead.
 
 next_message() is an operation that serves the requests which are the same for every process (layers, compiling, a
-seccomp listener) and returns the others. Errands do the work that takes time; this waits for
-their ends and for the child's words at once.
+seccomp listener) and returns the others. Errands do the work that takes time; this waits for their ends and for
+the child's words at once.
 """
 
 from __future__ import annotations
