@@ -84,10 +84,13 @@ def write_address_file(bundle: str, address: str) -> None:
     os.rename(temporary, f"{bundle}/address")
 
 
-def remove_address_file(bundle: str) -> None:
-    """Remove what write_address_file made, or began, for a start that failed."""
-    for name in (".address", "address"):
+def take_back(flags: Flags, listener: int | None) -> None:
+    """Remove what a start made before it failed: its address file, and its pod's socket if it listens on that."""
+    made = [f"{flags.bundle}/.address", f"{flags.bundle}/address"]
+    if listener is not None:
+        made.append(flags.socket)
+    for path in made:
         try:
-            os.unlink(f"{bundle}/{name}")
+            os.unlink(path)
         except OSError:
             pass  # it is not there, or cannot be helped: the start's own error counts

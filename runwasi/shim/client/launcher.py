@@ -122,9 +122,7 @@ def _serve(flags: Flags, engine: str | Engine, location: str) -> None:
 
             spawn.server(flags, engine, listener)
     except BaseException:
-        bootstrap.remove_address_file(flags.bundle)
-        if listener is not None:
-            os.unlink(flags.socket)
+        bootstrap.take_back(flags, listener)
         raise
 
 

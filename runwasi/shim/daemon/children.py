@@ -83,9 +83,7 @@ class Forks:
                 spawn.join_cgroup(flags.shim_cgroup)
             bootstrap.write_address_file(flags.bundle, bootstrap.location(flags))
         except BaseException:
-            bootstrap.remove_address_file(flags.bundle)
-            if listener is not None:
-                os.unlink(flags.socket)
+            bootstrap.take_back(flags, listener)
             raise
         if listener is not None:
             # containerd waits until stdout and stderr are closed by everybody

@@ -65,16 +65,22 @@ class Pods:
 
         Raises OSError, BlockingIOError if it is not our turn.
         """
+        location, listener = bootstrap.location(flags), None
         if flags.socket not in self._pods:
             environment = self._shared(environment)
             if flags.shim_cgroup or not self._suits(inherited, environment):
                 return None
             listener = pod_socket.listen_or_find(flags.socket, wait=False)
+        try:
+            bootstrap.write_address_file(flags.bundle, location)
             if listener is not None:
-                self._begin(flags, listener, environment)
-                return asked.answer(bootstrap.location(flags))
-        bootstrap.write_address_file(flags.bundle, bootstrap.location(flags))
-        return asked.answer(bootstrap.location(flags))
+                self._add(flags, listener, environment, open_log(f"{flags.bundle}/log"))
+        except OSError:
+            if listener is not None:
+                os.close(listener)
+            bootstrap.take_back(flags, listener)
+            raise
+        return asked.answer(location)
 
     def abandon(self, socket: str, container_id: str) -> None:
         """Forget a container that was deleted behind its pod's back, as after containerd took it for lost."""
@@ -113,7 +119,7 @@ class Pods:
         for pod in state["pods"]:
             self._adopt(state["environments"][pod["environment"]])
             flags = Flags.parse(pod["flags"])
-            self._add(flags, pod["server"]["listener"], self._environment)
+            self._add(flags, pod["server"]["listener"], self._environment, open_log(f"{flags.bundle}/log"))
             try:
                 self._pods[flags.socket].take_over(pod)
             except Exception as error:  # noqa: BLE001  the other pods need the daemon
@@ -124,19 +130,8 @@ class Pods:
         self._deserted = done
         self._look_for_pods()
 
-    def _begin(self, flags: Flags, listener: int, environment: Mapping[str, str]) -> None:
-        """Serve a new pod, whose address its caller can read. Raises OSError; then nothing is left of it."""
-        try:
-            bootstrap.write_address_file(flags.bundle, bootstrap.location(flags))
-        except OSError:
-            bootstrap.remove_address_file(flags.bundle)
-            os.close(listener)
-            os.unlink(flags.socket)
-            raise
-        self._add(flags, listener, environment)
-
-    def _add(self, flags: Flags, listener: int, environment: Mapping[str, str]) -> None:
-        log = Log(open_log(f"{flags.bundle}/log"), debug=flags.debug, instance=flags.id, pod=flags.group)
+    def _add(self, flags: Flags, listener: int, environment: Mapping[str, str], log_fd: int) -> None:
+        log = Log(log_fd, debug=flags.debug, instance=flags.id, pod=flags.group)
 
         def ended() -> None:
             del self._pods[flags.socket], self._known[flags.socket]
