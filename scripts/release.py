@@ -20,7 +20,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import runwasi
-from scripts.bundle.__main__ import source_time
+from scripts.source_time import source_time
 
 ROOT = Path(__file__).parents[1]
 _SUMS = "SHA256SUMS"

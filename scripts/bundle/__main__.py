@@ -23,6 +23,7 @@ from runwasi.startup import installation
 from scripts import launchers
 from scripts.bundle import python_tree
 from scripts.bundle.place import INTERPRETER, LOADER, PREFIX
+from scripts.source_time import source_time
 
 ROOT = Path(__file__).parents[2]
 _MACHINES = {"amd64": "x86_64", "arm64": "aarch64"}
@@ -194,15 +195,6 @@ def archive(bundle: Path, path: Path, time: int) -> None:
         for each in sorted(bundle.rglob("*")):
             tar.add(each, f"{bundle.name}/{each.relative_to(bundle)}", recursive=False, filter=plain)
     os.replace(f"{path}.new", path)
-
-
-def source_time() -> int:
-    """Return SOURCE_DATE_EPOCH, else the time of the commit, in seconds."""
-    given = os.environ.get("SOURCE_DATE_EPOCH")
-    if given:
-        return int(given)
-    command = ["git", "log", "-1", "--format=%ct"]
-    return int(subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout)
 
 
 def main() -> None:

@@ -19,9 +19,9 @@ from pathlib import Path
 import runwasi
 from runwasi.deployment import daemon_units
 from runwasi.engines import registry
-from scripts.bundle.__main__ import source_time
 from scripts.deb import control
 from scripts.launchers import ENGINES
+from scripts.source_time import source_time
 
 ROOT = Path(__file__).parents[2]
 BUNDLE = "usr/lib/runwasi/bundle"
