@@ -21,7 +21,7 @@ help: ## Print this list
 demo: packages-demo build/bin build/wasi-demo-app.wasm build/cache/containerd-sid ## Run a wasm and a native container under a private containerd
 	$(VENV)/python -m scripts.demo
 
-install: packages-build ## Install under PREFIX (/usr/local), isolated from the system's Python, with EXTRAS (wasmer)
+install: packages-build ## Install under PREFIX (/usr/local), isolated from the system's Python, with EXTRAS (wasmer, metrics)
 	scripts/install add $(PREFIX) $(EXTRAS)
 
 uninstall: ## Remove what `make install` wrote

@@ -1,6 +1,6 @@
 """Put runwasi under a prefix, or take it away again.
 
-    install add PREFIX [EXTRA...]    EXTRA is one of the optional dependencies that pyproject.toml names: wasmer
+    install add PREFIX [EXTRA...]    EXTRA is one of the optional dependencies that pyproject.toml names: wasmer, metrics
     install remove PREFIX
 
 A version, by its number and a digest of its content, has a folder below PREFIX/lib/runwasi, and PREFIX/bin its
@@ -269,7 +269,7 @@ def main() -> None:
     )
     parser.add_argument("action", choices=["add", "remove"])
     parser.add_argument("prefix")
-    parser.add_argument("extras", nargs="*", help="optional dependencies to install too: wasmer")
+    parser.add_argument("extras", nargs="*", help="optional dependencies to install too: wasmer, metrics")
     given = parser.parse_args()
     place = Place(os.path.abspath(given.prefix), os.environ.get("DESTDIR", ""))
     if given.action == "add":
