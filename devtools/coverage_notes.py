@@ -31,7 +31,10 @@ Arc = tuple[int, int]
 
 
 def prepare(folder: Path, sources: list[Path]) -> None:
-    """Make the files that the measured processes share: where each arc of each source has its byte, and the bytes."""
+    """Make the two files that the measured processes share: where each source's arcs have their bytes, and the bytes.
+
+    Raises OSError, and SyntaxError or NotPython of coverage.py for a source that is none.
+    """
     index, size = {}, 0
     for source in sources:
         first_lines, arcs = _arcs(source)
@@ -60,7 +63,7 @@ def _arcs(source: Path) -> tuple[dict[int, int], set[Arc]]:
 
 
 def noted(folder: Path) -> dict[str, list[Arc]]:
-    """Return the arcs that have run, by source."""
+    """Return the arcs that have run, by the path of their source. Raises OSError."""
     index: dict[str, bytes] = marshal.loads((folder / _INDEX).read_bytes())
     marks = (folder / _MARKS).read_bytes()
     return {
@@ -70,7 +73,7 @@ def noted(folder: Path) -> dict[str, list[Arc]]:
 
 
 def begin(folder: str) -> None:
-    """Measure this process from now on; do nothing if it cannot reach the folder."""
+    """Measure this process from now on; do nothing if it cannot reach the folder that `prepare` made."""
     try:
         with open(f"{folder}/{_INDEX}", "rb") as file:
             index: dict[str, bytes] = marshal.load(file)
@@ -198,7 +201,7 @@ def _measured_interpreter(arguments: list[str], folder: str) -> list[str]:
 
 
 def hook(folder: str) -> str:
-    """Return Python text that begins to measure an interpreter, even one without site.py."""
+    """Return Python text for the beginning of a program: it measures the interpreter, even one without site.py."""
     paths = [str(_ROOT), *(path for path in sys.path if path.endswith("site-packages"))]
     return f"""\
 import sys

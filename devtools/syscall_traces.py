@@ -31,7 +31,10 @@ class Called(NamedTuple):
 
 
 def traced() -> list[str]:
-    """Return what to put before a command to have it recorded; nothing unless that is asked for."""
+    """Return the words to put before a command to have it recorded; none unless RUNWASI_TESTS_TRACE is set.
+
+    Source: man 1 strace.
+    """
     folder = os.environ.get(VARIABLE)
     if not folder:
         return []
@@ -40,7 +43,7 @@ def traced() -> list[str]:
 
 
 def put_label(label: str) -> bool:
-    """Name what is recorded from now on; return False where nothing is."""
+    """Label the trace of this process; return False where none is recorded. Raises OSError."""
     trace = os.environ.get(_OWN_TRACE)
     if not trace:
         return False
@@ -54,7 +57,10 @@ def label_of(trace: Path) -> str:
 
 
 def calls_behind_the_filter(trace: str) -> set[Called]:
-    """Return the calls of the processes that loaded a filter, and of what they made, from then on."""
+    """Return the calls that confined processes made: those that loaded a filter, from then on, and their children.
+
+    trace is the text that strace wrote with OPTIONS.
+    """
     lines = trace.splitlines()
     confined = _confined(lines)
     found = set()

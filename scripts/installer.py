@@ -1,6 +1,6 @@
 """Put runwasi under a prefix, or take it away again.
 
-    install add PREFIX [EXTRA...]    EXTRA is one of the optional dependencies that pyproject.toml names: wasmer, metrics
+    install add PREFIX [EXTRA...]    EXTRA is an optional dependency of pyproject.toml: wasmer, metrics
     install remove PREFIX
 
 A version, by its number and a digest of its content, has a folder below PREFIX/lib/runwasi, and PREFIX/bin its

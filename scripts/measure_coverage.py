@@ -28,7 +28,10 @@ TESTS = ("tests/unit", "tests/wasi", "tests/integration")
 
 
 def main() -> int:
-    """Run pytest on what the arguments name, or on all tests; print the figures of each folder, and the total's."""
+    """Run pytest on the tests that the arguments name, or on all; print the figures of each folder, and of all.
+
+    Returns pytest's exit status.
+    """
     parser = argparse.ArgumentParser(
         description="Report which lines and branches of the product the tests run."
     )

@@ -74,7 +74,7 @@ def main() -> int:
 
 
 def run_suites(folder: Path) -> int:
-    """Run the tests; one that fails has still said what it called. Returns pytest's status."""
+    """Run the tests, and return pytest's exit status; even a test that fails has recorded its calls."""
     command = [sys.executable, "-m", "pytest", "-q", "--timeout=600", *SUITES]
     return subprocess.run(
         command, cwd=ROOT, env={**os.environ, VARIABLE: str(folder)}, check=False
@@ -82,7 +82,7 @@ def run_suites(folder: Path) -> int:
 
 
 def run_containers(folder: Path) -> None:
-    """Run whole containers, whose processes follow their limits too."""
+    """Run whole containers, whose processes also follow their limits. Raises CalledProcessError, TimeoutExpired."""
     with tempfile.TemporaryDirectory() as scratch:
         module = WASI_DEMO_APP.read_bytes()
         command = component("program").read_bytes()
@@ -134,7 +134,7 @@ def _strace(folder: Path, label: str) -> list[str]:
 
 
 def measurements(folder: Path) -> dict[str, set[Called]]:
-    """Return what was called, by filter."""
+    """Return the recorded calls, by filter."""
     found: dict[str, set[Called]] = defaultdict(set)
     for trace in folder.iterdir():
         if label_of(trace) not in ("?", "other"):
@@ -143,7 +143,7 @@ def measurements(folder: Path) -> dict[str, set[Called]]:
 
 
 def table(measured: dict[str, set[Called]]) -> str:
-    """Return the module that holds the measurements."""
+    """Return the text of the module that holds the measurements."""
     syscalls = {label: sorted({call.name for call in calls}) for label, calls in sorted(measured.items())}
     arguments = {label: _values(measured[label]) for label in syscalls}
     executable = [label for label in syscalls if _makes_memory_executable(measured[label])]

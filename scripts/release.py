@@ -28,16 +28,16 @@ _VERSION = re.compile(r"\d+\.\d+\.\d+(rc\d+)?")
 
 
 def git(*arguments: str) -> str:
-    """Return what git prints about this work tree. Raises CalledProcessError."""
+    """Return the output of git in this work tree, stripped. Raises CalledProcessError."""
     return subprocess.run(
         ["git", *arguments], cwd=ROOT, check=True, capture_output=True, text=True
     ).stdout.strip()
 
 
 def problems(version: str, changelog: str, status: str, tagged: str, head: str) -> list[str]:
-    """Return why this commit cannot be released, nothing if it can.
+    """Return the reasons why this commit cannot be released; the list is empty if it can.
 
-    status is that of git in its short form; tagged is the commit that the version's tag names, "" without one.
+    status is the output of `git status --short`; tagged is the commit that the version's tag names, "" without one.
     """
     found = []
     if not _VERSION.fullmatch(version):
@@ -97,7 +97,10 @@ def differing(first: dict[str, str], second: dict[str, str]) -> list[str]:
 
 
 def publish(built: Path, sums: dict[str, str], into: Path) -> None:
-    """Put the files where `sha256sum --check SHA256SUMS` finds them, instead of those of another release."""
+    """Copy the files into a folder, in place of another release's, with SHA256SUMS for `sha256sum --check`.
+
+    Raises OSError.
+    """
     into.mkdir(exist_ok=True)
     for old in into.glob("runwasi[-_]*"):
         old.unlink()

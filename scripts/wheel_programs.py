@@ -1,8 +1,9 @@
 """Puts the programs that containerd starts into a wheel; hatchling calls this for `pip install .` and `pip wheel .`.
 
-They go where the environment has its programs. With a C compiler the shims are the native client, which belongs to
-one architecture, and the launchers that it executes when no daemon answers lie beside it. Without one, or with
-RUNWASI_BUILD_CLIENT=off in the environment, they are Python programs and the wheel is everybody's.
+An installer puts them into the environment's folder of programs. With a C compiler the shims are the native client,
+which belongs to one architecture, and the launchers that it executes when no daemon answers lie beside it. Without
+one, or with RUNWASI_BUILD_CLIENT=off in the environment, they are Python programs and the wheel is for any machine.
+Source: hatch.pypa.io, build hook plugins.
 """
 
 from __future__ import annotations
@@ -35,10 +36,13 @@ os._exit({function}({arguments}))
 
 
 class ProgramsHook(BuildHookInterface[BuilderConfig]):
-    """Adds the shims and the node daemons."""
+    """Adds the shims and the node daemons to a wheel."""
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
-        """Make the programs and note them for the wheel; a work tree has its own, from `make build/bin`."""
+        """Make the programs and add them to build_data; none for an editable install: `make build/bin` makes those.
+
+        version is "standard" or "editable".
+        """
         if version == "editable":
             return
         sys.path.insert(0, self.root)

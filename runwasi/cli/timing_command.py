@@ -135,7 +135,7 @@ COMMANDS = {
         arguments="ID",
         description="""\
 The container must have been created with --timing, or by a shim of a containerd
-whose log level is debug.
+whose log level is debug or which records a trace of the call.
 
 The parent creates the container, the child becomes its program, and the starter
 is a `runwasi start` of its own. Their steps overlap. Time between create and

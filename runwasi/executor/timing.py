@@ -123,9 +123,9 @@ def mark_start(folder: str, began: int) -> None:
 
 
 def read_marks(folder: str) -> list[Mark]:
-    """Return the marks of a container's folder; a process's first has no name and says when it began.
+    """Return the marks of a container's folder, by process; the first of each has no name and says when it began.
 
-    Raises FileNotFoundError when nobody asked for them.
+    Raises FileNotFoundError if its start was not measured.
     """
     with open(f"{folder}/{TIMING}", "rb", 0) as file:
         return _marks(file.read())

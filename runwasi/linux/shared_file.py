@@ -1,7 +1,7 @@
-"""Bytes of a file that processes share across a fork, without a descriptor that stays open.
+"""Maps bytes of a file that processes share across a fork, without a descriptor that stays open.
 
-An mmap.mmap keeps one. A child that has closed its descriptors would close another's of the same number whenever such
-an object of its parent, garbage in the child, is collected.
+An mmap.mmap keeps one. If a child closes all its descriptors, and later collects such an object of its parent as
+garbage, the object closes whatever has that number by then.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ libc.munmap.argtypes = (c_void_p, c_ulong)
 
 
 class SharedBytes:
-    """The first bytes of a file, mapped until nothing refers to this object. Use `bytes` only as long as it lives."""
+    """The first bytes of a file, mapped shared until nothing refers to this object. `bytes` must not outlive it."""
 
     __slots__ = ("_address", "_size", "bytes")
 
     def __init__(self, fd: int, size: int) -> None:
-        """Map so many bytes of an open file, which may be closed then. Raises OSError. Source: man 2 mmap."""
+        """Map size bytes of the open file fd, which may then be closed. Raises OSError. Source: man 2 mmap."""
         self._address: int | None = None
         self._size = size
         address: int = libc.mmap(None, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0)

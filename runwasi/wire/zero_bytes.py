@@ -1,4 +1,4 @@
-"""Finds zero bytes in the texts of a message: protocol buffers allow them, and no path, name or option has one."""
+"""Finds zero bytes in the texts of a message: protocol buffers allow them, but no path, name or option has one."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ if TYPE_CHECKING:
 
 
 def member_with_zero(message: Message) -> str:
-    """Return the name of a member whose text has a zero byte, such as "rootfs.source"; "" if none has.
+    """Return the name of the first member whose text has a zero byte, "" if none has.
 
-    The elements of a list or map go by its name: "rootfs.source" may be of any mount in rootfs.
+    The elements of a list or map have its name: "rootfs.source" may be of any mount in rootfs.
     """
     return (_in_members(message) or "").removeprefix(".")
 

@@ -65,7 +65,10 @@ main()
 
 
 def make(arch: str, bundle: Path, extras: list[str]) -> None:
-    """Make the bundle's folder. Raises CalledProcessError, LookupError."""
+    """Make the bundle's folder for amd64 or arm64, with these optional dependencies.
+
+    Raises CalledProcessError, LookupError, OSError; exits with a message without a compiler that links statically.
+    """
     cache = ROOT / "build/cache"
     packages = python_tree.fetch(arch, cache)
     version = bundle / "version"
@@ -183,7 +186,7 @@ def _compile(tool: Path, version: Path, name: str) -> None:
 
 
 def archive(bundle: Path, path: Path, time: int) -> None:
-    """Write the folder as a tar.xz that depends on nothing but its content."""
+    """Write the folder as a tar.xz at path. It depends on nothing but the content and time, in seconds since 1970."""
 
     def plain(entry: tarfile.TarInfo) -> tarfile.TarInfo:
         entry.mtime, entry.uid, entry.gid, entry.uname, entry.gname = time, 0, 0, "root", "root"

@@ -1,4 +1,4 @@
-"""Names loader and libraries inside an interpreter's file, which is all that ties it to a place.
+"""Writes the paths of loader and libraries into an interpreter's file: nothing else ties it to a place.
 
 Linux executes the loader at the absolute path in a program's PT_INTERP segment, and the loader looks for libraries in
 the folders of its DT_RPATH. The bundle's interpreter has long placeholders there, and the bundle's installer writes
@@ -13,17 +13,18 @@ import os
 
 LOADER = "/runwasi-loader".ljust(1023, "/")
 LIBRARIES = "/runwasi-libraries".ljust(1023, "/")
-"""The placeholders, as long as a path may get."""
+"""The placeholders: 1,023 bytes, longer than any path that fits into a script's first line."""
 
 
 class WrongInterpreter(Exception):
-    """The file cannot take the paths."""
+    """The file has no placeholders, or a path is too long for them."""
 
 
 def name_loader(path: str, loader: str, libraries: str) -> None:
-    """Have the program at path start by this loader, with the libraries of a folder.
+    """Make the program at path start by this loader, with the libraries of this folder.
 
-    Raises OSError, WrongInterpreter. The file is replaced by a rename: others may share it, or run from it.
+    Both are absolute paths. The file is replaced by a rename, as others may share it or run from it. Raises OSError,
+    WrongInterpreter.
     """
     with open(path, "rb") as file:
         content = file.read()

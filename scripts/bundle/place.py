@@ -22,17 +22,18 @@ PREFIX = "/opt/runwasi"
 INTERPRETER, LOADER = "python/bin/python3", "python/lib/ld.so"
 """Below the folder of a version."""
 _FIRST_LINE = 127
-"""Bytes that every kernel since 2.0 reads of a script's first line. Source: man 2 execve."""
+"""Bytes of a script's first line that every kernel reads; from Linux 5.1 on it is 255. Source: man 2 execve."""
 
 
 class WrongPrefix(Exception):
-    """The programs could not start from there."""
+    """Programs below this prefix could not start: their first line would be too long, or have a space."""
 
 
 def add(place: installer.Place, bundle: str, *, share: bool = False) -> None:
-    """Install the version that is in the bundle's folder. Raises OSError, WrongInterpreter, WrongPrefix.
+    """Install the version that is in the bundle's folder.
 
-    With share, files are hard links to the bundle's, which spares their space; the interpreter never is.
+    With share, files are hard links to the bundle's, which saves their space; the interpreter never is one. Raises
+    OSError, WrongInterpreter, WrongPrefix; exits with a message if the installed version was changed.
     """
     with open(f"{bundle}/NAME", encoding="utf-8") as file:
         name = file.read().strip()

@@ -37,7 +37,10 @@ _ALSO = ("libseccomp.so.2",)  # loaded by its name
 
 
 def fetch(arch: str, cache: Path) -> Path:
-    """Unpack the packages for an architecture into the cache, unless they are there; return their folder."""
+    """Return the folder with the packages of an architecture (amd64, arm64), unpacked into the cache the first time.
+
+    Raises CalledProcessError.
+    """
     folder = cache / f"bundle-{arch}"
     if not folder.is_dir():
         environment = {**os.environ, "DEBIAN_ARCH": arch}
@@ -47,7 +50,10 @@ def fetch(arch: str, cache: Path) -> Path:
 
 
 def make(packages: Path, version: Path) -> None:
-    """Make the folder `python` of a version, and the extension prctl of its packages."""
+    """Make the folder `python` of a version, and the extension prctl in its `site-packages`.
+
+    Raises OSError, CalledProcessError. Source: man 1 patchelf.
+    """
     python = version / INTERPRETER
     python.parent.mkdir(parents=True)
     shutil.copy(packages / f"usr/bin/python{VERSION}", python)
@@ -77,9 +83,9 @@ def make(packages: Path, version: Path) -> None:
 
 
 def add_libraries(packages: Path, version: Path) -> None:
-    """Copy the loader, and every library that any program or extension below the version asks for by its name.
+    """Copy the loader, and every library that a program or extension below the version names.
 
-    Raises LookupError for one that is in none of the packages.
+    Raises LookupError for one that no package has, and CalledProcessError. Source: man 5 elf, DT_NEEDED.
     """
     folder = version / "python/lib"
     (found,) = packages.glob("usr/lib/*/ld-linux-*.so.*")
@@ -112,7 +118,7 @@ def _needed(path: Path) -> set[str]:
 
 
 def licenses(packages: Path, into: Path) -> None:
-    """Copy the copyright file of each package."""
+    """Copy the copyright file of each Debian package to a folder of its name. Raises OSError."""
     for path in sorted(packages.glob("usr/share/doc/*/copyright")):
         target = into / path.parent.name
         target.mkdir(parents=True)

@@ -34,7 +34,10 @@ _SCRIPTS = ("postinst", "prerm", "postrm")
 
 
 def maintainer() -> str:
-    """Return DEBFULLNAME and DEBEMAIL, as all of Debian's tools have them, else the commit's author."""
+    """Return "NAME <EMAIL>" from DEBFULLNAME and DEBEMAIL, else from the commit's author. Raises CalledProcessError.
+
+    Source: man 1 debchange.
+    """
     command = ["git", "log", "-1", "--format=%an%n%ae"]
     name, email = subprocess.run(
         command, cwd=ROOT, check=True, capture_output=True, text=True
@@ -45,9 +48,9 @@ def maintainer() -> str:
 def make(
     bundle: Path, arch: str, version: str, into: Path, time: int, compression: str = "xz"
 ) -> tuple[Path, Path]:
-    """Make both packages of a version from a bundle's folder; return their files. Raises CalledProcessError.
+    """Make both packages of a version from a bundle's folder; return the paths of runwasi's and runwasi-systemd's.
 
-    time, in seconds since 1970, is that of every file in them.
+    time, in seconds since 1970, is that of every file in them. Raises CalledProcessError, LookupError, OSError.
     """
     debian, whose = control.version_of(version), maintainer()
     changes = control.changelog((ROOT / "CHANGELOG.md").read_text(), version, debian, whose, time)

@@ -37,12 +37,15 @@ Without it containerd's shims work too.
 
 
 def version_of(version: str) -> str:
-    """Return a version of Python's as one of Debian's: a release candidate comes before its release."""
+    """Return a Python version as Debian writes it: 1.0rc1 becomes 1.0~rc1, which comes before 1.0.
+
+    Source: PEP 440; man 7 deb-version.
+    """
     return re.sub(r"(?<=\d)\.?(a|b|rc|dev)(?=\d)", r"~\1", version)
 
 
 def runtime(version: str, arch: str, maintainer: str, size: int) -> str:
-    """Return the control fields of the runtime; size is what it takes installed, in KiB."""
+    """Return the control file of the package runwasi; size is its installed size in KiB."""
     fields = {
         "Package": "runwasi",
         "Version": version,
@@ -54,7 +57,7 @@ def runtime(version: str, arch: str, maintainer: str, size: int) -> str:
 
 
 def units(version: str, maintainer: str, size: int) -> str:
-    """Return the control fields of the package of systemd's units."""
+    """Return the control file of the package runwasi-systemd; size is its installed size in KiB."""
     fields = {
         "Package": "runwasi-systemd",
         "Version": version,

@@ -1,1 +1,1 @@
-"""Uses shims and daemon at random and for long, and checks them against a model."""
+"""Uses shims and the node daemon at random and for a long time, and compares them with a model."""

@@ -64,7 +64,10 @@ def main() -> int:
 
 
 def walk(walk: Walk, given: argparse.Namespace) -> int:
-    """Do round after round until the time is over, or a round ends otherwise than the model says."""
+    """Do round after round until the time or the rounds are over, or something differs from the model.
+
+    Returns the exit status: 0, or 1 for a difference.
+    """
     _tell(f"seed {given.seed}, containerd {given.containerd}")
     reality = Reality(walk.bed)
     counts: Counter[str] = Counter()
@@ -125,11 +128,9 @@ def _arguments() -> argparse.Namespace:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--seed", type=int, default=random.randrange(1 << 20), help="of the walk")
+    parser.add_argument("--seed", type=int, default=random.randrange(1 << 20), help="of the walk (random)")
     parser.add_argument("--minutes", type=float, default=30, metavar="N", help="how long (%(default)s)")
-    parser.add_argument(
-        "--rounds", type=int, default=0, metavar="N", help="so many rounds, however long they take"
-    )
+    parser.add_argument("--rounds", type=int, default=0, metavar="N", help="how many, however long they take")
     parser.add_argument(
         "--containerd", choices=sorted(HOSTS), default="1.6", help="its release (%(default)s)"
     )

@@ -31,11 +31,11 @@ _TICK = "while :; do echo tick; sleep 0.5; done"
 
 
 class Unexpected(Exception):
-    """Something was not as the model says."""
+    """A command or a call answered otherwise than the model says."""
 
 
 class Bed:
-    """All that is running beside the containers; `state` holds what a full disk hits."""
+    """Everything that runs beside the containers. A full disk hits `root` and `shim_state`."""
 
     def __init__(self, folder: Path, session: str, host: Host) -> None:
         self.folder = folder
@@ -62,7 +62,7 @@ class Bed:
     # events
 
     def listen(self) -> None:
-        """Have ctr write down the events from now on; return when it does."""
+        """Make ctr write down the events; return once it does. Raises AssertionError after a minute."""
         self.stop_listening()
         already = self._events.stat().st_size if self._events.exists() else 0
         with self._events.open("ab") as output:
@@ -93,7 +93,7 @@ class Bed:
             self._listener.wait()
 
     def events(self) -> Counter[EventKey]:
-        """Return the events of tasks so far."""
+        """Return the events of tasks so far, each with how often it came."""
         seen: Counter[EventKey] = Counter()
         for line in self._events.read_text().splitlines():
             # date, time, zone offset, zone name, namespace, topic, fields
@@ -105,7 +105,7 @@ class Bed:
     # calls
 
     def ctr(self, *words: str | Path, fails: bool = False) -> str:
-        """Run ctr; return what it says. Raises Unexpected unless it succeeds, or fails where it must."""
+        """Run ctr; return its output. Raises Unexpected unless it succeeds, or with fails unless it fails."""
         done = self.containerd.ctr(*words, check=False, timeout=SECONDS)
         said = done.stdout + done.stderr
         if (done.returncode != 0) != fails:
@@ -113,7 +113,7 @@ class Bed:
         return said
 
     def command(self, *words: str | Path, status: int | None = 0) -> str:
-        """Run our command line; return what it says. A status of None stands for any but 0."""
+        """Run our command line; return its output. Raises Unexpected for another status; None is any but 0."""
         self._said.unlink(missing_ok=True)
         with self._said.open("wb") as said:  # a file of its own, as a container that it makes keeps it open
             done = subprocess.run(
@@ -130,7 +130,7 @@ class Bed:
         return text
 
     def shim_call(self, container: str, method: str, **members: Any) -> Any:
-        """Call the Task service of a container's server, past containerd."""
+        """Call the Task service of a container's server without containerd; return the answer. Raises CallError."""
         state = self.containerd.folder / "state/io.containerd.runtime.v2.task" / self.session / container
         with Peer((state / "address").read_text(), timeout=SECONDS) as peer:
             return task_service(peer).call(method, id=container, **members)
@@ -141,7 +141,10 @@ class Bed:
         return pid
 
     def config(self, container: str, kind: str, arguments: list[str] | None, pod: str, memory: int) -> Path:
-        """Write a bundle for a container, in a cgroup of its own, and return it; its rootfs is shared."""
+        """Write a bundle for a container and return its folder; memory is its limit in bytes, 0 for none.
+
+        The container has a cgroup of its own and shares its rootfs. Without arguments it runs until it is killed.
+        """
         made = self.bundles[kind]
         bundle = Bundle(self.folder / "bundles" / container, copy.deepcopy(made.config))
         bundle.path.mkdir(parents=True)
@@ -157,7 +160,7 @@ class Bed:
     # the daemon
 
     def drain(self) -> None:
-        """Take what the daemon has logged, so that its pipe does not fill."""
+        """Read what the daemon has logged into its `log`, so that its pipe does not fill."""
         stderr = self.daemon.process.stderr
         assert stderr is not None
         while select.select([stderr], [], [], 0)[0] and (line := stderr.readline()):

@@ -102,13 +102,13 @@ def _lose(walk: Walk, lost: list[Life]) -> None:
 
 
 def reload_daemon(walk: Walk) -> str:
-    """Have the daemon replace itself."""
+    """Make the daemon replace itself."""
     walk.bed.daemon.reload()
     return f"pid {walk.bed.daemon.pid}"
 
 
 def stop_daemon(walk: Walk) -> str:
-    """Stop the daemon for as long as a pod of normal mode takes to begin without it."""
+    """Stop the daemon by SIGSTOP while a pod of normal mode begins without it."""
     os.kill(walk.bed.daemon.pid, signal.SIGSTOP)
     try:
         return begin(walk, "normal")

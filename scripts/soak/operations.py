@@ -31,7 +31,10 @@ class Walk(NamedTuple):
 
 
 class Operation(NamedTuple):
-    """Something to do: how often among the others, whether it can be done now, and how. Doing it returns on what."""
+    """Something to do: its weight among the others, whether it can be done now, and how.
+
+    `do` returns a description of what it was done to.
+    """
 
     name: str
     weight: int
@@ -40,7 +43,7 @@ class Operation(NamedTuple):
 
 
 def new_life(walk: Walk, surface: str) -> tuple[Life, list[str]]:
-    """Choose a kind and a program for a container; return it and the program's arguments, none for an endless one."""
+    """Return a new container of a random kind, and its arguments; [] stands for a program that does not end."""
     kind = walk.chance.choice(("native", "wasm"))
     short = walk.chance.random() < 0.25
     neighbours = walk.model.of(surface) if surface in RUNTIMES and walk.chance.random() < 0.3 else []
@@ -74,7 +77,7 @@ def declare(walk: Walk, life: Life, arguments: list[str], memory: int = 0) -> No
 
 
 def start_task(walk: Walk, life: Life, *, fails: bool = False) -> str:
-    """Start a container's task, with FIFOs or with none."""
+    """Start a container's task, with or without FIFOs; return ctr's output. Raises Unexpected."""
     silent = walk.chance.random() < 0.3
     streams = ["--null-io"] if silent else ["--fifo-dir", str(walk.bed.folder / "fifos")]
     life.is_heard = not silent and life.kind == "native"  # a module keeps what it writes until it has much
@@ -90,7 +93,10 @@ def started(walk: Walk, life: Life) -> None:
 
 
 def wait_until_stopped(walk: Walk, life: Life) -> None:
-    """Wait until whoever made a container says that it has stopped."""
+    """Wait until containerd, or our command line, says that a container has stopped.
+
+    Raises AssertionError after a minute.
+    """
 
     def status() -> str:
         if life.in_containerd:
@@ -101,7 +107,7 @@ def wait_until_stopped(walk: Walk, life: Life) -> None:
 
 
 def starve(walk: Walk) -> str:
-    """Have a container want more memory than it may have: the kernel kills it, and an event says why."""
+    """Start a container that needs more memory than its limit: the kernel kills it, and an event says so."""
     life = Life(walk.model.next_id(walk.bed.session), walk.chance.choice(CONTAINERD), "native", "")
     life.pod = life.id
     declare(walk, life, _GREEDY, _SCANTY)
@@ -159,7 +165,7 @@ def execute(walk: Walk) -> str:
 
 
 def attach(walk: Walk) -> str:
-    """Read a line that a container writes, and go away as a killed client does."""
+    """Read a line that a container writes, and leave as a killed client does. Raises Unexpected for another line."""
     life = walk.chance.choice(_audible(walk.model))
     client = walk.bed.containerd.start_ctr(
         "task", "attach", life.id, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL
@@ -216,7 +222,7 @@ def update(walk: Walk) -> str:
 
 
 def kill(walk: Walk) -> str:
-    """Kill a container, and see that it stops."""
+    """Kill a container, and wait until it has stopped."""
     life = walk.chance.choice(walk.model.of(status=(RUNNING,)) or walk.model.of(COMMAND, status=(CREATED,)))
     if life.in_containerd:
         walk.bed.ctr("task", "kill", "--signal", "SIGKILL", life.id)

@@ -18,7 +18,7 @@ _MEMBERS = ("Private_Clean", "Private_Dirty")
 
 
 class Reality:
-    """The machine as it was at the beginning, and looks at it since."""
+    """The machine: how it was at the beginning, and how it is now."""
 
     def __init__(self, bed: Bed) -> None:
         self._bed = bed
@@ -26,7 +26,7 @@ class Reality:
         self._quiet: dict[int, tuple[int, int]] = {}
 
     def differences(self, model: Model) -> list[str]:
-        """Compare all with the model, once it has had a moment to settle; return a line for each difference."""
+        """Compare the machine with the model; return a line for each difference that is left after ten seconds."""
         deadline = time.monotonic() + _SETTLE_SECONDS
         while found := self._look(model):
             if time.monotonic() > deadline:

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from devtools.places import ROOT
+from runwasi.executor.workload.wasm_filter import rules_of
+from runwasi.executor.workload.wasm_syscalls import SYSCALLS
 
 DOCUMENTS = sorted(
     path
@@ -112,3 +114,26 @@ def test_a_superseding_decision_names_what_it_supersedes(decision: Path) -> None
         supersedes = re.search(r"^Supersedes .*$", later.read_text(), re.MULTILINE)
         assert supersedes is not None
         assert decision.name[:4] in supersedes[0]
+
+
+FILTERS = {
+    "wasmtime, core module": "wasmtime-core",
+    "wasmtime, command": "wasmtime-component",
+    "wasmtime, HTTP server": "wasmtime-http",
+    "WasmEdge": "wasmedge-core",
+    "Wasmer": "wasmer-core",
+    "an engine of yours": "",
+}
+
+
+def test_the_table_of_filters_counts_what_is_measured_and_allowed() -> None:
+    rows = re.findall(
+        r"^\| (.+?) \| (\d*) ?\| (\d+) \| (?:yes|no) \|", (ROOT / "docs/security.md").read_text(), re.M
+    )
+    assert rows == [(title, *counts(name)) for title, name in FILTERS.items()]
+
+
+def counts(name: str) -> tuple[str, str]:
+    """How many calls were measured for a filter, "" if none were, and how many it allows."""
+    names, conditions = rules_of(name, network=True)
+    return str(len(SYSCALLS.get(name, ())) or ""), str(len({*names, *(call for call, *_ in conditions)}))

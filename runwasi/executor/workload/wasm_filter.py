@@ -126,9 +126,10 @@ _ALSO_RUNS = {"wasmtime-http": ("wasmtime-component",)}
 
 
 def rules_of(name: str, *, network: bool) -> Rules:
-    """Return the rules of a name of FILTERS, or the widest for any other; without network none allows a new socket.
+    """Return the rules of the filter with this name in FILTERS, and the widest for any other name.
 
-    An HTTP server makes the socket that it listens on behind its filter, so there only the guest has no network.
+    Without network they allow no new socket. An HTTP server is the exception: it makes the socket that it listens on
+    behind its filter, so only its guest has no network.
     """
     if name not in FILTERS:
         return _rules(_WIDEST, _VALUES, (_AF_UNIX, _AF_INET, _AF_INET6) if network else (), executable=True)
@@ -167,7 +168,10 @@ def _rules(
 
 
 def profile(rules: Rules) -> Seccomp:
-    """Return the profile that these rules make."""
+    """Return the seccomp profile that these rules make: all other calls fail with EPERM, and clone3 with ENOSYS.
+
+    Source: runtime-spec config-linux.md#seccomp.
+    """
     names, conditions = rules
     return Seccomp(
         default_action="SCMP_ACT_ERRNO",

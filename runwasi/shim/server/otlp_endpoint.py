@@ -1,6 +1,6 @@
-"""Reads from the environment where spans go, and sends them there: OTLP over HTTP or gRPC, in protobuf.
+"""Reads the collector from the environment and sends spans to it: OTLP over HTTP or gRPC, in protobuf.
 
-Only the process that sends a batch imports what it takes for that. Source: opentelemetry.io/docs/specs/otel/protocol,
+Only the process that sends a batch imports the libraries for that. Source: opentelemetry.io/docs/specs/otel/protocol,
 exporter and environment variables.
 """
 
@@ -32,7 +32,7 @@ def is_wanted(environment: Mapping[str, str]) -> bool:
 
 
 class Endpoint:
-    """A collector, and what is said about the way to it."""
+    """A collector: its URL, and the settings for sending to it."""
 
     def __init__(self, environment: Mapping[str, str]) -> None:
         self._environment = environment
@@ -40,12 +40,12 @@ class Endpoint:
         own = environment.get("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "")
         general = environment.get("OTEL_EXPORTER_OTLP_ENDPOINT", "")
         self.url = own or (general if self.grpc else general.rstrip("/") + _PATH)
-        """The whole URL; the variable for all signals holds what comes before the path."""
+        """The whole URL. The variable for all signals lacks HTTP's path /v1/traces; the one for traces has it."""
         self.gzip = _said(environment, "COMPRESSION") == "gzip"
 
     @property
     def timeout(self) -> float:
-        """Return how many seconds a batch may take."""
+        """Return how many seconds a batch may take; the variable is in milliseconds, by default 10,000."""
         try:
             return max(int(_said(self._environment, "TIMEOUT") or _MILLISECONDS), 1) / 1000
         except ValueError:

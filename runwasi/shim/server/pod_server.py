@@ -200,7 +200,7 @@ class PodServer:
 
 
 def exporter_of(reactor: Reactor, log: Log, environment: Mapping[str, str]) -> SpanExporter | None:
-    """Make what sends spans on, if the environment asks for traces."""
+    """Return the exporter of a server's spans, None unless the environment asks for traces."""
     if not any(name.startswith("OTEL_EXPORTER_OTLP_") for name in environment):
         return None
     from runwasi.shim.server import otlp_endpoint  # late: only where traces are configured

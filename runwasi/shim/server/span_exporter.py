@@ -1,8 +1,8 @@
-"""Sends the spans of a process's pods on, a batch at a time, and never keeps a call waiting.
+"""Sends the spans of a server's pods to a collector, a batch at a time, and keeps no call waiting.
 
 The server has one thread and waits for nobody, so each batch is sent by a process of its own, one at a time. That
 process may outlive the server, for the last spans are those of the pod's end, and has a deadline. While a collector
-is slow, spans are kept up to a bound; a batch that cannot be sent is lost. Source:
+is slow, at most 2,048 spans wait; a batch that cannot be sent is lost. Source:
 opentelemetry.io/docs/specs/otel/trace/sdk, batching processor.
 """
 
@@ -39,9 +39,10 @@ _GRACE = 5  # seconds beyond a batch's own timeout, for imports on a busy machin
 
 
 class SpanExporter:
-    """Collects spans and has them sent."""
+    """Collects the spans of a server and has them sent."""
 
     def __init__(self, reactor: Reactor, log: Log, environment: Mapping[str, str]) -> None:
+        """Read the endpoint from the environment, which must ask for traces (otlp_endpoint.is_wanted)."""
         self._reactor = reactor
         self._log = log
         self._endpoint = Endpoint(environment)
@@ -53,7 +54,7 @@ class SpanExporter:
         self._at_once = False
 
     def add(self, resource: Resource, span: Span) -> None:
-        """Take a finished span of a pod; it is sent with others after a moment."""
+        """Take a finished span; it is sent within a second or so, or dropped if 2,048 wait already."""
         if len(self._spans) >= _MAX_KEPT:
             self._dropped += 1
             return
@@ -65,13 +66,13 @@ class SpanExporter:
             self._reactor.call_later(_DELAY, self._flush)
 
     def send_at_once(self, at_once: bool) -> None:
-        """Collect nothing, since this program may be replaced at any moment, or go on collecting."""
+        """Send each span at once, as this program may be replaced at any moment, or collect batches again."""
         self._at_once = at_once
         if at_once:
             self.close()
 
     def close(self) -> None:
-        """Have sent what is left now, beside a batch that is on its way."""
+        """Send all that wait, even while a batch is on its way."""
         if self._spans:
             self._send()
 
@@ -129,7 +130,7 @@ class SpanExporter:
 
 
 def encoded(spans: list[tuple[Resource, Span]]) -> bytes:
-    """Encode spans as the request that exports them, grouped by what they are of."""
+    """Return spans as an encoded ExportTraceServiceRequest, grouped by their resource."""
     by_resource: dict[int, tuple[Resource, list[Span]]] = {}
     for resource, span in spans:
         by_resource.setdefault(id(resource), (resource, []))[1].append(span)

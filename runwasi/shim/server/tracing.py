@@ -32,7 +32,7 @@ _SHORT = 50_000  # nanoseconds; steps that take less are left out
 
 
 class Parent:
-    """A span that ours belong below: its ids, the trace's vendor data, and whether the trace is recorded."""
+    """The parent of our spans: the trace's id (16 bytes), the span's (8), vendor data, and whether it is recorded."""
 
     __slots__ = ("recorded", "span_id", "trace_id", "trace_state")
 
@@ -75,7 +75,7 @@ class Span:
 
     @classmethod
     def taken_over(cls, tracer: Tracer, state: Mapping[str, Any]) -> Span:
-        """Go on with the span of a program whose place we take."""
+        """Return a span that continues one of the program that we replace, from what its `state` returned."""
         span = cls(tracer, state["name"], None)
         span._began = state["began"]
         span._parent_id = bytes.fromhex(state["parent"])
@@ -85,7 +85,7 @@ class Span:
         return span
 
     def state(self) -> dict[str, Any]:
-        """Return what is needed to go on in another program."""
+        """Return the span as JSON values, from which another program continues it by `taken_over`."""
         context = self.context
         return {
             "name": self._name,
@@ -98,11 +98,11 @@ class Span:
         }
 
     def note(self, attributes: Mapping[str, str | int]) -> None:
-        """Add attributes, but for empty ones."""
+        """Add attributes, except empty texts."""
         self._attributes.update((name, value) for name, value in attributes.items() if value != "")
 
     def begin(self, name: str) -> Span:
-        """Begin a span below this one, which may end before it."""
+        """Return a new span below this one. Either may end first."""
         return Span(self._tracer, name, self.context)
 
     def answered(self, status: Status | None) -> None:
@@ -117,11 +117,11 @@ class Span:
         self.end(f"exit status {status}" if status else None)
 
     def end(self, error: str | None = None) -> None:
-        """End it, as failed if there is an error."""
+        """End the span and hand it over for export, as failed if there is an error."""
         self._add(self._name, self.context.span_id, self._parent_id, self._began, time.time_ns(), error)
 
     def add_steps(self, marks: Iterable[Mark]) -> None:
-        """Add the steps that marks delimit as spans below this one."""
+        """Add the steps that marks delimit as spans below this one, except those that take less than 50 µs."""
         to_wall_clock = time.time_ns() - time.monotonic_ns()
         last: Mark | None = None
         for mark in marks:
@@ -169,7 +169,7 @@ class Tracer:
         self._resource = otlp.Resource(attributes=_attributes(attributes))
 
     def begin(self, service: str, method: str, metadata: Mapping[str, str]) -> Span | None:
-        """Begin the span of a call, None if its caller does not record the trace."""
+        """Return a new span for a call, None if its caller does not record the trace."""
         parent = Parent.of(metadata) or self._parent
         if parent is not None and not parent.recorded:
             return None
@@ -178,7 +178,7 @@ class Tracer:
         return span
 
     def add(self, span: otlp.Span) -> None:
-        """Take a finished span."""
+        """Pass a finished span to the exporter."""
         self._exporter.add(self._resource, span)
 
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     Counts = memoryview[int]
 
 FAILED = 0
-"""The place of the guests that trapped, or did not answer in time; those of classes 1xx to 5xx are 1 to 5."""
+"""The index of the number of guests that trapped or did not answer in time; those of 1xx to 5xx are 1 to 5."""
 
 _MAGIC = int.from_bytes(b"rw-http1", "little")
 _SHARED = b"/dev/zero (deleted)"  # what the kernel calls shared memory without a file
@@ -27,22 +27,22 @@ _MOST_WORKERS = _SIZE // 8 // _LINE - 1
 
 
 def make_counts() -> Counts:
-    """Make the numbers of all workers, before they are forked; the mapping lasts as long as the processes."""
+    """Return the memory with the numbers of all workers: 64-bit words, all 0. Make it before they are forked."""
     counts = memoryview(mmap.mmap(-1, _SIZE)).cast("Q")
     counts[0] = _MAGIC
     return counts
 
 
 def counts_of(counts: Counts, worker: int) -> Counts:
-    """Return the numbers that a worker, counted from 0, adds to."""
+    """Return the part of counts that a worker, counted from 0, adds to: FAILED and 1 to 5 are its indexes."""
     line = 1 + worker % _MOST_WORKERS
     return counts[line * _LINE : (line + 1) * _LINE]
 
 
 def read_counts(pid: int) -> Sequence[int] | None:
-    """Return the sums over the workers of the server whose first process this is: FAILED, then 1xx to 5xx.
+    """Return six sums over the workers of the server whose first process this is: FAILED, then 1xx to 5xx.
 
-    None for a process that is no such server, or that we may not look at.
+    Returns None for a process that is no such server, or that we may not look at.
     """
     try:
         with open(f"/proc/{pid}/maps", "rb") as maps:

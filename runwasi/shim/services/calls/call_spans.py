@@ -24,7 +24,7 @@ _GATE = "wait_for_start"
 
 
 def created(reactor: Reactor, span: Span, timing: Timing | None) -> None:
-    """Once a Create is answered, well or not, add its steps: the parent's, and the child's up to its gate."""
+    """Add a Create's steps once it is answered, even by an error: the parent's, and the child's up to its gate."""
     if timing is not None:
         reactor.call_soon(lambda: _add_create_steps(span, timing.marks()))
 
@@ -36,7 +36,7 @@ def _add_create_steps(span: Span, marks: list[Mark]) -> None:
 
 
 def started(reactor: Reactor, span: Span, task: Task, process: TaskProcess) -> None:
-    """Begin the span of a process that a Start began, and, once that is answered, add the steps it took."""
+    """Begin the span of a process that a Start began. Once the Start is answered, add its steps; an exec has none."""
     running = process.span = span.begin("exec" if process.exec_id else "container")
     running.note({"container.id": task.id, "process.pid": process.pid, "runwasi.kind": task.container.kind})
     running.note({"runwasi.exec.id": process.exec_id})
@@ -55,7 +55,7 @@ def _add_start_steps(span: Span, folder: str) -> None:
 
 
 def take_over(tracer: Tracer, task: Task, state: Mapping[str, Any]) -> None:
-    """Go on with the spans of a task's processes, from the state of a program whose place we take."""
+    """Continue the spans of a task's processes from the state of the program that we replace."""
     kept = [state["init"], *state["execs"]]
     for process, known in zip((task.init, *task.execs.values()), kept, strict=True):
         if known.get("span"):
