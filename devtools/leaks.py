@@ -45,7 +45,7 @@ def take(session: str) -> Snapshot:
 
 
 def since(before: Snapshot, session: str, *, but: tuple[str, ...] = ()) -> list[str]:
-    """Return what is new since before, once it has had a moment to go; a line each."""
+    """Return a line for each thing that is new since before, and still there after a moment."""
     deadline = time.monotonic() + _SETTLE_SECONDS
     while True:
         now = take(session)

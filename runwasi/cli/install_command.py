@@ -198,8 +198,9 @@ Without a target, shows what is on this node and what there would be to do.
 
 {_LISTED}
 
-all stands for those that the node has. Changes are shown as a diff until --write is given. Files keep
-their comments, and a copy of each is left beside it. A file that cannot be read is refused.""",
+all stands for those that the node has, without kubernetes and kind. Changes are shown as a diff until
+--write is given. Files keep their comments, and a copy of each is left beside it. A file that cannot be
+read is refused.""",
             options=_OPTIONS,
             most=None,
         ),

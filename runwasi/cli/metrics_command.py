@@ -16,7 +16,7 @@ from runwasi.cli.options import Option, UsageError
 from runwasi.executor.errors import ContainerError
 from runwasi.executor.telling import events_path
 from runwasi.linux.sockets import listen
-from runwasi.wasi.http.served import FAILED
+from runwasi.wasi.http.response_counts import FAILED
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

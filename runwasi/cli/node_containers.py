@@ -10,7 +10,7 @@ from runwasi.executor.container import Container
 from runwasi.executor.errors import ContainerError
 from runwasi.executor.store import container_ids
 from runwasi.node.state_roots import shim_roots
-from runwasi.wasi.http.served import read_counts
+from runwasi.wasi.http.response_counts import read_counts
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ from runwasi.wasi.component.instance_pool import GUESTS
 from runwasi.wasi.http.body import HIGH_WATER
 from runwasi.wasi.http.connection import HttpConnection
 from runwasi.wasi.http.guest_call import GuestCall
-from runwasi.wasi.http.served import FAILED
+from runwasi.wasi.http.response_counts import FAILED
 from runwasi.wasi.http.waits import Waits
 
 TYPE_CHECKING = False
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from runwasi.wasi.http.exchange import Exchange
     from runwasi.wasi.http.guest_call import Handler
-    from runwasi.wasi.http.served import Counts
+    from runwasi.wasi.http.response_counts import Counts
     from runwasi.wasi.http.waits import GuestWait
 
 CLIENT_TIMEOUT = 75.0

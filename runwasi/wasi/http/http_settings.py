@@ -8,7 +8,7 @@ import socket
 from runwasi.engines.annotations import HTTP_ACCESS_LOG, HTTP_WORKERS
 from runwasi.engines.engine import CannotHandle, EngineError
 from runwasi.wasi.http.http_server import HttpServer
-from runwasi.wasi.http.served import counts_of, make_counts
+from runwasi.wasi.http.response_counts import counts_of, make_counts
 from runwasi.wasi.http.workers import run_workers
 
 TYPE_CHECKING = False

@@ -14,7 +14,7 @@ import pytest
 
 from devtools.serving import Serving, script, serving, taking_at_most
 from runwasi.wasi.component.instance_pool import GUESTS
-from runwasi.wasi.http.served import read_counts
+from runwasi.wasi.http.response_counts import read_counts
 
 
 @pytest.fixture(scope="module")

@@ -17,7 +17,7 @@ from runwasi.wasi.http.fields import Fields
 from runwasi.wasi.http.guest_call import Handler
 from runwasi.wasi.http.http_server import HttpServer
 from runwasi.wasi.http.requests import OutgoingResponse
-from runwasi.wasi.http.served import counts_of, make_counts
+from runwasi.wasi.http.response_counts import counts_of, make_counts
 
 GET = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
 LARGE = 1 << 20
