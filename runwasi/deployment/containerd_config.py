@@ -67,7 +67,7 @@ class ContainerdConfig:
         return path if folder and (merges or os.path.exists(path)) else ""
 
     def install(self, runtimes: Sequence[Runtime]) -> TargetPlan:
-        """Return what makes the runtimes known. Raises DeploymentError."""
+        """Return the plan that makes the runtimes known. Raises DeploymentError."""
         if self.document.disables_cri:
             return TargetPlan("containerd", self._found(), notes=[_NO_CRI])
         if self.document.version not in PLUGINS:
@@ -91,7 +91,7 @@ class ContainerdConfig:
         return self._plan(changes, notes)
 
     def uninstall(self, types: Container[str]) -> TargetPlan:
-        """Return what takes our part away; types are those of our runtimes. Raises DeploymentError."""
+        """Return the plan that takes our part away; types are those of our runtimes. Raises DeploymentError."""
         tables = self.document.runtimes if self.document.version in PLUGINS else {}
         handlers = [name for name, table in tables.items() if table.get("runtime_type") in types]
         notes = [

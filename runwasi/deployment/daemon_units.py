@@ -73,7 +73,7 @@ def socket(engine: str) -> str:
 
 
 def install(node: TargetNode, engines: Sequence[str], programs: str) -> TargetPlan:
-    """Return what makes systemd run the daemons; programs is their folder. Raises DeploymentError, OSError."""
+    """Return the plan that has systemd run the daemons; programs is their folder. Raises DeploymentError, OSError."""
     changes, notes = [], []
     for engine in engines:
         program = f"{programs}/{daemon_name(engine)}"
@@ -87,7 +87,7 @@ def install(node: TargetNode, engines: Sequence[str], programs: str) -> TargetPl
 
 
 def uninstall(node: TargetNode, engines: Sequence[str]) -> TargetPlan:
-    """Return what takes the units away. A daemon that serves pods stays until its last pod has ended."""
+    """Return the plan that takes the units away. A daemon that serves pods stays until its last pod has ended."""
     changes = [change for engine in engines for change in _changes(node, engine, None, None)]
     present = [engine for engine in engines if node.has(f"{FOLDER}/{daemon_name(engine)}.service")]
     units = _units(present)

@@ -54,7 +54,7 @@ class DockerConfig:
         self._document = read_daemon_json(text, self._path) if text.strip() else {}
 
     def install(self, program: str) -> TargetPlan:
-        """Return what makes Docker know the program as the runtime `runwasi`."""
+        """Return the plan that makes the program Docker's runtime `runwasi`."""
         runtimes = self._document.get("runtimes", {})
         entry = runtimes.get(NAME)
         notes = []
@@ -67,7 +67,7 @@ class DockerConfig:
         return self._plan(self._written(), notes, keep=entry is None)
 
     def uninstall(self) -> TargetPlan:
-        """Return what takes the runtime away. Raises DeploymentError when it is the default."""
+        """Return the plan that takes the runtime away. Raises DeploymentError when it is the default."""
         runtimes = dict(self._document.get("runtimes", {}))
         if NAME not in runtimes:
             return self._plan(self._text, [])

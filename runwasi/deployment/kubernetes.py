@@ -67,12 +67,12 @@ def kind_cluster(runtimes: Sequence[Runtime]) -> str:
 
 
 def install_k3s(node: TargetNode, runtimes: Sequence[Runtime]) -> TargetPlan:
-    """Return what has k3s write the runtimes into containerd's configuration. Raises DeploymentError, OSError."""
+    """Return the plan that adds the runtimes to k3s's templates for containerd. Raises DeploymentError, OSError."""
     return _k3s(node, runtimes)
 
 
 def uninstall_k3s(node: TargetNode) -> TargetPlan:
-    """Return what takes them away. Raises DeploymentError, OSError."""
+    """Return the plan that takes the runtimes away. Raises DeploymentError, OSError."""
     return _k3s(node, ())
 
 

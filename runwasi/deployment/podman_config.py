@@ -20,12 +20,12 @@ runwasi = ["{program}"]
 
 
 def install(node: TargetNode, program: str) -> TargetPlan:
-    """Return what makes Podman know the program as the runtime `runwasi`. Raises DeploymentError, OSError."""
+    """Return the plan that makes the program Podman's runtime `runwasi`. Raises DeploymentError, OSError."""
     return _plan(node, _TEXT.format(program=program))
 
 
 def uninstall(node: TargetNode) -> TargetPlan:
-    """Return what takes it away. Raises DeploymentError, OSError."""
+    """Return the plan that takes the runtime away. Raises DeploymentError, OSError."""
     return _plan(node, None)
 
 

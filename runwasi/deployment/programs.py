@@ -41,7 +41,7 @@ def default_folder() -> str:
 
 
 def install(node: TargetNode, engines: Sequence[str], folder: str) -> TargetPlan:
-    """Return what puts the engines' shims and daemons into a folder. Raises DeploymentError, OSError."""
+    """Return the plan that puts the engines' shims and daemons into a folder. Raises DeploymentError, OSError."""
     version = installation.folder()
     if version:
         missing = [name for name in _names(engines) if not node.has(f"{folder}/{name}")]
@@ -61,7 +61,7 @@ def install(node: TargetNode, engines: Sequence[str], folder: str) -> TargetPlan
 
 
 def uninstall(node: TargetNode, engines: Sequence[str], folder: str) -> TargetPlan:
-    """Return what removes the launchers that install wrote."""
+    """Return the plan that removes the launchers that install wrote."""
     notes = []
     if installation.folder():
         notes.append(

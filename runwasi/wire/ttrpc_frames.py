@@ -39,12 +39,12 @@ class FrameDecoder:
         return len(self._buffer)
 
     def take_over(self, state: Mapping[str, Any]) -> None:
-        """Go on where the program stopped whose place we take."""
+        """Continue where the program that we replace stopped."""
         self._buffer += bytes.fromhex(state["buffer"])
         self._skip = state["skip"]
 
     def state(self) -> dict[str, Any]:
-        """Return what is needed to go on in another program."""
+        """Return the state from which another program continues."""
         return {"buffer": self._buffer.hex(), "skip": self._skip}
 
     def feed(self, data: bytes) -> Iterator[tuple[int, int, bytes | None]]:

@@ -64,9 +64,9 @@ class LimitsInForce:
         return self._memory
 
     def signal_changes(self, number: int) -> None:
-        """Have a signal sent to this process when they may have changed; it has to be one that is ignored by default.
+        """Have the kernel send this process a signal, ignored by default, when the limits may have changed.
 
-        To be called where the host's files are in sight, and `receive` once the process is the container's user.
+        Call it where the host's files are in sight, and `receive` once the process is the container's user.
         """
         if self._folder is not None:
             try:

@@ -74,7 +74,7 @@ class Connection:
         self._sender.read_on(not self._serving and not self._server.held_back)
 
     def take_over(self, state: Mapping[str, Any]) -> None:
-        """Go on where the program stopped whose place we take: send what waits, and make its calls again."""
+        """Continue where the program that we replace stopped: send what waits, and make its calls again."""
         self._frames.take_over(state["frames"])
         self._last_stream = state["last_stream"]
         if state["unsent"]:
@@ -83,7 +83,7 @@ class Connection:
             self._call(waiting["stream"], Request.decode(bytes.fromhex(waiting["request"])))
 
     def state(self, keep: Keep) -> dict[str, Any]:
-        """Return what is needed to go on in another program."""
+        """Return the state from which another program continues."""
         return {
             "fd": keep(self._fd),
             "frames": self._frames.state(),

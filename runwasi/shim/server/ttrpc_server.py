@@ -137,14 +137,14 @@ class TtrpcServer:
             connection.read_on()
 
     def take_over(self, connections: Sequence[Mapping[str, Any]]) -> None:
-        """Go on with the connections of a program whose place we take, when all that is served is here."""
+        """Go on with the connections of the program that we replace, when all that is served is here."""
         for state in connections:
             connection = Connection(self, state["fd"])
             self._connections.add(connection)
             connection.take_over(state)
 
     def state(self, keep: Keep) -> dict[str, Any]:
-        """Return what is needed to go on in another program."""
+        """Return the state from which another program continues."""
         connections = [connection.state(keep) for connection in self._connections]
         return {"listener": keep(self._listener), "connections": connections}
 

@@ -71,7 +71,7 @@ class Logger:
 
     @classmethod
     def taken_over(cls, reactor: Reactor, state: Mapping[str, int | None]) -> Logger:
-        """Go on with the logger of a program whose place we take; the process has the pipes."""
+        """Go on with the logger of the program that we replace; the process has the pipes."""
         logger = cls.__new__(cls)
         logger._reactor = reactor
         logger._timer = None
@@ -83,7 +83,7 @@ class Logger:
         return logger
 
     def state(self, keep: Keep) -> dict[str, int | None]:
-        """Return what is needed to go on in another program."""
+        """Return the state from which another program continues."""
         return {"pidfd": keep(self._pidfd)}
 
     def ready(self) -> Operation[None]:

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
             """Close everything."""
 
         def state(self, keep: Keep) -> dict[str, Any]:
-            """Return what taken_over makes the same of in a program that takes this one's place."""
+            """Return the state from which taken_over restores it in another program."""
 
 
 _APPEND = os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC
@@ -64,7 +64,7 @@ class PlainOutput:
         self.fd = None
 
     def state(self, keep: Keep) -> dict[str, Any]:
-        """Return what is needed to go on in another program."""
+        """Return the state from which another program continues."""
         return {"fd": keep(self.fd)}
 
 
@@ -92,7 +92,7 @@ class FifoOutput:
             raise
 
     def state(self, keep: Keep) -> dict[str, Any]:
-        """Return what is needed to go on in another program."""
+        """Return the state from which another program continues."""
         fds = {"fd": self.fd, "spare": self._spare, "late_writer": self._late_writer}
         return {"path": self._path, **{name: keep(fd) for name, fd in fds.items()}}
 
@@ -149,7 +149,7 @@ class FifoOutput:
 
 
 def taken_over(reactor: Reactor, state: Mapping[str, Any]) -> ProcessOutput:
-    """Return the output of a program whose place we take, by its state."""
+    """Return the output of the program that we replace, by its state."""
     return (
         FifoOutput(reactor, state["path"], state) if "path" in state else PlainOutput(owner_of(state["fd"]))
     )
@@ -198,13 +198,13 @@ class ProcessInput:
 
     @classmethod
     def taken_over(cls, state: Mapping[str, int | None]) -> ProcessInput:
-        """Go on with the stdin of a program whose place we take."""
+        """Go on with the stdin of the program that we replace."""
         taken = cls.__new__(cls)
         taken.fd, taken._writer = None, owner_of(state["writer"])
         return taken
 
     def state(self, keep: Keep) -> dict[str, int | None]:
-        """Return what is needed to go on in another program: the process has its end already."""
+        """Return the state from which another program continues: the process has its end already."""
         return {"writer": keep(self._writer)}
 
     def handed_over(self) -> None:

@@ -66,7 +66,7 @@ class Streams:
     def taken_over(
         cls, reactor: Reactor, paths: StreamPaths, state: Mapping[str, Any], environment: Mapping[str, str]
     ) -> Streams:
-        """Go on with the streams of a program whose place we take."""
+        """Go on with the streams of the program that we replace."""
         streams = cls.__new__(cls)
         streams._reactor = reactor
         streams._environment = environment
@@ -87,7 +87,7 @@ class Streams:
         return streams
 
     def state(self, keep: Keep) -> dict[str, Any]:
-        """Return what is needed to go on in another program."""
+        """Return the state from which another program continues."""
         return {
             "input": self._input.state(keep) if self._input else None,
             "outputs": [output.state(keep) for output in self._outputs],

@@ -53,7 +53,7 @@ class TerminalCopy:
 
     @classmethod
     def taken_over(cls, reactor: Reactor, state: Mapping[str, Any], output: ProcessOutput) -> TerminalCopy:
-        """Go on with the terminal of a program whose place we take."""
+        """Go on with the terminal of the program that we replace."""
         console = cls(reactor, Fd(state["master"]), "", output)
         console._to_client, console._to_process = (bytes.fromhex(text) for text in state["buffers"])
         console._ended = state["ended"]
@@ -64,7 +64,7 @@ class TerminalCopy:
         return console
 
     def state(self, keep: Keep) -> dict[str, Any] | None:
-        """Return what is needed to go on in another program; None when the terminal is gone."""
+        """Return the state from which another program continues; None when the terminal is gone."""
         if self._master is None:
             return None
         return {
@@ -76,7 +76,7 @@ class TerminalCopy:
         }
 
     def resize(self, columns: int, rows: int) -> None:
-        """Tell the terminal how large its window is now."""
+        """Set the size of the terminal's window."""
         if self._master is not None:
             terminal.set_window_size(self._master.fileno(), rows, columns)
 

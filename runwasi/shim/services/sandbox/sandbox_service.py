@@ -49,11 +49,11 @@ class SandboxService:
         self._sandbox: Sandbox | None = None
 
     def take_over(self, state: Mapping[str, Any]) -> None:
-        """Go on with the sandbox of a program whose place we take."""
+        """Go on with the sandbox of the program that we replace."""
         self._sandbox = Sandbox.taken_over(self._reactor, state)
 
     def state(self, keep: Keep) -> dict[str, Any] | None:
-        """Return what is needed to go on in another program."""
+        """Return the state from which another program continues."""
         return self._sandbox.state(keep) if self._sandbox else None
 
     @property
@@ -151,7 +151,7 @@ class Sandbox:
 
     @classmethod
     def taken_over(cls, reactor: Reactor, state: Mapping[str, Any]) -> Sandbox:
-        """Go on with a sandbox of a program whose place we take."""
+        """Go on with a sandbox of the program that we replace."""
         sandbox = cls(reactor, api.CreateSandboxRequest.decode(bytes.fromhex(state["request"])))
         sandbox.pid, sandbox.stopped, sandbox.exit_status = (
             state["pid"],
@@ -167,7 +167,7 @@ class Sandbox:
         return sandbox
 
     def state(self, keep: Keep) -> dict[str, Any]:
-        """Return what is needed to go on in another program."""
+        """Return the state from which another program continues."""
         times = (self.created_at, self.exited_at)
         return {
             "request": self._request.encode().hex(),

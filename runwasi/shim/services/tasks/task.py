@@ -74,7 +74,7 @@ class Task:
         warn: Callable[[str], None],
         environment: Mapping[str, str],
     ) -> Task:
-        """Go on with a task of a program whose place we take. Raises ContainerError, OSError."""
+        """Go on with a task of the program that we replace. Raises ContainerError, OSError."""
         task = cls.__new__(cls)
         task.restoration = None
         task._reactor = reactor
@@ -102,7 +102,7 @@ class Task:
         return task
 
     def state(self, keep: Keep) -> dict[str, Any]:
-        """Return what is needed to go on in another program."""
+        """Return the state from which another program continues."""
         oom = self._oom.state() if self._oom else None
         return {
             "root": self.container.folder.root,

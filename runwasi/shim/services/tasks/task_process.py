@@ -78,7 +78,7 @@ class TaskProcess:
     def taken_over(
         cls, reactor: Reactor, state: Mapping[str, Any], environment: Mapping[str, str]
     ) -> TaskProcess:
-        """Go on with a process of a program whose place we take."""
+        """Go on with a process of the program that we replace."""
         spec = decode(ProcessSpec, parse_json(state["spec"].encode())) if state["spec"] else None
         process = cls(state["exec_id"], StreamPaths(*state["paths"]), spec)
         for name in _PLAIN:
@@ -91,7 +91,7 @@ class TaskProcess:
         return process
 
     def state_kept(self, keep: Keep) -> dict[str, Any]:
-        """Return what is needed to go on in another program."""
+        """Return the state from which another program continues."""
         paths = self.paths
         return {
             **{name: getattr(self, name) for name in _PLAIN},

@@ -83,7 +83,7 @@ class TaskService:
         return not (self._tasks.creating or waits or self._pod.reactor.operations)
 
     def take_over(self, states: Sequence[Mapping[str, Any]]) -> None:
-        """Go on with the tasks of a program whose place we take."""
+        """Go on with the tasks of the program that we replace."""
         for state in states:
             task = Task.taken_over(
                 self._pod.reactor, state, self._publish, self._log.warning, self._pod.environment
@@ -95,7 +95,7 @@ class TaskService:
                 call_spans.take_over(self._pod.tracer, task, state)
 
     def state(self, keep: Keep) -> list[dict[str, Any]]:
-        """Return what is needed to go on in another program."""
+        """Return the state from which another program continues."""
         return [task.state(keep) for task in self._tasks.by_id.values()]
 
     def abandon(self, task_id: str) -> None:
