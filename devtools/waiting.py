@@ -1,4 +1,4 @@
-"""Waits, with a deadline, for what nobody announces."""
+"""Waits, with a deadline, for things that nobody announces."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ Seen = TypeVar("Seen")
 
 
 def until(look: Callable[[], Seen], wanted: Callable[[Seen], object], *, seconds: float = 60) -> Seen:
-    """Look again and again until what is seen is as wanted; returns it."""
+    """Look every 20 ms until wanted accepts what is seen, and return that. Raises AssertionError at the deadline."""
     deadline = time.monotonic() + seconds
     while True:
         seen = look()

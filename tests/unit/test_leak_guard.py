@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from devtools import leaks
+from devtools.waiting import until
 
 
 @pytest.fixture(autouse=True)
@@ -20,10 +21,16 @@ def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_process_left_behind_is_named(session_name: str) -> None:
     before = leaks.take(session_name)
     with subprocess.Popen(["sleep", "1000"]) as process:
+        _wait_for(process, "environ")
         leaked = leaks.since(before, session_name)
         process.kill()
     assert [line.partition(" started")[0] for line in leaked] == [f"processes: {process.pid} sleep 1000"]
     assert leaks.pids(leaked) == [process.pid]
+
+
+def _wait_for(process: subprocess.Popen[bytes], file: str) -> None:
+    """Wait for a file of /proc: the kernel shows it a moment after execve has closed what Popen waits for."""
+    until(Path(f"/proc/{process.pid}/{file}").read_bytes, bool)
 
 
 def test_a_descriptor_left_open_is_named(session_name: str, tmp_path: Path) -> None:
@@ -37,6 +44,7 @@ def test_a_descriptor_left_open_is_named(session_name: str, tmp_path: Path) -> N
 def test_another_sessions_process_is_not_ours(session_name: str) -> None:
     before = leaks.take(session_name)
     with subprocess.Popen(["sleep", "1000"], env={}) as process:
+        _wait_for(process, "cmdline")
         leaked = leaks.since(before, session_name)
         process.kill()
     assert leaked == []
