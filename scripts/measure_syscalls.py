@@ -60,8 +60,13 @@ if TYPE_CHECKING:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m scripts.measure_syscalls", description=__doc__)
-    parser.add_argument("--keep", type=Path, metavar="FOLDER", help="for the traces")
+    """Measure, and write the table; return pytest's exit status."""
+    parser = argparse.ArgumentParser(
+        prog="python -m scripts.measure_syscalls",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--keep", type=Path, metavar="FOLDER", help="leave the traces there")
     options = parser.parse_args()
     with contextlib.ExitStack() as stack:
         folder = options.keep or Path(stack.enter_context(tempfile.TemporaryDirectory()))

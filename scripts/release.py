@@ -110,13 +110,16 @@ def publish(built: Path, sums: dict[str, str], into: Path) -> None:
 
 
 def main() -> None:
+    """Build the release twice, compare, and publish into dist; exit with the reason if one of these fails."""
     parser = argparse.ArgumentParser(
         prog="release", description="Build the files of a release, and compare two builds."
     )
     parser.add_argument(
         "--rehearse", action="store_true", help="go on with a commit that could not be released"
     )
-    parser.add_argument("--arch", nargs="+", choices=["amd64", "arm64"], default=["amd64", "arm64"])
+    parser.add_argument(
+        "--arch", nargs="+", choices=["amd64", "arm64"], default=["amd64", "arm64"], help="only these"
+    )
     given = parser.parse_args()
     version, head = runwasi.__version__, git("rev-parse", "HEAD")
     changelog = (ROOT / "CHANGELOG.md").read_text()

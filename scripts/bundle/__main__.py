@@ -201,10 +201,11 @@ def archive(bundle: Path, path: Path, time: int) -> None:
 
 
 def main() -> None:
+    """Make the bundle that the arguments ask for, and print its path."""
     parser = argparse.ArgumentParser(prog="bundle", description="Make the portable bundle.")
     parser.add_argument("extras", nargs="*", help="optional dependencies to add: wasmer, metrics")
-    parser.add_argument("--arch", choices=sorted(_MACHINES), default=_own_arch())
-    parser.add_argument("--into", type=Path, default=ROOT / "dist")
+    parser.add_argument("--arch", choices=sorted(_MACHINES), default=_own_arch(), help="(%(default)s)")
+    parser.add_argument("--into", type=Path, default=ROOT / "dist", metavar="FOLDER", help="instead of dist")
     given = parser.parse_args()
     name = f"runwasi-{runwasi.__version__}-linux-{given.arch}"
     with tempfile.TemporaryDirectory(dir=ROOT / "build") as folder:

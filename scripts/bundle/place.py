@@ -60,6 +60,7 @@ def add(place: installer.Place, bundle: str, *, share: bool = False) -> None:
 
 
 def main() -> None:
+    """Install or remove as the arguments ask; exit with a message on failure."""
     parser = argparse.ArgumentParser(
         prog="install", description="Put runwasi under a prefix, or take it away again."
     )

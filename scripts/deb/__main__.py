@@ -1,4 +1,4 @@
-"""Make the Debian packages from a bundle's archive: python -m scripts.deb [--arch amd64|arm64] [--into FOLDER]
+"""Make the Debian packages from a bundle's archive: python -m scripts.deb --arch amd64|arm64 [--into FOLDER]
 
 runwasi_VERSION_ARCH.deb has the bundle of that architecture and runwasi-systemd_VERSION_all.deb systemd's units.
 The same commit, archive and dpkg make the same bytes.
@@ -137,9 +137,10 @@ def _build(tree: Path, package: Path, fields: str, time: int, compression: str) 
 
 
 def main() -> None:
+    """Make the packages from the bundle's archive in dist, and print their paths."""
     parser = argparse.ArgumentParser(prog="deb", description="Make the Debian packages from a bundle.")
-    parser.add_argument("--arch", choices=["amd64", "arm64"], required=True)
-    parser.add_argument("--into", type=Path, default=ROOT / "dist")
+    parser.add_argument("--arch", choices=["amd64", "arm64"], required=True, help="of the bundle in dist")
+    parser.add_argument("--into", type=Path, default=ROOT / "dist", metavar="FOLDER", help="instead of dist")
     given = parser.parse_args()
     name = f"runwasi-{runwasi.__version__}-linux-{given.arch}"
     with tempfile.TemporaryDirectory(dir=ROOT / "build") as folder:

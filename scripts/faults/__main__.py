@@ -2,7 +2,7 @@
 
     python -m scripts.faults                                    everything: hours
     python -m scripts.faults --case create --kind wasm --fault ENOMEM
-    python -m scripts.faults --every 20 --seed 7                one call in twenty, of each command
+    python -m scripts.faults --every 20 --seed 7                one fault in twenty, of each command
 
 For every call of every process that a command makes, with every fault: the command refuses in one clear line, or does
 all that it says; then `delete --force` leaves nothing. See injector.c for what is counted.
@@ -124,9 +124,9 @@ def _arguments() -> argparse.Namespace:
     )
     parser.add_argument("--fault", action="append", choices=FAULTS, help="only this fault; again for more")
     parser.add_argument(
-        "--every", type=int, default=1, metavar="N", help="inject one in N, by chance (%(default)s)"
+        "--every", type=int, default=1, metavar="N", help="inject one fault in N, by chance (%(default)s)"
     )
-    parser.add_argument("--seed", type=int, default=random.randrange(1 << 20), help="of that chance")
+    parser.add_argument("--seed", type=int, default=random.randrange(1 << 20), help="of that chance (random)")
     parser.add_argument(
         "--at", action="append", type=_place, metavar="PROCESS:CALL", help="only there; again for more"
     )

@@ -47,6 +47,7 @@ _DISTURBED = 0.5  # of the rounds
 
 
 def main() -> int:
+    """Walk as the arguments say, and end everything that was started; return the exit status."""
     given = _arguments()
     session = f"soak{uuid.uuid4().hex[:6]}"
     folder = Path(tempfile.mkdtemp(prefix=f"{session}-"))
