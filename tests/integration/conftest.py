@@ -32,6 +32,8 @@ DEMO_IMAGE = "localhost/wasi-demo-app:latest"
 @pytest.fixture(scope="session", autouse=True)
 def _nothing_left_in_the_end(session_name: str) -> Iterator[None]:
     yield from _guarded(session_name)
+    for folder in Path("/run/containerd").glob(f"*/{session_name}"):
+        folder.rmdir()  # of the namespace, as of any other that containerd's shims ever served
 
 
 @pytest.fixture(autouse=True)
