@@ -77,6 +77,7 @@ def _timing(given: Given, settings: Settings) -> int:
     except FileNotFoundError:
         why = (
             "nobody measured its start: create it with --timing, or let containerd's shims log at level debug"
+            " or send traces"
         )
         raise ContainerError(f"container {container.id}: {why}") from None
     if form == "json":

@@ -21,8 +21,8 @@ from scripts.bundle.interpreter import WrongInterpreter, name_loader
 PREFIX = "/opt/runwasi"
 INTERPRETER, LOADER = "python/bin/python3", "python/lib/ld.so"
 """Below the folder of a version."""
-_FIRST_LINE = 127
-"""Bytes of a script's first line that every kernel reads; from Linux 5.1 on it is 255. Source: man 2 execve."""
+_FIRST_LINE = 255
+"""Bytes that Linux reads of a script's first line, from 5.1 on. Source: man 2 execve."""
 
 
 class WrongPrefix(Exception):
@@ -38,7 +38,7 @@ def add(place: installer.Place, bundle: str, *, share: bool = False) -> None:
     with open(f"{bundle}/NAME", encoding="utf-8") as file:
         name = file.read().strip()
     interpreter = f"{place.named}/{name}/{INTERPRETER}"
-    if len(f"#!{interpreter} -IS") > _FIRST_LINE or " " in interpreter or "\t" in interpreter:
+    if len(os.fsencode(f"#!{interpreter} -IS")) > _FIRST_LINE or " " in interpreter or "\t" in interpreter:
         raise WrongPrefix(
             f"{interpreter}: Linux takes no spaces and {_FIRST_LINE} bytes at most in a script's first line"
         )

@@ -82,7 +82,8 @@ def walk(walk: Walk, given: argparse.Namespace) -> int:
             _tell(f"round {number}:", *done)
         if found:
             _tell("differs from the model:", *found)
-            _tell(f"again: python -m scripts.soak --seed {given.seed} --rounds {number}")
+            walk_again = f"--containerd {given.containerd} --seed {given.seed} --rounds {number}"
+            _tell(f"again: python -m scripts.soak {walk_again}")
             return 1
     memory, descriptors = reading(walk.bed.daemon.pid)
     summary = ", ".join(f"{count} {name}" for name, count in sorted(counts.items()))
