@@ -88,6 +88,15 @@ def _timestamp() -> str:
 
 
 def _quoted(key: str, value: str) -> str:
-    if key not in ("time", "msg") and value and not _NEEDS_QUOTES & set(value):
+    if key not in ("time", "msg") and value and value.isprintable() and not _NEEDS_QUOTES & set(value):
         return value
-    return '"' + "".join(_ESCAPES.get(char, char) for char in value) + '"'
+    return '"' + "".join(map(_escaped, value)) + '"'
+
+
+def _escaped(char: str) -> str:
+    """Escape as Go's %q does. Texts of others, such as a collector's answer, must not move a reader's cursor."""
+    if char in _ESCAPES:
+        return _ESCAPES[char]
+    if char.isprintable():
+        return char
+    return f"\\x{ord(char):02x}" if char < "\x80" else f"\\u{ord(char):04x}"

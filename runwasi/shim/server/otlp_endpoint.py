@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 EXPORT = "/opentelemetry.proto.collector.trace.v1.TraceService/Export"
 _PATH = "/v1/traces"
 _MILLISECONDS = 10_000
+_LONGEST = 3600.0  # seconds
+_MOST_ANSWER = 1 << 20  # bytes; a collector says how many spans it rejects, and why
 _NAMES = ("OTEL_EXPORTER_OTLP_TRACES_", "OTEL_EXPORTER_OTLP_")
 """Variables for traces alone come first."""
 
@@ -47,16 +49,29 @@ class Endpoint:
     def timeout(self) -> float:
         """Return how many seconds a batch may take; the variable is in milliseconds, by default 10,000."""
         try:
-            return max(int(_said(self._environment, "TIMEOUT") or _MILLISECONDS), 1) / 1000
+            milliseconds = int(_said(self._environment, "TIMEOUT") or _MILLISECONDS)
         except ValueError:
-            return _MILLISECONDS / 1000
+            milliseconds = _MILLISECONDS
+        return min(max(milliseconds, 1) / 1000, _LONGEST)
 
     def send(self, body: bytes) -> bytes:
-        """Send an encoded request and return the encoded answer. Raises SendError."""
+        """Send an encoded request and return the start of the encoded answer. Raises SendError."""
+        self._check()
         return self._send_by_grpc(body) if self.grpc else self._send_by_http(body)
+
+    def _check(self) -> None:
+        """Refuse a URL that carries a password, before any error shows it, and one of another protocol."""
+        scheme, _, rest = self.url.rpartition("://")
+        if "@" in rest.partition("/")[0]:
+            raise SendError(
+                "the endpoint contains a user: credentials belong into OTEL_EXPORTER_OTLP_HEADERS"
+            )
+        if not self.grpc and scheme.lower() not in ("http", "https"):
+            raise SendError(f"{self.url}: expected http:// or https://")
 
     def _send_by_http(self, body: bytes) -> bytes:
         import urllib.request  # late: 40 ms, in the process that sends
+        from http.client import HTTPException
 
         headers = {"Content-Type": "application/x-protobuf", **self._headers()}
         if self.gzip:
@@ -67,8 +82,8 @@ class Endpoint:
         try:
             request = urllib.request.Request(self.url, body, headers)
             with urllib.request.urlopen(request, timeout=self.timeout, context=self._tls()) as answer:
-                read: bytes = answer.read()
-        except (OSError, ValueError) as error:
+                read: bytes = answer.read(_MOST_ANSWER)
+        except (OSError, ValueError, HTTPException) as error:
             raise SendError(f"{self.url}: {error}") from None
         return read
 

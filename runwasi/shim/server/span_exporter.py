@@ -36,6 +36,7 @@ _DELAY = 1.0  # seconds that a batch is collected
 _MAX_KEPT = 2048  # the SDKs' default
 _SCOPE = InstrumentationScope(name="runwasi")
 _GRACE = 5  # seconds beyond a batch's own timeout, for imports on a busy machine
+_LATE = 128 + thin_signal.SIGALRM  # the status of a sender that its deadline ended
 
 
 class SpanExporter:
@@ -96,9 +97,12 @@ class SpanExporter:
     def _sent(self, child: Child) -> None:
         self._reactor.unwatch(child.pidfd)
         try:
-            self._failing = processes.reap_if_ended(child.pidfd) != 0
+            status = processes.reap_if_ended(child.pidfd)
         except ChildProcessError:
-            self._failing = False  # the reaper of orphans was first
+            status = 0  # the reaper of orphans was first
+        if status == _LATE and not self._failing:
+            self._log.warning("cannot send traces", error=f"no whole answer within {self._deadline()} s")
+        self._failing = status != 0
         os.close(child.pidfd)
         self._sending = False
         if self._dropped:
@@ -107,12 +111,15 @@ class SpanExporter:
         if self._spans and not self._due:
             self._flush()
 
+    def _deadline(self) -> int:
+        return int(self._endpoint.timeout) + _GRACE
+
     def _work(self, spans: list[tuple[Resource, Span]]) -> NoReturn:
         """Send, in a process of its own."""
         status = 1
         try:
             thin_signal.set_wakeup_fd(-1)  # the server's
-            thin_signal.alarm(int(self._endpoint.timeout) + _GRACE)
+            thin_signal.alarm(self._deadline())
             processes.close_fds_except({self._log.fileno()})
             for fd in (0, 1, 2):
                 if fd != self._log.fileno():

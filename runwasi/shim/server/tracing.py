@@ -28,6 +28,8 @@ _SAMPLED = 1  # of the trace-flags
 _CONTAINERDS = ("", "containerd")
 """Values of OTEL_SERVICE_NAME that are not about us: containerd sets its own name where there is none."""
 _HEX = frozenset("0123456789abcdef")
+_LONGEST = 4096  # characters of a text
+_LONGEST_STATE = 512  # characters of a tracestate that W3C asks everybody to take
 _SHORT = 50_000  # nanoseconds; steps that take less are left out
 
 
@@ -55,6 +57,8 @@ class Parent:
             return None
         recorded = bool(int(flags, 16) & _SAMPLED)
         state = headers.get("tracestate", "")
+        if len(state) > _LONGEST_STATE:
+            state = ""
         return cls(bytes.fromhex(trace), bytes.fromhex(span), state, recorded=recorded)
 
 
@@ -140,14 +144,14 @@ class Span:
             span_id=span_id,
             trace_state=self.context.trace_state,
             parent_span_id=parent_id,
-            name=name,
+            name=_valid(name),
             kind=self._kind,
             start_time_unix_nano=began,
             end_time_unix_nano=max(ended, began),
             attributes=_attributes(self._attributes),
         )
         if error is not None:
-            span.status = otlp.SpanStatus(message=error, code=_ERROR)
+            span.status = otlp.SpanStatus(message=_valid(error), code=_ERROR)
         self._tracer.add(span)
 
 
@@ -183,11 +187,20 @@ class Tracer:
 
 
 def _attributes(values: Mapping[str, str | int]) -> list[otlp.KeyValue]:
-    return [otlp.KeyValue(key=name, value=_any(value)) for name, value in values.items()]
+    return [otlp.KeyValue(key=_valid(name), value=_any(value)) for name, value in values.items()]
 
 
 def _any(value: str | int) -> otlp.AnyValue:
-    return otlp.AnyValue(int_value=value) if isinstance(value, int) else otlp.AnyValue(string_value=value)
+    return (
+        otlp.AnyValue(int_value=value)
+        if isinstance(value, int)
+        else otlp.AnyValue(string_value=_valid(value))
+    )
+
+
+def _valid(text: str) -> str:
+    """Return a text as UTF-8 can hold it, and not too long: no caller or environment may lose others' spans."""
+    return text[:_LONGEST].encode(errors="backslashreplace").decode()
 
 
 def _resource_attributes(environment: Mapping[str, str]) -> dict[str, str | int]:
@@ -200,6 +213,7 @@ def _carrier(text: str) -> Mapping[str, str]:
     """Read TRACECONTEXT: a JSON object of headers, or a bare traceparent."""
     try:
         carrier = json.loads(text) if text.startswith("{") else {"traceparent": text}
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
-    return carrier if isinstance(carrier, dict) else {}
+    headers = carrier if isinstance(carrier, dict) else {}
+    return {name: value for name, value in headers.items() if isinstance(value, str)}

@@ -26,6 +26,10 @@ def test_a_line_is_what_containerd_copies_into_its_log() -> None:
     )
 
 
+def test_control_characters_reach_no_terminal() -> None:
+    assert written("warning", error="\x1b[2J\r\x9b\u202e").endswith(r'error="\x1b[2J\r\u009b\u202e"' + "\n")
+
+
 def test_debug_lines_need_the_flag() -> None:
     assert written("debug") == ""
 
