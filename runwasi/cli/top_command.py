@@ -93,7 +93,7 @@ _HEX_ID = 64
 
 
 def _cells(sample: Sample) -> tuple[str, ...]:
-    return (
+    cells = (
         sample.namespace,
         sample.pod,
         sample.id[:_SHORT_ID] if len(sample.id) == _HEX_ID else sample.id,
@@ -107,6 +107,16 @@ def _cells(sample: Sample) -> tuple[str, ...]:
         "-" if sample.served is None else str(sum(sample.served[1:])),
         _age(sample.created),
         sample.command,
+    )
+    return tuple(map(_on_one_line, cells))
+
+
+def _on_one_line(text: str) -> str:
+    """Escape control characters: a pod's author chooses its command, and must not write on the reader's terminal."""
+    if text.isprintable():
+        return text
+    return "".join(
+        letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in text
     )
 
 

@@ -6,9 +6,12 @@ import http.client
 import json
 import os
 import pty
+import shlex
 import subprocess
 from collections.abc import Callable
 from typing import Any
+
+import pytest
 
 from devtools.components.build import component
 from devtools.containerd import WASMTIME, Containerd
@@ -99,6 +102,26 @@ def test_a_table_is_plain_when_nobody_watches(
     assert title.split()[:4] == ["NAMESPACE", "POD", "CONTAINER", "KIND"]
     assert line.split()[:6] == ["-", "-", container_id, "native", "-", "running"]
     assert line.endswith("sleep 1000")
+
+
+@pytest.mark.parametrize("terminal", [False, True])
+def test_a_command_writes_nothing_on_the_readers_terminal(
+    runwasi: Runtime, bundle: BundleMaker, container_id: str, terminal: bool
+) -> None:
+    Detached(runwasi, bundle(["sh", "-c", "sleep 1000", "\x1b]0;\x07\n\x9b"]), container_id).run()
+    command = [str(word) for word in runwasi.command("top", "--once")]
+    environment = {**os.environ, "TERM": "xterm", "COLUMNS": "400"}
+    shown = subprocess.run(
+        ["script", "-qec", shlex.join(command), "/dev/null"] if terminal else command,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        check=True,
+        timeout=60,
+    ).stdout.decode()
+    runwasi("delete", "--force", container_id)
+    assert r"sh -c sleep 1000 \x1b]0;\x07\n\x9b" in shown
+    assert len(shown.splitlines()) == 2
 
 
 def test_the_live_table_takes_keys_and_ends_with_q(
