@@ -7,6 +7,7 @@ from errno import EPERM
 
 from runwasi.executor.errors import ContainerError, asked_by
 from runwasi.linux import rlimits, scheduling
+from runwasi.linux.fd import write_all
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ def write_pid_file(path: str, pid: int) -> None:
     folder, name = os.path.split(path)
     temporary = os.path.join(folder, f".{name}")
     with open(temporary, "wb", 0) as file:
-        file.write(str(pid).encode())
+        write_all(file.fileno(), str(pid).encode(), path)
     os.rename(temporary, path)
 
 

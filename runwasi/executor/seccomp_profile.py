@@ -14,7 +14,7 @@ from errno import EEXIST, ENOENT
 from runwasi.executor.errors import ContainerError, describe
 from runwasi.linux import seccomp_filter as kernel
 from runwasi.linux import sockets
-from runwasi.linux.fd import Fd
+from runwasi.linux.fd import Fd, write_all
 from runwasi.linux.seccomp_filter import Filter
 from runwasi.oci.decode import SpecError
 from runwasi.startup.hashing import sha256
@@ -219,7 +219,7 @@ def _store(folder: int, key: str, program: bytes) -> None:
         os.unlink(partial, dir_fd=folder)  # of a process of our number that was killed
         return
     try:
-        os.write(fd, f"{path} {_identity(path)}\n".encode() + program)
+        write_all(fd, f"{path} {_identity(path)}\n".encode() + program, partial)
         os.rename(partial, key, src_dir_fd=folder, dst_dir_fd=folder)
     except OSError:
         os.unlink(partial, dir_fd=folder)

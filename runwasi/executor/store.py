@@ -16,6 +16,7 @@ import errno
 import os
 
 from runwasi.executor.errors import AlreadyExists, ContainerError, Invalid, NotFound
+from runwasi.linux.fd import write_all
 from runwasi.oci.decode import SpecError, decode, parse_json
 from runwasi.oci.encode import dumps
 from runwasi.oci.record import EMPTY, Id, Record, Uint32, Uint64
@@ -100,7 +101,7 @@ class StateFolder:
         temporary = f"{self.path}/.{name}"
         fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
         try:
-            os.write(fd, data)
+            write_all(fd, data, f"{self.path}/{name}")
         finally:
             os.close(fd)
         os.rename(temporary, f"{self.path}/{name}")

@@ -66,3 +66,16 @@ def close_owned(fds: Iterable[Fd | None]) -> None:
     for fd in fds:
         if fd is not None:
             fd.close()
+
+
+def write_all(fd: int, data: bytes, path: str) -> None:
+    """Write all of data to an open file. Raises OSError naming path.
+
+    A disk that fills up takes a part without an error, which only the next write has. Source: man 2 write.
+    """
+    rest = memoryview(data)
+    try:
+        while rest:
+            rest = rest[os.write(fd, rest) :]
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, path) from None

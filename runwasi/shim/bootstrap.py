@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+from runwasi.linux.fd import write_all
 from runwasi.shim import pod_socket
 
 TYPE_CHECKING = False
@@ -80,7 +81,7 @@ def write_address_file(bundle: str, address: str) -> None:
     """Write the address to the bundle, where containerd 1.6 and 1.7 look for it after a restart."""
     temporary = f"{bundle}/.address"
     with open(temporary, "wb", 0) as file:
-        file.write(address.encode())
+        write_all(file.fileno(), address.encode(), f"{bundle}/address")
     os.rename(temporary, f"{bundle}/address")
 
 
