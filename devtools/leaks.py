@@ -7,12 +7,12 @@ name in their environment, path or cgroup; with RUNWASI_TESTS_ALONE set, everyth
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 from devtools.places import SESSION_VARIABLE
+from devtools.waiting import settled
 
 _ALONE = bool(os.environ.get("RUNWASI_TESTS_ALONE"))
 _SETTLE_SECONDS = 5.0
@@ -46,18 +46,17 @@ def take(session: str) -> Snapshot:
 
 def since(before: Snapshot, session: str, *, but: tuple[str, ...] = ()) -> list[str]:
     """Return a line for each thing that is new since before, and still there after a moment."""
-    deadline = time.monotonic() + _SETTLE_SECONDS
-    while True:
-        now = take(session)
-        leaked = [
+
+    def leaked() -> list[str]:
+        return [
             f"{kind}: {thing}"
-            for kind, new, old in zip(Snapshot._fields, now, before, strict=True)
+            for kind, new, old in zip(Snapshot._fields, take(session), before, strict=True)
             for thing in sorted(new - old)
             if not any(part in thing for part in but)
         ]
-        if not leaked or time.monotonic() > deadline:
-            return leaked
-        time.sleep(0.05)  # a shim that was told to go is still on its way
+
+    # a shim that was told to go is still on its way
+    return settled(leaked, lambda found: not found, seconds=_SETTLE_SECONDS)
 
 
 def pids(leaked: list[str]) -> list[int]:

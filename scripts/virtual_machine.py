@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from devtools.components.build import component
+from devtools.waiting import settled
 from scripts import arm64_root
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -302,11 +303,9 @@ def shared_root(root: Path, work: Path) -> Iterator[Path]:
     # It complains whenever a guest powers off.
     process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
     try:
-        deadline = time.monotonic() + 10
-        while not socket.exists():
-            if process.poll() is not None or time.monotonic() > deadline:
-                raise SystemExit("vm: virtiofsd did not start")
-            time.sleep(0.02)
+        settled(lambda: socket.exists() or process.poll() is not None, bool, seconds=10)
+        if not socket.exists():
+            raise SystemExit("vm: virtiofsd did not start")
         yield socket
     finally:
         with contextlib.suppress(ProcessLookupError):

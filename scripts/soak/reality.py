@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import os
-import time
 from pathlib import Path
 
 from devtools import leaks
+from devtools.waiting import settled
 from scripts.soak.bed import Bed
 from scripts.soak.model import Model
 
@@ -27,12 +27,9 @@ class Reality:
 
     def differences(self, model: Model) -> list[str]:
         """Compare the machine with the model; return a line for each difference that is left after ten seconds."""
-        deadline = time.monotonic() + _SETTLE_SECONDS
-        while found := self._look(model):
-            if time.monotonic() > deadline:
-                return found
-            time.sleep(0.1)  # what ends is on its way
-        return self._daemon(model)
+        # what ends is on its way
+        found = settled(lambda: self._look(model), lambda found: not found, seconds=_SETTLE_SECONDS)
+        return found or self._daemon(model)
 
     def _look(self, model: Model) -> list[str]:
         now = leaks.take(self._bed.session)
