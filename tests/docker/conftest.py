@@ -8,26 +8,17 @@ from pathlib import Path
 
 import pytest
 
-from devtools import leaks
 from devtools.components.build import component
 from devtools.folders import remove_folder
 from devtools.oci_image import busybox_layer, files_layer, write_image
 from devtools.places import CACHE, WASI_DEMO_APP
 from tests.docker.images import BUSYBOX, DEMO, HTTP, LAYERS
 from tests.support.container_engines import ContainerEngine, newest_docker
+from tests.support.leak_guard import _nothing_left_in_the_end  # noqa: F401  a fixture
 from tests.support.wasm_images import wasm_image
 
 # `make test-docker` fetches the programs; without them there is nothing here to collect.
 collect_ignore_glob = [] if (CACHE / "docker-sid").exists() else ["test_*"]
-
-
-@pytest.fixture(scope="session", autouse=True)
-def _nothing_left_in_the_end(session_name: str) -> Iterator[None]:
-    before = leaks.take(session_name)
-    yield
-    leaked = leaks.since(before, session_name)
-    if leaked:
-        pytest.fail("left behind:\n  " + "\n  ".join(leaked), pytrace=False)
 
 
 @pytest.fixture(scope="session")

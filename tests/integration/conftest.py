@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import os
-import signal
 import sys
 import sysconfig
 import tempfile
@@ -13,7 +12,6 @@ from pathlib import Path
 
 import pytest
 
-from devtools import leaks
 from devtools.bundle import Bundle, make_bundle
 from devtools.containerd import HOSTS, RUNC, Containerd, running_containerd
 from devtools.daemon import Daemon
@@ -21,6 +19,7 @@ from devtools.folders import remove_folder
 from devtools.oci_image import busybox_layer, write_image
 from devtools.places import BIN, ROOT, WASI_DEMO_APP
 from scripts import launchers
+from tests.support.leak_guard import _nothing_left_in_the_end, guarded  # noqa: F401  a fixture
 from tests.support.mode import MODE, OURS
 from tests.support.runtime import Runtime
 from tests.support.shim import EventSink, Shim
@@ -29,29 +28,12 @@ BUSYBOX_IMAGE = "localhost/busybox:latest"
 DEMO_IMAGE = "localhost/wasi-demo-app:latest"
 
 
-@pytest.fixture(scope="session", autouse=True)
-def _nothing_left_in_the_end(session_name: str) -> Iterator[None]:
-    yield from _guarded(session_name)
-    for folder in Path("/run/containerd").glob(f"*/{session_name}"):
-        folder.rmdir()  # of the namespace, as of any other that containerd's shims ever served
-
-
 @pytest.fixture(autouse=True)
 def _nothing_left_by_the_test(session_name: str) -> Iterator[None]:
     # A containerd that the test restarted is a new process, and Podman's storage mounts itself when it
     # pleases; both go with their own fixtures. What the session's node daemon keeps for a while is its own.
     kept = ("/containerd --config", "/root/overlay (ext4", "/daemon/manager/manager.sock")
-    yield from _guarded(session_name, but=kept)
-
-
-def _guarded(session: str, *, but: tuple[str, ...] = ()) -> Iterator[None]:
-    before = leaks.take(session)
-    yield
-    leaked = leaks.since(before, session, but=but)
-    for pid in leaks.pids(leaked):  # so that one test's leak is not the next one's failure
-        os.kill(pid, signal.SIGKILL)
-    if leaked:
-        pytest.fail("left behind:\n  " + "\n  ".join(leaked), pytrace=False)
+    yield from guarded(session_name, but=kept)
 
 
 @pytest.fixture(scope="session")

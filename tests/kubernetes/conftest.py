@@ -10,13 +10,13 @@ from typing import IO
 
 import pytest
 
-from devtools import leaks
 from devtools.cluster import PROGRAMS, Cluster, running_cluster
 from devtools.cluster_files import PAUSE_IMAGE
 from devtools.cluster_node import become_the_only_node
 from devtools.folders import remove_folder
 from devtools.kubectl import Kubectl
 from tests.kubernetes.images import write_images
+from tests.support.leak_guard import _nothing_left_in_the_end  # noqa: F401  a fixture
 
 # `make test-kubernetes` builds the programs; without them there is nothing here to collect.
 collect_ignore_glob = [] if PROGRAMS.exists() else ["test_*"]
@@ -30,15 +30,6 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     ours = Path(__file__).parent
     if not session.config.option.collectonly and any(ours in item.path.parents for item in session.items):
         session.config.stash[_only_node] = become_the_only_node()
-
-
-@pytest.fixture(scope="session", autouse=True)
-def _nothing_left_in_the_end(session_name: str) -> Iterator[None]:
-    before = leaks.take(session_name)
-    yield
-    leaked = leaks.since(before, session_name)
-    if leaked:
-        pytest.fail("left behind:\n  " + "\n  ".join(leaked), pytrace=False)
 
 
 @pytest.fixture(scope="session")

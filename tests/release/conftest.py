@@ -18,10 +18,10 @@ from scripts.deb import __main__ as deb
 from scripts.deb import control
 from tests.integration.conftest import (  # noqa: F401
     _nothing_left_by_the_test,
-    _nothing_left_in_the_end,
     folder,
     session_folder,
 )
+from tests.support.leak_guard import _nothing_left_in_the_end  # noqa: F401
 
 ARCH = {"x86_64": "amd64", "aarch64": "arm64"}[os.uname().machine]
 NAME = f"runwasi-{runwasi.__version__}-linux-{ARCH}"
