@@ -13,7 +13,7 @@ _SECONDS = 20
 
 
 class Daemon:
-    """A started daemon; shims find it by RUNWASI_DAEMON_SOCKET."""
+    """A started daemon; shims find it by its environment."""
 
     def __init__(
         self, folder: Path, *arguments: str, program: Path = BIN / "containerd-wasmtimed", **popen: object
@@ -46,6 +46,11 @@ class Daemon:
         """Have it replace itself, and return when it serves again."""
         self.process.send_signal(signal.SIGHUP)
         self.wait_for("serving")
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The variables that let shims find it, and forbid them to leave one of their own behind."""
+        return {"RUNWASI_DAEMON_SOCKET": str(self.path), "RUNWASI_DAEMON": "managed"}
 
     @property
     def pid(self) -> int:

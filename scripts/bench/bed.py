@@ -88,7 +88,7 @@ def wasmtime_cli() -> Path:
 def _node_daemon(folder: Path) -> Iterator[Daemon]:
     """Run the node daemon where the shims look for it: they inherit the variable from containerd."""
     daemon = Daemon(folder)
-    os.environ |= {"RUNWASI_DAEMON_SOCKET": str(daemon.path), "RUNWASI_DAEMON": "managed"}
+    os.environ |= daemon.environment
     assert daemon.process.stderr is not None
     log = Thread(target=daemon.process.stderr.read, daemon=True)  # a full pipe would stop the daemon
     log.start()

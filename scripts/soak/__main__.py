@@ -51,11 +51,7 @@ def main() -> int:
     given = _arguments()
     session = f"soak{uuid.uuid4().hex[:6]}"
     folder = Path(tempfile.mkdtemp(prefix=f"{session}-"))
-    os.environ |= {
-        SESSION_VARIABLE: session,
-        "RUNWASI_DAEMON_SOCKET": str(folder / "manager/manager.sock"),
-        "RUNWASI_DAEMON": "managed",
-    }
+    os.environ[SESSION_VARIABLE] = session
     model = Model()
     bed = Bed(folder, session, HOSTS[given.containerd])
     try:

@@ -52,6 +52,7 @@ class Bed:
             path.mkdir(parents=True)
             mount("tmpfs", str(path), "tmpfs", 0, _STATE_SIZE)
         self.daemon = Daemon(folder)
+        os.environ |= self.daemon.environment
         self.containerd = Containerd(folder / "containerd", host, namespace=session)
         self.containerd.start()
         self._events = folder / "events"

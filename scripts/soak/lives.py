@@ -75,7 +75,7 @@ def main() -> int:
 
 def _in_bed(folder: Path, session: str, given: argparse.Namespace) -> tuple[list[Reading], list[str]]:
     daemon = Daemon(folder)
-    os.environ |= {"RUNWASI_DAEMON_SOCKET": str(daemon.path), "RUNWASI_DAEMON": "managed"}
+    os.environ |= daemon.environment
     try:
         with running_containerd(folder / "containerd", HOSTS["1.6"], namespace=session) as containerd:
             return _live(Bed(containerd, daemon, folder, session), given)

@@ -128,7 +128,7 @@ def _host(folder: Path, session: str, given: argparse.Namespace) -> Iterator[str
         yield given.address
         return
     daemon = Daemon(folder)
-    os.environ |= {"RUNWASI_DAEMON_SOCKET": str(daemon.path), "RUNWASI_DAEMON": "managed"}
+    os.environ |= daemon.environment
     try:
         with running_containerd(folder / "containerd", HOSTS[given.release], namespace=session) as containerd:
             yield str(containerd.address)

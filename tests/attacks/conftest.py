@@ -12,14 +12,17 @@ from devtools.places import ROOT
 from tests.integration.conftest import (  # noqa: F401 - fixtures
     _nothing_left_by_the_test,
     _session_daemon,
+    any_shim,
     bundle,
     container_id,
+    daemon,
     folder,
     new_id,
     our_shim,
     python_clients,
     runwasi,
     session_folder,
+    shared_shim,
     sink,
     wasi_demo_app,
 )

@@ -23,7 +23,7 @@ from runwasi.shim.client import packet
 from runwasi.shim.client.packet import CallPacket
 from runwasi.wire.messages.task_types import RUNNING
 from tests.integration.conftest import BundleMaker
-from tests.support.shim import EventSink, RunningShim, Shim, running
+from tests.support.shim import RunningShim, Shim, running
 
 NORMAL, SHARED = "containerd-shim-wasmtime-v1", "containerd-shim-wasmtimed-v1"
 _LONG = "x" * 5000
@@ -31,25 +31,14 @@ _NAMES = ("", ".", "..", "../..", "/", "a/b", "a\nb", "\udcff", _LONG)
 
 
 @pytest.fixture
-def daemon(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Daemon]:
-    daemon = Daemon(folder)
-    monkeypatch.setenv("RUNWASI_DAEMON_SOCKET", str(daemon.path))
-    monkeypatch.setenv("RUNWASI_DAEMON", "managed")
-    yield daemon
-    daemon.stop()
-
-
-@pytest.fixture
 def neighbour(
-    daemon: Daemon, session_name: str, sink: EventSink, bundle: BundleMaker, container_id: str
+    daemon: Daemon, shared_shim: Shim, bundle: BundleMaker, container_id: str
 ) -> Iterator[RunningShim]:
     """A pod that the daemon serves while it is attacked."""
-    shim = Shim("shared", session_name, sink)
-    with running(shim, container_id, bundle(["sleep", "1000"])) as task:
+    with running(shared_shim, container_id, bundle(["sleep", "1000"])) as task:
         task.run()
         yield task
-        assert [line for line in shim.log(task.bundle).splitlines() if "traceback" in line] == []
-    shim.clean()
+        assert [line for line in shared_shim.log(task.bundle).splitlines() if "traceback" in line] == []
 
 
 @pytest.fixture

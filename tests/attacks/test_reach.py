@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from devtools.daemon import Daemon
 from tests.integration.conftest import BundleMaker
 from tests.support.detached import Detached
+from tests.support.node_daemon import running_daemon
 from tests.support.runtime import Runtime
 from tests.support.shim import EventSink, RunningShim, Shim, running
 
@@ -46,17 +46,14 @@ def pod(
     monkeypatch: pytest.MonkeyPatch,
 ) -> Iterator[RunningShim]:
     """A pod with a server of its own, forked from a daemon, its parent."""
-    daemon = Daemon(folder)
-    monkeypatch.setenv("RUNWASI_DAEMON_SOCKET", str(daemon.path))
-    monkeypatch.setenv("RUNWASI_DAEMON", "managed")
-    shim = Shim("runwasi", session_name, sink)
-    try:
-        with running(shim, f"{container_id}-pod", bundle(["sleep", "1000"])) as task:
-            task.run()
-            yield task
-    finally:
-        shim.clean()
-        daemon.stop()
+    with running_daemon(folder, monkeypatch):
+        shim = Shim("runwasi", session_name, sink)
+        try:
+            with running(shim, f"{container_id}-pod", bundle(["sleep", "1000"])) as task:
+                task.run()
+                yield task
+        finally:
+            shim.clean()
 
 
 @pytest.mark.parametrize("uid", [0, 1000])

@@ -16,12 +16,11 @@ from pathlib import Path
 import pytest
 
 from devtools.bundle import Bundle
-from devtools.daemon import Daemon
 from devtools.waiting import until
 from tests.integration.conftest import BundleMaker
 from tests.support.detached import Detached
 from tests.support.runtime import Runtime
-from tests.support.shim import EventSink, Shim, running
+from tests.support.shim import Shim, running
 
 CAPABILITIES = f"{1 << 29 | 1 << 10 | 1 << 5:016x}"
 NOFILE = 7
@@ -123,32 +122,12 @@ def test_by_exec(runwasi: Runtime, inspecting: Bundle, container_id: str) -> Non
     assert unexpected(done.stdout, container_id, os.getpid()) == []
 
 
-@pytest.mark.parametrize("mode", ["cold", "normal", "shared"])
-def test_by_a_shim(
-    session_name: str,
-    sink: EventSink,
-    inspecting: Bundle,
-    container_id: str,
-    folder: Path,
-    mode: str,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    daemon = None
-    if mode != "cold":
-        daemon = Daemon(folder)
-        monkeypatch.setenv("RUNWASI_DAEMON_SOCKET", str(daemon.path))
-        monkeypatch.setenv("RUNWASI_DAEMON", "managed")
-    shim = Shim("shared" if mode == "shared" else "runwasi", session_name, sink)
-    try:
-        output = folder / "output"
-        output.touch()
-        with running(shim, container_id, inspecting) as task:
-            task.run(stdout=f"file://{output}")
-            assert task.call("Wait").exit_status == 0
-            text = until(output.read_text, lambda seen: "\nkeyring " in seen)
-            assert unexpected(text, container_id, task.pid) == []
-            task.call("Delete")
-    finally:
-        shim.clean()
-        if daemon:
-            daemon.stop()
+def test_by_a_shim(any_shim: Shim, inspecting: Bundle, container_id: str, folder: Path) -> None:
+    output = folder / "output"
+    output.touch()
+    with running(any_shim, container_id, inspecting) as task:
+        task.run(stdout=f"file://{output}")
+        assert task.call("Wait").exit_status == 0
+        text = until(output.read_text, lambda seen: "\nkeyring " in seen)
+        assert unexpected(text, container_id, task.pid) == []
+        task.call("Delete")

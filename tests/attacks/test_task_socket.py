@@ -17,7 +17,6 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from devtools.daemon import Daemon
 from devtools.ttrpc import CallError, Methods, Peer, task_service
 from devtools.waiting import until
 from runwasi.wire.codec import BOOL, BYTES, DOUBLE, STRING, Message
@@ -29,6 +28,7 @@ from runwasi.wire.messages.types import Mount
 from runwasi.wire.messages.well_known import Any as AnyMessage
 from runwasi.wire.ttrpc_frames import DATA, HEADER, MAX_LENGTH, REQUEST, RESPONSE, frame
 from tests.integration.conftest import BundleMaker
+from tests.support.node_daemon import running_daemon
 from tests.support.shim import EventSink, RunningShim, Shim, running
 
 _PROCESS = "types.containerd.io/opencontainers/runtime-spec/1/Process"
@@ -119,10 +119,7 @@ def served(
     (outside / "file").write_text("of the host")
     with contextlib.ExitStack() as stack:
         if request.param == "shared":
-            daemon = Daemon(folder)
-            stack.callback(daemon.stop)
-            monkeypatch.setenv("RUNWASI_DAEMON_SOCKET", str(daemon.path))
-            monkeypatch.setenv("RUNWASI_DAEMON", "managed")
+            stack.enter_context(running_daemon(folder, monkeypatch))
         shim = Shim("shared" if request.param == "shared" else "runwasi", session_name, sink)
         stack.callback(shim.clean)
         pods = []

@@ -8,6 +8,7 @@ import sys
 import sysconfig
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,7 @@ from devtools.places import BIN, ROOT, WASI_DEMO_APP
 from scripts import launchers
 from tests.support.leak_guard import _nothing_left_in_the_end, guarded  # noqa: F401  a fixture
 from tests.support.mode import MODE, OURS
+from tests.support.node_daemon import make_found, running_daemon
 from tests.support.runtime import Runtime
 from tests.support.shim import EventSink, Shim
 
@@ -157,8 +159,7 @@ def shims(python_clients: Path, _session_daemon: Daemon | None) -> Iterator[Path
     """The folder of the shims that a containerd finds, which ask the session's daemon where there is one."""
     with pytest.MonkeyPatch.context() as environment:
         if _session_daemon is not None:
-            environment.setenv("RUNWASI_DAEMON_SOCKET", str(_session_daemon.path))
-            environment.setenv("RUNWASI_DAEMON", "managed")
+            make_found(_session_daemon, environment)
         yield python_clients if MODE == "normal" else BIN
 
 
@@ -208,12 +209,43 @@ def our_shim(
     """Our shim, driven without containerd; in which way says tests/support/mode.py."""
     if _session_daemon is not None:
         assert _session_daemon.process.poll() is None, "a test killed it: such are marked own_server"
-        monkeypatch.setenv("RUNWASI_DAEMON_SOCKET", str(_session_daemon.path))
-        monkeypatch.setenv("RUNWASI_DAEMON", "managed")
+        make_found(_session_daemon, monkeypatch)
     kind = "shared" if MODE == "shared" else "runwasi"
     shim = Shim(kind, session_name, sink, python_clients if MODE == "normal" else None)
     yield shim
     shim.clean()
+
+
+@pytest.fixture
+def daemon(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Daemon]:
+    """A node daemon of the test's own, which shims find."""
+    with running_daemon(folder, monkeypatch) as daemon:
+        yield daemon
+
+
+@pytest.fixture
+def shared_shim(session_name: str, sink: EventSink) -> Iterator[Shim]:
+    """Our shim of shared mode, driven without containerd: a node daemon serves its pods where there is one."""
+    shim = Shim("shared", session_name, sink)
+    yield shim
+    shim.clean()
+
+
+@pytest.fixture(params=["cold", "normal", "shared"])
+def any_shim(
+    request: pytest.FixtureRequest,
+    session_name: str,
+    sink: EventSink,
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Iterator[Shim]:
+    """Our shim in every mode in turn: its pods are served by servers of their own, cold or forked, or by a daemon."""
+    with ExitStack() as stack:
+        if request.param != "cold":
+            stack.enter_context(running_daemon(folder, monkeypatch))
+        shim = Shim("shared" if request.param == "shared" else "runwasi", session_name, sink)
+        stack.callback(shim.clean)
+        yield shim
 
 
 @pytest.fixture(params=["runwasi", "runc"] if MODE == "cold" else ["runwasi"])

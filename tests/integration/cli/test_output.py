@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from devtools.daemon import Daemon
 from devtools.places import BIN
 from tests.integration.conftest import BundleMaker
 from tests.support.detached import Detached
+from tests.support.node_daemon import running_daemon
 from tests.support.runtime import Runtime
 
 SIGPIPE = 13
@@ -94,10 +94,7 @@ def test_the_shim_and_the_daemon_report_output_that_cannot_be_written(
     programs = BIN if client == "native" else python_clients
     with contextlib.ExitStack() as stack:
         if warm:
-            daemon = Daemon(folder)
-            stack.callback(daemon.stop)
-            monkeypatch.setenv("RUNWASI_DAEMON_SOCKET", str(daemon.path))
-            monkeypatch.setenv("RUNWASI_DAEMON", "managed")
+            stack.enter_context(running_daemon(folder, monkeypatch))
         full = stack.enter_context(open("/dev/full", "wb"))
         done = subprocess.run([programs / program, flag], stdout=full, stderr=subprocess.PIPE, check=False)
     assert done.returncode == 1

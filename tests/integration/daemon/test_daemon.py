@@ -26,6 +26,7 @@ from runwasi.shim.client import packet
 from runwasi.shim.client.packet import CallPacket
 from runwasi.wire.messages import task_types
 from tests.support.cgroups import removed_after
+from tests.support.node_daemon import running_daemon
 from tests.support.shim import EventSink, Shim, running
 
 if TYPE_CHECKING:
@@ -34,15 +35,6 @@ if TYPE_CHECKING:
     from tests.integration.conftest import BundleMaker
 
 SLEEP = ["sleep", "1000"]
-
-
-@pytest.fixture
-def daemon(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Daemon]:
-    daemon = Daemon(folder)
-    monkeypatch.setenv("RUNWASI_DAEMON_SOCKET", str(daemon.path))
-    monkeypatch.setenv("RUNWASI_DAEMON", "managed")
-    yield daemon
-    daemon.stop()
 
 
 @pytest.fixture(params=["native", "python"])
@@ -109,17 +101,14 @@ def test_a_server_is_in_containerds_cgroup_and_not_in_the_daemons(
 ) -> None:
     with removed_after(cgroups.cgroup_at(f"/{container_id}")) as unit:
         unit.create()
-        daemon = Daemon(folder, preexec_fn=lambda: unit.enter(0))
-        monkeypatch.setenv("RUNWASI_DAEMON_SOCKET", str(daemon.path))
-        monkeypatch.setenv("RUNWASI_DAEMON", "managed")
-        try:
-            with running(shim, container_id, bundle(SLEEP)) as task:
-                assert parent_of(task.pid) == daemon.pid
-                own = Path("/proc/self/cgroup").read_text()
-                assert Path(f"/proc/{daemon.pid}/cgroup").read_text() != own
-                assert Path(f"/proc/{task.pid}/cgroup").read_text() == own
-        finally:
-            daemon.stop()
+        with (
+            running_daemon(folder, monkeypatch, preexec_fn=lambda: unit.enter(0)) as daemon,
+            running(shim, container_id, bundle(SLEEP)) as task,
+        ):
+            assert parent_of(task.pid) == daemon.pid
+            own = Path("/proc/self/cgroup").read_text()
+            assert Path(f"/proc/{daemon.pid}/cgroup").read_text() != own
+            assert Path(f"/proc/{task.pid}/cgroup").read_text() == own
 
 
 def test_pods_outlive_a_killed_daemon(

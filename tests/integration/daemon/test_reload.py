@@ -16,10 +16,12 @@ from devtools.places import BIN
 from devtools.ttrpc import Peer, task_service
 from runwasi.wire.messages import task_types
 from runwasi.wire.messages.well_known import Any as Packed
+from tests.support.fifos import reader_of_new_fifo, writer_of_new_fifo
+from tests.support.node_daemon import running_daemon
 from tests.support.shim import EventSink, Shim, running
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from pathlib import Path
 
     from devtools.bundle import Bundle
@@ -27,22 +29,6 @@ if TYPE_CHECKING:
 
 SLEEP = ["sleep", "1000"]
 LIFE = ["create", "start", "exit", "delete"]
-
-
-@pytest.fixture
-def daemon(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Daemon]:
-    daemon = Daemon(folder)
-    monkeypatch.setenv("RUNWASI_DAEMON_SOCKET", str(daemon.path))
-    monkeypatch.setenv("RUNWASI_DAEMON", "managed")
-    yield daemon
-    daemon.stop()
-
-
-@pytest.fixture
-def shim(session_name: str, sink: EventSink) -> Iterator[Shim]:
-    shim = Shim("shared", session_name, sink)
-    yield shim
-    shim.clean()
 
 
 def process(*arguments: str) -> Packed:
@@ -54,9 +40,9 @@ def process(*arguments: str) -> Packed:
 
 
 def test_a_pod_goes_on_with_its_connection_calls_and_events(
-    daemon: Daemon, shim: Shim, bundle: BundleMaker, container_id: str, sink: EventSink
+    daemon: Daemon, shared_shim: Shim, bundle: BundleMaker, container_id: str, sink: EventSink
 ) -> None:
-    with running(shim, container_id, bundle(SLEEP)) as task:
+    with running(shared_shim, container_id, bundle(SLEEP)) as task:
         task.run()
         waiting = task.tasks.begin("Wait", id=task.id)
         daemon.reload()
@@ -68,14 +54,14 @@ def test_a_pod_goes_on_with_its_connection_calls_and_events(
         assert sink.topics(4) == LIFE
         task.call("Shutdown")
         assert task.ended()
-    with running(shim, f"{container_id}-2", bundle(["true"])) as other:
+    with running(shared_shim, f"{container_id}-2", bundle(["true"])) as other:
         assert other.pid == daemon.pid
 
 
 def test_processes_in_every_state_go_on(
-    daemon: Daemon, shim: Shim, bundle: BundleMaker, container_id: str, sink: EventSink
+    daemon: Daemon, shared_shim: Shim, bundle: BundleMaker, container_id: str, sink: EventSink
 ) -> None:
-    with running(shim, container_id, bundle(SLEEP)) as task:
+    with running(shared_shim, container_id, bundle(SLEEP)) as task:
         task.create()
         daemon.reload()
         assert task.call("State").status == task_types.CREATED
@@ -122,16 +108,11 @@ def test_processes_in_every_state_go_on(
 
 
 def test_streams_go_on(
-    daemon: Daemon, shim: Shim, bundle: BundleMaker, container_id: str, folder: Path
+    daemon: Daemon, shared_shim: Shim, bundle: BundleMaker, container_id: str, folder: Path
 ) -> None:
-    stdin, stdout = folder / "in", folder / "out"
-    for path in (stdin, stdout):
-        os.mkfifo(path)
-    with running(shim, container_id, bundle(["sh", "-c", "cat; echo end"])) as task:
-        reader = os.open(stdout, os.O_RDONLY | os.O_NONBLOCK)
-        os.set_blocking(reader, True)
-        writer = os.open(stdin, os.O_RDWR)
-        task.run(stdin=str(stdin), stdout=str(stdout))
+    writer, reader = writer_of_new_fifo(folder / "in"), reader_of_new_fifo(folder / "out")
+    with running(shared_shim, container_id, bundle(["sh", "-c", "cat; echo end"])) as task:
+        task.run(stdin=str(folder / "in"), stdout=str(folder / "out"))
         os.write(writer, b"before\n")
         daemon.reload()
         os.write(writer, b"after\n")
@@ -143,11 +124,11 @@ def test_streams_go_on(
 
 
 def test_output_without_a_reader_waits_for_one(
-    daemon: Daemon, shim: Shim, bundle: BundleMaker, container_id: str, folder: Path
+    daemon: Daemon, shared_shim: Shim, bundle: BundleMaker, container_id: str, folder: Path
 ) -> None:
     stdout = folder / "out"
     os.mkfifo(stdout)
-    with running(shim, container_id, bundle(["echo", "late"])) as task:
+    with running(shared_shim, container_id, bundle(["echo", "late"])) as task:
         task.run(stdout=str(stdout))
         task.call("Wait")
         daemon.reload()
@@ -155,16 +136,13 @@ def test_output_without_a_reader_waits_for_one(
 
 
 def test_a_terminal_goes_on(
-    daemon: Daemon, shim: Shim, bundle: BundleMaker, container_id: str, folder: Path
+    daemon: Daemon, shared_shim: Shim, bundle: BundleMaker, container_id: str, folder: Path
 ) -> None:
-    stdin, stdout = folder / "in", folder / "out"
-    for path in (stdin, stdout):
-        os.mkfifo(path)
-    with running(shim, container_id, bundle(["sh", "-c", "read a; read b; stty size; echo $a-$b"])) as task:
-        reader = os.open(stdout, os.O_RDONLY | os.O_NONBLOCK)
-        os.set_blocking(reader, True)
-        writer = os.open(stdin, os.O_RDWR)
-        task.run(stdin=str(stdin), stdout=str(stdout), terminal=True)
+    writer, reader = writer_of_new_fifo(folder / "in"), reader_of_new_fifo(folder / "out")
+    with running(
+        shared_shim, container_id, bundle(["sh", "-c", "read a; read b; stty size; echo $a-$b"])
+    ) as task:
+        task.run(stdin=str(folder / "in"), stdout=str(folder / "out"), terminal=True)
         os.write(writer, b"one\n")
         daemon.reload()
         task.call("ResizePty", width=77, height=33)
@@ -175,13 +153,13 @@ def test_a_terminal_goes_on(
 
 
 def test_a_limit_of_memory_is_watched_on(
-    daemon: Daemon, shim: Shim, bundle: BundleMaker, container_id: str, sink: EventSink
+    daemon: Daemon, shared_shim: Shim, bundle: BundleMaker, container_id: str, sink: EventSink
 ) -> None:
     made = bundle(["sh", "-c", "read go < /go; exec tail /dev/zero"])
     os.mkfifo(made.rootfs / "go")
     made.linux["resources"] = {"memory": {"limit": 16 << 20}}
     made.write()
-    with running(shim, container_id, made) as task:
+    with running(shared_shim, container_id, made) as task:
         task.run()
         daemon.reload()
         (made.rootfs / "go").write_text("go\n")
@@ -190,7 +168,7 @@ def test_a_limit_of_memory_is_watched_on(
 
 
 def test_reloading_under_load_loses_no_event_and_doubles_none(
-    daemon: Daemon, shim: Shim, bundle: BundleMaker, new_id: Callable[[], str], sink: EventSink
+    daemon: Daemon, shared_shim: Shim, bundle: BundleMaker, new_id: Callable[[], str], sink: EventSink
 ) -> None:
     pods = [(new_id(), bundle(SLEEP)) for _ in range(4)]
     lives = 12
@@ -198,7 +176,7 @@ def test_reloading_under_load_loses_no_event_and_doubles_none(
     def live(pod: tuple[str, Bundle]) -> None:
         """Run containers one after the other in a pod that lives longer, each waited for by another client."""
         group, made = pod
-        with running(shim, group, made) as task, Peer(task.address) as other:
+        with running(shared_shim, group, made) as task, Peer(task.address) as other:
             waits = task_service(other)
             for number in range(lives):
                 name = f"{group}-{number}"
@@ -229,14 +207,14 @@ def test_reloading_under_load_loses_no_event_and_doubles_none(
 
 
 def test_a_program_that_cannot_go_on_takes_nobodys_place(
-    folder: Path, shim: Shim, bundle: BundleMaker, container_id: str, monkeypatch: pytest.MonkeyPatch
+    folder: Path, shared_shim: Shim, bundle: BundleMaker, container_id: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     program = folder / "containerd-wasmtimed"
     program.symlink_to(BIN / "containerd-wasmtimed")
-    daemon = Daemon(folder, program=program)
-    monkeypatch.setenv("RUNWASI_DAEMON_SOCKET", str(daemon.path))
-    monkeypatch.setenv("RUNWASI_DAEMON", "managed")
-    with running(shim, container_id, bundle(["true"])) as task:
+    with (
+        running_daemon(folder, monkeypatch, program=program) as daemon,
+        running(shared_shim, container_id, bundle(["true"])) as task,
+    ):
         program.unlink()
         program.write_text("#!/bin/sh\necho 0\n")
         program.chmod(0o755)
@@ -246,13 +224,12 @@ def test_a_program_that_cannot_go_on_takes_nobodys_place(
         task.call("Wait")
         task.call("Delete")
         task.call("Shutdown")
-    daemon.stop()
 
 
 def test_what_is_under_way_comes_to_its_end_first(
-    daemon: Daemon, shim: Shim, bundle: BundleMaker, container_id: str, sink: EventSink
+    daemon: Daemon, shared_shim: Shim, bundle: BundleMaker, container_id: str, sink: EventSink
 ) -> None:
-    with running(shim, container_id, bundle(SLEEP)) as task:
+    with running(shared_shim, container_id, bundle(SLEEP)) as task:
         sink.pause()
         task.create()  # whose event containerd has not taken yet
         daemon.process.send_signal(signal.SIGHUP)
@@ -267,9 +244,9 @@ def test_what_is_under_way_comes_to_its_end_first(
 
 
 def test_the_end_is_not_missed_that_comes_while_it_is_replaced(
-    daemon: Daemon, shim: Shim, bundle: BundleMaker, container_id: str
+    daemon: Daemon, shared_shim: Shim, bundle: BundleMaker, container_id: str
 ) -> None:
-    with running(shim, container_id, bundle(SLEEP)) as task:
+    with running(shared_shim, container_id, bundle(SLEEP)) as task:
         task.run()
         daemon.process.send_signal(signal.SIGHUP)
         daemon.process.send_signal(signal.SIGHUP)

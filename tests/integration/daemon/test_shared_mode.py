@@ -27,33 +27,17 @@ from tests.support.quiet import waits_for_events_alone
 from tests.support.shim import EventSink, Shim, running
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from tests.integration.conftest import BundleMaker
 
 SLEEP = ["sleep", "1000"]
 
 
-@pytest.fixture
-def daemon(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Daemon]:
-    daemon = Daemon(folder)
-    monkeypatch.setenv("RUNWASI_DAEMON_SOCKET", str(daemon.path))
-    monkeypatch.setenv("RUNWASI_DAEMON", "managed")
-    yield daemon
-    daemon.stop()
-
-
-@pytest.fixture
-def shim(session_name: str, sink: EventSink) -> Iterator[Shim]:
-    shim = Shim("shared", session_name, sink)
-    yield shim
-    shim.clean()
-
-
 def test_pods_are_served_by_the_daemon_itself(
-    daemon: Daemon, shim: Shim, bundle: BundleMaker, container_id: str, sink: EventSink
+    daemon: Daemon, shared_shim: Shim, bundle: BundleMaker, container_id: str, sink: EventSink
 ) -> None:
-    with running(shim, container_id, bundle(["sh", "-c", "exit 3"])) as task:
+    with running(shared_shim, container_id, bundle(["sh", "-c", "exit 3"])) as task:
         assert task.pid == daemon.pid
         assert os.statvfs(f"/proc/{task.pid}/exe").f_flag & os.ST_RDONLY
         task.run()
@@ -66,14 +50,14 @@ def test_pods_are_served_by_the_daemon_itself(
 
 @pytest.mark.parametrize("users", ["host", "mapped"])
 def test_a_module_finds_no_process_in_proc(
-    daemon: Daemon, shim: Shim, bundle: BundleMaker, container_id: str, folder: Path, users: str
+    daemon: Daemon, shared_shim: Shim, bundle: BundleMaker, container_id: str, folder: Path, users: str
 ) -> None:
     prober = prober_module(folder).read_bytes()
     made = bundle(["/app.wasm", LAST, "/proc", "/dev"], files={"/app.wasm": prober})
     if users == "mapped":
         in_user_namespace(made)
     output = folder / "output"
-    with running(shim, container_id, made) as task:
+    with running(shared_shim, container_id, made) as task:
         task.create(stdout=f"file://{output}")
         task.call("Start")
         assert task.call("Wait").exit_status == 0
@@ -82,29 +66,29 @@ def test_a_module_finds_no_process_in_proc(
 
 
 def test_each_pod_writes_to_its_own_log(
-    daemon: Daemon, shim: Shim, bundle: BundleMaker, container_id: str
+    daemon: Daemon, shared_shim: Shim, bundle: BundleMaker, container_id: str
 ) -> None:
     quiet, loud = bundle(["true"]), bundle(["true"])
     loud.config["hooks"] = {"poststop": [{"path": "/bin/false"}]}  # which is a warning
     loud.write()
     for number, made in enumerate((quiet, loud)):
-        with running(shim, f"{container_id}-{number}", made) as task:
+        with running(shared_shim, f"{container_id}-{number}", made) as task:
             task.run()
             task.call("Wait")
             task.call("Delete")
-    assert shim.log(quiet) == ""
-    assert f"instance={container_id}-1" in shim.log(loud)
+    assert shared_shim.log(quiet) == ""
+    assert f"instance={container_id}-1" in shared_shim.log(loud)
 
 
 def test_a_pod_ends_with_its_shutdown_and_leaves_nothing_in_the_daemon(
-    daemon: Daemon, shim: Shim, bundle: BundleMaker, new_id: Callable[[], str]
+    daemon: Daemon, shared_shim: Shim, bundle: BundleMaker, new_id: Callable[[], str]
 ) -> None:
     def fds() -> int:
         return len(os.listdir(f"/proc/{daemon.pid}/fd"))
 
     def live(pods: int) -> None:
         for _ in range(pods):
-            with running(shim, new_id(), made) as task:
+            with running(shared_shim, new_id(), made) as task:
                 task.run()
                 task.call("Wait")
                 task.call("Delete")
@@ -123,27 +107,27 @@ def test_a_pod_ends_with_its_shutdown_and_leaves_nothing_in_the_daemon(
 
 
 def test_killing_the_daemon_leaves_nothing_that_delete_does_not_find(
-    daemon: Daemon, shim: Shim, bundle: BundleMaker, container_id: str
+    daemon: Daemon, shared_shim: Shim, bundle: BundleMaker, container_id: str
 ) -> None:
     made = bundle(SLEEP)
-    with running(shim, container_id, made) as task:
+    with running(shared_shim, container_id, made) as task:
         pid = task.run()
         daemon.stop(signal.SIGKILL)
         assert task.ended()
         assert Path(f"/proc/{pid}").exists()
-        done = shim.delete(container_id, made)
+        done = shared_shim.delete(container_id, made)
         assert (done.returncode, done.stderr) == (0, b"")
         until(Path(f"/proc/{pid}").exists, lambda there: not there)
-    assert not Path(f"/run/containerd/wasmtime/{shim.namespace}/{container_id}").exists()
+    assert not Path(f"/run/containerd/wasmtime/{shared_shim.namespace}/{container_id}").exists()
     assert not Path(task.address.removeprefix("unix://")).exists()
 
 
 def test_a_flooded_pod_leaves_its_neighbours_their_turn(
-    daemon: Daemon, shim: Shim, bundle: BundleMaker, container_id: str
+    daemon: Daemon, shared_shim: Shim, bundle: BundleMaker, container_id: str
 ) -> None:
     with (
-        running(shim, container_id, bundle(SLEEP)) as noisy,
-        running(shim, f"{container_id}-2", bundle(SLEEP)) as other,
+        running(shared_shim, container_id, bundle(SLEEP)) as noisy,
+        running(shared_shim, f"{container_id}-2", bundle(SLEEP)) as other,
     ):
         noisy.run()
         request = Request(
@@ -181,11 +165,11 @@ def _send_all(peer: socket.socket, data: bytes) -> None:
 
 
 def test_one_pods_connections_and_memory_are_bounded(
-    daemon: Daemon, shim: Shim, bundle: BundleMaker, container_id: str
+    daemon: Daemon, shared_shim: Shim, bundle: BundleMaker, container_id: str
 ) -> None:
     with (
-        running(shim, container_id, bundle(SLEEP)) as noisy,
-        running(shim, f"{container_id}-2", bundle(SLEEP)) as other,
+        running(shared_shim, container_id, bundle(SLEEP)) as noisy,
+        running(shared_shim, f"{container_id}-2", bundle(SLEEP)) as other,
         contextlib.ExitStack() as stack,
     ):
         before = daemon.private_memory()
@@ -200,42 +184,48 @@ def test_one_pods_connections_and_memory_are_bounded(
 
 
 def test_a_container_deleted_behind_a_pods_back_ends_the_pod(
-    daemon: Daemon, shim: Shim, bundle: BundleMaker, container_id: str
+    daemon: Daemon, shared_shim: Shim, bundle: BundleMaker, container_id: str
 ) -> None:
     made = bundle(SLEEP)
-    with running(shim, container_id, made) as task:
+    with running(shared_shim, container_id, made) as task:
         task.run()
-        assert shim.delete(container_id, made).returncode == 0
+        assert shared_shim.delete(container_id, made).returncode == 0
         assert task.ended()
 
 
 def test_a_start_whose_address_cannot_be_written_leaves_no_pod(
-    daemon: Daemon, shim: Shim, container_id: str
+    daemon: Daemon, shared_shim: Shim, container_id: str
 ) -> None:
     before = os.listdir(f"/proc/{daemon.pid}/fd")
     for _ in range(2):
         done = subprocess.run(
-            shim.command(container_id, "start"), cwd="/proc", input=b"", capture_output=True, check=False
+            shared_shim.command(container_id, "start"),
+            cwd="/proc",
+            input=b"",
+            capture_output=True,
+            check=False,
         )
         assert done.returncode == 1
         assert b"address" in done.stderr
     until(lambda: os.listdir(f"/proc/{daemon.pid}/fd"), lambda fds: fds == before)
-    socket = socket_path(f"{shim.sink.path.parent}/containerd.sock", shim.namespace, container_id)
+    socket = socket_path(
+        f"{shared_shim.sink.path.parent}/containerd.sock", shared_shim.namespace, container_id
+    )
     assert not Path(socket).exists()
 
 
 def test_a_pod_whose_caller_differs_has_a_server_of_its_own(
-    daemon: Daemon, shim: Shim, bundle: BundleMaker, container_id: str, monkeypatch: pytest.MonkeyPatch
+    daemon: Daemon, shared_shim: Shim, bundle: BundleMaker, container_id: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with running(shim, container_id, bundle(SLEEP)) as first:
+    with running(shared_shim, container_id, bundle(SLEEP)) as first:
         assert first.pid == daemon.pid
         monkeypatch.setenv("ANOTHER", "containerd")
-        with running(shim, f"{container_id}-2", bundle(SLEEP)) as second:
+        with running(shared_shim, f"{container_id}-2", bundle(SLEEP)) as second:
             assert second.pid != daemon.pid
 
 
 def test_containers_inherit_what_containerd_has(
-    daemon: Daemon, shim: Shim, bundle: BundleMaker, container_id: str
+    daemon: Daemon, shared_shim: Shim, bundle: BundleMaker, container_id: str
 ) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (soft - 1, hard))
@@ -243,7 +233,7 @@ def test_containers_inherit_what_containerd_has(
     made.process.pop("rlimits", None)
     made.write()
     try:
-        with running(shim, container_id, made) as task:
+        with running(shared_shim, container_id, made) as task:
             assert task.pid == daemon.pid
             assert resource.prlimit(task.run(), resource.RLIMIT_NOFILE) == (soft - 1, hard)
             assert resource.prlimit(daemon.pid, resource.RLIMIT_NOFILE) == (hard, hard)
@@ -252,13 +242,13 @@ def test_containers_inherit_what_containerd_has(
 
 
 def test_a_daemon_that_ends_serves_its_pods_to_their_end(
-    daemon: Daemon, shim: Shim, bundle: BundleMaker, container_id: str
+    daemon: Daemon, shared_shim: Shim, bundle: BundleMaker, container_id: str
 ) -> None:
-    with running(shim, container_id, bundle(SLEEP)) as task:
+    with running(shared_shim, container_id, bundle(SLEEP)) as task:
         task.run()
         daemon.process.send_signal(signal.SIGTERM)
         until(daemon.path.exists, lambda there: not there)
-        with running(shim, f"{container_id}-2", bundle(SLEEP)) as other:
+        with running(shared_shim, f"{container_id}-2", bundle(SLEEP)) as other:
             assert other.pid != daemon.pid
         task.call("Kill", signal=9)
         assert task.call("Wait").exit_status == 137
@@ -268,11 +258,11 @@ def test_a_daemon_that_ends_serves_its_pods_to_their_end(
 
 
 def test_a_second_daemon_takes_over_after_a_killed_one(
-    daemon: Daemon, shim: Shim, bundle: BundleMaker, container_id: str, folder: Path
+    daemon: Daemon, shared_shim: Shim, bundle: BundleMaker, container_id: str, folder: Path
 ) -> None:
     daemon.stop(signal.SIGKILL)
     successor = Daemon(folder)
-    with running(shim, container_id, bundle(["true"])) as task:
+    with running(shared_shim, container_id, bundle(["true"])) as task:
         assert task.pid == successor.pid
         task.run()
         task.call("Wait")
@@ -281,8 +271,8 @@ def test_a_second_daemon_takes_over_after_a_killed_one(
     successor.stop()
 
 
-def test_a_pod_starts_without_a_daemon(shim: Shim, bundle: BundleMaker, container_id: str) -> None:
-    with running(shim, container_id, bundle(["sh", "-c", "exit 3"])) as task:
+def test_a_pod_starts_without_a_daemon(shared_shim: Shim, bundle: BundleMaker, container_id: str) -> None:
+    with running(shared_shim, container_id, bundle(["sh", "-c", "exit 3"])) as task:
         task.run()
         assert task.call("Wait").exit_status == 3
         task.call("Delete")

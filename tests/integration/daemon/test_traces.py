@@ -33,16 +33,6 @@ def collector(monkeypatch: pytest.MonkeyPatch) -> Iterator[Collector]:
         yield collector
 
 
-@pytest.fixture
-def daemon(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Daemon]:
-    """A node daemon of the test's own that shims find."""
-    daemon = Daemon(folder)
-    monkeypatch.setenv("RUNWASI_DAEMON_SOCKET", str(daemon.path))
-    monkeypatch.setenv("RUNWASI_DAEMON", "managed")
-    yield daemon
-    daemon.stop()
-
-
 @pytest.fixture(params=["runwasi", "shared"], ids=["normal", "shared"])
 def daemon_shim(
     request: pytest.FixtureRequest, session_name: str, sink: EventSink, daemon: Daemon
@@ -139,15 +129,9 @@ def test_a_collector_that_does_not_answer_holds_nothing(
 
 
 def test_a_daemon_that_is_replaced_sends_its_last_spans_and_goes_on_with_those_of_its_containers(
-    collector: Collector,
-    session_name: str,
-    sink: EventSink,
-    daemon: Daemon,
-    bundle: BundleMaker,
-    container_id: str,
+    collector: Collector, daemon: Daemon, shared_shim: Shim, bundle: BundleMaker, container_id: str
 ) -> None:
-    shim = Shim("shared", session_name, sink)
-    with running(shim, container_id, bundle(["sleep", "1000"])) as task:
+    with running(shared_shim, container_id, bundle(["sleep", "1000"])) as task:
         task.peer.metadata = RECORDED
         task.run()
         collector.hold()
@@ -160,4 +144,3 @@ def test_a_daemon_that_is_replaced_sends_its_last_spans_and_goes_on_with_those_o
         container = collector.wait(named("container"))
         assert (container.trace, container.error) == (TRACE, "exit status 137")
         assert collector.wait(lambda span: span.id == container.parent).name == f"{TASK}/Start"
-    shim.clean()

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from devtools.containerd import HOSTS, SHARED, WASMTIME, running_containerd
-from devtools.daemon import Daemon
 from devtools.places import ROOT
 from tests.integration.conftest import BUSYBOX_IMAGE, DEMO_IMAGE
+from tests.support.node_daemon import running_daemon
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -87,16 +87,11 @@ def test_the_environments_daemon_serves_its_shims(
     folder: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    daemon = Daemon(folder, program=programs / "containerd-wasmtimed")
-    try:
+    with running_daemon(folder, monkeypatch, program=programs / "containerd-wasmtimed") as daemon:
         containerd.stop()
-        monkeypatch.setenv("RUNWASI_DAEMON_SOCKET", str(daemon.path))
-        monkeypatch.setenv("RUNWASI_DAEMON", "managed")
         containerd.start()
         with containerd.task(SHARED, BUSYBOX_IMAGE, container_id, "sleep", "1000") as pid:
             assert f"PPid:\t{daemon.pid}\n" in Path(f"/proc/{pid}/status").read_text()
-    finally:
-        daemon.stop()
 
 
 def test_without_a_compiler_the_wheel_is_pure_python(folder: Path) -> None:

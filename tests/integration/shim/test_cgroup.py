@@ -18,7 +18,7 @@ from runwasi.wire.messages.options import Options
 from runwasi.wire.messages.well_known import Any
 from tests.integration.conftest import BundleMaker
 from tests.support.cgroups import cgroups_of
-from tests.support.shim import EventSink, Shim
+from tests.support.shim import Shim
 
 pytestmark = pytest.mark.cgroup_v2
 
@@ -154,19 +154,3 @@ def server_of(address: str) -> int:
     with Peer(address) as peer:
         pid: int = task_service(peer).call("Connect", id="nobody").shim_pid
         return pid
-
-
-@pytest.fixture
-def daemon(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Daemon]:
-    daemon = Daemon(folder)
-    monkeypatch.setenv("RUNWASI_DAEMON_SOCKET", str(daemon.path))
-    monkeypatch.setenv("RUNWASI_DAEMON", "managed")
-    yield daemon
-    daemon.stop()
-
-
-@pytest.fixture
-def shared_shim(session_name: str, sink: EventSink) -> Iterator[Shim]:
-    shim = Shim("shared", session_name, sink)
-    yield shim
-    shim.clean()

@@ -12,6 +12,7 @@ from runwasi.shim.server import codes
 from runwasi.wire.messages import pod_sandbox
 from runwasi.wire.messages.sandbox import SANDBOX_METHODS
 from runwasi.wire.messages.well_known import Any
+from tests.support.fifos import reader_of_new_fifo
 from tests.support.shim import EventSink, RunningShim, Shim, running
 
 if TYPE_CHECKING:
@@ -97,10 +98,8 @@ def test_a_container_joins_the_pod(task: RunningShim, folder: Path) -> None:
             entry["path"] = f"/proc/{pid}/ns/{joined[entry['type']]}"
     del task.bundle.config["hostname"]
     task.bundle.write()
-    os.mkfifo(folder / "out")
-    reader = os.open(folder / "out", os.O_RDONLY | os.O_NONBLOCK)
+    reader = reader_of_new_fifo(folder / "out")
     init = task.run(stdout=str(folder / "out"))
-    os.set_blocking(reader, True)
     assert os.read(reader, 100) == b"pod-name\n"
     os.close(reader)
     assert {namespace(init, kind) for kind in joined} == {namespace(pid, kind) for kind in joined}

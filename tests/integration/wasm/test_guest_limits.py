@@ -15,7 +15,6 @@ import pytest
 
 from devtools.bundle import Bundle, in_user_namespace
 from devtools.components.build import component
-from devtools.daemon import Daemon
 from devtools.serving import free_port, script
 from devtools.waiting import until
 from runwasi.wire.messages.well_known import Any as Packed
@@ -24,7 +23,7 @@ from tests.support import wasm
 from tests.support.detached import Detached
 from tests.support.memory import until_told_of_limits
 from tests.support.runtime import Runtime
-from tests.support.shim import EventSink, Shim, running
+from tests.support.shim import Shim, running
 
 MIB = 1 << 20
 SHARE = 12
@@ -345,27 +344,6 @@ def test_a_component_on_our_own_wasi_follows(
     until(guest.lines, lambda lines: lines == ["ready"])
     guest.update(256)
     assert 128 < guest.fill() < 256
-
-
-@pytest.fixture(params=["a cold server", "a server of the daemon's", "the daemon itself"])
-def any_shim(
-    request: pytest.FixtureRequest,
-    session_name: str,
-    sink: EventSink,
-    folder: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> Iterator[Shim]:
-    """Whatever may serve a pod in turn: its own process, cold or forked by the node daemon, or that daemon."""
-    daemon = None
-    if request.param != "a cold server":
-        daemon = Daemon(folder)
-        monkeypatch.setenv("RUNWASI_DAEMON_SOCKET", str(daemon.path))
-        monkeypatch.setenv("RUNWASI_DAEMON", "managed")
-    shim = Shim("shared" if request.param == "the daemon itself" else "runwasi", session_name, sink)
-    yield shim
-    shim.clean()
-    if daemon is not None:
-        daemon.stop()
 
 
 def test_the_shims_update_reaches_the_guest(
