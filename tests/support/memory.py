@@ -18,13 +18,16 @@ def memory_limit(pid: int) -> int:
     return int(Path(f"/sys/fs/cgroup{groups['']}/memory.max").read_text())
 
 
-def until_told_of_limits(pid: int) -> None:
-    """Wait until a guest's process has taken the signal that says that its container's limits have changed."""
-    until(lambda: _waiting_signals(pid), lambda signals: not signals & 1 << signal.SIGURG - 1)
+def until_limits_are_applied(pid: int) -> None:
+    """Wait until a guest's process has applied its container's limits, after a signal said that they have changed.
+
+    All threads block that signal, and one waits for it (runwasi/engines/signals.py). The kernel unblocks it for
+    that thread while the wait lasts (kernel/signal.c: do_sigtimedwait), so not while the thread applies limits.
+    """
+    until(lambda: any(_has_nothing_to_apply(thread) for thread in Path(f"/proc/{pid}/task").iterdir()), bool)
 
 
-def _waiting_signals(pid: int) -> int:
-    """The kernel's set of signals that wait for any thread of a process."""
-    found = re.search(r"^ShdPnd:\s*(\w+)", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE)
-    assert found
-    return int(found[1], 16)
+def _has_nothing_to_apply(thread: Path) -> bool:
+    """Whether the signal neither waits for a thread nor is blocked for it."""
+    found = dict(re.findall(r"^(ShdPnd|SigBlk):\s*(\w+)", (thread / "status").read_text(), re.MULTILINE))
+    return not (int(found["ShdPnd"], 16) | int(found["SigBlk"], 16)) & 1 << signal.SIGURG - 1

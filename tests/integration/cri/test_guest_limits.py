@@ -9,7 +9,7 @@ import pytest
 from devtools.cri import Container, Cri, api
 from devtools.oci_image import files_layer, write_image
 from tests.support import wasm
-from tests.support.memory import until_told_of_limits
+from tests.support.memory import until_limits_are_applied
 
 MIB = 1 << 20
 IMAGE = "localhost/grower:latest"
@@ -44,7 +44,7 @@ def _limited(mebibytes: int) -> dict[str, int]:
 
 def _update(container: Container, mebibytes: int) -> None:
     container.update(**_limited(mebibytes))
-    until_told_of_limits(container.pid())
+    until_limits_are_applied(container.pid())
 
 
 def test_a_guest_grows_as_far_as_its_pods_resize_lets_it(cri: Cri, image: str) -> None:

@@ -15,7 +15,7 @@ from devtools.bundle import Bundle, make_bundle
 from runwasi.linux.cgroups.units import UnitManager
 from tests.support import wasm
 from tests.support.cgroups import cgroups_of
-from tests.support.memory import until_told_of_limits
+from tests.support.memory import until_limits_are_applied
 from tests.support.runtime import Runtime
 
 MIB = 1 << 20
@@ -106,7 +106,7 @@ def test_a_guests_bound_follows_what_we_and_what_systemd_writes(
         assert next(said) == "ready\n"
         for change, bound in ((["true"], 51), (update, 115), (told, 179)):
             subprocess.run(change, check=True)
-            until_told_of_limits(pid)
+            until_limits_are_applied(pid)
             Path(f"/proc/{pid}/root/fill").touch()
             assert next(said) == f"full at {bound} MiB\n"
 
