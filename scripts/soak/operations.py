@@ -186,25 +186,22 @@ def _audible(model: Model) -> list[Life]:
 
 def pause(walk: Walk) -> str:
     """Freeze a container."""
-    life = walk.chance.choice(walk.model.of(status=(RUNNING,)))
-    if life.in_containerd:
-        walk.bed.ctr("task", "pause", life.id)
-    else:
-        walk.bed.command("pause", life.id)
-    life.status = PAUSED
-    walk.model.caused(life, "paused")
-    return life.id
+    return _switch(walk, "pause", RUNNING, PAUSED, "paused")
 
 
 def resume(walk: Walk) -> str:
     """Thaw a container."""
-    life = walk.chance.choice(walk.model.of(status=(PAUSED,)))
+    return _switch(walk, "resume", PAUSED, RUNNING, "resumed")
+
+
+def _switch(walk: Walk, command: str, before: str, after: str, topic: str) -> str:
+    life = walk.chance.choice(walk.model.of(status=(before,)))
     if life.in_containerd:
-        walk.bed.ctr("task", "resume", life.id)
+        walk.bed.ctr("task", command, life.id)
     else:
-        walk.bed.command("resume", life.id)
-    life.status = RUNNING
-    walk.model.caused(life, "resumed")
+        walk.bed.command(command, life.id)
+    life.status = after
+    walk.model.caused(life, topic)
     return life.id
 
 
