@@ -188,7 +188,8 @@ def _note_at_each_end(note: Callable[[], None], folder: str) -> None:
         note()
         end(status)
 
-    os.execve, os.execv, os._exit = noted_execve, noted_execv, noted_end  # type: ignore[assignment]
+    for name, noted in (("execve", noted_execve), ("execv", noted_execv), ("_exit", noted_end)):
+        setattr(os, name, noted)
     os.register_at_fork(before=note)
     atexit.register(note)
 

@@ -28,8 +28,8 @@ def test_a_pod_that_ends_sends_its_last_event(
     publishers: list[Publisher] = []
 
     class Known(Publisher):
-        def __init__(self, *args: object) -> None:
-            super().__init__(*args)  # type: ignore[arg-type]
+        def __init__(self, reactor: Reactor, address: str, namespace: str, log: Log) -> None:
+            super().__init__(reactor, address, namespace, log)
             publishers.append(self)
 
     monkeypatch.setattr(pod_server, "Publisher", Known)
