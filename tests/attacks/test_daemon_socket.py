@@ -23,6 +23,7 @@ from runwasi.shim.client import packet
 from runwasi.shim.client.packet import CallPacket
 from runwasi.wire.messages.task_types import RUNNING
 from tests.integration.conftest import BundleMaker
+from tests.support.node_daemon import connected
 from tests.support.shim import RunningShim, Shim, running
 
 NORMAL, SHARED = "containerd-shim-wasmtime-v1", "containerd-shim-wasmtimed-v1"
@@ -52,14 +53,6 @@ def outside(folder: Path) -> Path:
 
 def call(*arguments: str, program: str = NORMAL, stdin: bytes = b"", **variables: str) -> bytes:
     return CallPacket(__version__, program, arguments, variables, stdin).encode()
-
-
-@contextlib.contextmanager
-def connected(daemon: Daemon) -> Iterator[socket.socket]:
-    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as peer:
-        peer.settimeout(20)
-        peer.connect(str(daemon.path))
-        yield peer
 
 
 def answers(daemon: Daemon, data: bytes, fds: Sequence[int]) -> list[tuple[int, int, bytes, bytes]]:

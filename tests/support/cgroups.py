@@ -7,6 +7,9 @@ import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+import pytest
+
+from runwasi.linux.cgroups import cgroup_at
 from runwasi.linux.waiting import finish
 
 TYPE_CHECKING = False
@@ -23,6 +26,13 @@ def removed_after(cgroup: Cgroup) -> Iterator[Cgroup]:
     finally:
         cgroup.kill()
         finish(cgroup.remove())
+
+
+@pytest.fixture
+def cgroup(container_id: str) -> Iterator[Cgroup]:
+    """A cgroup of the test's own, below the root."""
+    with removed_after(cgroup_at(f"/{container_id}")) as cgroup:
+        yield cgroup
 
 
 @contextmanager

@@ -104,9 +104,7 @@ def docker(folder: Path, runtime: str) -> Iterator[ContainerEngine]:
         ]
         with _daemon(command, environment, folder):
             yield engine
-            left = engine("ps", "--all", "--quiet").stdout.split()
-            if left:
-                engine("rm", "--force", *left)
+            _remove_all(engine)
 
 
 @contextlib.contextmanager
@@ -128,9 +126,13 @@ def newest_docker(folder: Path) -> Iterator[ContainerEngine]:
         ]
         with _daemon(command, environment, folder):
             yield engine
-            left = engine("ps", "--all", "--quiet").stdout.split()
-            if left:
-                engine("rm", "--force", *left)
+            _remove_all(engine)
+
+
+def _remove_all(engine: ContainerEngine) -> None:
+    left = engine("ps", "--all", "--quiet").stdout.split()
+    if left:
+        engine("rm", "--force", *left)
 
 
 @contextlib.contextmanager

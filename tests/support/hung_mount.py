@@ -1,4 +1,4 @@
-"""A filesystem whose server answers nothing, as that of a network that is gone."""
+"""A filesystem whose server answers nothing, as that of a network that is gone, and a way into a container."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import os
 from pathlib import Path
 from typing import Self
 
-from runwasi.linux.mounts import MNT_DETACH, mount, umount
+from devtools.bundle import Bundle
+from runwasi.linux.mounts import MNT_DETACH, MS_BIND, MS_SHARED, mount, umount
 
 
 class HungMount:
@@ -31,3 +32,15 @@ class HungMount:
         if self._server >= 0:
             os.close(self._server)
             self._server = -1
+
+
+def shared_folder(made: Bundle, folder: Path) -> Path:
+    """Make a folder that a container has at /shared; what is mounted below it later arrives there. Returns it."""
+    folder.mkdir()
+    mount(str(folder), str(folder), None, MS_BIND)
+    mount(None, str(folder), None, MS_SHARED)
+    options = ["rbind", "rslave"]
+    made.config["mounts"].append(
+        {"destination": "/shared", "type": "bind", "source": str(folder), "options": options}
+    )
+    return folder

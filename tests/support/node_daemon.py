@@ -1,7 +1,8 @@
-"""Runs a node daemon of a test's own, and has shims find it."""
+"""Runs a node daemon of a test's own, has shims find it, and connects to it as they do."""
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -33,3 +34,12 @@ def make_found(daemon: Daemon, monkeypatch: pytest.MonkeyPatch) -> None:
     """Have whatever starts from now on find a daemon."""
     for name, value in daemon.environment.items():
         monkeypatch.setenv(name, value)
+
+
+@contextmanager
+def connected(daemon: Daemon) -> Iterator[socket.socket]:
+    """Connect to a daemon's socket, as a launcher does."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as peer:
+        peer.settimeout(20)
+        peer.connect(str(daemon.path))
+        yield peer

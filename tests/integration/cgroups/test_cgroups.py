@@ -7,7 +7,6 @@ import select
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 
 import pytest
 
@@ -27,12 +26,6 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.cgroup_v2
 MIB = 1 << 20
-
-
-@pytest.fixture
-def cgroup(container_id: str) -> Iterator[Cgroup]:
-    with removed_after(cgroup_at(f"/{container_id}")) as cgroup:
-        yield cgroup
 
 
 def test_a_cgroup_has_a_directory_in_each_hierarchy(cgroup: Cgroup, container_id: str) -> None:

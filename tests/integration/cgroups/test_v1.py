@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from signal import SIGKILL
 
 import pytest
@@ -29,12 +28,6 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.skipif(version() != 1, reason="this host has cgroup v2 only")
 MIB = 1 << 20
-
-
-@pytest.fixture
-def cgroup(container_id: str) -> Iterator[Cgroup]:
-    with removed_after(cgroup_at(f"/{container_id}")) as cgroup:
-        yield cgroup
 
 
 def test_every_mounted_hierarchy_is_used_named_and_unified_ones_too(cgroup: Cgroup) -> None:

@@ -13,6 +13,8 @@ from devtools.containerd import Containerd
 from tests.integration.conftest import BUSYBOX_IMAGE, DEMO_IMAGE
 from tests.support.mode import OURS
 
+DEMO = ("run", "--rm", "--runtime", OURS, DEMO_IMAGE)
+
 
 @pytest.fixture
 def run(
@@ -160,34 +162,12 @@ def test_several_run_at_once(containerd: Containerd, shim: str, new_id: Callable
 
 
 def test_wasm_gets_its_arguments(containerd: Containerd, container_id: str) -> None:
-    done = containerd.ctr(
-        "run",
-        "--rm",
-        "--runtime",
-        OURS,
-        DEMO_IMAGE,
-        container_id,
-        "/wasi-demo-app.wasm",
-        "echo",
-        "hello",
-        "you",
-    )
+    done = containerd.ctr(*DEMO, container_id, "/wasi-demo-app.wasm", "echo", "hello", "you")
     assert done.stdout == "hello you\nexiting\n"
 
 
 def test_wasm_exits_with_its_status(containerd: Containerd, container_id: str) -> None:
-    done = containerd.ctr(
-        "run",
-        "--rm",
-        "--runtime",
-        OURS,
-        DEMO_IMAGE,
-        container_id,
-        "/wasi-demo-app.wasm",
-        "exit",
-        "42",
-        check=False,
-    )
+    done = containerd.ctr(*DEMO, container_id, "/wasi-demo-app.wasm", "exit", "42", check=False)
     assert done.returncode == 42
 
 

@@ -26,7 +26,7 @@ from runwasi.shim.client import packet
 from runwasi.shim.client.packet import CallPacket
 from runwasi.wire.messages import task_types
 from tests.support.cgroups import removed_after
-from tests.support.node_daemon import running_daemon
+from tests.support.node_daemon import connected, running_daemon
 from tests.support.shim import EventSink, Shim, running
 
 if TYPE_CHECKING:
@@ -238,14 +238,6 @@ def test_a_late_daemon_does_not_carry_out_what_was_given_up(
                 until(lambda: peer.send(b"x"), lambda _: False)
         assert Path(f"/proc/{pid}").exists()
         assert task.call("State").status == task_types.RUNNING
-
-
-@contextlib.contextmanager
-def connected(daemon: Daemon) -> Iterator[socket.socket]:
-    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as peer:
-        peer.settimeout(20)
-        peer.connect(str(daemon.path))
-        yield peer
 
 
 def send(peer: socket.socket, data: bytes, *, count: int = 1, folder: Path = Path("/")) -> None:

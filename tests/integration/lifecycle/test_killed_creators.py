@@ -17,11 +17,10 @@ import pytest
 
 from devtools.bundle import Bundle, in_user_namespace
 from devtools.waiting import until
-from runwasi.linux.mounts import MS_BIND, MS_SHARED, mount
 from tests.integration.conftest import BundleMaker
 from tests.support.detached import Detached, descendants, wait_for_exit
 from tests.support.hooks import sleeping_hook
-from tests.support.hung_mount import HungMount
+from tests.support.hung_mount import HungMount, shared_folder
 from tests.support.runtime import Runtime
 from tests.support.wasm import large_module
 
@@ -205,14 +204,7 @@ def _runs_its_program(pid: int) -> bool:
 def later_hung(runwasi: Runtime, bundle: BundleMaker, container_id: str, folder: Path) -> Iterator[Detached]:
     """A running container that has a mount which hangs at /shared/hung."""
     made = bundle(SLEEP)
-    shared = folder / "shared"
-    shared.mkdir()
-    mount(str(shared), str(shared), None, MS_BIND)
-    mount(None, str(shared), None, MS_SHARED)
-    options = ["rbind", "rslave"]
-    made.config["mounts"].append(
-        {"destination": "/shared", "type": "bind", "source": str(shared), "options": options}
-    )
+    shared = shared_folder(made, folder / "shared")
     container = Detached(runwasi, made.write(), container_id)
     container.run()
     with HungMount(shared / "hung"):

@@ -20,14 +20,13 @@ from devtools.bundle import Bundle
 from devtools.ttrpc import CallError
 from devtools.waiting import until
 from runwasi.linux import processes
-from runwasi.linux.mounts import MS_BIND, MS_SHARED, mount
 from runwasi.shim.server import codes
 from runwasi.wire.messages import task_types
 from runwasi.wire.messages.well_known import Any as Packed
 from tests.integration.conftest import BundleMaker
 from tests.support.detached import descendants, wait_for_exit
 from tests.support.hooks import sleeping_hook
-from tests.support.hung_mount import HungMount
+from tests.support.hung_mount import HungMount, shared_folder
 from tests.support.shim import EventSink, RunningShim, Shim, running
 from tests.support.wasm import large_module
 
@@ -265,14 +264,7 @@ def later_hung(
 ) -> Iterator[tuple[Pod, HungMount]]:
     """A pod whose container gets a mount that hangs at /shared/hung, once it runs."""
     made = bundle(SLEEP)
-    shared = folder / "shared"
-    shared.mkdir()
-    mount(str(shared), str(shared), None, MS_BIND)
-    mount(None, str(shared), None, MS_SHARED)
-    options = ["rbind", "rslave"]
-    made.config["mounts"].append(
-        {"destination": "/shared", "type": "bind", "source": str(shared), "options": options}
-    )
+    shared = shared_folder(made, folder / "shared")
     with running(our_shim, new_id(), made.write()) as task:
         pod = Pod(task, new_id(), sink)
         with HungMount(shared / "hung") as hung:

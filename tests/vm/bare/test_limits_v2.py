@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 
 import pytest
 
@@ -31,12 +30,6 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.cgroup_v2
 MIB = 1 << 20
-
-
-@pytest.fixture
-def cgroup(container_id: str) -> Iterator[Cgroup]:
-    with removed_after(cgroup_at(f"/{container_id}")) as cgroup:
-        yield cgroup
 
 
 def test_controllers_are_passed_down_the_whole_path(container_id: str) -> None:
