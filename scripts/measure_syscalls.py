@@ -13,6 +13,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import textwrap
 import uuid
 from collections import defaultdict
 from pathlib import Path
@@ -42,8 +43,8 @@ _INTEGRATION = (
 )
 SUITES = ("tests/wasi", *(f"tests/integration/{name}" for name in _INTEGRATION))
 
-_ARGUMENTS = {"ioctl": 1, "prctl": 0, "prlimit64": 2, "socket": 0}
-"""Of these calls, the values of an argument are written down too."""
+SELECTORS = {"ioctl": 1, "prctl": 0, "prlimit64": 2, "socket": 0}
+"""Of these calls, the values of an argument are written down too: by its index."""
 _PROT_EXEC = 4
 
 _HEADING = '''"""Lists the system calls that engines make behind their filter, by filter: an engine, and what it runs.
@@ -74,7 +75,6 @@ def main() -> int:
         failed = run_suites(folder)
         run_containers(folder)
         TABLE.write_text(table(measurements(folder)))
-    subprocess.run([Path(sys.executable).parent / "ruff", "format", "--quiet", TABLE], check=True)
     return failed
 
 
@@ -148,32 +148,36 @@ def measurements(folder: Path) -> dict[str, set[Called]]:
 
 
 def table(measured: dict[str, set[Called]]) -> str:
-    """Return the text of the module that holds the measurements."""
-    syscalls = {label: sorted({call.name for call in calls}) for label, calls in sorted(measured.items())}
+    """Return the text of the module that holds the measurements, as ruff formats it."""
+    syscalls = {label: {call.name for call in calls} for label, calls in sorted(measured.items())}
+    every = set.intersection(*syscalls.values())
+    more = "\n".join(f'{label!r}: """{_names(found - every, 8)}    """,' for label, found in syscalls.items())
     arguments = {label: _values(measured[label]) for label in syscalls}
     executable = [label for label in syscalls if _makes_memory_executable(measured[label])]
-    return (
-        f"{_HEADING}\n"
-        f"SYSCALLS: Mapping[str, Sequence[str]] = {{{_joined(_names(*item) for item in syscalls.items())}}}\n\n"
+    text = (
+        f'{_HEADING}\n_EVERY = """{_names(every, 4)}"""\n"""Calls behind every filter."""\n\n'
+        f"_MORE = {{\n{more}\n}}\n"
+        '"""Calls behind some, by filter."""\n\n'
+        "SYSCALLS: Mapping[str, frozenset[str]] = {\n"
+        '    name: frozenset(f"{_EVERY}{more}".split()) for name, more in _MORE.items()\n}\n\n'
         f"ARGUMENTS: Mapping[str, Mapping[str, Sequence[int]]] = {arguments!r}\n"
         '"""For calls of many uses, the values of the argument that selects the use."""\n\n'
         f"EXECUTABLE_MEMORY: Sequence[str] = {executable!r}\n"
         '"""The filters of those that make memory executable while they run."""\n'
     )
+    command = [str(Path(sys.executable).parent / "ruff"), "format", "--stdin-filename", str(TABLE), "-"]
+    return subprocess.run(command, check=True, input=text, capture_output=True, text=True).stdout
 
 
-def _names(label: str, names: Iterable[str]) -> str:
-    return f"{label!r}: {tuple(names)!r},"
-
-
-def _joined(lines: Iterable[str]) -> str:
-    return "\n".join(lines)
+def _names(names: Iterable[str], indent: int) -> str:
+    """Return a text of names, on lines of their own."""
+    return "\n" + textwrap.indent(textwrap.fill(" ".join(sorted(names)), 116 - indent), " " * indent) + "\n"
 
 
 def _values(calls: set[Called]) -> dict[str, tuple[int, ...]]:
     found: dict[str, set[int]] = defaultdict(set)
     for call in calls:
-        index = _ARGUMENTS.get(call.name)
+        index = SELECTORS.get(call.name)
         value = call.arguments[index] if index is not None and index < len(call.arguments) else None
         if value is not None:
             found[call.name].add(value)
