@@ -89,15 +89,37 @@ def _is_mounted(path: str) -> bool:
 
 
 def _remove_dead_socket(bundle: str) -> None:
-    """Remove a killed server's socket; a server that answers serves other containers of the pod."""
-    from runwasi.shim.pod_socket import answers
+    """Remove a killed server's socket, and ask one that answers to end.
 
+    It does unless it serves other containers of the pod. Without any, nobody else would ask it: so it is when
+    containerd died before it read the address, or could not.
+    """
     path = socket_of(bundle)
     try:
-        if path and not answers(path):
+        if path and not _asked_to_end(path):
             os.unlink(path)
     except FileNotFoundError:
         return
+
+
+def _asked_to_end(path: str) -> bool:
+    """Send Shutdown, as containerd does after each Delete, without waiting; return whether a server listens."""
+    from runwasi.startup import thin_socket
+    from runwasi.wire.messages.ttrpc import Request
+    from runwasi.wire.ttrpc_frames import REQUEST, frame
+
+    kind = thin_socket.SOCK_STREAM | thin_socket.SOCK_CLOEXEC | thin_socket.SOCK_NONBLOCK
+    sock = thin_socket.socket(thin_socket.AF_UNIX, kind)
+    try:
+        sock.connect(path)
+        sock.send(frame(1, REQUEST, Request(service="containerd.task.v2.Task", method="Shutdown").encode()))
+    except BlockingIOError:
+        pass  # its backlog is full: it exists, and is busy
+    except OSError:
+        return False
+    finally:
+        sock.close()
+    return True
 
 
 def _init_pid(bundle: str) -> int:

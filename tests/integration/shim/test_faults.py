@@ -314,3 +314,23 @@ def test_a_daemon_refuses_an_action_and_prints_its_version() -> None:
     assert done.returncode == 1
     assert done.stderr == "containerd-wasmtimed: unknown action 'start': the daemon takes none\n"
     assert "Version:" in subprocess.check_output([_DAEMON, "-v"], text=True)
+
+
+def test_delete_ends_a_server_whose_address_nobody_could_read(
+    our_shim: Shim, bundle: BundleMaker, container_id: str
+) -> None:
+    made = bundle(SLEEP)
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run(
+            our_shim.command(container_id, "start"),
+            cwd=made.path,
+            stdin=subprocess.DEVNULL,
+            stdout=full,
+            stderr=subprocess.PIPE,
+            check=False,
+        )
+    assert done.returncode == 1
+    socket = Path((made.path / "address").read_text().removeprefix("unix://"))
+    assert socket.exists()
+    assert our_shim.delete(container_id, made).returncode == 0
+    until(socket.exists, lambda exists: not exists)
