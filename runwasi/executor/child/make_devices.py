@@ -11,7 +11,7 @@ from stat import S_IFBLK, S_IFCHR, S_IFIFO, S_IFMT, S_ISCHR
 
 from runwasi.executor.errors import ContainerError, describe
 from runwasi.executor.mounts.mount_place import container_path
-from runwasi.linux.beneath import make_dirs, make_file
+from runwasi.linux.beneath import make_dirs, make_file, open_beneath
 from runwasi.linux.fd import Fd
 from runwasi.linux.filesystems import DEVPTS_SUPER_MAGIC, filesystem_type
 from runwasi.linux.mount_fds import (
@@ -21,6 +21,7 @@ from runwasi.linux.mount_fds import (
     move_mount,
     open_tree,
 )
+from runwasi.linux.mounts import mount_id_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -70,23 +71,14 @@ def make_devices(ctx: InitProgress) -> None:
     """
     umask = os.umask(0)  # modes are exactly the spec's
     try:
-        named = {container_path(device.path) for device in ctx.plan.spec.linux.devices}
-        if not _dev_is_bound(ctx):
-            _make_defaults(ctx, named)
+        _make_defaults(ctx)
         _make_named(ctx)
     finally:
         os.umask(umask)
 
 
-def _dev_is_bound(ctx: InitProgress) -> bool:
-    return any(
-        container_path(mount.destination) == "/dev"
-        and (mount.type == "bind" or "bind" in mount.options or "rbind" in mount.options)
-        for mount in ctx.plan.spec.mounts
-    )
-
-
-def _make_defaults(ctx: InitProgress, named: set[str]) -> None:
+def _make_defaults(ctx: InitProgress) -> None:
+    named = {container_path(device.path) for device in ctx.plan.spec.linux.devices}
     try:
         dev = make_dirs(ctx.root_fd, "dev")
     except OSError as error:
@@ -94,6 +86,8 @@ def _make_defaults(ctx: InitProgress, named: set[str]) -> None:
             f"cannot make /dev in the rootfs: {describe(error)}", errno=error.errno or 0
         ) from None
     try:
+        if _is_bound(ctx, dev):
+            return
         for name, rdev in _DEFAULT_DEVICES:
             if f"/dev/{name}" not in named:
                 _make_default(ctx, dev, name, rdev)
@@ -106,6 +100,23 @@ def _make_defaults(ctx: InitProgress, named: set[str]) -> None:
         raise ContainerError(f"cannot fill /dev: {describe(error)}", errno=error.errno or 0) from None
     finally:
         os.close(dev)
+
+
+def _is_bound(ctx: InitProgress, dev: int) -> bool:
+    """Return whether /dev is on a bind mount of the spec; a link of the image may lead either to the other."""
+    own = mount_id_of(dev)
+    if own == mount_id_of(ctx.root_fd):
+        return False
+    for mount in ctx.plan.spec.mounts:
+        if mount.type == "bind" or "bind" in mount.options or "rbind" in mount.options:
+            try:
+                bound = Fd(open_beneath(ctx.root_fd, container_path(mount.destination), _PATH))
+            except OSError:
+                continue  # another mount hides it
+            with bound:
+                if mount_id_of(bound.fileno()) == own:
+                    return True
+    return False
 
 
 def _make_default(ctx: InitProgress, dev: int, name: str, rdev: int) -> None:

@@ -90,6 +90,25 @@ def test_a_dev_bound_from_elsewhere_is_left_alone(root: Root, folder: Path) -> N
     assert root.enter(lambda: os.listdir("/dev"), [bind]) == []
 
 
+@pytest.mark.parametrize(
+    ("link", "target", "destination"),
+    [("data", "/dev", "/data"), ("dev", "/data", "/data"), ("dev", "data/sub", "/data")],
+)
+def test_a_hosts_folder_that_a_link_makes_dev_is_left_alone(
+    root: Root, folder: Path, link: str, target: str, destination: str
+) -> None:
+    source = folder / "volume"
+    (source / "sub").mkdir(parents=True)
+    for kept in (source / "null", source / "sub/null"):
+        kept.write_text("the host's")
+    (root.rootfs / link).symlink_to(target)
+    (root.rootfs / target.lstrip("/").partition("/")[0]).mkdir()
+    bind = {"destination": "/data", "source": str(source), "options": ["bind"]}
+    root.enter(lambda: None, [bind])
+    assert sorted(str(path.relative_to(source)) for path in source.rglob("*")) == ["null", "sub", "sub/null"]
+    assert (source / "null").read_text() == (source / "sub/null").read_text() == "the host's"
+
+
 def test_a_read_only_dev_is_filled_first(root: Root) -> None:
     def look() -> tuple[object, set[str]]:
         return device("/dev/null"), mount_table()["/dev"].options
