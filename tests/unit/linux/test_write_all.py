@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import resource
 from collections.abc import Iterator
@@ -18,42 +19,38 @@ from runwasi.shim.bootstrap import write_address_file
 _SPACE = 4096
 
 
-@pytest.fixture
-def little_space() -> Iterator[None]:
-    """A limit that cuts a write as a full disk does."""
+@contextlib.contextmanager
+def room_for(size: int) -> Iterator[None]:
+    """Cut writes beyond so many bytes of a file as a full disk does; also those of pytest, hence not a fixture."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (_SPACE, hard))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
-@pytest.mark.usefixtures("little_space")
 def test_a_state_that_does_not_fit_leaves_the_old_one(tmp_path: Path) -> None:
     (tmp_path / "c").mkdir()
     folder = StateFolder(str(tmp_path), "c")
     folder.write("state.json", b"old")
-    with pytest.raises(OSError, match="File too large") as raised:
+    with room_for(_SPACE), pytest.raises(OSError, match="File too large") as raised:
         folder.write("state.json", bytes(_SPACE + 1))
     assert raised.value.filename == str(tmp_path / "c/state.json")
     assert (tmp_path / "c/state.json").read_bytes() == b"old"
 
 
-@pytest.mark.usefixtures("little_space")
 def test_a_filter_that_does_not_fit_is_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("runwasi.executor.seccomp_profile._library_path", lambda: "/bin/sh")
-    with Fd(os.open(tmp_path, os.O_RDONLY | os.O_DIRECTORY)) as folder:
+    with Fd(os.open(tmp_path, os.O_RDONLY | os.O_DIRECTORY)) as folder, room_for(_SPACE):
         _store(folder.fileno(), "key", bytes(_SPACE))
     assert list(tmp_path.iterdir()) == []
 
 
 def test_an_address_or_a_pid_that_does_not_fit_names_its_file(tmp_path: Path) -> None:
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (0, hard))
-    try:
+    with room_for(0):
         with pytest.raises(OSError, match="File too large") as address:
             write_address_file(str(tmp_path), "unix:///run/s")
         with pytest.raises(OSError, match="File too large") as pid:
             write_pid_file(str(tmp_path / "init.pid"), 7)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert (address.value.filename, pid.value.filename) == (f"{tmp_path}/address", f"{tmp_path}/init.pid")
