@@ -18,7 +18,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from runwasi.cli.options import Given
     from runwasi.cli.settings import Settings
-    from runwasi.executor.container import Container
+    from runwasi.executor.lifecycle.container import Container
     from runwasi.executor.timing import Timing
     from runwasi.oci.process import Capabilities
 

@@ -21,12 +21,12 @@ from runwasi.cli.command import Command
 from runwasi.cli.console_relay import ConsoleRelay
 from runwasi.cli.options import FLAG, LIST, NUMBER, Option, UsageError
 from runwasi.cli.signal_forwarding import Caught
-from runwasi.executor.container import Container
 from runwasi.executor.criu.checkpoint import CheckpointOptions, checkpoint
 from runwasi.executor.criu.criu_service import CGROUPS_MODES
 from runwasi.executor.criu.restore import restore
-from runwasi.executor.deletion import delete
 from runwasi.executor.errors import WrongStatus
+from runwasi.executor.lifecycle.container import Container
+from runwasi.executor.lifecycle.deletion import delete
 from runwasi.executor.plan.create_options import CreateOptions
 from runwasi.linux.processes import set_child_subreaper
 from runwasi.linux.waiting import finish

@@ -11,8 +11,8 @@ import time
 from runwasi.cli import output
 from runwasi.cli.command import Command
 from runwasi.cli.options import FLAG, Option, UsageError
-from runwasi.executor.container import Container
 from runwasi.executor.errors import WrongStatus
+from runwasi.executor.lifecycle.container import Container
 from runwasi.executor.usage.usage_records import UNLIMITED
 from runwasi.oci.encode import dumps
 

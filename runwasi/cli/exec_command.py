@@ -21,8 +21,8 @@ from runwasi.cli.bundles import (
 from runwasi.cli.command import Command
 from runwasi.cli.options import FLAG, LIST, Option, UsageError
 from runwasi.cli.signal_forwarding import Caught
-from runwasi.executor.container import Container
 from runwasi.executor.errors import ContainerError
+from runwasi.executor.lifecycle.container import Container
 from runwasi.executor.parent.execution import ExecOptions, Execution
 from runwasi.linux.waiting import finish
 from runwasi.oci.decode import decode

@@ -7,9 +7,9 @@ import os
 from runwasi.cli import output
 from runwasi.cli.command import Command
 from runwasi.cli.options import FLAG, Option, UsageError
-from runwasi.executor.container import Container
 from runwasi.executor.errors import ContainerError, NotFound
-from runwasi.executor.store import container_ids
+from runwasi.executor.lifecycle.container import Container
+from runwasi.executor.lifecycle.store import container_ids
 from runwasi.oci.encode import dumps
 
 TYPE_CHECKING = False

@@ -19,10 +19,10 @@ from runwasi.cli.bundles import (
 from runwasi.cli.command import Command
 from runwasi.cli.options import FLAG, Option, UsageError
 from runwasi.cli.signal_forwarding import signal_number
-from runwasi.executor.container import Container
-from runwasi.executor.deletion import delete, delete_forced
 from runwasi.executor.errors import HOOK, ContainerError, WrongStatus
-from runwasi.executor.store import container_ids
+from runwasi.executor.lifecycle.container import Container
+from runwasi.executor.lifecycle.deletion import delete, delete_forced
+from runwasi.executor.lifecycle.store import container_ids
 from runwasi.linux.service_manager import listen_fds
 from runwasi.linux.waiting import finish
 

@@ -6,9 +6,9 @@ import os
 import time
 
 from runwasi.engines import registry
-from runwasi.executor.container import Container
 from runwasi.executor.errors import ContainerError
-from runwasi.executor.store import container_ids
+from runwasi.executor.lifecycle.container import Container
+from runwasi.executor.lifecycle.store import container_ids
 from runwasi.node.state_roots import shim_roots
 from runwasi.wasi.http.response_counts import read_counts
 

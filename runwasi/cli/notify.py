@@ -15,7 +15,7 @@ from runwasi.startup import thin_socket
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from runwasi.executor.container import Container
+    from runwasi.executor.lifecycle.container import Container
     from runwasi.executor.plan.bundle import Bundle
 
 _INSIDE = "/run/notify"

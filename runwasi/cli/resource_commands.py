@@ -6,8 +6,8 @@ import sys
 
 from runwasi.cli.command import Command
 from runwasi.cli.options import Option, UsageError
-from runwasi.executor.container import Container
 from runwasi.executor.errors import Invalid
+from runwasi.executor.lifecycle.container import Container
 from runwasi.linux.waiting import finish
 from runwasi.oci.decode import decode, parse_json, read_document
 from runwasi.oci.resources import Resources

@@ -20,8 +20,8 @@ from runwasi.cli.bundles import (
 from runwasi.cli.command import Command
 from runwasi.cli.options import FLAG, Option
 from runwasi.cli.signal_forwarding import Caught
-from runwasi.executor.deletion import delete
 from runwasi.executor.errors import ContainerError
+from runwasi.executor.lifecycle.deletion import delete
 from runwasi.executor.undo import Undo
 from runwasi.linux.processes import set_child_subreaper
 from runwasi.linux.service_manager import listen_fds
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from runwasi.cli.console_relay import ConsoleRelay
     from runwasi.cli.options import Given
     from runwasi.cli.settings import Settings
-    from runwasi.executor.container import Container
+    from runwasi.executor.lifecycle.container import Container
     from runwasi.executor.plan.bundle import Bundle
     from runwasi.executor.timing import Timing
 

@@ -12,8 +12,8 @@ from itertools import pairwise
 from runwasi.cli import output
 from runwasi.cli.command import Command
 from runwasi.cli.options import Option, UsageError
-from runwasi.executor.container import Container
 from runwasi.executor.errors import ContainerError
+from runwasi.executor.lifecycle.container import Container
 from runwasi.executor.timing import CHILD, PARENT, STARTER, read_marks
 from runwasi.oci.encode import dumps
 

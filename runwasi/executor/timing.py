@@ -11,7 +11,7 @@ import os
 from struct import Struct
 from time import monotonic_ns, process_time_ns
 
-from runwasi.executor.store import TIMING
+from runwasi.executor.lifecycle.store import TIMING
 from runwasi.linux.shared_file import SharedBytes
 
 TYPE_CHECKING = False

@@ -6,9 +6,9 @@ import os
 
 from runwasi.cli.doctor.finding import OK, WARN, Finding
 from runwasi.engines import registry
-from runwasi.executor.container import Container
 from runwasi.executor.errors import ContainerError, NotFound
-from runwasi.executor.store import Damaged, container_ids
+from runwasi.executor.lifecycle.container import Container
+from runwasi.executor.lifecycle.store import Damaged, container_ids
 from runwasi.node.state_roots import shim_roots
 from runwasi.shim.client.cleanup import socket_of
 from runwasi.shim.pod_socket import DEFAULT_DIRECTORY, answers

@@ -8,9 +8,9 @@ from __future__ import annotations
 import os
 from errno import ECONNRESET
 
-from runwasi.executor import hooks
 from runwasi.executor.child.become_user import complete_env
 from runwasi.executor.errors import ContainerError
+from runwasi.executor.lifecycle import hooks
 from runwasi.executor.protocol import CREATE_RUNTIME, READY, STARTING, WASM, Channel
 from runwasi.executor.workload import choose
 from runwasi.executor.workload.request import Native, WorkloadRequest
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from typing import NoReturn
 
     from runwasi.executor.child.progress import InitProgress, Progress
-    from runwasi.executor.status import Status
+    from runwasi.executor.lifecycle.status import Status
     from runwasi.linux.waiting import Operation
 
 

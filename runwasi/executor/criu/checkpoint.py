@@ -13,10 +13,10 @@ from stat import S_ISCHR
 from runwasi.engines.annotation_names import CRIU_CONFIG
 from runwasi.executor.criu import criu_service
 from runwasi.executor.errors import ContainerError, Invalid
+from runwasi.executor.lifecycle.status import require
 from runwasi.executor.mounts.mount_options import parse
 from runwasi.executor.parent.namespace_fork import KINDS
 from runwasi.executor.permission import check_unsafe
-from runwasi.executor.status import require
 from runwasi.linux.beneath import open_in_root
 from runwasi.linux.mounts import mount_id, mounts_of
 from runwasi.linux.namespaces import CLONE_NEWNET
@@ -28,7 +28,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from runwasi.executor.container import Container
+    from runwasi.executor.lifecycle.container import Container
     from runwasi.oci.spec import Mount, Spec
 
 STREAMS = "descriptors.json"

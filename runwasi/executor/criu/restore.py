@@ -6,7 +6,6 @@ import os
 import stat
 from contextlib import ExitStack
 
-from runwasi.executor import hooks
 from runwasi.executor.criu import criu_service
 from runwasi.executor.criu.checkpoint import (
     EXTERNAL_KINDS,
@@ -19,6 +18,7 @@ from runwasi.executor.criu.checkpoint import (
     tell_status,
 )
 from runwasi.executor.errors import ContainerError, Invalid, describe
+from runwasi.executor.lifecycle import hooks
 from runwasi.executor.limits import cgroup_limits
 from runwasi.executor.mounts.apply_mounts import source_path
 from runwasi.executor.parent import errands
@@ -38,8 +38,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from runwasi.executor.container import Container
     from runwasi.executor.criu.checkpoint import CheckpointOptions
+    from runwasi.executor.lifecycle.container import Container
     from runwasi.executor.plan.bundle import Bundle
     from runwasi.executor.plan.create_options import CreateOptions
     from runwasi.linux.waiting import Operation

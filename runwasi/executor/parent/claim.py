@@ -9,10 +9,10 @@ import os
 import time
 from errno import EACCES
 
-from runwasi.executor.container import Container
-from runwasi.executor.deletion import remove_cgroup, unmount
 from runwasi.executor.errors import ContainerError, describe
-from runwasi.executor.store import CONFIG, VERSION, Saved, StateFolder
+from runwasi.executor.lifecycle.container import Container
+from runwasi.executor.lifecycle.deletion import remove_cgroup, unmount
+from runwasi.executor.lifecycle.store import CONFIG, VERSION, Saved, StateFolder
 from runwasi.linux import cgroups, mounts, processes
 from runwasi.oci.record import replaced
 

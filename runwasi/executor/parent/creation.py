@@ -8,9 +8,10 @@ from __future__ import annotations
 import os
 from time import monotonic
 
-from runwasi.executor.container import Container
-from runwasi.executor.deletion import run_poststop_hooks
 from runwasi.executor.errors import ContainerError
+from runwasi.executor.lifecycle.container import Container
+from runwasi.executor.lifecycle.deletion import run_poststop_hooks
+from runwasi.executor.lifecycle.store import CLOSED_GATE
 from runwasi.executor.parent.claim import claim
 from runwasi.executor.parent.conversation import END, Conversation, engine_of
 from runwasi.executor.parent.launch_process import common_plan, launch
@@ -25,7 +26,6 @@ from runwasi.executor.protocol import (
     Channel,
     ChannelMessage,
 )
-from runwasi.executor.store import CLOSED_GATE
 from runwasi.executor.undo import Undo
 from runwasi.linux import processes, sockets
 from runwasi.linux.fd import Fd, close_owned
@@ -195,7 +195,7 @@ class Creation:
         self.container.forward_listener(listener)
 
     def _run_create_runtime_hooks(self) -> Operation[None]:
-        from runwasi.executor import hooks  # late: few containers have any
+        from runwasi.executor.lifecycle import hooks  # late: few containers have any
 
         spec_hooks = self._bundle.spec.hooks
         # what fails from here on ends where delete does: runtime.md#lifecycle, steps 3 to 5, 12 and 13

@@ -16,7 +16,7 @@ from runwasi.oci.record import replaced
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from runwasi.executor.container import Container
+    from runwasi.executor.lifecycle.container import Container
     from runwasi.executor.parent.namespace_fork import NamespacePlan
     from runwasi.executor.plan.bundle import Bundle
     from runwasi.executor.undo import Undo

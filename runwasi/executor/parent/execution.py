@@ -11,6 +11,7 @@ from errno import EACCES
 
 from runwasi.engines.annotation_names import UNSAFE_PREFIX
 from runwasi.executor.errors import ContainerError, Invalid, WrongStatus, describe
+from runwasi.executor.lifecycle.status import require
 from runwasi.executor.parent.conversation import END, Conversation, engine_of
 from runwasi.executor.parent.launch_process import common_plan, launch
 from runwasi.executor.parent.namespace_fork import NamespacePlan, open_doors
@@ -24,7 +25,6 @@ from runwasi.executor.process_settings import (
     write_pid_file,
 )
 from runwasi.executor.protocol import PRIORITIES, READY, Channel
-from runwasi.executor.status import require
 from runwasi.executor.undo import Undo
 from runwasi.linux import scheduling
 from runwasi.linux.fd import Fd, close_owned
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from runwasi.engines.engine import Engine
-    from runwasi.executor.container import Container
+    from runwasi.executor.lifecycle.container import Container
     from runwasi.linux.cgroups import Cgroup
     from runwasi.linux.processes import Child
     from runwasi.linux.waiting import Operation

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from runwasi.engines.engine import Engine
-    from runwasi.executor.container import Container
+    from runwasi.executor.lifecycle.container import Container
     from runwasi.executor.parent.namespace_fork import NamespacePlan
     from runwasi.executor.plan.create_options import CreateOptions
     from runwasi.executor.plan.process_plan import ProcessPlan

@@ -29,7 +29,7 @@ def delete(flags: Flags, engine: str) -> bytes:
     """
     bundle = flags.bundle or bundle_beside(os.getcwd(), flags.id)
     if has_state(bundle, flags, engine):
-        from runwasi.executor.deletion import delete_forced  # late: 15 ms
+        from runwasi.executor.lifecycle.deletion import delete_forced  # late: 15 ms
         from runwasi.linux.waiting import finish
 
         finish(delete_forced(_root(bundle, flags, engine), flags.id))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from runwasi.engines.registry import shim_name
-from runwasi.executor import deletion as _deletion  # noqa: F401  now: forks for a `delete` find it imported
+from runwasi.executor.lifecycle import deletion as _deletion  # noqa: F401  now: forks for a `delete` find it imported
 from runwasi.linux import processes
 from runwasi.shim.bootstrap import Bootstrap
 from runwasi.shim.client import cleanup, launcher

@@ -12,8 +12,8 @@ import os
 
 # A container's own process imports this late, after its fork, so no rehearsal would load it here.
 from runwasi.executor.child import run_wasm  # noqa: F401
-from runwasi.executor.deletion import delete_forced
-from runwasi.executor.store import container_ids
+from runwasi.executor.lifecycle.deletion import delete_forced
+from runwasi.executor.lifecycle.store import container_ids
 from runwasi.linux.waiting import finish
 from runwasi.shim import pod_socket
 from runwasi.shim.server.events import Publisher, pack

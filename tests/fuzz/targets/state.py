@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from runwasi.executor.errors import ContainerError
-from runwasi.executor.store import STATE, Saved, StateFolder
+from runwasi.executor.lifecycle.store import STATE, Saved, StateFolder
 from runwasi.oci.encode import dumps
 
 if TYPE_CHECKING:

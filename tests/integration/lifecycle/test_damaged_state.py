@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from devtools.bundle import default_config
 from runwasi.cli.main import main
-from runwasi.executor.store import Saved
+from runwasi.executor.lifecycle.store import Saved
 from runwasi.linux.cgroups import cgroup_at, cgroup_from
 from runwasi.linux.mounts import mount
 from runwasi.linux.namespaces import CLONE_NEWNS, CLONE_NEWPID

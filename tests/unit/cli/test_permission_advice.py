@@ -7,7 +7,7 @@ import os
 import pytest
 
 from runwasi.cli.main import main
-from runwasi.executor.container import Container
+from runwasi.executor.lifecycle.container import Container
 
 _ADVICE = "(try as root)"
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from runwasi.executor.errors import ContainerError
-from runwasi.executor.hooks import run_all, run_each
+from runwasi.executor.lifecycle.hooks import run_all, run_each
 from runwasi.linux.waiting import finish
 from runwasi.oci.spec import Hook
 

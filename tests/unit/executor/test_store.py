@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from runwasi.executor.deletion import delete_forced
 from runwasi.executor.errors import AlreadyExists, ContainerError, Invalid, NotFound
-from runwasi.executor.store import STATE, Damaged, Saved, StateFolder, container_ids
+from runwasi.executor.lifecycle.deletion import delete_forced
+from runwasi.executor.lifecycle.store import STATE, Damaged, Saved, StateFolder, container_ids
 from runwasi.linux.waiting import finish
 from runwasi.oci.record import replaced
 

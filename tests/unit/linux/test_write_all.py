@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from runwasi.executor.lifecycle.store import StateFolder
 from runwasi.executor.process_settings import write_pid_file
 from runwasi.executor.seccomp_profile import _store
-from runwasi.executor.store import StateFolder
 from runwasi.linux.fd import Fd
 from runwasi.shim.bootstrap import write_address_file
 

@@ -14,7 +14,7 @@ from runwasi.wire.messages.options import CheckpointOptions
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from runwasi.executor.container import Container
+    from runwasi.executor.lifecycle.container import Container
     from runwasi.linux.waiting import Operation
     from runwasi.wire.messages.task import CheckpointTaskRequest
     from runwasi.wire.messages.well_known import Any

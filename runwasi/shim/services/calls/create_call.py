@@ -10,8 +10,8 @@ from __future__ import annotations
 import os
 
 import runwasi.executor.parent.equip  # noqa: F401  now: the first container need not wait for it
-from runwasi.executor.deletion import delete
 from runwasi.executor.errors import Invalid
+from runwasi.executor.lifecycle.deletion import delete
 from runwasi.executor.parent.creation import create
 from runwasi.executor.plan.bundle import Bundle
 from runwasi.executor.plan.create_options import CreateOptions
@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from runwasi.engines.engine import Engine
-    from runwasi.executor.container import Container
     from runwasi.executor.criu.restore import Restoration
+    from runwasi.executor.lifecycle.container import Container
     from runwasi.executor.timing import Timing
     from runwasi.linux.waiting import Operation
     from runwasi.shim.server.log import Log

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from runwasi.executor.deletion import delete
+from runwasi.executor.lifecycle.deletion import delete
 from runwasi.executor.parent.errands import LONG
 from runwasi.linux.waiting import TURN
 from runwasi.shim.server import codes

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from select import EPOLLET
 
-from runwasi.executor.container import Container
 from runwasi.executor.errors import WrongStatus, describe
+from runwasi.executor.lifecycle.container import Container
 from runwasi.executor.telling import tell
 from runwasi.linux import processes
 from runwasi.linux.fd import Fd, owner_of

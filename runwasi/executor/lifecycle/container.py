@@ -11,9 +11,9 @@ from errno import EINVAL, EPROTOTYPE, ESRCH
 from time import monotonic
 
 from runwasi.executor.errors import ContainerError, WrongStatus
+from runwasi.executor.lifecycle.status import require
+from runwasi.executor.lifecycle.store import CONFIG, GATE, STATE, Damaged, Saved, StateFolder
 from runwasi.executor.protocol import FAILED, LISTENER, PROCEED, STARTING, Channel, failure_from
-from runwasi.executor.status import require
-from runwasi.executor.store import CONFIG, GATE, STATE, Damaged, Saved, StateFolder
 from runwasi.executor.undo import Undo
 from runwasi.linux import cgroups, processes, sockets
 from runwasi.linux.fd import Fd
@@ -28,7 +28,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from runwasi.executor.status import Status
+    from runwasi.executor.lifecycle.status import Status
     from runwasi.executor.usage.usage_records import Usage
     from runwasi.linux.cgroups import Cgroup
     from runwasi.linux.waiting import Operation
@@ -220,7 +220,7 @@ class Container:
         """Run the poststart hooks; one that fails stops the container: runtime.md#lifecycle, step 9."""
         if self.spec.hooks.poststart:
             state = self.oci_state("running").to_json().encode()
-            from runwasi.executor import hooks  # late: few containers have any
+            from runwasi.executor.lifecycle import hooks  # late: few containers have any
 
             try:
                 yield from hooks.run_all("poststart", self.spec.hooks.poststart, state)

@@ -5,10 +5,10 @@ All of it is an operation. Other processes do the work that could block: an unmo
 
 from __future__ import annotations
 
-from runwasi.executor.container import Container
 from runwasi.executor.errors import ContainerError, NotFound, describe
-from runwasi.executor.status import require
-from runwasi.executor.store import Damaged, StateFolder
+from runwasi.executor.lifecycle.container import Container
+from runwasi.executor.lifecycle.status import require
+from runwasi.executor.lifecycle.store import Damaged, StateFolder
 from runwasi.linux.waiting import finish
 
 TYPE_CHECKING = False
@@ -94,7 +94,7 @@ def _unmount(rootfs: str, before: list[str]) -> None:
 def run_poststop_hooks(container: Container) -> Operation[None]:
     """Run the poststop hooks: runtime.md#lifecycle, step 13. One that fails is a warning."""
     if container.spec.hooks.poststop:
-        from runwasi.executor import hooks  # late: few containers have any
+        from runwasi.executor.lifecycle import hooks  # late: few containers have any
 
         state = container.oci_state("stopped").to_json().encode()
         yield from hooks.run_each("poststop", container.spec.hooks.poststop, state, container.warn)
