@@ -22,7 +22,7 @@ from runwasi.engines.annotations import NETWORK
 from runwasi.engines.engine import EXIT_REFUSED, EXIT_TRAP, Context, EngineError, Module, Stdio, Trap
 from runwasi.engines.module_cache import ModuleCache
 from runwasi.engines.wasm.sniff import SNIFF_SIZE, sniff
-from runwasi.executor.seccomp_profile import compiled_from
+from runwasi.executor.process.seccomp_profile import compiled_from
 from runwasi.executor.workload.compiler import compile_module
 from runwasi.executor.workload.wasm_filter import FILTERS, profile, rules_of
 from runwasi.linux import processes

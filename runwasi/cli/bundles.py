@@ -124,7 +124,7 @@ def _tell_details(settings: Settings, bundle: Bundle, container: Container) -> N
         return
     settings.log.debug(f"container {container.id} is created, its process is {container.pid}")
     if bundle.spec.linux.seccomp is not None:
-        from runwasi.executor.seccomp_profile import filter_flags  # late: only --debug
+        from runwasi.executor.process.seccomp_profile import filter_flags  # late: only --debug
         from runwasi.linux.seccomp_filter import FLAG_TSYNC
 
         flags = filter_flags(bundle.spec.linux.seccomp) & ~FLAG_TSYNC  # runc's number never contains it

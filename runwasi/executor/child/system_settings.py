@@ -6,7 +6,7 @@ import os
 from errno import EPERM
 
 from runwasi.executor.errors import ContainerError, asked_by
-from runwasi.executor.process_settings import set_priorities
+from runwasi.executor.process.process_settings import set_priorities
 from runwasi.executor.protocol import PRIORITIES
 from runwasi.linux import processes, scheduling, uts
 

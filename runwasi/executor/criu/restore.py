@@ -24,7 +24,7 @@ from runwasi.executor.mounts.apply_mounts import source_path
 from runwasi.executor.parent import errands
 from runwasi.executor.parent.claim import claim
 from runwasi.executor.parent.namespace_fork import KINDS
-from runwasi.executor.process_settings import write_pid_file
+from runwasi.executor.process.process_settings import write_pid_file
 from runwasi.executor.undo import Undo
 from runwasi.linux import namespaces, network, processes, sockets
 from runwasi.linux.beneath import make_dirs, make_file

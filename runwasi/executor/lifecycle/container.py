@@ -203,7 +203,10 @@ class Container:
 
         It may block: send it on an errand.
         """
-        from runwasi.executor.seccomp_profile import LISTENER_NAME, send_listener  # late: few filters notify
+        from runwasi.executor.process.seccomp_profile import (  # late: few filters notify
+            LISTENER_NAME,
+            send_listener,
+        )
 
         profile = self.spec.linux.seccomp
         assert profile is not None  # it made the listener

@@ -122,7 +122,7 @@ class Conversation:
 
     def _send_filter(self, name: str, network: str) -> None:
         """Send the program of a filter for wasm; the child can no longer reach the cache or libseccomp."""
-        from runwasi.executor import seccomp_profile  # late: only wasm
+        from runwasi.executor.process import seccomp_profile  # late: only wasm
         from runwasi.executor.workload import wasm_filter
 
         rules = wasm_filter.rules_of(name, network=bool(network))

@@ -207,7 +207,7 @@ class Creation:
 
     def _ready(self, *, priorities: bool) -> Operation[None]:
         """Set priorities and rlimits, show the gate, write the pid file, and commit."""
-        from runwasi.executor.process_settings import (  # late, as in begin
+        from runwasi.executor.process.process_settings import (  # late, as in begin
             set_priorities,
             set_rlimits,
             write_pid_file,
@@ -244,7 +244,7 @@ class Creation:
 def _compiled_filter(spec: Spec, options: CreateOptions) -> Filter | None:
     if spec.linux.seccomp is None:
         return None
-    from runwasi.executor.seccomp_profile import compiled  # late: bundles made by hand have none
+    from runwasi.executor.process.seccomp_profile import compiled  # late: bundles made by hand have none
 
     return compiled(spec.linux.seccomp, options.cache_root)
 

@@ -9,7 +9,7 @@ import os
 
 from runwasi.executor.errors import asked_by
 from runwasi.executor.limits import cgroup_limits
-from runwasi.executor.process_settings import set_oom_score_adj
+from runwasi.executor.process.process_settings import set_oom_score_adj
 from runwasi.linux import processes, scheduling
 from runwasi.linux.fd import Fd
 from runwasi.oci.record import replaced

@@ -17,7 +17,7 @@ from runwasi.executor.parent.launch_process import common_plan, launch
 from runwasi.executor.parent.namespace_fork import NamespacePlan, open_doors
 from runwasi.executor.plan.create_options import CreateOptions
 from runwasi.executor.plan.process_plan import ProcessPlan
-from runwasi.executor.process_settings import (
+from runwasi.executor.process.process_settings import (
     compiled_filter,
     set_oom_score_adj,
     set_priorities,

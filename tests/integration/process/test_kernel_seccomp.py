@@ -15,7 +15,7 @@ import pytest
 
 from devtools.places import ROOT
 from runwasi.executor.errors import ContainerError
-from runwasi.executor.seccomp_profile import compiled, send_listener
+from runwasi.executor.process.seccomp_profile import compiled, send_listener
 from runwasi.linux import processes, seccomp_filter
 from runwasi.linux.seccomp_filter import Filter
 from runwasi.oci.decode import SpecError, parse_json
@@ -134,7 +134,7 @@ def test_all_flags_load(folder: Path) -> None:
 
 def test_the_filter_needs_no_library_once_it_is_kept(folder: Path) -> None:
     program = f"""
-from runwasi.executor.seccomp_profile import compiled
+from runwasi.executor.process.seccomp_profile import compiled
 from devtools.places import ROOT
 from tests.support.seccomp import docker_like
 print(len(compiled(docker_like(), {str(folder)!r}).program), "libseccomp" in open("/proc/self/maps").read())

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from runwasi.executor.seccomp_profile import compiled
+from runwasi.executor.process.seccomp_profile import compiled
 from runwasi.executor.workload import wasm_filter
 from runwasi.executor.workload.wasm_filter import FILTERS
 from runwasi.executor.workload.wasm_syscalls import ARGUMENTS, EXECUTABLE_MEMORY, SYSCALLS

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from runwasi.executor.lifecycle.store import StateFolder
-from runwasi.executor.process_settings import write_pid_file
-from runwasi.executor.seccomp_profile import _store
+from runwasi.executor.process.process_settings import write_pid_file
+from runwasi.executor.process.seccomp_profile import _store
 from runwasi.linux.fd import Fd
 from runwasi.shim.bootstrap import write_address_file
 
@@ -41,7 +41,7 @@ def test_a_state_that_does_not_fit_leaves_the_old_one(tmp_path: Path) -> None:
 
 
 def test_a_filter_that_does_not_fit_is_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("runwasi.executor.seccomp_profile._library_path", lambda: "/bin/sh")
+    monkeypatch.setattr("runwasi.executor.process.seccomp_profile._library_path", lambda: "/bin/sh")
     with Fd(os.open(tmp_path, os.O_RDONLY | os.O_DIRECTORY)) as folder, room_for(_SPACE):
         _store(folder.fileno(), "key", bytes(_SPACE))
     assert list(tmp_path.iterdir()) == []

@@ -15,7 +15,7 @@ from runwasi.executor.lifecycle.deletion import delete
 from runwasi.executor.parent.creation import create
 from runwasi.executor.plan.bundle import Bundle
 from runwasi.executor.plan.create_options import CreateOptions
-from runwasi.executor.process_settings import write_pid_file
+from runwasi.executor.process.process_settings import write_pid_file
 from runwasi.executor.undo import Undo
 from runwasi.node.state_roots import shim_root
 from runwasi.oci.record import replaced

@@ -11,7 +11,7 @@ import os
 from runwasi.executor.criu.checkpoint import CheckpointOptions
 from runwasi.executor.criu.restore import begin_restore
 from runwasi.executor.parent import errands
-from runwasi.executor.process_settings import write_pid_file
+from runwasi.executor.process.process_settings import write_pid_file
 from runwasi.shim.services.calls.checkpoint_call import WORK
 from runwasi.shim.state_root import PID_FILE
 

@@ -89,6 +89,6 @@ def compiled_filter(profile: Seccomp | None, cache_root: str) -> Filter | None:
     """Return the compiled filter of a profile, None without one. Raises as seccomp_profile.compiled does."""
     if profile is None:
         return None
-    from runwasi.executor import seccomp_profile  # late: 0.5 ms, and bundles made by hand have none
+    from runwasi.executor.process import seccomp_profile  # late: 0.5 ms, and bundles made by hand have none
 
     return seccomp_profile.compiled(profile, cache_root)

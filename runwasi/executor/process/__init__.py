@@ -1,0 +1,1 @@
+"""Gives a process of a container its rlimits, priorities, OOM score and seccomp filter."""
