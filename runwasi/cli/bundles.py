@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from runwasi.cli.options import Given
     from runwasi.cli.settings import Settings
     from runwasi.executor.lifecycle.container import Container
-    from runwasi.executor.timing import Timing
+    from runwasi.executor.telemetry.timing import Timing
     from runwasi.oci.process import Capabilities
 
 KINDS = ("bounding", "effective", "inheritable", "permitted", "ambient")
@@ -74,7 +74,7 @@ def asked_timing(given: Given) -> Timing | None:
     """Begin to measure this process's start, if the command line asks for it."""
     if not given.flag("timing"):
         return None
-    from runwasi.executor.timing import Timing  # late: only --timing
+    from runwasi.executor.telemetry.timing import Timing  # late: only --timing
 
     return Timing.of_this_process()
 

@@ -56,7 +56,7 @@ def _start(given: Given, settings: Settings) -> int:
     try:
         finish(container.start())
         if container.folder.is_timed():
-            from runwasi.executor.timing import mark_start  # late: only --timing
+            from runwasi.executor.telemetry.timing import mark_start  # late: only --timing
 
             mark_start(container.folder.path, began)
     except ContainerError as error:

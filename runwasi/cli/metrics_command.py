@@ -14,7 +14,7 @@ from runwasi.cli.command import Command
 from runwasi.cli.node_containers import NodeSampler
 from runwasi.cli.options import Option, UsageError
 from runwasi.executor.errors import ContainerError
-from runwasi.executor.telling import events_path
+from runwasi.executor.telemetry.metric_events import events_path
 from runwasi.linux.sockets import listen
 from runwasi.wasi.http.response_counts import FAILED
 

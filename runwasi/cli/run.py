@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from runwasi.cli.settings import Settings
     from runwasi.executor.lifecycle.container import Container
     from runwasi.executor.plan.bundle import Bundle
-    from runwasi.executor.timing import Timing
+    from runwasi.executor.telemetry.timing import Timing
 
 
 def _run(given: Given, settings: Settings) -> int:

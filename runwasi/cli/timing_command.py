@@ -14,14 +14,14 @@ from runwasi.cli.command import Command
 from runwasi.cli.options import Option, UsageError
 from runwasi.executor.errors import ContainerError
 from runwasi.executor.lifecycle.container import Container
-from runwasi.executor.timing import CHILD, PARENT, STARTER, read_marks
+from runwasi.executor.telemetry.timing import CHILD, PARENT, STARTER, read_marks
 from runwasi.oci.encode import dumps
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from runwasi.cli.options import Given
     from runwasi.cli.settings import Settings
-    from runwasi.executor.timing import Mark
+    from runwasi.executor.telemetry.timing import Mark
 
 _BAR = 48  # characters for the whole start
 _SHORT = 0.05  # milliseconds; what takes less shares a line per process

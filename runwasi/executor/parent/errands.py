@@ -13,7 +13,7 @@ from time import monotonic
 
 from runwasi.executor.errors import ContainerError
 from runwasi.executor.protocol import ANSWER, FAILED, PROCEED, Channel, ChannelMessage, failure_from
-from runwasi.executor.telling import tell
+from runwasi.executor.telemetry import metric_events
 from runwasi.executor.undo import Undo
 from runwasi.linux import processes, sockets
 from runwasi.linux.waiting import Wait
@@ -88,7 +88,7 @@ def answer_compile(
     images = options.images if blob else None
     artefact = cache.lookup(key) if key else None
     if key:
-        tell("module", "compiled" if artefact is None else "cached")
+        metric_events.report("module", "compiled" if artefact is None else "cached")
     if artefact is not None and images is None:
         channel.send(ANSWER, fds=(artefact,))
         sockets.close_all((artefact, module))
@@ -98,7 +98,7 @@ def answer_compile(
     def answer() -> Answer:
         found = None if key else cache.lookup(cache_key_of(module, compatibility, fast=True))
         if not key:
-            tell("module", "compiled" if found is None else "cached")
+            metric_events.report("module", "compiled" if found is None else "cached")
         if found is not None:
             return (), (found,)
         from runwasi.executor.workload import compiler  # late: only where a module is new to this node

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from runwasi.engines.engine import Engine
     from runwasi.engines.layer_choice import Layer
-    from runwasi.executor.timing import Timing
+    from runwasi.executor.telemetry.timing import Timing
 
     class ImageSource(Protocol):
         """Where the wasm layers of a container's image come from."""

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from runwasi.engines.engine import Engine
-    from runwasi.executor.timing import Timing
+    from runwasi.executor.telemetry.timing import Timing
     from runwasi.linux.fd import Fd
     from runwasi.linux.processes import CommandLine
     from runwasi.linux.seccomp_filter import Filter

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from typing import Any
 
-    from runwasi.executor.timing import Mark
+    from runwasi.executor.telemetry.timing import Mark
     from runwasi.shim.server.span_exporter import SpanExporter
     from runwasi.wire.messages.status import Status
 

@@ -14,7 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from devtools.containerd import HOSTS, WASMTIME, Containerd, running_containerd
 from devtools.waiting import until
-from runwasi.executor.telling import OVERRIDE
+from runwasi.executor.telemetry.metric_events import OVERRIDE
 from tests.integration.conftest import BUSYBOX_IMAGE, DEMO_IMAGE
 from tests.support.runtime import PROGRAMS
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from runwasi.cli.timing_command import steps_of
-from runwasi.executor.timing import CHILD, PARENT, STARTER, Mark, Timing, mark_start, read_marks
+from runwasi.executor.telemetry.timing import CHILD, PARENT, STARTER, Mark, Timing, mark_start, read_marks
 
 _MS = 1_000_000
 

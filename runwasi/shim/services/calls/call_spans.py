@@ -5,7 +5,7 @@ Imported only where traces are configured.
 
 from __future__ import annotations
 
-from runwasi.executor.timing import CHILD, PARENT, STARTER, read_marks
+from runwasi.executor.telemetry.timing import CHILD, PARENT, STARTER, read_marks
 from runwasi.shim.server.tracing import Span
 
 TYPE_CHECKING = False
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any
 
-    from runwasi.executor.timing import Mark, Timing
+    from runwasi.executor.telemetry.timing import Mark, Timing
     from runwasi.shim.server.reactor import Reactor
     from runwasi.shim.server.tracing import Tracer
     from runwasi.shim.services.tasks.task import Task

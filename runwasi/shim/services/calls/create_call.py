@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from runwasi.engines.engine import Engine
     from runwasi.executor.criu.restore import Restoration
     from runwasi.executor.lifecycle.container import Container
-    from runwasi.executor.timing import Timing
+    from runwasi.executor.telemetry.timing import Timing
     from runwasi.linux.waiting import Operation
     from runwasi.shim.server.log import Log
     from runwasi.shim.server.reactor import Reactor
@@ -95,7 +95,7 @@ class Creating:
         self.timing: Timing | None = None
         """The times at which steps ended, if somebody asked."""
         if timed or pod.log.tells_details:
-            from runwasi.executor.timing import Timing  # late: only for traces and -debug
+            from runwasi.executor.telemetry.timing import Timing  # late: only for traces and -debug
 
             self.timing = Timing()
         self._undo = Undo()

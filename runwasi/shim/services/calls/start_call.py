@@ -76,7 +76,7 @@ class Starting:
             yield from self._task.container.end()
             raise
         if self._pod.log.tells_details or call.span:
-            from runwasi.executor.timing import mark_start  # late: only for traces and -debug
+            from runwasi.executor.telemetry.timing import mark_start  # late: only for traces and -debug
 
             mark_start(self._task.container.folder.path, began)
         self._init_runs()

@@ -9,7 +9,7 @@ from select import EPOLLET
 
 from runwasi.executor.errors import WrongStatus, describe
 from runwasi.executor.lifecycle.container import Container
-from runwasi.executor.telling import tell
+from runwasi.executor.telemetry import metric_events
 from runwasi.linux import processes
 from runwasi.linux.fd import Fd, owner_of
 from runwasi.shim.server.reactor import READABLE
@@ -234,7 +234,7 @@ class Task:
         self._oom_told(0)
         self._stop_oom_watch()
         self.init.ended(self._init_status)
-        tell("exit", self.container.kind, self._init_status)
+        metric_events.report("exit", self.container.kind, self._init_status)
         self._publish_exit(self.id, self.init)
         if self._over is not None:
             self._over()

@@ -8,7 +8,7 @@ from __future__ import annotations
 from time import monotonic
 
 from runwasi.executor.errors import AlreadyExists, Invalid
-from runwasi.executor.telling import tell
+from runwasi.executor.telemetry import metric_events
 from runwasi.oci.decode import decode, parse_json
 from runwasi.oci.process import Process as ProcessSpec
 from runwasi.oci.record import replaced
@@ -137,12 +137,12 @@ class TaskService:
             creating = Creating(self._pod, request, timed=bool(call.span))
             container = yield from self._traced(call, creating)
         except Exception as error:
-            tell("failed", "create", getattr(error, "step", "") or "-")
+            metric_events.report("failed", "create", getattr(error, "step", "") or "-")
             unmade.is_gone()
             raise
         finally:
             del self._tasks.creating[request.id]
-        tell("create", container.kind, round(monotonic() - began, 6))
+        metric_events.report("create", container.kind, round(monotonic() - began, 6))
         self._created(creating, request, container)
         return api.CreateTaskResponse(pid=container.pid)
 
@@ -215,9 +215,9 @@ class TaskService:
 
                 call_spans.started(self._pod.reactor, call.span, task, process)
             if process is task.init:
-                tell("start", task.container.kind, round(monotonic() - began, 6))
+                metric_events.report("start", task.container.kind, round(monotonic() - began, 6))
         except Exception as error:
-            tell("failed", "start", getattr(error, "step", "") or "-")
+            metric_events.report("failed", "start", getattr(error, "step", "") or "-")
             raise
         finally:
             task.start_over(process)

@@ -1,7 +1,7 @@
-"""Tells the node's metrics process what happened to a container, in one line of a FIFO, if such a process reads it.
+"""Reports an event of a container to the metrics process: a line in a FIFO, if that process reads it.
 
 `runwasi metrics` reads and counts. Nobody waits for it: a line that does not fit is dropped, and while it does not
-run, telling costs a few microseconds. A line is an event and its values, separated by blanks:
+run, a report costs a few microseconds. A line is an event and its values, separated by blanks:
 
     create KIND SECONDS          a container was created; KIND is wasm or native
     start KIND SECONDS           its program runs
@@ -26,7 +26,7 @@ def events_path() -> str:
     return f"{os.environ.get(OVERRIDE) or FOLDER}/events"
 
 
-def tell(*words: object) -> None:
+def report(*words: object) -> None:
     """Write an event; never fails and never waits."""
     try:
         fifo = os.open(events_path(), os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)

@@ -1,0 +1,1 @@
+"""Reports on containers: how long each step of a start took, and events for the metrics process."""
