@@ -16,7 +16,7 @@ from runwasi.executor.errors import ContainerError, Invalid
 from runwasi.executor.lifecycle.status import require
 from runwasi.executor.mounts.mount_options import parse
 from runwasi.executor.parent.namespace_fork import KINDS
-from runwasi.executor.permission import check_unsafe
+from runwasi.executor.plan.check_annotations import check_unsafe
 from runwasi.linux.beneath import open_in_root
 from runwasi.linux.mounts import mount_id, mounts_of
 from runwasi.linux.namespaces import CLONE_NEWNET

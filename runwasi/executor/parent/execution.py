@@ -106,7 +106,7 @@ def _check_releases(annotations: Mapping[str, str]) -> None:
     """Refuse to loosen confinement if the node no longer allows what it allowed when the container was made."""
     releases = [name for name in annotations if name.startswith(UNSAFE_PREFIX)]
     if releases:
-        from runwasi.executor.permission import check_unsafe  # late: few containers have any
+        from runwasi.executor.plan.check_annotations import check_unsafe  # late: few containers have any
 
         check_unsafe(releases)
 

@@ -69,6 +69,8 @@ class Bundle:
         if not os.path.isdir(self.rootfs):
             raise ContainerError(f"rootfs {self.rootfs} is not a directory ($.root.path)")
         if any(name.startswith(JUDGED) for name in self.spec.annotations):
-            from runwasi.executor.permission import check_annotations  # late: few containers have such
+            from runwasi.executor.plan.check_annotations import (
+                check_annotations,  # late: few containers have such
+            )
 
             check_annotations(self.spec.annotations)

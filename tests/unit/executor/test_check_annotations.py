@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from runwasi.executor.errors import ContainerError
-from runwasi.executor.permission import check_annotations, check_unsafe
+from runwasi.executor.plan.check_annotations import check_annotations, check_unsafe
 from runwasi.node.configuration import OVERRIDE
 from runwasi.oci.decode import SpecError
 
