@@ -22,7 +22,7 @@ import runwasi
 from runwasi.startup import installation
 from scripts import launchers
 from scripts.bundle import python_tree
-from scripts.bundle.place import INTERPRETER, LOADER, PREFIX
+from scripts.bundle.bundle_installer import INTERPRETER, LOADER, PREFIX
 from scripts.source_time import source_time
 
 ROOT = Path(__file__).parents[2]
@@ -42,7 +42,7 @@ _INSTALLER = (
     "launchers.py",
     "bundle/__init__.py",
     "bundle/interpreter.py",
-    "bundle/place.py",
+    "bundle/bundle_installer.py",
 )
 
 _INSTALL = """\
@@ -59,7 +59,7 @@ _RUN = """\
 import os, sys
 here = os.path.dirname(os.path.abspath(__file__))
 sys.path += [here, os.path.dirname(here) + "/version/site-packages"]
-from scripts.bundle.place import main
+from scripts.bundle.bundle_installer import main
 main()
 """
 

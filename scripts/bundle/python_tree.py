@@ -9,7 +9,7 @@ import subprocess
 from pathlib import Path
 
 from scripts.bundle import interpreter
-from scripts.bundle.place import INTERPRETER, LOADER
+from scripts.bundle.bundle_installer import INTERPRETER, LOADER
 
 SUITE, VERSION = "trixie", "3.13"
 PACKAGES = f"python{VERSION} libpython{VERSION}-stdlib python3-prctl libseccomp2 libgcc-s1 libstdc++6"

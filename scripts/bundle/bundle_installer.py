@@ -1,4 +1,4 @@
-"""Put the bundle under a prefix, or take it away again. The bundle's `install` calls this with its own interpreter.
+"""Install the bundle under a prefix, or remove it again. The bundle's `install` calls this with its own interpreter.
 
     install [add [PREFIX]]     PREFIX is /opt/runwasi unless given
     install remove [PREFIX]
