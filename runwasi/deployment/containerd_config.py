@@ -1,7 +1,8 @@
-"""Add our runtimes to containerd's configuration, or take them away again.
+"""Adds our runtimes to containerd's configuration, or removes them again.
 
-It only adds text, between two comments: everything else stays as it is, its comments too. Before it writes, it reads
-the result back, compares it with the old configuration, and asks containerd, if it can call it, how that reads it.
+It only adds text, between two comments; everything else stays as it is, comments included. Before it writes,
+it parses the result, compares it with the old configuration, and lets containerd parse it too if that can be
+called.
 If a configuration of containerd 2 imports a folder of files, ours goes there. In containerd 1.x an imported plugin
 section replaces the whole section, and a table of runtimes replaces the default one, which has runc.
 """
@@ -60,7 +61,7 @@ class ContainerdConfig:
         self._options = f"{os.path.dirname(self._path)}/{_OPTIONS}"
 
     def _drop_in_path(self) -> str:
-        """Return our own file in the folder that the configuration imports, "" where that would not be merged."""
+        """Return the path of our own file in the imported folder, "" if it would not be merged."""
         folder = self.document.drop_in_folder()
         merges = self.document.version >= 3 or (self._program and self._program.release >= (2, 0))
         path = f"{folder}/{_DROP_IN}"
@@ -91,7 +92,7 @@ class ContainerdConfig:
         return self._plan(changes, notes)
 
     def uninstall(self, types: Container[str]) -> TargetPlan:
-        """Return the plan that takes our part away; types are those of our runtimes. Raises DeploymentError."""
+        """Return the plan that removes our part; types are those of our runtimes. Raises DeploymentError."""
         tables = self.document.runtimes if self.document.version in PLUGINS else {}
         handlers = [name for name, table in tables.items() if table.get("runtime_type") in types]
         notes = [
@@ -129,7 +130,7 @@ class ContainerdConfig:
         return [*changes, FileChange(self._options, before, options)]
 
     def _plan(self, changes: list[FileChange], notes: list[str]) -> TargetPlan:
-        """Restart containerd if it changes, or began before its files were last written."""
+        """Return the plan: restart containerd if a file changes, or was written after containerd started."""
         after = [_RESTART] if self._node.has_systemd() else []
         return TargetPlan(
             "containerd",
@@ -147,7 +148,7 @@ class ContainerdConfig:
         pid = pid_behind(self.document.address or DEFAULT_ADDRESS)
         files = [change.path for change in changes]
         if self._drop_in:
-            files.append(os.path.dirname(self._drop_in))  # where a file was that is gone
+            files.append(os.path.dirname(self._drop_in))  # the file existed and is gone
         return is_older_than(pid, files)
 
     def _dumped_before(self) -> Document:
@@ -171,7 +172,7 @@ class ContainerdConfig:
         return set(Document(text, self._drop_in).runtimes) if text else set()
 
     def _systemd_cgroup(self, dumped: Document) -> bool:
-        """Return the cgroup driver: runc's entry has kubelet's; without such an entry kubelet is asked."""
+        """Return the cgroup driver: the one of runc's entry, otherwise kubelet's."""
         written = has_systemd_cgroup(self.document.runtimes.get("runc", {}))
         if written is None and (self.document.imported() or self._drop_in):
             written = has_systemd_cgroup(dumped.runtimes.get("runc", {}))
@@ -189,7 +190,7 @@ class ContainerdConfig:
         ]
 
     def _advice(self, runtime: Runtime, table: object, systemd: bool) -> list[str]:
-        """Return what somebody else's table lacks: one cannot append to a table."""
+        """Return advice about settings that another's table lacks, because TOML cannot append to a table."""
         if not isinstance(table, dict):
             return []
         lacking = []
@@ -224,7 +225,7 @@ class ContainerdConfig:
         return f'{head}]\n  runtime_type = "io.containerd.runc.v2"\n{options}'
 
     def _check(self, change: FileChange, handlers: Sequence[str], dumped: Document) -> None:
-        """Read the result back. Raises DeploymentError when anything but our runtimes would change."""
+        """Parse the result. Raises DeploymentError if anything but our runtimes would change."""
         assert change.after is not None
         after = Document(change.after, change.path)
         if not self._drop_in:
@@ -240,7 +241,7 @@ class ContainerdConfig:
                 )
 
     def _compare(self, after: Document, handlers: Sequence[str]) -> None:
-        """Compare all that is not ours."""
+        """Compare everything that is not ours."""
         content = after.content
         added = {*handlers, *(["runc"] if self._loses_runc() else ())}
         runtimes = content["plugins"][self.document.plugin]["containerd"]["runtimes"]
@@ -266,7 +267,7 @@ def runtime_table(plugin: str, runtime: Runtime, options: dict[str, str]) -> str
 
 
 def kubelet_driver(node: TargetNode) -> str:
-    """Return kubelet's cgroupDriver, "" where no kubelet was configured."""
+    """Return kubelet's cgroupDriver, "" without a configured kubelet."""
     text = node.read(_KUBELET)
     if text is None:
         return ""
@@ -275,7 +276,7 @@ def kubelet_driver(node: TargetNode) -> str:
 
 
 def _without_empty(value: object) -> object:
-    """Drop empty tables: a header may stand for a table that only our own made."""
+    """Drop empty tables: one may be left of a header that only our tables needed."""
     if not isinstance(value, dict):
         return value
     kept = {key: _without_empty(item) for key, item in value.items()}

@@ -20,10 +20,10 @@ _CRI_NAMES = {"cri", *PLUGINS.values()}
 
 
 class Document:
-    """A configuration that was read."""
+    """A parsed configuration."""
 
     def __init__(self, text: str, path: str) -> None:
-        """Raises DeploymentError naming the file and the line, when it is no TOML."""
+        """Parse it. Raises DeploymentError naming file and line if it is not TOML."""
         self.path = path
         try:
             self.content: dict[str, Any] = tomllib.loads(text)
@@ -32,13 +32,13 @@ class Document:
 
     @property
     def version(self) -> int:
-        """Its version; without one it is of the first."""
+        """Its version, 1 if it has none."""
         version = self.content.get("version", 1)
         return version if isinstance(version, int) else 1
 
     @property
     def plugin(self) -> str:
-        """The name of the plugin that has the runtimes."""
+        """The name of the plugin with the runtimes."""
         return PLUGINS[self.version]
 
     @property
@@ -70,7 +70,7 @@ class Document:
         return str(_table(self.content, "grpc").get("address") or "")
 
     def drop_in_folder(self) -> str:
-        """Return the folder from which it imports every .toml file, "" without one."""
+        """Return the folder whose .toml files it imports, "" if there is none."""
         for pattern in self._imports():
             folder, name = os.path.split(pattern)
             if name == "*.toml" and not glob_characters(folder):
@@ -78,12 +78,12 @@ class Document:
         return ""
 
     def imported(self) -> list[str]:
-        """Return the files that it imports, as they are now."""
+        """Return the paths of the files that it imports now."""
         return [path for pattern in self._imports() for path in sorted(glob(pattern))]
 
     @property
     def has_relative_imports(self) -> bool:
-        """Whether some of its imports count from its own folder."""
+        """Whether it has imports relative to its own folder."""
         return not all(map(os.path.isabs, map(str, self.content.get("imports", ()))))
 
     def _imports(self) -> list[str]:
@@ -98,7 +98,7 @@ def glob_characters(text: str) -> bool:
 
 
 def has_systemd_cgroup(runtime: Mapping[str, Any]) -> bool | None:
-    """Return what a runtime's table says of SystemdCgroup, None when it says nothing."""
+    """Return a runtime's SystemdCgroup, None if it is not set."""
     value = _table(runtime, "options").get("SystemdCgroup")
     return value if isinstance(value, bool) else None
 

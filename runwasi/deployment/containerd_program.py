@@ -1,4 +1,4 @@
-"""The containerd that a node has: which release, how it reads a configuration, and whether it has read the latest."""
+"""Calls a node's containerd: asks for its release, and for how it reads a configuration."""
 
 from __future__ import annotations
 
@@ -21,21 +21,20 @@ DEFAULT_ADDRESS = "/run/containerd/containerd.sock"
 
 
 class ContainerdProgram:
-    """A containerd that can be called."""
+    """An installed containerd."""
 
     def __init__(self, path: str) -> None:
         self.path = path
         self.release = release_of(run([path, "--version"]))
 
     def dump(self, config: str) -> str:
-        """Return a configuration as this containerd reads it. Raises DeploymentError when it refuses it."""
+        """Return a configuration as this containerd reads it. Raises DeploymentError if it refuses it."""
         return run([self.path, "--config", config, "config", "dump"])
 
     def dump_text(self, text: str, folder: str | None = None, drop_in: str = "") -> str:
-        """Return what a text would be as a configuration, with another text as the last file that it imports.
+        """Return how containerd reads a text as its configuration, with another text as its last import.
 
-        folder is where the file lies that the text is for: relative imports count from there. Raises
-        DeploymentError.
+        folder is the folder of the real file, from which relative imports start. Raises DeploymentError.
         """
         with temporary(text, folder) as config:
             if not drop_in:
@@ -48,7 +47,7 @@ class ContainerdProgram:
 
 @contextmanager
 def temporary(text: str, folder: str | None = None) -> Iterator[str]:
-    """Keep a text in a file, below /tmp without a folder, until the end of the block."""
+    """Write a text to a temporary file in folder, or in /tmp, until the end of the block."""
     with tempfile.NamedTemporaryFile("w", prefix=".runwasi-", suffix=".candidate", dir=folder) as file:
         file.write(text)
         file.flush()
@@ -64,7 +63,7 @@ def release_of(text: str) -> tuple[int, int]:
 
 
 def pid_behind(address: str) -> int:
-    """Return the process that listens on a socket, 0 when none does or we may not ask."""
+    """Return the process that listens on a socket, 0 if there is none or we may not ask."""
     try:
         connection = sockets.connect(address, wait=False)
     except OSError:

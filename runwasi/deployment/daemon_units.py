@@ -1,4 +1,4 @@
-"""systemd's units of an engine's node daemon."""
+"""Writes systemd's units of an engine's node daemon."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def socket(engine: str) -> str:
 
 
 def install(node: TargetNode, engines: Sequence[str], programs: str) -> TargetPlan:
-    """Return the plan that has systemd run the daemons; programs is their folder. Raises DeploymentError, OSError."""
+    """Return the plan to run the daemons under systemd; programs is their folder. Raises DeploymentError, OSError."""
     changes, notes = [], []
     for engine in engines:
         program = f"{programs}/{daemon_name(engine)}"
@@ -87,7 +87,7 @@ def install(node: TargetNode, engines: Sequence[str], programs: str) -> TargetPl
 
 
 def uninstall(node: TargetNode, engines: Sequence[str]) -> TargetPlan:
-    """Return the plan that takes the units away. A daemon that serves pods stays until its last pod has ended."""
+    """Return the plan that removes the units. A daemon that serves pods stays until its last pod has ended."""
     changes = [change for engine in engines for change in _changes(node, engine, None, None)]
     present = [engine for engine in engines if node.has(f"{FOLDER}/{daemon_name(engine)}.service")]
     units = _units(present)

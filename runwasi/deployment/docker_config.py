@@ -1,6 +1,7 @@
-"""Add the OCI command line to Docker's daemon.json, or take it away. Source: man 1 dockerd, daemon.json.
+"""Adds the OCI command line to Docker's daemon.json, or removes it. Source: man 1 dockerd, daemon.json.
 
-Docker calls our shims as they are, by the names of their runtimes: `docker run --runtime io.containerd.wasmtime.v1`.
+Docker calls our shims without configuration, by their runtimes' names: `docker run --runtime
+io.containerd.wasmtime.v1`.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ def read_daemon_json(text: str, path: str) -> dict[str, Any]:
 
 
 class DockerConfig:
-    """One daemon.json."""
+    """A daemon.json."""
 
     def __init__(self, node: TargetNode, name: str = DEFAULT_CONFIG) -> None:
         """Read it. Raises DeploymentError, OSError."""
@@ -67,7 +68,7 @@ class DockerConfig:
         return self._plan(self._written(), notes, keep=entry is None)
 
     def uninstall(self) -> TargetPlan:
-        """Return the plan that takes the runtime away. Raises DeploymentError when it is the default."""
+        """Return the plan that removes the runtime. Raises DeploymentError if it is the default."""
         runtimes = dict(self._document.get("runtimes", {}))
         if NAME not in runtimes:
             return self._plan(self._text, [])
@@ -92,7 +93,7 @@ class DockerConfig:
         )
 
     def _written(self) -> str:
-        """Return the document in the file's own indentation, or the file's text if it says the same."""
+        """Format the document with the file's own indentation; return the file's text if nothing changes."""
         text = self._text or ""
         if text.strip() and json.loads(text) == self._document:
             return text

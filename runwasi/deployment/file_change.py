@@ -14,8 +14,8 @@ BACKUP = ".before-runwasi"
 class FileChange:
     """One file to write or remove.
 
-    before is its text now, None where there is no file; after is what it shall be, None for no file. keep says
-    that before has nothing of ours in it and is worth a copy.
+    before is its text now, None without a file. after is its new text, None to remove it. keep says that
+    before has nothing of ours, so that a copy of it is kept.
     """
 
     __slots__ = ("after", "before", "keep", "mode", "path")
@@ -30,7 +30,7 @@ class FileChange:
         self.mode = mode
 
     def is_needed(self) -> bool:
-        """Return whether there is anything to do."""
+        """Return whether the file would change."""
         return self.before != self.after
 
     def diff(self) -> str:
@@ -42,11 +42,11 @@ class FileChange:
         )
 
     def apply(self) -> str:
-        """Write or remove the file; returns what was done in a few words. Raises OSError.
+        """Write or remove the file; return a few words that say what was done. Raises OSError.
 
         The new text is on the disk before it gets the file's name, and keeps the file's owner and mode.
         """
-        path = os.path.realpath(self.path)  # a link stays one
+        path = os.path.realpath(self.path)  # a symbolic link stays a symbolic link
         if self.after is None:
             os.unlink(path)
             return f"removed {path}"

@@ -1,4 +1,4 @@
-"""RuntimeClasses for our runtimes, k3s's template of containerd's configuration, and kind's patches of it."""
+"""Writes RuntimeClasses for our runtimes, k3s's template of containerd's configuration, and kind's patches of it."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def runtime_classes(runtimes: Sequence[Runtime]) -> str:
 def kind_cluster(runtimes: Sequence[Runtime]) -> str:
     """Return a kind configuration; releases of kind differ in the version of containerd's configuration.
 
-    A containerd ignores the table of the version that is not its own. kind's kubelet has systemd make cgroups.
+    containerd ignores the table of another version. kind's kubelet uses systemd's cgroup driver.
     """
     options = {"SystemdCgroup": "true"}
     tables = "".join(
@@ -72,7 +72,7 @@ def install_k3s(node: TargetNode, runtimes: Sequence[Runtime]) -> TargetPlan:
 
 
 def uninstall_k3s(node: TargetNode) -> TargetPlan:
-    """Return the plan that takes the runtimes away. Raises DeploymentError, OSError."""
+    """Return the plan that removes the runtimes. Raises DeploymentError, OSError."""
     return _k3s(node, ())
 
 

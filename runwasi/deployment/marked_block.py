@@ -1,4 +1,4 @@
-"""The lines that we add to a file of somebody else, between two comments, so that they can be found again."""
+"""Adds a block of lines to another program's file, between two comments, so that it can be found and removed."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ _FIRST = f"{_BEGIN} (`runwasi install` writes these lines, `runwasi uninstall` r
 
 
 def with_block(text: str, content: str) -> str:
-    """Append a block to a text that has none."""
+    """Append our block to a text without one."""
     separator = "" if not text else "\n" if text.endswith("\n") else "\n\n"
     return f"{text}{separator}{_FIRST}\n{content}{_END}\n"
 
 
 def without_block(text: str, path: str) -> str:
-    """Return a text without its block and the empty line before it; path is for the error.
+    """Return a text without our block and the empty line before it; path is for the error.
 
-    Raises DeploymentError when the block has no end.
+    Raises DeploymentError if the block has no end.
     """
     lines = text.splitlines(keepends=True)
     first = next((index for index, line in enumerate(lines) if line.startswith(_BEGIN)), None)

@@ -1,4 +1,4 @@
-"""Name the OCI command line to Podman, in a file of our own. Source: man 5 containers.conf."""
+"""Adds the OCI command line to Podman's runtimes, in a file of our own. Source: man 5 containers.conf."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def install(node: TargetNode, program: str) -> TargetPlan:
 
 
 def uninstall(node: TargetNode) -> TargetPlan:
-    """Return the plan that takes the runtime away. Raises DeploymentError, OSError."""
+    """Return the plan that removes the runtime. Raises DeploymentError, OSError."""
     return _plan(node, None)
 
 

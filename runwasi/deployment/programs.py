@@ -1,7 +1,7 @@
-"""The programs that containerd starts, in its PATH.
+"""Installs the programs that containerd starts into its PATH.
 
-`make install` lays them down with a folder per version. A Python environment that pip made has none: it gets small
-launchers here, which name its interpreter and its folders.
+`make install` installs them in a folder per version. A Python environment made by pip has none of them: here
+it gets small launchers, which contain the paths of its interpreter and its folders.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ os._exit(main({arguments}))
 
 
 def default_folder() -> str:
-    """Return the folder in containerd's PATH that has our programs: a system's package has them in /usr/bin."""
+    """Return the folder in containerd's PATH for our programs; a system package has them in /usr/bin."""
     return "/usr/bin" if installation.folder().startswith("/usr/lib/") else "/usr/local/bin"
 
 
@@ -72,7 +72,7 @@ def uninstall(node: TargetNode, engines: Sequence[str], folder: str) -> TargetPl
 
 
 def _programs(version: str) -> str:
-    """Return the folder of the programs of an installation, by that of its version."""
+    """Return the folder of an installation's programs, given the folder of its version."""
     prefix = version.rpartition("/lib/runwasi/")[0]
     return f"{prefix}/bin"
 

@@ -1,4 +1,4 @@
-"""The runtimes that a node can offer, as containerd's configuration and RuntimeClasses name them."""
+"""Lists the runtimes that a node can offer, as containerd's configuration and RuntimeClasses name them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ SAFE_ANNOTATIONS = (*(name for name in OURS if not names.is_unsafe(name)), names
 
 
 class Runtime:
-    """A runtime of ours: the handler that pods ask for, the shim's type, and the engine behind both."""
+    """A runtime of ours: the handler that pods request, the shim's type, and the engine."""
 
     __slots__ = ("engine", "handler", "shared", "type")
 
@@ -27,12 +27,12 @@ class Runtime:
 
 
 def default_engines() -> tuple[str, ...]:
-    """Return the engines to offer when none is named: the default, and those that other packages bring."""
+    """Return the engines to offer by default: the default engine, and those of other packages."""
     return (registry.DEFAULT, *(name for name in registry.names() if name not in registry.BUILT_IN))
 
 
 def runtimes(engines: Sequence[str], *, shared: bool, prefix: str = "") -> list[Runtime]:
-    """Return a runtime for each engine, and with shared a second one for its shared mode."""
+    """Return a runtime for each engine; with shared, also one for its shared mode."""
     found = [Runtime(engine, prefix=prefix) for engine in engines]
     if shared:
         found += [Runtime(engine, shared=True, prefix=prefix) for engine in engines]

@@ -1,4 +1,4 @@
-"""The node to configure: its files, which may lie below a folder, and its programs."""
+"""Represents the node to configure: its files, which may be below a folder, and its programs."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _SECONDS = 60
 
 
 class TargetNode:
-    """This machine, or with root another one, whose root filesystem is mounted there."""
+    """This machine, or one whose root filesystem is mounted at root."""
 
     def __init__(self, root: str = "/") -> None:
         self.root = os.path.abspath(root)
@@ -27,11 +27,11 @@ class TargetNode:
         return self.root == "/"
 
     def path(self, name: str) -> str:
-        """Return where a file of the node is found; name is its absolute path there."""
+        """Return the path of a node's file; name is its absolute path on the node."""
         return name if self.is_this_machine else f"{self.root}{name}"
 
     def name(self, path: str) -> str:
-        """Return what the node calls a file that is found at path."""
+        """Return the node's own path of the file at path."""
         return path if self.is_this_machine else path.removeprefix(self.root)
 
     def has(self, name: str) -> bool:
@@ -58,7 +58,7 @@ class TargetNode:
 
 
 def run(command: Sequence[str], text: str = "") -> str:
-    """Run a program and return what it prints. Raises DeploymentError with what it said."""
+    """Run a program and return its output. Raises DeploymentError with its message."""
     try:
         done = subprocess.run(
             command, input=text, capture_output=True, text=True, check=False, timeout=_SECONDS

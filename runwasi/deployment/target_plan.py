@@ -1,4 +1,4 @@
-"""Plans what there is to do for one target of `runwasi install`, before any of it is done."""
+"""Represents the plan for one target of `runwasi install`, to be shown before it is carried out."""
 
 from __future__ import annotations
 

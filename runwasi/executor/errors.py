@@ -39,7 +39,7 @@ class Invalid(ContainerError):
 
 
 class asked_by:  # noqa: N801 - reads as a statement: with asked_by("$.linux.intelRdt")
-    """Turn an OSError of the block into a ContainerError that names the member of config.json that asked for it."""
+    """Turn an OSError of the block into a ContainerError that names the member of config.json behind it."""
 
     __slots__ = ("_member",)
 

@@ -1,4 +1,4 @@
-"""Defines what parent and child say to each other while a container is made, and in which order.
+"""Defines the messages between parent and child while a container is made, and their order.
 
     parent (Creation)                         child (INIT_STEPS, EXEC_STEPS)
       clone3 into the new namespaces  ─────►    waits, still with nothing of the container's
@@ -23,14 +23,14 @@
       PROCEED                         ─────►                        from here on it lives without its creator
       closes the channel                        waits at the start gate
 
-Over the gate's connection STARTING comes next to last, when all is done but a filter that no_new_privileges lets come
-last; LISTENER of that filter, and FAILED may follow. Its end says that the program runs, or without STARTING that the
-process died before that. A process of exec says READY for its resource limits, is answered by
-PROCEED, and goes on to its program; there the end of the channel says that it runs.
+Over the gate's connection, the child sends STARTING before its last steps: with no_new_privileges the filter is
+loaded last, so its LISTENER may follow, or FAILED. The end of the connection says that the program runs, or
+without STARTING that the process died before that. A process of exec says READY for its resource limits, is
+answered by PROCEED, and goes on to its program; there the end of the channel says that it runs.
 
 A request may instead be answered by FAILED, and the child may say FAILED at any time; either end dying closes
-the channel, which the other reads as the end. A message is one packet: its kind and its fields as text, parted
-by NUL, with descriptors beside it, so that it needs no parser and cannot be read in halves.
+the channel, which the other reads as the end. A message is one packet: its kind and its fields as text,
+separated by NUL, and descriptors. So it needs no parser, and is never received in part.
 """
 
 from __future__ import annotations
@@ -103,7 +103,8 @@ class Channel:
         try:
             packet, fds = sockets.receive_fds(self.fileno(), _MAX_MESSAGE)
         except ConnectionResetError:
-            # It ended with words of ours unread. The kernel says so once, before what it had said itself.
+            # It ended with messages of ours unread. The kernel reports that once, before the other end's last
+            # messages.
             packet, fds = sockets.receive_fds(self.fileno(), _MAX_MESSAGE)
         if not packet:
             return None
@@ -111,9 +112,9 @@ class Channel:
         return ChannelMessage(kind, tuple(fields), tuple(fds))
 
     def hears(self) -> bool:
-        """Child side: wait for a word of the parent's, whatever it is; False when that has died.
+        """Child side: wait for any message of the parent; return False if the parent has died.
 
-        By read, which every filter allows.
+        It uses read(2), which every filter allows.
         """
         try:
             return bool(os.read(self.fileno(), _MAX_MESSAGE))
@@ -145,11 +146,11 @@ class Channel:
 
 
 def failure_fields(error: BaseException, step: str = "") -> tuple[str, ...]:
-    """Take an exception apart for the way over a process boundary."""
+    """Convert an exception to fields that another process can read."""
     number = getattr(error, "errno", None) or 0
     step = getattr(error, "step", "") or step
     text = describe(error).replace("\0", "\\0")
-    if step and isinstance(error, OSError) and error.filename is None:  # it names nothing that it was about
+    if step and isinstance(error, OSError) and error.filename is None:  # it does not name its object
         text = f"{step.replace('_', ' ')}: {text}"
     return step, str(number), text, type(error).__name__
 
@@ -159,7 +160,7 @@ _KINDS["SpecError"] = Invalid  # its text has the JSON path already
 
 
 def failure_from(fields: tuple[str, ...]) -> ContainerError:
-    """Put an exception together again from failure_fields."""
+    """Restore an exception from failure_fields."""
     step, number, text, kind = (*fields, "", "", "", "")[:4]
     made = _KINDS.get(kind, ContainerError)
     return made(text or "it died without a word", step=step, errno=int(number or 0))

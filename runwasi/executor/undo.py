@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 
 
 class Undo:
-    """A stack of actions that take back what was done; contextlib.ExitStack would cost a start 2 ms of import.
+    """A stack of actions that undo earlier work; importing contextlib.ExitStack would cost a start 2 ms.
 
-    An action is a call, or makes an operation that is carried out. As a context manager it runs when the block
-    fails, unless commit came first; around does the same for an operation.
+    An action is a call, or a function that makes an operation. A `with` block runs them all if it fails
+    before the commit; around does the same for an operation.
     """
 
     __slots__ = ("_actions",)
@@ -28,19 +28,19 @@ class Undo:
         self._actions: list[tuple[Callable[..., object], tuple[object, ...]]] = []
 
     def add(self, action: Callable[..., object], *args: object) -> None:
-        """Remember how to take back what was just done."""
+        """Add an action that undoes what was just done."""
         self._actions.append((action, args))
 
     def add_last(self, action: Callable[..., object], *args: object) -> None:
-        """Remember what to do once everything else is taken back."""
+        """Add an action to run after all others."""
         self._actions.insert(0, (action, args))
 
     def commit(self) -> None:
-        """Keep what was done."""
+        """Forget all actions: the work stays."""
         self._actions.clear()
 
     def run(self) -> Operation[None]:
-        """Take everything back, the last first; one action that cannot be done does not keep the others."""
+        """Run all actions, the last first; go on if one fails."""
         while self._actions:
             action, args = self._actions.pop()
             try:
@@ -51,7 +51,7 @@ class Undo:
                 continue
 
     def around(self, operation: Operation[T]) -> Operation[T]:
-        """Carry an operation out; when it fails, or is interrupted, take everything back before that is told."""
+        """Run an operation. If it fails or is interrupted, undo everything before the error is raised."""
         try:
             return (yield from operation)
         except GeneratorExit:  # nobody waits for us now, and nothing can be waited for

@@ -1,4 +1,4 @@
-"""Says where on a node the state of containers is: those of the command line, and those of containerd's shims."""
+"""Lists the folders that hold the state of containers: those of the command line, and of containerd's shims."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def shim_root(engine: str, namespace: str, root: str = "") -> str:
 
 
 def shim_roots(engines: Iterable[str]) -> Iterator[tuple[str, str]]:
-    """Yield the namespace and the state root of each that has shims of these engines, without the option."""
+    """Yield each namespace with shims of these engines, and its default state root."""
     for engine in engines:
         try:
             namespaces = sorted(os.listdir(f"{_SHIMS}/{engine}"))

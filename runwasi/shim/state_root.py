@@ -1,4 +1,4 @@
-"""Leaves in a bundle what a later process, `delete` for one, must know about the container's state."""
+"""Records in a bundle where the container's state is, for later processes such as `delete`."""
 
 from __future__ import annotations
 

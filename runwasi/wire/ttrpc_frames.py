@@ -28,7 +28,7 @@ def frame(stream: int, kind: int, data: bytes) -> bytes:
 
 
 class FrameDecoder:
-    """Cuts a byte stream into frames, holding no more than the one that has not yet come in full."""
+    """Splits a byte stream into frames; buffers at most one incomplete frame."""
 
     def __init__(self) -> None:
         self._buffer = bytearray()
@@ -48,7 +48,7 @@ class FrameDecoder:
         return {"buffer": self._buffer.hex(), "skip": self._skip}
 
     def feed(self, data: bytes) -> Iterator[tuple[int, int, bytes | None]]:
-        """Take the next bytes; yields (stream, type, data) per frame, with data None for one too long."""
+        """Take the next bytes; yield (stream, type, data) for each frame, with data None if it is too long."""
         if self._skip:
             skipped = min(self._skip, len(data))
             self._skip -= skipped

@@ -1,4 +1,4 @@
-"""Finds zero bytes in the texts of a message: protocol buffers allow them, but no path, name or option has one."""
+"""Finds zero bytes in the texts of a message: protocol buffers allow them, but paths, names and options do not."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 def member_with_zero(message: Message) -> str:
-    """Return the name of the first member whose text has a zero byte, "" if none has.
+    """Return the name of the first member whose text has a zero byte, "" if there is none.
 
     The elements of a list or map have its name: "rootfs.source" may be of any mount in rootfs.
     """
@@ -27,7 +27,7 @@ def _below(name: str, value: object) -> str | None:
 
 
 def _in_value(value: object) -> str | None:
-    """Return where below a value there is one, "" for the value itself; None if nowhere."""
+    """Return the path of the first one below a value, "" for the value itself; None if there is none."""
     if isinstance(value, str):
         return "" if "\0" in value else None
     if isinstance(value, Message):

@@ -33,7 +33,7 @@ def make_cwd(ctx: InitProgress) -> None:
 
 
 def own_stdio(ctx: Progress) -> None:
-    """Give 0, 1 and 2 to the user, so that it can open /dev/stdout again; not what is everybody's."""
+    """Give 0, 1 and 2 to the user, so that it can open /dev/stdout again; /dev/null stays everybody's."""
     uid = ctx.process.user.uid
     for fd in (0, 1, 2):
         found = os.fstat(fd)
@@ -42,7 +42,7 @@ def own_stdio(ctx: Progress) -> None:
         try:
             os.fchown(fd, uid, -1)
         except OSError:
-            # An id without a mapping, a read-only file system, a socket: the descriptor itself still works.
+            # The id has no mapping, the file system is read-only, or it is a socket: the descriptor still works.
             continue
 
 
@@ -60,7 +60,7 @@ def become_user(ctx: Progress) -> None:
     _take("gid", os.setresgid, user.gid, user.gid, user.gid)
     _take("uid", os.setresuid, user.uid, user.uid, user.uid)
     processes.set_keepcaps(False)
-    if user.uid and ctx.process.capabilities:  # what the program may open and execute depends on these
+    if user.uid and ctx.process.capabilities:  # these decide which files the program may open and execute
         capabilities.hold_effective(_mask(ctx.process.capabilities.effective))
     os.umask(_DEFAULT_UMASK if user.umask is None else user.umask)
 
@@ -79,12 +79,12 @@ def _take(member: str, call: Callable[..., None], *ids: object) -> None:
 
 
 def _keeps_groups(ctx: Progress) -> bool:
-    """Podman's `--group-add keep-groups`: a rootless user's groups open files to them, though none can be mapped."""
+    """Return whether to keep the caller's groups, which open files to it: Podman's `--group-add keep-groups`."""
     return ctx.plan.spec.annotations.get(KEEP_GROUPS) == "1"
 
 
 def _may_set_groups(ctx: Progress) -> bool:
-    """An unprivileged user namespace has setgroups denied (man 7 user_namespaces); ours can only be empty then."""
+    """Return whether setgroups is allowed: an unprivileged user namespace denies it (man 7 user_namespaces)."""
     if not ctx.plan.userns:
         return True
     try:
@@ -119,7 +119,7 @@ def stand_in_cwd(ctx: Progress) -> None:
 def limit_capabilities(ctx: Progress) -> None:
     """Set all five capability sets to exactly what the spec lists; none listed means none.
 
-    A module whose view waits for its hooks keeps the one that entering it takes, until limit_capabilities_again.
+    A module that enters its view after its hooks keeps the capability for that until limit_capabilities_again.
     """
     sets = _sets_of(ctx.process.capabilities)
     if ctx.enters_view_late:
@@ -129,7 +129,7 @@ def limit_capabilities(ctx: Progress) -> None:
 
 
 def limit_capabilities_again(ctx: Progress) -> None:
-    """Give up what limit_capabilities left."""
+    """Drop the capabilities that limit_capabilities kept."""
     if ctx.enters_view_late:
         capabilities.apply(_sets_of(ctx.process.capabilities))
 
@@ -164,12 +164,12 @@ def raise_effective(ctx: Progress) -> None:
 
 
 def complete_env(ctx: Progress) -> None:
-    """Set HOME where the spec does not, as a login would.
+    """Set HOME, as a login would, unless the spec sets it.
 
     The file is the container's, so this comes as its user, and before its filter, which may forbid the calls.
     """
     homes = [entry for entry in ctx.env if entry.startswith("HOME=")]
-    if not homes or homes[-1] == "HOME=":  # of several the last counts
+    if not homes or homes[-1] == "HOME=":  # the last of several counts
         kept = tuple(entry for entry in ctx.env if not entry.startswith("HOME="))
         ctx.env = (*kept, "HOME=" + home_of(ctx.process.user.uid))
 
@@ -179,10 +179,10 @@ _MAX_PASSWD = 8 << 20
 
 
 def home_of(uid: int, root: str = "/") -> str:
-    """Return the home folder that /etc/passwd, as the process sees it, gives a user; "/" when it does not.
+    """Return a user's home folder from the /etc/passwd that the process sees; "/" if it is not there.
 
-    A container may have put anything there. Opening a FIFO, or reading a device, would wait or never end, so only
-    a regular file is read.
+    The container controls that file. Opening a FIFO could block, and reading a device never end, so only a
+    regular file is read.
     """
     try:
         with open(_open_regular(root, "etc/passwd"), "rb") as file:

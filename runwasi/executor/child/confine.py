@@ -22,12 +22,12 @@ def join_keyring(ctx: Progress) -> None:
         if ctx.process.selinux_label and labels.selinux_enabled(ctx.plan.proc.fileno())
         else ""
     )
-    if label:  # or the container could not use its own keys
+    if label:  # otherwise the container could not use its own keys
         labels.set_selinux_keycreate(ctx.plan.proc.fileno(), label)
     try:
         keyring.join_session_keyring(f"_ses.{ctx.plan.id}"[:_MAX_NAME], others_search=ctx.plan.userns)
     except OSError as error:
-        # A kernel without keyrings has none to share; runc goes on here as well.
+        # A kernel without keyrings has none to share; runc continues here too.
         if error.errno != errno.ENOSYS:
             raise
     if label:
@@ -38,7 +38,7 @@ _MAX_NAME = 200
 
 
 def prepare_guest_view(ctx: Progress) -> None:
-    """Make the mounts as a guest is to see them, where no procfs shows a process, while we may mount."""
+    """Make the guest's view of the mounts, in which no procfs shows a process, while we may still mount."""
     if ctx.parent is not None:
         from runwasi.executor.child import guest_view  # late, and in memory: it came with the engine
 
@@ -46,7 +46,7 @@ def prepare_guest_view(ctx: Progress) -> None:
 
 
 def enter_guest_view(ctx: Progress) -> None:
-    """Have the guest's files looked up there, or see to it that they will be once the hooks have run."""
+    """Enter the guest's view now, or arrange to enter it once the hooks have run."""
     if not isinstance(ctx.workload, Native):
         from runwasi.executor.child import guest_view  # late, and in memory: it came with the engine
 
@@ -57,7 +57,7 @@ def enter_guest_view(ctx: Progress) -> None:
 
 
 def enter_guest_view_late(ctx: InitProgress) -> None:
-    """Have the guest's files looked up there from now on."""
+    """Enter the guest's view: its files are looked up there from now on."""
     if ctx.enters_view_late:
         from runwasi.executor.child import guest_view  # late, and in memory: it came with the engine
 
@@ -65,7 +65,7 @@ def enter_guest_view_late(ctx: InitProgress) -> None:
 
 
 def label_process(ctx: Progress) -> None:
-    """Set the labels that execve gives: AppArmor profile and SELinux context. A module needs them now."""
+    """Set the AppArmor profile and SELinux context for execve; a module, which executes nothing, gets them now."""
     is_wasm = ctx.parent is not None
     if ctx.process.apparmor_profile:
         set_profile = labels.change_apparmor if is_wasm else labels.set_apparmor_exec
@@ -76,7 +76,7 @@ def label_process(ctx: Progress) -> None:
 
 
 def confine_wasm(ctx: Progress) -> None:
-    """Take from a wasm container what no guest can need, unless annotations say otherwise."""
+    """Drop the privileges that no guest needs, unless annotations keep them."""
     if not isinstance(ctx.workload, Native):
         from runwasi.executor.child import run_wasm  # late, and in memory: it came with the engine
 
@@ -105,7 +105,7 @@ def filter_last(ctx: Progress) -> None:
 
 
 def _load_filter(ctx: Progress, channel: Channel) -> None:
-    """Load the filter; hand the descriptor of one that notifies to the runtime, which knows its agent."""
+    """Load the filter; if it notifies an agent, send its listener to the runtime, which knows the agent."""
     if ctx.seccomp is None:
         return
     from runwasi.linux import seccomp_filter  # late, and in memory: the filter came from it

@@ -19,7 +19,7 @@ def connect_stdio(ctx: Progress) -> None:
     if ctx.process.terminal:
         _connect_terminal(ctx)
         return
-    # A given descriptor may itself be 0, 1 or 2 in another place, and those may be closed: copy all above them.
+    # A given descriptor may itself be 0, 1 or 2, but for another stream: copy all three above 2 first.
     copies = [fcntl(fd, F_DUPFD_CLOEXEC, 3) for fd in ctx.plan.stdio.fds()]
     for target, copy in enumerate(copies):
         os.dup2(copy, target, inheritable=True)
@@ -27,7 +27,7 @@ def connect_stdio(ctx: Progress) -> None:
 
 
 def _connect_terminal(ctx: Progress) -> None:
-    """Make a pty in the container's own devpts, send its master away and take the slave."""
+    """Make a pty in the container's own devpts, send its master to the caller, and keep the slave."""
     console_socket = ctx.plan.console_socket
     if console_socket is None:
         raise ContainerError("cannot allocate tty without a console socket ($.process.terminal)")

@@ -1,7 +1,7 @@
 """Enters the container's root: mounts a copy of the rootfs, makes it "/", and drops the old root.
 
-The root is mounted onto the rootfs's own path, where createContainer hooks look for it, everything else is
-mounted into it (executor/mounts), and then it becomes "/".
+createContainer hooks look for the root at the rootfs's own path, so it is mounted there. Everything else is
+mounted into it (executor/mounts). Then it becomes "/".
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def mount_rootfs(ctx: InitProgress) -> None:
 
     Source: runtime-spec config.md#root and #mounts, config-linux.md#rootfs-mount-propagation.
     """
-    # The modes of the files that we make in the rootfs must not depend on our caller's umask.
+    # Our caller's umask must not change the modes of files that we make in the rootfs.
     os.umask(0o022)
     _require_selinux_for_labels(ctx)
     if ctx.plan.spec.linux.has("mount"):
@@ -50,7 +50,7 @@ def mount_rootfs(ctx: InitProgress) -> None:
         ctx.root = _attach_root(ctx)
     else:
         _refuse_without_mount_namespace(ctx)
-        # A root to be read-only is a mount of its own, so that the rootfs on the host stays as it is.
+        # A read-only root gets its own mount, so that the rootfs on the host stays writable.
         readonly = ctx.plan.spec.root.readonly
         ctx.root = _attach_root(ctx) if readonly else Fd(os.open(ctx.plan.rootfs, _DIRECTORY))
     mount_all(ctx)
@@ -75,8 +75,8 @@ def _refuse_without_mount_namespace(ctx: InitProgress) -> None:
 def _separate_from_host(ctx: InitProgress) -> None:
     """Stop the mounts of our namespace from reaching the host's.
 
-    A shared root, for which a mount of the host is to be shared too (mount option rshared), leaves them in
-    their peer groups; only where the root itself goes must not be shared, or pivot_root would refuse.
+    With a shared root (mount option rshared), they stay in their peer groups. Only the mount that the root is
+    attached to must not be shared, because pivot_root would refuse it.
     """
     propagation = _root_propagation(ctx)
     if propagation == MS_SHARED:
@@ -89,7 +89,7 @@ def _separate_from_host(ctx: InitProgress) -> None:
 
 
 def _root_propagation(ctx: InitProgress) -> int:
-    """Return the MS_* of rootfsPropagation, 0 when nothing is asked; the r forms differ in reach only."""
+    """Return the MS_* flag of rootfsPropagation, 0 if it is not set; the r forms also cover the mounts below."""
     word = ctx.plan.spec.linux.rootfs_propagation or ""
     return _PROPAGATION.get(word, 0) or _PROPAGATION.get(word[1:], 0)
 
@@ -119,14 +119,14 @@ def _open_place_for_root(ctx: InitProgress) -> int:
     try:
         return os.open(ctx.plan.rootfs, _DIRECTORY)
     except PermissionError:
-        # A user namespace's root need not be able to reach it. Over the root any mount can be pivoted to.
+        # A user namespace's root may not reach the rootfs's path. Over "/", any mount can be pivoted to.
         if not ctx.plan.userns:
             raise
         return os.open("/", _DIRECTORY)
 
 
 def enter_root(ctx: InitProgress) -> None:
-    """Make the mounted root "/" and leave the host's behind, then give it its propagation."""
+    """Make the mounted root "/", drop the host's root, then set the root's propagation."""
     if not ctx.plan.spec.linux.has("mount"):
         os.chdir(ctx.root_fd)
         os.chroot(".")
@@ -145,10 +145,10 @@ def enter_root(ctx: InitProgress) -> None:
 
 
 def _drop_kernel_filesystems(ctx: InitProgress) -> None:
-    """Unmount or cover the host's proc and sysfs, which would stay below a root that was only moved.
+    """Unmount or cover the host's proc and sysfs: a moved root would leave them mounted below it.
 
-    The kernel lets a user namespace mount a new proc or sysfs only when an unmasked one is in sight
-    (mount_too_revealing in fs/namespace.c): the host's, forgotten there, would be that one.
+    A user namespace may mount a new proc or sysfs only if it can see an unmasked one (mount_too_revealing in
+    fs/namespace.c). The host's would count as that one.
     """
     kept = os.path.realpath(ctx.plan.rootfs)
     for point in reversed(mount_points()):
@@ -167,7 +167,7 @@ def _shows_the_kernel(point: str) -> bool:
         return False
     try:
         return filesystem_type(fd) in (PROC_SUPER_MAGIC, SYSFS_MAGIC)
-    except OSError:  # a filesystem of somebody's whose server is gone (ENOTCONN): it is neither
+    except OSError:  # a FUSE filesystem whose server is gone (ENOTCONN): it is neither proc nor sysfs
         return False
     finally:
         os.close(fd)

@@ -1,9 +1,9 @@
 """Makes a guest's view of the container's mounts: all of them, but no procfs in it shows a process.
 
-A guest runs in our process, and a process may always open its own memory in /proc, with which the sandbox of the
-engine is void. So the files of a guest are looked up in a copy of the container's mount namespace, where a procfs
-without processes lies over each procfs, wherever it came from, with the masks and whatever else was mounted below it.
-Only our root is in that copy: the process stays in the container's namespace, and so do programs executed into it.
+A guest runs in our process, and a process may always open its own memory in /proc. That would defeat the
+engine's sandbox. So a guest's files are looked up in a copy of the container's mount namespace. There, a
+procfs without processes covers each procfs, with the masks and other mounts that were below it. Only our root
+is in that copy: the process stays in the container's namespace, and so do programs that exec starts in it.
 """
 
 from __future__ import annotations
@@ -45,16 +45,16 @@ _DEV_NULL = os.makedev(1, 3)
 
 
 def make_procfs(ctx: Progress) -> None:
-    """Copy the procfs without processes that the parent keeps, or make one while the host's is in sight.
+    """Copy the parent's procfs without processes, or make one while we can see the host's.
 
-    Without any, empty folders take the place of each procfs: the guest sees less, and never more.
+    If neither is possible, an empty folder replaces each procfs: the guest sees less, never more.
     """
     kept = ctx.plan.guest_procfs
     userns = dict(ctx.plan.namespaces).get("user")
     ways: list[Callable[[], int]] = [processless_procfs]
     if kept is not None:
         ways.insert(0, lambda: open_tree("", kept))
-    if userns is not None:  # a user's exec has privileges only where it enters
+    if userns is not None:  # an exec'd process of a user is privileged only in the namespace that it enters
         ways.append(lambda: processless_procfs_by_way_of(userns))
     for make in ways:
         try:
@@ -88,7 +88,7 @@ def prepare(ctx: Progress) -> None:
 
 
 def find_cwd(ctx: Progress) -> None:
-    """Find in the view where we stand, while we may look into each folder. Raises ContainerError."""
+    """Find our working directory in the view, while we may look into every folder. Raises ContainerError."""
     cwd = os.getcwd()
     try:
         found = open_beneath(ctx.guest_view[0], cwd, _ROOT, resolve=RESOLVE_NO_SYMLINKS)
@@ -101,10 +101,8 @@ def find_cwd(ctx: Progress) -> None:
 
 
 def enter(ctx: Progress) -> None:
-    """Take the view's root for ours, and stand in it where we stood. Needs CAP_SYS_CHROOT."""
-    root, _namespace, cwd = (
-        ctx.guest_view
-    )  # the namespace stays open: with its last user it would lose its mounts
+    """Make the view's root ours, and enter the same working directory in it. Needs CAP_SYS_CHROOT."""
+    root, _namespace, cwd = ctx.guest_view  # keep the namespace open: without a user it would lose its mounts
     _stand_in(root)
     os.fchdir(cwd)
     os.close(root)
@@ -123,8 +121,8 @@ def _stand_in(root: int) -> None:
 def _cover_all(ctx: Progress, root: int) -> None:
     """Cover every procfs that paths lead to.
 
-    Other processes of the container may rename folders meanwhile: then the table is read anew. A covered procfs
-    stays covered wherever it is moved.
+    Other processes of the container may rename folders meanwhile: then we read the table again. A covered
+    procfs stays covered wherever it is moved.
     """
     for _ in range(_TRIES):
         found: list[_MountToReplace] = []
@@ -151,7 +149,7 @@ def _cover_all(ctx: Progress, root: int) -> None:
 def _to_replace(table: list[Mounted]) -> Iterator[tuple[Mounted, bool]]:
     """Yield each procfs that paths lead to and each mount below one, upper before lower.
 
-    With each comes whether no procfs is above it, so that it is the one to be covered.
+    Each comes with a flag: whether no procfs is above it, so that it has to be covered itself.
     """
     below: dict[int, list[Mounted]] = {}
     for entry in table:
@@ -187,7 +185,7 @@ def _is_below_one(point: str, points: set[str], top: str) -> bool:
 
 
 class _MountToReplace:
-    """A mount to be replaced, held open: a procfs, or what is mounted below one and has to be mounted again."""
+    """A mount to replace, held open: a procfs, or a mount below one, which has to be mounted again."""
 
     __slots__ = ("entry", "fd", "tree", "uppermost")
 
@@ -213,7 +211,7 @@ class _MountToReplace:
 
 
 def _attach_covers(covers: _ProcfsCovers, found: list[_MountToReplace]) -> None:
-    """Put a cover on each uppermost procfs, and on that what was mounted below the procfs."""
+    """Cover each uppermost procfs, and mount again, on the cover, what was mounted below the procfs."""
     for each in found:
         if each.uppermost:
             _attach_cover(covers, each, each.fd.fileno())
@@ -233,7 +231,7 @@ def _attach_cover(covers: _ProcfsCovers, found: _MountToReplace, target: int) ->
 
 
 class _ProcfsCovers:
-    """Return what replaces a procfs: the same part of the one without processes, or something empty."""
+    """Makes the cover of a procfs: the same part of the procfs without processes, or something empty."""
 
     def __init__(self, ctx: Progress, root: int) -> None:
         self._ctx = ctx
@@ -245,7 +243,7 @@ class _ProcfsCovers:
         close_owned((self._empty,))
 
     def instead_of(self, entry: Mounted, target: int) -> Fd:
-        """Return a detached mount for the place of a mount that is a procfs. Raises OSError."""
+        """Return a detached mount to cover this mount of a procfs. Raises OSError."""
         directory = S_ISDIR(os.fstat(target).st_mode)
         tree = self._same_part(entry, target if directory else None)
         if tree is None:
@@ -255,9 +253,9 @@ class _ProcfsCovers:
         return tree
 
     def _same_part(self, entry: Mounted, folder: int | None) -> Fd | None:
-        """Copy the same part of the procfs without processes; None where it has none, or there is no such procfs.
+        """Copy the same part of the procfs without processes; None if that has no such part, or is missing.
 
-        folder is where that procfs may be mounted for a moment, if anywhere.
+        folder is a place to mount that procfs for a moment, None if there is none.
         """
         procfs = self._ctx.guest_procfs
         if procfs is None or "subset=pid" in entry.options:  # which shows nothing but processes

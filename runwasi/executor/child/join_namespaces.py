@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def drop_parent_descriptors(ctx: Progress) -> None:
-    """Close what the creating process had open: a shim's connections must end when the shim does."""
+    """Close the creating process's descriptors: a shim's connections must end when the shim does."""
     set_wakeup_fd(-1)
     processes.close_fds_except(ctx.kept_fds())
 
@@ -22,21 +22,21 @@ def drop_parent_descriptors(ctx: Progress) -> None:
 def die_with_creator(ctx: Progress) -> None:
     """Ask to be killed when the creating process dies: nobody else would end us.
 
-    The kernel forgets it whenever the process takes other ids, so this comes again after each step that does.
+    The kernel resets this whenever the process changes its ids, so it is repeated after each such step.
     """
     processes.die_with_parent(ctx.channel.fileno())
 
 
 def outlive_creator(_ctx: Progress) -> None:
-    """Stop dying with the creator, before a filter can forbid the call that arranges it.
+    """Stop dying with the creator, before a filter can forbid the call for that.
 
-    From here to the program, we wait for the creator alone, and so learn of its end.
+    From here to the program, we only wait for the creator, and so notice its end.
     """
     processes.set_pdeathsig(0)
 
 
 def enter_cgroup(ctx: Progress) -> None:
-    """Enter the container's v1 cgroups while we are one thread; the parent opened the way."""
+    """Enter the container's v1 cgroups while we have one thread, through files that the parent opened."""
     for fd in ctx.plan.cgroup_tasks:
         try:
             os.write(fd, b"0")
@@ -46,14 +46,14 @@ def enter_cgroup(ctx: Progress) -> None:
 
 
 def close_setup_descriptors(ctx: Progress) -> None:
-    """Close what the steps so far opened: from here on no descriptor leads out of the root (CVE-2024-21626)."""
+    """Close the descriptors of the earlier steps: from here on none leads out of the root (CVE-2024-21626)."""
     processes.close_fds_except(ctx.lasting_fds())
 
 
 def make_time_namespace(ctx: InitProgress) -> None:
-    """Make a time namespace that is to belong to our user namespace, and enter it; any other the parent makes.
+    """Make and enter a time namespace that our user namespace must own; the parent makes any other.
 
-    Before the process is closed to others: then its own file of offsets would be, too.
+    It comes before the process becomes non-dumpable, which would close its own file of offsets, too.
     """
     new = {namespace.type for namespace in ctx.plan.spec.linux.namespaces if not namespace.path}
     if not new >= {"time", "user"}:
@@ -66,17 +66,17 @@ def make_time_namespace(ctx: InitProgress) -> None:
 
 
 def wait_for_parent(ctx: Progress) -> None:
-    """Wait for id maps and cgroup where we cannot do without; nothing of the container runs outside its cgroup."""
+    """Wait for the id maps and the cgroup if we need them; no code of the container runs outside its cgroup."""
     if ctx.waits:
         _hear_from_parent(ctx)
-    # From here on no process of the container may trace us or open our program (CVE-2019-5736). Not earlier:
+    # From here on, no process of the container may trace us or open our program (CVE-2019-5736). Not earlier:
     # newuidmap looks at who owns our /proc folder.
     processes.set_dumpable(False)
     os.setsid()
 
 
 def wait_for_limits(ctx: InitProgress) -> None:
-    """Wait for all the parent does from outside, unless we have already."""
+    """Wait until the parent has set everything up from outside, unless we have already."""
     if not ctx.pid:
         _hear_from_parent(ctx)
 
@@ -93,7 +93,7 @@ def join_namespaces(ctx: Progress) -> None:
 
 
 def enter_same_root(ctx: Progress) -> None:
-    """Stand in the container's root: where no mount namespace was entered, which leads there, it is only a folder."""
+    """Enter the container's root as a folder, if we entered no mount namespace that would lead there."""
     if ctx.plan.keeps_root:
         os.fchdir(ctx.root_fd)
         os.chroot(".")
@@ -102,20 +102,20 @@ def enter_same_root(ctx: Progress) -> None:
 
 
 def become_mapped_root(ctx: Progress) -> None:
-    """In a user namespace, take its root's ids: those we came with may not be mapped in it."""
+    """In a user namespace, take the ids of its root: our own may not be mapped in it."""
     if ctx.plan.userns:
         os.setresgid(0, 0, 0)
         os.setresuid(0, 0, 0)
 
 
 def enter_cgroup_namespace(ctx: InitProgress) -> None:
-    """Make the cgroup we were put in the root of a new cgroup namespace: clone3 would have taken the parent's."""
+    """Make our cgroup the root of a new cgroup namespace: clone3 would have used the parent's cgroup."""
     for namespace in ctx.plan.spec.linux.namespaces:
         if namespace.type == "cgroup" and not namespace.path:
             namespaces.unshare(namespaces.CLONE_NEWCGROUP)
 
 
 def bring_up_loopback(ctx: InitProgress) -> None:
-    """A new network namespace starts with its loopback down; programs expect it up."""
+    """Bring up the loopback of a new network namespace: programs expect that."""
     if ctx.plan.new_netns:
         network.loopback_up()

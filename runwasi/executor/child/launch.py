@@ -1,6 +1,6 @@
 """Decides what runs, waits for the start, and becomes that program or module.
 
-After enter_root the host's files are out of reach, so whatever code these steps need is imported before it.
+After enter_root the host's files are out of reach, so all code for these steps is imported before it.
 """
 
 from __future__ import annotations
@@ -41,9 +41,9 @@ if TYPE_CHECKING:
 
 
 def ask_for_create_runtime_hooks(ctx: InitProgress) -> None:
-    """Have the parent run the hooks that belong to the runtime's namespaces; the mounts are made, not yet entered.
+    """Ask the parent to run the hooks of the runtime's namespaces, after the mounts and before the pivot.
 
-    From here on a failure makes it run the poststop hooks, so it is told wherever there are some.
+    From here on, the parent runs the poststop hooks on a failure, so it must know if there are any.
     """
     spec_hooks = ctx.plan.spec.hooks
     if spec_hooks.prestart or spec_hooks.create_runtime or spec_hooks.poststop:
@@ -51,7 +51,7 @@ def ask_for_create_runtime_hooks(ctx: InitProgress) -> None:
 
 
 def run_create_container_hooks(ctx: InitProgress) -> None:
-    """Run the hooks whose paths are the host's but whose namespaces are the container's, standing in its root."""
+    """Run the createContainer hooks in the container's root and namespaces; their paths are the host's."""
     if ctx.plan.spec.hooks.create_container:
         os.fchdir(ctx.root_fd)
         state = _state(ctx, "created")
@@ -61,14 +61,14 @@ def run_create_container_hooks(ctx: InitProgress) -> None:
 def run_start_container_hooks(ctx: InitProgress) -> None:
     """Run the hooks inside the container, as its user, right before its program."""
     if ctx.plan.start_hooks:
-        # those that name no environment get the program's: they are often there to adapt what it finds
+        # a hook without an environment gets the program's, as it often prepares things for it
         own = [replaced(hook, env=ctx.env) if hook.env is None else hook for hook in ctx.plan.start_hooks]
         running = hooks.run_all("startContainer", own, _state(ctx, "created"), inside=True)
         finish(_while_creator_lives(running, ctx) if ctx.plan.tied else running)
 
 
 def _while_creator_lives(operation: Operation[None], ctx: InitProgress) -> Operation[None]:
-    """Run an operation, and give it up when the creator dies; then raise ConnectionResetError."""
+    """Run an operation. If the creator dies, cancel it and raise ConnectionResetError."""
     tie = ctx.channel.fileno()
     try:
         wait = next(operation)
@@ -99,7 +99,7 @@ def _state(ctx: InitProgress, status: Status) -> bytes:
 
 
 def anticipate_engine(ctx: Progress) -> None:
-    """Load the engine while the host's files are in sight, when what args[0] names may need one."""
+    """Load the engine while we can see the host's files, if the program of args[0] may need one."""
     kind = choose.foresee(_request(ctx), ctx.root_fd)
     if kind in choose.WASM_KINDS or (kind is None and ctx.plan.may_fetch_layers):
         from runwasi.executor.child import guest_view, run_wasm  # late: 2 ms, and most programs are native
@@ -109,20 +109,20 @@ def anticipate_engine(ctx: Progress) -> None:
 
 
 def stop_imports(_ctx: Progress) -> None:
-    """Keep the interpreter from looking for modules: it would find the container's, and run them as its own.
+    """Stop the interpreter from looking for modules: it would find and run the container's.
 
-    Python itself imports late, such as the codec of a name that is looked up. What is in memory still comes.
+    Python itself imports late, for example the codec of a name to look up. Loaded modules still import.
     """
     packs.look_no_further()
 
 
 def choose_workload(ctx: Progress) -> None:
-    """can_handle: a refusal fails create, not start."""
+    """Choose what to run; a refusal fails create, not start."""
     ctx.workload = choose.choose(_request(ctx), ctx.parent)
 
 
 def find_home(ctx: Progress) -> None:
-    """Complete the environment for whoever gets one that it is completed for: a native program, and hooks."""
+    """Complete the environment for a native program and for hooks; a module gets it as it is."""
     if isinstance(ctx.workload, Native) or ctx.plan.start_hooks:
         complete_env(ctx)
 
@@ -132,12 +132,12 @@ def _request(ctx: Progress) -> WorkloadRequest:
 
 
 def keep_descriptors_from_program(ctx: Progress) -> None:
-    """Mark what is open beyond the streams and the preserved descriptors, while no filter forbids close_range."""
+    """Mark all other descriptors than the streams and the preserved ones close-on-exec, before the filter."""
     processes.close_range(3 + ctx.plan.preserve_fds, cloexec=True)
 
 
 def report_ready(ctx: InitProgress) -> None:
-    """Tell the parent that the container is created; end if the parent died before it could note that."""
+    """Tell the parent that the container is created; exit if the parent dies before it has recorded that."""
     kind = () if isinstance(ctx.workload, Native) else (WASM,)
     ctx.channel.send(READY, *ctx.left_to_parent, *kind)
     if not ctx.channel.hears():
@@ -147,21 +147,21 @@ def report_ready(ctx: InitProgress) -> None:
 
 
 def ask_for_rlimits(ctx: Progress) -> None:
-    """Have the parent set our limits: it may raise them, and they could have hindered the steps until here."""
+    """Ask the parent to set our limits: it may raise them, and they could have disturbed the earlier steps."""
     ctx.channel.request(READY, *ctx.left_to_parent)
 
 
 def lower_rlimits(ctx: Progress) -> None:
-    """Set the limits that the parent was not permitted to set of another user's process."""
+    """Set the limits that the parent may not set for another user's process."""
     for limit in ctx.process.rlimits:
         if rlimits.get_rlimit(limit.type) != (limit.soft, limit.hard):
             rlimits.set_rlimit(limit.type, limit.soft, limit.hard)
 
 
 def wait_for_start(ctx: InitProgress) -> None:
-    """Wait until somebody connects to the gate; from then on failures are told there.
+    """Wait until somebody connects to the gate; from then on, failures are reported there.
 
-    A signal that asks us to end does so, although the kernel spares process 1 of a namespace its defaults.
+    SIGTERM and its like end us, although the kernel drops signals without a handler for PID 1.
     """
     before = {number: signal(number, _end) for number in (SIGHUP, SIGINT, SIGQUIT, SIGTERM)}
     if ctx.plan.tied:
@@ -184,11 +184,11 @@ def _end(number: int, _frame: object) -> NoReturn:
 
 
 def say_that_it_starts(ctx: InitProgress) -> None:
-    """Tell the starter that silence means success from now on; a filter of the spec may forbid the message later."""
+    """Tell the starter that silence means success from now on, before the spec's filter may forbid the message."""
     try:
         ctx.verdict.send(STARTING)
     except BrokenPipeError:
-        return  # who started us has died; the container lives on
+        return  # the starter has died; the container lives on
 
 
 def run_workload(ctx: Progress) -> NoReturn:

@@ -50,7 +50,7 @@ _TYPES = {"c": S_IFCHR, "u": S_IFCHR, "b": S_IFBLK, "p": S_IFIFO}
 
 
 class Node:
-    """A device node to be: its path in the container, its type with mode, its number and owners."""
+    """A device node to make: its path in the container, its type with mode, its number and owners."""
 
     def __init__(self, path: str, mode: int, rdev: int, uid: int = 0, gid: int = 0) -> None:
         self.path = path
@@ -67,7 +67,7 @@ class Node:
 def make_devices(ctx: InitProgress) -> None:
     """Make the device nodes and links of /dev, and those that $.linux.devices adds.
 
-    A /dev bound from the host is the host's: it is left alone but for what the spec names.
+    A /dev bound from the host belongs to the host: we make only the devices there that the spec names.
     """
     umask = os.umask(0)  # modes are exactly the spec's
     try:
@@ -103,7 +103,7 @@ def _make_defaults(ctx: InitProgress) -> None:
 
 
 def _is_bound(ctx: InitProgress, dev: int) -> bool:
-    """Return whether /dev is on a bind mount of the spec; a link of the image may lead either to the other."""
+    """Return whether /dev is on a bind mount of the spec, even by way of links in the image."""
     own = mount_id_of(dev)
     if own == mount_id_of(ctx.root_fd):
         return False
@@ -124,7 +124,7 @@ def _make_default(ctx: InitProgress, dev: int, name: str, rdev: int) -> None:
     try:
         _make_node(ctx, dev, name, node)
     except FileExistsError:
-        # An exported image has ordinary files here, because whoever packed it had no right to more.
+        # An exported image has ordinary files here, because whoever packed it could not pack devices.
         os.unlink(name, dir_fd=dev)
         _make_node(ctx, dev, name, node)
 
@@ -135,7 +135,7 @@ def _make_named(ctx: InitProgress) -> None:
         rdev = 0 if device.type == "p" else os.makedev(device.major or 0, device.minor or 0)
         node = Node(container_path(device.path), mode, rdev, device.uid or 0, device.gid or 0)
         if node.path == "/dev/ptmx":
-            # A privileged pod lists whatever the host has; this one leads to the container's own devpts.
+            # A privileged pod lists all devices of the host; this one must lead to the container's own devpts.
             continue
         folder, name = os.path.split(node.path)
         try:
@@ -173,7 +173,7 @@ def _make_node(ctx: InitProgress, parent: int, name: str, node: Node) -> None:
 
 
 def _bind_node(parent: int, name: str, node: Node) -> None:
-    """Mount the host's node of the same path, once it is verified to be that device (CVE-2025-31133)."""
+    """Bind the host's node at the same path, after verifying that it is that device (CVE-2025-31133)."""
     if S_IFMT(node.mode) == S_IFIFO:
         os.mkfifo(name, node.mode & 0o777, dir_fd=parent)
         return
@@ -199,7 +199,7 @@ def _make_link(dev: int, name: str, leads_to: str) -> None:
 
 
 def _make_ptmx(dev: int) -> None:
-    """Lead /dev/ptmx to the container's own devpts, when it has one (runtime-linux.md)."""
+    """Link /dev/ptmx to the container's own devpts, if it has one (runtime-linux.md)."""
     try:
         os.stat("pts/ptmx", dir_fd=dev)
     except OSError as error:

@@ -1,4 +1,4 @@
-"""Masks paths, makes others read-only, and so the root itself once it is filled.
+"""Masks paths and makes others read-only; the root itself too, once everything is in it.
 
 Source: runtime-spec config-linux.md#masked-paths and #readonly-paths, config.md#root.
 """
@@ -79,7 +79,7 @@ class Covers:
         if not S_ISDIR(os.fstat(fd).st_mode):
             _mount_copy(self._dev_null(), fd)
         elif self._empty is None:
-            # The first of them takes the mount itself: before Linux 6.15 only what is mounted can be copied.
+            # The first one uses the mount itself: before Linux 6.15 only attached mounts can be copied.
             self._empty = Fd(self._empty_folder())
             move_mount(self._empty.fileno(), fd)
         else:

@@ -1,4 +1,4 @@
-"""Records what the child has reached: its plan never changes, and everything that does is here."""
+"""Records how far the child has got: its plan never changes, and all that changes is here."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class Progress:
-    """A process of a container on its way to its program; the one thing that each step takes."""
+    """The state of a child on its way to its program; every step takes this one object."""
 
     def __init__(self, plan: ProcessPlan, channel: Channel, *, waits: bool = True) -> None:
         self.plan = plan

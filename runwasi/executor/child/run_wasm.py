@@ -80,7 +80,7 @@ class Parent:
         try:
             self._layers = _fetch_layers(self._ctx.channel)
         except ContainerError as failure:
-            self._failure = failure  # which is told after what was looked for in the root
+            self._failure = failure  # reported after the search in the root
         kinds = {sniff(os.pread(layer.fd, SNIFF_SIZE, 0)) for layer in self._layers}
         return kinds.pop() if len(kinds) == 1 else None
 
@@ -91,7 +91,7 @@ class Parent:
 
 
 def _key(module: Module, layer: Layer | None, compatibility: str) -> str:
-    """Name the module's artefact; "" for a large file, which the parent's helper hashes faster than we can."""
+    """Return the key of the module's artefact; "" for a large file, which the parent's helper hashes faster."""
     if layer:
         return cache_key_of_digest(layer.digest.removeprefix("sha256:"), compatibility)
     if os.fstat(module.fd).st_size >= LARGE:
@@ -121,7 +121,7 @@ def confine(ctx: Progress) -> None:
 def run(ctx: Progress, wasm: Wasm) -> NoReturn:
     """Run the module and end with its exit status; what is open beside its own stdio is the engine's."""
     ctx.channel.close()
-    ctx.verdict.close()  # its end says that the workload runs
+    ctx.verdict.close()  # its closing says that the workload runs
     assert ctx.parent is not None  # it brought the module
     ctx.parent.limits.receive()
     gc.freeze()  # what is there now stays, and may be shared with the server

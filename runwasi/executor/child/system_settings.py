@@ -1,4 +1,4 @@
-"""Sets host name, sysctls and scheduling, all through the kernel's own files rather than the rootfs's."""
+"""Sets host name, sysctls and scheduling, through the host's procfs rather than the rootfs's."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def show_own_command(ctx: Progress) -> None:
-    """Let ps and /proc show the container's program already: our command line tells of the host's paths and sockets.
+    """Make ps and /proc show the container's program: our own command line has paths and sockets of the host.
 
     A module goes on running in this process, and a container may stay created for long.
     """
@@ -35,8 +35,8 @@ def set_hostname(ctx: InitProgress) -> None:
 def set_sysctls(ctx: InitProgress) -> None:
     """Write $.linux.sysctl, whose names were checked before anything was made.
 
-    The namespace a value belongs to is the writer's, so the host's procfs does, and a fake /proc of the image
-    cannot redirect the write (CVE-2025-52881).
+    A value goes to the writer's namespace, so the host's procfs serves too; a fake /proc of the image cannot
+    redirect the write (CVE-2025-52881).
     """
     for key, value in ctx.plan.spec.linux.sysctl.items():
         try:
@@ -52,7 +52,7 @@ def set_sysctls(ctx: InitProgress) -> None:
 
 
 def sysctl_path(key: str) -> str:
-    """Return where below /proc/sys a sysctl is. The first separator of . and / decides (man 8 sysctl)."""
+    """Return the path of a sysctl below /proc/sys; the first . or / is the separator (man 8 sysctl)."""
     dot, slash = key.find("."), key.find("/")
     if slash == -1 or (dot != -1 and dot < slash):
         return key.translate({ord("."): "/", ord("/"): "."})
@@ -64,7 +64,7 @@ def set_scheduling(ctx: Progress) -> None:
     try:
         set_priorities(ctx.process)
     except ContainerError as error:
-        # A user namespace's root may not take precedence over the host's processes; the parent may give it.
+        # The root of a user namespace may not raise its own priority over the host's processes; the parent may.
         if not ctx.plan.userns or error.errno != EPERM:
             raise
         ctx.left_to_parent = (PRIORITIES,)

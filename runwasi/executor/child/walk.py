@@ -46,9 +46,9 @@ def _walk(ctx: C, steps: Iterable[Callable[[C], None]]) -> NoReturn:
 
 
 def _tell(verdict: Channel, error: BaseException, step: str) -> None:
-    """Send a failure to the parent as fields with the step's name, or say it on stderr when no parent waits for us.
+    """Send a failure to the parent as fields with the step's name, or print it if no parent waits for us.
 
-    From "ready" to "start" there is none, nor once the module's process has told that it runs.
+    No parent waits between "ready" and "start", nor once a module's process has reported that it runs.
     """
     try:
         verdict.send_failure(error, step)
@@ -57,4 +57,4 @@ def _tell(verdict: Channel, error: BaseException, step: str) -> None:
         try:
             os.write(2, f"runwasi: {text}\n".encode(errors="surrogateescape"))
         except OSError:
-            pass  # nobody is left to hear it
+            pass  # nobody is left to read it

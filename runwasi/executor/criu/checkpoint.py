@@ -1,7 +1,7 @@
 """Checkpoints a native container: CRIU writes its processes to an image, and restore makes them from it again.
 
 We must tell CRIU what lies outside the container: the streams it was given, the namespaces it joined and the
-mounts that show the host's files. Each gets a key in the image, and restore names a replacement for each key.
+mounts that show the host's files. Each gets a key in the image, for which restore names a replacement.
 """
 
 from __future__ import annotations
@@ -74,10 +74,10 @@ class CheckpointOptions(Record):
 
 
 def checkpoint(container: Container, options: CheckpointOptions) -> None:
-    """Write a running or paused container to the image folder; unless it is left running, it has stopped then.
+    """Write a running or paused container to the image folder, then stop it unless it shall run on.
 
-    Raises WrongStatus, Invalid for a wasm container or a wrong parent, ContainerError with CRIU's reason; it runs
-    on then.
+    Raises WrongStatus, Invalid for a wasm container or a wrong parent, ContainerError with CRIU's reason; the
+    container then runs on.
     """
     require("checkpoint", container.id, container.status())
     mounts = mounts_of(container.pid)
@@ -144,10 +144,10 @@ def common(options: CheckpointOptions, spec: Spec) -> dict[str, object]:
 
 
 def _config_file(spec: Spec) -> str:
-    """Return the file of CRIU's options that win over ours; "" wants none read. Raises SpecError."""
+    """Return the file of CRIU options that override ours, "" for none. Raises SpecError."""
     if CRIU_CONFIG not in spec.annotations:
         return "/etc/criu/runwasi.conf"
-    check_unsafe(spec.annotations)  # the node may have changed its mind since the container was made
+    check_unsafe(spec.annotations)  # the node's configuration may have changed since the container was made
     return spec.annotations[CRIU_CONFIG]
 
 
@@ -167,7 +167,7 @@ def namespace_key(kind: str) -> str:
 
 
 def tell_status(heard: Notification, status_fd: int | None) -> None:
-    """Pass on that lazy pages can be fetched now."""
+    """Tell the caller that lazy pages can be fetched now."""
     if heard.script == "status-ready" and status_fd is not None:
         os.write(status_fd, b"\0")
         os.close(status_fd)
@@ -188,9 +188,9 @@ def _make_folders(options: CheckpointOptions) -> None:
 
 
 def _runs_wasm(pid: int, mounts: dict[int, str]) -> bool:
-    """Return whether the process runs a module rather than a program: then its executable is this interpreter.
+    """Return whether the process runs a module: then its executable is this interpreter.
 
-    That is on no mount of the container, while a program without a name, which is on none either, has no link.
+    The interpreter is on no mount of the container. Neither is a deleted program, but that has no link.
     """
     try:
         fd = os.open(f"/proc/{pid}/exe", os.O_PATH | os.O_CLOEXEC)
@@ -205,7 +205,7 @@ def _runs_wasm(pid: int, mounts: dict[int, str]) -> bool:
 
 
 def _stream(pid: int, number: int, mounts: dict[int, str]) -> str:
-    """Name a stream: as CRIU does what came from outside, by its path what is the container's own."""
+    """Name a stream: in CRIU's form if it came from outside, by its path if it is the container's own."""
     path = f"/proc/{pid}/fd/{number}"
     try:
         target = os.readlink(path)
@@ -223,14 +223,14 @@ def _stream(pid: int, number: int, mounts: dict[int, str]) -> str:
 
 
 def _external_stream(stream: str) -> str:
-    """Return what CRIU must be told at the dump about a stream: nothing of pipes and of the container's own files."""
+    """Return what to tell CRIU about a stream at the dump: nothing about pipes and the container's own files."""
     if stream.startswith("socket:"):
         return f"unix{stream.removeprefix('socket:')}"
     return stream if stream.startswith(("file[", "tty[")) else ""
 
 
 def _bind_mounts(container: Container, mounts: dict[int, str]) -> Iterator[str]:
-    """Yield each bind mount with its key; where a link of the image led it is known from the mount's id."""
+    """Yield each bind mount with its key; the mount's id tells where a link of the image led it."""
     root_fd = os.open(f"/proc/{container.pid}/root", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         for mount in container.spec.mounts:
@@ -251,7 +251,7 @@ def _bind_mounts(container: Container, mounts: dict[int, str]) -> Iterator[str]:
 
 
 def _joined(container: Container) -> Iterator[str]:
-    """Yield each joined namespace with its key that CRIU must leave alone."""
+    """Yield each joined namespace, which CRIU must leave alone, with its key."""
     for item in container.spec.linux.namespaces:
         kind = KINDS.get(item.type, item.type)
         if item.path and kind in EXTERNAL_KINDS:

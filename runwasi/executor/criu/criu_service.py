@@ -1,8 +1,8 @@
 """Talks to CRIU as a service: a child that gets one request over a socket, and reports progress until it answers.
 
-`criu swrk` rather than its command line, because only so it asks for what an operator wants done meanwhile, the
-network of a restored container for one, and hands over the terminals it makes. Messages: proto/criu.proto.
-Source: criu.org/RPC, man 8 criu.
+We use `criu swrk` rather than its command line: only in this mode it notifies us of its progress (so that we
+can set up the network of a restored container), and passes us the terminals that it makes. Messages:
+proto/criu.proto. Source: criu.org/RPC, man 8 criu.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ _MAX_MESSAGE = 65536
 _LOG_LEVEL = 4
 
 
-def _nothing_heard(_notification: Notification, _fds: list[int]) -> None:
-    """Take note of nothing."""
+def _ignore_notification(_notification: Notification, _fds: list[int]) -> None:
+    """Ignore a message."""
 
 
 class CriuFolders:
@@ -66,7 +66,7 @@ class CriuFolders:
         close_owned((self._image_fd, self._work_fd))
 
     def options(self, **more: object) -> Options:
-        """Return the options of a request with these folders, the log, and whatever more is given."""
+        """Return the options of a request: these folders, the log, and the given ones."""
         return Options(
             images_dir_fd=self._image_fd.fileno(),
             work_dir_fd=self._work_fd.fileno(),
@@ -85,9 +85,9 @@ def _opened(folder: str) -> Fd:
 
 
 class CriuService:
-    """A criu that waits for one request. Its end is waited for when the block ends.
+    """A criu process that serves one request. The end of the block waits for its end.
 
-    It gets the inherited descriptors by their numbers. Raises ContainerError when there is no criu.
+    It inherits these descriptors under their numbers. Raises ContainerError if criu is not installed.
     """
 
     def __init__(self, inherited: Iterable[int] = ()) -> None:
@@ -108,11 +108,11 @@ class CriuService:
         processes.reap(self._pidfd)
         os.close(self._pidfd)
 
-    def ask(self, request: Request, log: str = "", heard: Heard = _nothing_heard) -> Response:
+    def ask(self, request: Request, log: str = "", heard: Heard = _ignore_notification) -> Response:
         """Send a request and return the answer; call heard with each message that criu sends meanwhile.
 
-        An error that heard raises makes criu take back what it did, and is raised here then. Raises
-        ContainerError with criu's reason and the log that tells more.
+        If heard raises an error, criu undoes its work, and the error is raised here. Raises ContainerError
+        with criu's reason and the path of its log.
         """
         objection: Exception | None = None
         self._send(request)
@@ -142,7 +142,7 @@ class CriuService:
             data, fds = sockets.receive_fds(self._socket, _MAX_MESSAGE)
         except ConnectionResetError:
             data, fds = b"", []
-        return Response.decode(data), fds  # nothing at all reads as a failure without a reason
+        return Response.decode(data), fds  # an empty answer counts as a failure without a reason
 
 
 def require_feature(name: str, purpose: str) -> None:
@@ -155,7 +155,7 @@ def require_feature(name: str, purpose: str) -> None:
 
 
 def _become(program: str, socket: int, inherited: Iterable[int]) -> NoReturn:
-    """Turn this child into criu; a failure is told as criu would tell its own."""
+    """Turn this child into criu; report a failure in the form of criu's own."""
     try:
         kept = (socket, *inherited)
         processes.work_apart(socket, kept)
@@ -197,7 +197,7 @@ def _failure(request: Request, response: Response, log: str) -> str:
 
 
 def _last_error(log: str) -> str:
-    """Return the last error in the log, for a criu that stops before it can keep the first one."""
+    """Return the last error in the log, in case criu stopped before it recorded the first."""
     found = ""
     try:
         with open(log, encoding="utf-8", errors="replace") as file:

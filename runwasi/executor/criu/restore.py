@@ -72,7 +72,7 @@ def restore(
 def begin_restore(
     root: str, container_id: str, bundle: Bundle, options: CreateOptions, images: CheckpointOptions
 ) -> Operation[Restoration]:
-    """Claim the id and make the container's cgroup; nothing of it is restored yet. Raises as restore does."""
+    """Claim the id and make the container's cgroup, without any process yet. Raises as restore does."""
     bundle.check()
     undo = Undo()
     return (yield from undo.around(_begin(root, container_id, bundle, options, images, undo)))
@@ -99,7 +99,7 @@ def _begin(
 
 
 def _end(container: Container) -> None:
-    """Kill what was restored until something failed; its first process is ours to reap."""
+    """Kill the processes restored before a failure; the first one is our child, so reap it."""
     container.cgroup.kill()
     if container.pid:
         try:
@@ -109,7 +109,7 @@ def _end(container: Container) -> None:
 
 
 def _read_streams(image_path: str) -> list[str]:
-    """Return what the streams were. Raises Invalid for a folder without a checkpoint of a container."""
+    """Return the names of the streams at the dump. Raises Invalid for a folder without a checkpoint."""
     if not os.path.isdir(image_path):
         raise Invalid(f"image {image_path}: no such directory")
     for name in (INVENTORY, STREAMS):
@@ -156,7 +156,7 @@ class Restoration:
                 write_pid_file(self._options.pid_file, self.container.pid)
 
     def fds(self) -> tuple[int, ...]:
-        """Return the descriptors of the caller that run needs, in a fork of it."""
+        """Return the caller's descriptors that run needs, for a fork that calls it."""
         console = self._options.console_socket
         return (console,) if console is not None else self._options.stdio.fds()
 
@@ -293,7 +293,7 @@ class Restoration:
 
 
 def _root_of(mappings: tuple[IdMapping, ...]) -> int:
-    """Return what id 0 is outside; -1, which chown leaves alone, where it is nothing."""
+    """Return the host's id of a namespace's id 0; -1, which chown ignores, if it has none."""
     return next((item.host_id for item in mappings if item.container_id == 0), -1)
 
 
@@ -323,7 +323,7 @@ def _cgroup_roots(pid: int) -> list[CgroupRoot]:
 
 
 def _make_mount_points(bundle: Bundle) -> None:
-    """Make what is missing of the places that CRIU mounts to, where it does not restore them with a filesystem."""
+    """Make the missing mount points, except those on filesystems that CRIU restores."""
     above: list[Mount] = []
     for item in bundle.spec.mounts:
         base, path = _place(bundle, item, above)

@@ -1,7 +1,7 @@
-"""Represents a container as its operator sees it: what it is, and what can be done to it.
+"""Represents an existing container: its state, and the operations on it.
 
-Everything is read from the state folder, so any process may load any container; only the one that created it
-holds its pidfd from the start and can wait for its exit status.
+Everything is in the state folder, so any process can load any container. Only its creator holds its pidfd
+from the start, and can wait for its exit status.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _PROMPTLY, _AT_LAST = 1.0, 10.0
 
 
 def _ignore(_: str) -> None:
-    """Take a warning nobody asked to hear."""
+    """Ignore a warning."""
 
 
 class Container:
@@ -48,9 +48,9 @@ class Container:
 
     saved   what its state.json holds
     pidfd   of its first process, once this process has created it or called open_pidfd
-    tie     what ends its first process when we do, until its program runs; None where it lives on
+    tie     the channel whose end ends its first process until its program runs; None if it outlives us
     kind    wasm or native, "-" in a process that did not create it
-    warn    told in one sentence what went wrong but stops nothing, such as a failing poststop hook
+    warn    called with a sentence about a problem that stops nothing, such as a failing poststop hook
     """
 
     def __init__(
@@ -122,7 +122,7 @@ class Container:
         return self._cgroup
 
     def status(self) -> Status:
-        """Find out its status from the kernel, whatever became of those who made it."""
+        """Return its status, derived from the kernel's view, even if its creator was killed."""
         if not self.saved.pid:
             return "creating" if self._creator_lives() else "stopped"
         if not _lives(self.saved.pid, self.saved.start_time):
@@ -151,7 +151,7 @@ class Container:
     def start(self) -> Operation[None]:
         """Let its program run, and run the poststart hooks.
 
-        Done once the program replaced the runtime in its process, or a module is about to run. Raises
+        It ends once the program has replaced the runtime in its process, or a module is about to run. Raises
         WrongStatus, or ContainerError when it could not be executed; it has stopped then.
         """
         require("start", self.id, self.status())
@@ -168,13 +168,13 @@ class Container:
         yield from self._run_poststart_hooks()
 
     def _follow_start(self, gate: Channel) -> Operation[None]:
-        """Hear what the child says on its last steps; after STARTING, silence to the end is success."""
+        """Serve the child's last steps; after STARTING, the end of the connection means success."""
         starting = False
         while True:
             yield Wait((gate.fileno(),))
             message = gate.receive()
             if message is None:
-                # One that an older release created says nothing, and has a program's memory now.
+                # A child of an older release sends nothing; it has a program's memory now.
                 if starting or processes.has_memory(self.pid):
                     return
                 raise ContainerError("its process was killed before its program ran")
@@ -188,7 +188,7 @@ class Container:
             gate.send(PROCEED)
 
     def _forward_apart(self, listener: int) -> Operation[None]:
-        """Forward a listener from another process: its agent may be slow to take it."""
+        """Forward a listener from another process: its agent may be slow to receive it."""
         from runwasi.executor.parent import errands  # late: few filters notify
 
         try:
@@ -232,7 +232,7 @@ class Container:
                 raise
 
     def save(self, saved: Saved) -> None:
-        """Note down what has become of it."""
+        """Save a change of its state."""
         self.folder.save(saved)
         self.saved = saved
 
@@ -263,10 +263,10 @@ class Container:
             self.tie = None
 
     def kill(self, signal_number: int, *, all_processes: bool = False) -> None:
-        """Send a signal to its first process, or to all of them. Raises WrongStatus when it has stopped.
+        """Send a signal to its first process, or to all of its processes. Raises WrongStatus if it has stopped.
 
-        SIGKILL is for all where the first process's end would not take the others with it. A frozen container
-        gets SIGKILL by being thawed after it.
+        SIGKILL goes to all if they would survive the end of the first process. A frozen container is thawed
+        after SIGKILL, which takes effect then.
         """
         status = self.status()
         if signal_number == SIGKILL and not self._has_own_pids():
@@ -330,7 +330,7 @@ class Container:
         return processes_beside(self.saved.pid)
 
     def usage(self) -> Usage:
-        """Return what it used so far and its limits."""
+        """Return its resource usage so far, and its limits."""
         from runwasi.executor.usage.cgroup_usage import read_usage  # late: only statistics need it
 
         return read_usage(self.cgroup)
@@ -350,7 +350,7 @@ class Container:
         if not self.saved.pid:
             return
         try:
-            pidfd = os.dup(self.open_pidfd())  # the other one may be waited on by somebody else
+            pidfd = os.dup(self.open_pidfd())  # somebody else may be waiting on the other one
         except WrongStatus:
             return
         try:
@@ -367,7 +367,7 @@ class Container:
         self.cgroup.thaw()
         if (yield Wait((pidfd,), monotonic() + _PROMPTLY)):
             return
-        # Somebody moved it to a cgroup of their own that is frozen, which on version 1 not even SIGKILL ends.
+        # Somebody moved it to another, frozen cgroup; on version 1, even SIGKILL waits for the thaw.
         try:
             self.cgroup.enter(self.saved.pid)
         except ProcessLookupError:

@@ -1,6 +1,6 @@
 """Deletes a container: removes what was made for it, and frees its id.
 
-All of it is an operation. Other processes do the work that could block: an unmount, a call of systemd, a hook.
+Everything here is an operation. Other processes do work that could block: an unmount, a call to systemd, a hook.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def delete(container: Container, *, force: bool = False) -> Operation[None]:
         yield from container.end()
     else:
         require("delete", container.id, container.status())
-    container.cgroup.kill()  # what a shared pid namespace let outlive the first process
+    container.cgroup.kill()  # with a shared pid namespace, some outlive the first process
     yield from remove_cgroup(container.cgroup)
     if group := container.saved.resctrl:
         from runwasi.linux import resctrl  # late: few hosts have it
@@ -39,7 +39,7 @@ def delete(container: Container, *, force: bool = False) -> Operation[None]:
 
 
 def delete_forced(root: str, container_id: str, warn: Callable[[str], None] | None = None) -> Operation[None]:
-    """Remove a container whatever its status, even one whose creator died half-way; none of that id is fine."""
+    """Remove a container in any status, even a half-made one of a killed creator, or none at all."""
     try:
         container = Container.load(root, container_id, warn)
     except NotFound:
@@ -80,7 +80,7 @@ def unmount(container: Container) -> Operation[None]:
 def _unmount(rootfs: str, before: list[str]) -> None:
     """Unmount what is mounted below rootfs and was not before.
 
-    So the destinations need not be known, which may be reached through links that the container has changed since.
+    The destinations are not needed: links on their paths may have been changed by the container since.
     """
     from runwasi.linux import mounts  # late, as above
 
@@ -101,7 +101,7 @@ def run_poststop_hooks(container: Container) -> Operation[None]:
 
 
 def _take_down(container: Container) -> Operation[None]:
-    """Undo what was made outside the container's namespaces, give up its id, and tell its hooks."""
+    """Undo everything outside the container's namespaces, free its id, and run its hooks."""
     spec: Spec | None = None
     try:
         spec = container.spec

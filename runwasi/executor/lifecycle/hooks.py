@@ -1,11 +1,12 @@
 """Runs hooks: programs of the operator, at fixed points of a container's life.
 
-A hook gets the container's state as JSON on its standard input, exactly the environment the spec names, and as
-long as its timeout says. One for which none is named gets ours, as with runc and crun: hooks are often scripts
-that rely on PATH. Source: runtime-spec config.md#posix-platform-hooks.
+A hook gets the container's state as JSON on its standard input, and the environment and the timeout of the
+spec. Without an environment in the spec it gets ours, as with runc and crun: many hooks are scripts that rely
+on PATH. Source: runtime-spec config.md#posix-platform-hooks.
 
-Running them is an operation: a server goes on meanwhile. A hook outside the container dies with who runs it; one
-inside goes with the container's first process or its cgroup, and must do without the calls that a filter may forbid.
+Running them is an operation, so a server goes on meanwhile. A hook outside the container dies with the
+process that runs it. A hook inside dies with the container, and is started only with calls that every filter
+allows.
 """
 
 from __future__ import annotations
@@ -36,18 +37,18 @@ if TYPE_CHECKING:
     from runwasi.oci.spec import Hook
 
 _MAX_OUTPUT = 4096
-_PIECES = 16  # read at once: one that writes without end must leave its runner to others
+_PIECES = 16  # bytes to read in one turn: a hook that writes without end must not keep the server busy
 _NOT_EXECUTED = 127
 
 
 def run_all(kind: str, hooks: Sequence[Hook], state: bytes, *, inside: bool = False) -> Operation[None]:
-    """Run the hooks in order; the first that fails ends it. Raises ContainerError naming kind, index and path."""
+    """Run the hooks in order, until one fails. Raises ContainerError naming kind, index and path."""
     for index, hook in enumerate(hooks):
         yield from _run(kind, index, hook, state, inside=inside)
 
 
 def run_each(kind: str, hooks: Sequence[Hook], state: bytes, warn: Callable[[str], None]) -> Operation[None]:
-    """Run the hooks in order; one that fails is a warning and the next still runs (poststop)."""
+    """Run the hooks in order; a failing one is a warning, and the next still runs (poststop)."""
     for index, hook in enumerate(hooks):
         try:
             yield from _run(kind, index, hook, state, inside=False)
@@ -121,7 +122,7 @@ def _dictionary(env: Sequence[str]) -> dict[str, str]:
 
 
 def _followed(pidfd: int, output: int, timeout: int | None) -> Operation[tuple[int, str]]:
-    """Wait for the hook to end, not for those it left behind. Raises TimeoutError after its timeout (seconds)."""
+    """Wait for the hook to end, but not for its own children. Raises TimeoutError after its timeout (seconds)."""
     deadline = None if timeout is None else time.monotonic() + timeout
     printed, wanted = b"", [pidfd, output]
     while True:

@@ -1,13 +1,14 @@
-"""Keeps a container's folder on disk: who owns the id, what was made for it, and how to find it all again.
+"""Keeps a container's folder on disk: it claims the id, and records everything made for the container.
 
 `<root>/<id>/` holds `state.json` (renamed into place, so it is whole or absent), `config.json` (the bytes that
 create read: later edits of the bundle change nothing) and, until it was started, the socket of the start gate:
 `.start` while the container is being made, `start` once it is created. `timing` is there where somebody asked for
-it. Making the folder is what claims the id. Everything a crashed creator made is named in state.json before it is
-made.
+it. Making the folder claims the id. state.json names everything before it is made, so that nothing of a
+crashed creator is lost.
 
-A folder outlives the installation that made it: `delete` may be of a later version of runwasi. So a member that
-comes to state.json has a default, one that goes is still read over, and a change of meaning takes a new VERSION.
+A folder outlives the installation that made it: `delete` may be of a later version of runwasi. So a new
+member of state.json has a default, a dropped member is still ignored, and a change of meaning needs a new
+VERSION.
 """
 
 from __future__ import annotations
@@ -60,7 +61,7 @@ class Saved(Record):
 
 
 def check_id(container_id: str) -> None:
-    """Refuse an id that could not be one path component or that no tool would print well."""
+    """Refuse an id that is not a path component, or that tools would not print well."""
     if not container_id:
         raise Invalid("container id cannot be empty")
     if len(container_id) > _MAX_ID:
@@ -140,7 +141,7 @@ class StateFolder:
             return file.read()
 
     def gate_exists(self) -> bool:
-        """Return whether the container still waits to be started."""
+        """Return whether the container is still waiting to be started."""
         return os.path.lexists(f"{self.path}/{GATE}")
 
     def is_being_made(self) -> bool:
@@ -148,15 +149,15 @@ class StateFolder:
         return os.path.lexists(f"{self.path}/{CLOSED_GATE}")
 
     def is_timed(self) -> bool:
-        """Return whether somebody asked how long the steps of its start took."""
+        """Return whether the steps of its start were timed."""
         return os.path.lexists(f"{self.path}/{TIMING}")
 
     def show_gate(self) -> None:
-        """Let the container be started: it is created."""
+        """Make the gate visible: the container is created and can be started."""
         os.rename(f"{self.path}/{CLOSED_GATE}", f"{self.path}/{GATE}")
 
     def remove_gate(self) -> None:
-        """Take the gate away: the container was started."""
+        """Remove the gate: the container was started."""
         try:
             os.unlink(f"{self.path}/{GATE}")
         except FileNotFoundError:
@@ -176,7 +177,7 @@ class StateFolder:
 
 
 class Damaged(ContainerError):
-    """A container's folder exists but does not say what was made: only a forced delete can help."""
+    """A container's folder exists, but its state is unreadable: only a forced delete can help."""
 
 
 def container_ids(root: str) -> Iterator[str]:

@@ -1,7 +1,7 @@
 """Applies the spec's resources to a cgroup, in the order that the kernel requires.
 
-Version 1 and 2 differ in nearly every file and unit, so each has its own module; what they share is here.
-A limit that was not asked for needs no controller; one that was and cannot be set is an error that names it.
+Version 1 and 2 differ in nearly every file and unit, so each has its own module; their common part is here.
+An absent limit needs no controller. A limit that cannot be set is an error that names it.
 Source: runtime-spec config-linux.md#control-groups; values are converted as runc converts them.
 """
 
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from runwasi.oci.resources import Resources
 
 _ANY = -1
-# What a container can do without being told: make any device node, and use those that every container has.
-# Kind, major, minor, access. The same ones as runc, on which images rely.
+# The default access: make any device node, and use the devices that every container has.
+# Kind, major, minor, access; the same as in runc, because images rely on them.
 _DEFAULT_DEVICES = (
     ("c", _ANY, _ANY, "m"),
     ("b", _ANY, _ANY, "m"),
@@ -37,7 +37,7 @@ _DEFAULT_DEVICES = (
 
 
 def apply(cgroup: Cgroup, resources: Resources | None) -> None:
-    """Set a new container's limits, device rules always among them.
+    """Set a new container's limits and its device rules.
 
     Raises SpecError for a limit whose controller is missing, ContainerError for one the kernel refuses.
     """
@@ -47,7 +47,7 @@ def apply(cgroup: Cgroup, resources: Resources | None) -> None:
 
 
 def update(cgroup: Cgroup, resources: Resources) -> None:
-    """Change the limits that are given and leave the others; device rules, if given, replace the earlier.
+    """Change the given limits and leave the others; device rules, if given, replace the earlier ones.
 
     Raises as apply does.
     """
@@ -74,7 +74,7 @@ def device_rules(resources: Resources | None) -> list[DeviceRule]:
 
 
 def _with_whole_bandwidth(cgroup: Cgroup, resources: Resources) -> Resources:
-    """Add what is in force to a CPU quota or period given alone: version 2 and systemd take them as one."""
+    """Complete a lone CPU quota or period with the other one in force: version 2 and systemd take both together."""
     cpu = resources.cpu
     if cpu is None or bool(cpu.quota) == bool(cpu.period) or not cgroup.has("cpu"):
         return resources
@@ -97,7 +97,7 @@ def _set_devices(cgroup: Cgroup, resources: Resources | None) -> None:
 
 
 def _refuse_used_up(cgroup: Cgroup, resources: Resources) -> None:
-    """Refuse limits that are below what is in use, where the spec asks for that: the kernel would kill for them."""
+    """Refuse limits below current usage, if the spec asks for that check: the kernel would kill processes."""
     memory = resources.memory
     if memory is None or not memory.check_before_update or not cgroup.has("memory"):
         return
@@ -110,7 +110,7 @@ def _refuse_used_up(cgroup: Cgroup, resources: Resources) -> None:
 
 
 def _set_all(cgroup: Cgroup, resources: Resources) -> None:
-    _refuse_used_up(cgroup, resources)  # before systemd is told of any
+    _refuse_used_up(cgroup, resources)  # before systemd learns of any limit
     if cgroup.unit:
         from runwasi.executor.limits import limits_systemd  # late: only with the systemd driver
 

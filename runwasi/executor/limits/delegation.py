@@ -1,4 +1,4 @@
-"""Gives a container's cgroup to its user, who may then make cgroups below it.
+"""Delegates a container's cgroup to its user, who may then make cgroups below it.
 
 Version 2 only, where it is safe. Source: runtime-spec config-linux.md#cgroup-ownership; man 7 cgroups.
 """
@@ -17,7 +17,7 @@ _ALWAYS = ("cgroup.procs", "cgroup.subtree_control", "cgroup.threads")
 
 
 def delegate(cgroup: Cgroup, spec: Spec) -> None:
-    """Give the cgroup to the user of the container's process, if the configuration requests that.
+    """Delegate the cgroup to the user of the container's process, if the configuration requests that.
 
     A caller without privileges owns it already, or may not give it away. Raises OSError.
     """
@@ -31,14 +31,14 @@ def delegate(cgroup: Cgroup, spec: Spec) -> None:
     for name in _files():
         try:
             os.chown(f"{directory}/{name}", uid, -1)
-        except FileNotFoundError:  # a controller's that is not there
+        except FileNotFoundError:  # a file of an absent controller
             continue
 
 
 def future_owner(spec: Spec) -> int | None:
-    """Return who shall own the cgroup, as the host numbers users; None when it is to stay as it is.
+    """Return the host's uid that shall own the cgroup; None to leave its owner.
 
-    It is given away with a new cgroup namespace and a cgroup filesystem that may be written.
+    Delegation takes a new cgroup namespace and a writable cgroup filesystem.
     """
     linux = spec.linux
     if spec.process is None or not any(item.type == "cgroup" and not item.path for item in linux.namespaces):
@@ -52,7 +52,7 @@ def future_owner(spec: Spec) -> int | None:
     uid = spec.process.user.uid
     if not linux.has("user"):
         return uid
-    for item in linux.uid_mappings:  # those of a namespace that is joined are not known
+    for item in linux.uid_mappings:  # the mapping of a joined namespace is unknown
         if 0 <= uid - item.container_id < item.size:
             return item.host_id + uid - item.container_id
     return None

@@ -1,4 +1,4 @@
-"""Defines the parts of a limit in both cgroup versions: a part of the spec, its controller, and what sets it."""
+"""Defines the parts of the limits in both cgroup versions: each has a controller, and a function that sets it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def write(cgroup: Cgroup, controller: str, file: str, value: object) -> None:
 
 
 def write_if_there(cgroup: Cgroup, controller: str, file: str, value: object) -> bool:
-    """Write a value unless this kernel has no such file; whether it was written."""
+    """Write a value, and return True; return False if this kernel has no such file."""
     try:
         write(cgroup, controller, file, value)
     except FileNotFoundError:

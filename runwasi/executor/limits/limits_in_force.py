@@ -1,9 +1,9 @@
-"""Reads a container's limits as they are now, for a guest that runs inside it.
+"""Reads a container's current limits, for the guest that runs in it.
 
 An update of a container, by this runtime or anybody else, writes to the files of its cgroup. So a guest's process
 keeps the file with the memory limit open, and has the kernel send it a signal when a file of that folder is written
-to. It keeps the file of a read-only copy of the mount: a guest that broke out of its engine as the container's root
-owns these files, and could otherwise open them again to write.
+to. It opens the file below a read-only copy of the mount: a guest that broke out of its engine as the
+container's root would own these files, and could otherwise open them again to write.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ if TYPE_CHECKING:
 _FILES = (("memory", "memory.limit_in_bytes"), ("", "memory.max"))
 """Hierarchy, as Cgroup.paths names it, and its file with the limit; version 1 first, as a hybrid host has both."""
 
-_NO_LIMIT = 1 << 62  # version 1 writes none as the most pages there can be
+_NO_LIMIT = 1 << 62  # version 1 shows no limit as the highest number of pages
 _ATTRIBUTES = MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC
 
 
 class LimitsInForce:
-    """The limits of the cgroup at these paths; where they cannot be seen, those that the spec states.
+    """The limits of the cgroup at these paths; those of the spec if we cannot read the cgroup.
 
     tasks  processes and threads that the container might have when this was made; None without a limit
     """
@@ -53,7 +53,7 @@ class LimitsInForce:
                 break
 
     def memory(self) -> int | None:
-        """Return how many bytes of memory the container may have now; None without a limit."""
+        """Return the container's current memory limit in bytes; None without a limit."""
         if self._file is not None:
             try:
                 text = os.pread(self._file.fileno(), 64, 0)
@@ -64,9 +64,9 @@ class LimitsInForce:
         return self._memory
 
     def signal_changes(self, number: int) -> None:
-        """Have the kernel send this process a signal, ignored by default, when the limits may have changed.
+        """Make the kernel send this process a signal, which is ignored by default, when the limits may have changed.
 
-        Call it where the host's files are in sight, and `receive` once the process is the container's user.
+        Call it while we can see the host's files, and `receive` once the process has the container's user.
         """
         if self._folder is not None:
             try:
@@ -84,16 +84,16 @@ class LimitsInForce:
         return tuple(fd.fileno() for fd in (self._folder, self._file) if fd is not None)
 
     def close(self) -> None:
-        """Keep the limits as they are now."""
+        """Stop following the limits, and keep their last values."""
         self.memory()
         close_owned((self._folder, self._file))
         self._folder = self._file = None
 
     def _open(self, path: str, name: str) -> None:
-        """Open a cgroup's folder and the file of that name in there, read-only for good, or nothing."""
+        """Open a cgroup's folder and a file in it through a read-only mount; keep neither if that fails."""
         try:
             tree = Fd(open_tree(path))
-        except OSError:  # not ours to copy: exec as an ordinary user
+        except OSError:  # we may not copy the mount: exec as an ordinary user
             return
         with tree:
             self._open_in(tree.fileno(), name)
@@ -125,5 +125,5 @@ def _number(text: bytes) -> int | None:
 
 
 def _positive(limit: int | None) -> int | None:
-    """Return a limit that is one: the spec writes none as 0 or less."""
+    """Return a limit, or None: in the spec, 0 or less is no limit."""
     return limit if limit and limit > 0 else None

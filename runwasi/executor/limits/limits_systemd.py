@@ -1,7 +1,7 @@
 """Translates limits into systemd's properties, beside the files that hold them.
 
-systemd writes its own idea of a scope's limits whenever it rewrites the tree, so it must be told each one it
-has a property for. Source: man 5 systemd.resource-control, org.freedesktop.systemd1; runc's choice of them.
+systemd rewrites a scope's limits from its own properties, so it must know each limit that it has a property
+for. Source: man 5 systemd.resource-control, org.freedesktop.systemd1; runc's choice of them.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _UNIFIED_SIZES = {
 
 
 def properties(resources: Resources, version: int) -> list[Property]:
-    """Return the properties that stand for these limits under a cgroup version."""
+    """Return the properties for these limits under a cgroup version."""
     found: list[Property] = []
     if resources.memory is not None:
         found += _memory(resources.memory, version)
@@ -52,7 +52,7 @@ def properties(resources: Resources, version: int) -> list[Property]:
 
 
 def in_whole_percents(resources: Resources) -> Resources:
-    """Return the limits with the CPU quota that systemd makes of it, and would write over any other."""
+    """Return the limits with the CPU quota rounded as systemd does, which would overwrite any other."""
     cpu = resources.cpu
     if cpu is None or not cpu.quota or cpu.quota < 0:
         return resources
@@ -195,7 +195,7 @@ def _variant(text: str, path: str) -> Variant:
 
 
 def _items(text: str) -> list[str]:
-    """Split at the commas outside of quotes; what is empty is left out, and with an open quote nothing is split."""
+    """Split at the commas outside of quotes; leave out empty items, and do not split at all if a quote stays open."""
     import re  # late: few properties are lists
 
     part = r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"|[^,'"]"""

@@ -35,7 +35,7 @@ def set_memory(cgroup: Cgroup, resources: Resources) -> None:
 
 
 def _set_hierarchy(cgroup: Cgroup, wanted: bool) -> None:
-    """Ask for hierarchical accounting, or against it where the kernel still has both (before Linux 5.11)."""
+    """Turn hierarchical accounting on or off, on kernels that have both (before Linux 5.11)."""
     try:
         write(cgroup, "memory", "memory.use_hierarchy", int(wanted))
     except OSError as error:
@@ -44,13 +44,13 @@ def _set_hierarchy(cgroup: Cgroup, wanted: bool) -> None:
 
 
 def _disable_oom_killer(cgroup: Cgroup, disabled: bool) -> None:
-    """Let processes wait instead of killing one. Written only if it changes: current kernels warn of it."""
+    """Make processes wait instead of killing one. Write it only if it changes: current kernels warn about it."""
     if f"oom_kill_disable {disabled:d}" not in cgroup.read("memory", "memory.oom_control").splitlines():
         write(cgroup, "memory", "memory.oom_control", int(disabled))
 
 
 def _set_memory_and_swap(cgroup: Cgroup, memory: Memory) -> None:
-    """Write limit and swap so that memory <= memory+swap holds after each write: the kernel insists."""
+    """Write both so that memory <= memory+swap holds after each write, as the kernel requires."""
     limit, swap = memory.limit or 0, memory.swap or 0
     if limit == -1 and not swap:
         write_if_there(cgroup, "memory", _SWAP, -1)  # unlimited memory means unlimited swap
@@ -91,7 +91,7 @@ def set_cpu(cgroup: Cgroup, resources: Resources) -> None:
 
 
 def _set_shares(cgroup: Cgroup, shares: int) -> None:
-    """Set cpu.shares; the kernel moves a value beyond its bounds to the bound without a word."""
+    """Set cpu.shares; refuse a value beyond the kernel's bounds, which it clamps silently."""
     write(cgroup, "cpu", "cpu.shares", shares)
     got = int(cgroup.read("cpu", "cpu.shares"))
     if got != shares:
@@ -155,7 +155,7 @@ def set_pids(cgroup: Cgroup, resources: Resources) -> None:
 
 
 def pids_max(limit: int) -> str:
-    """Turn a limit into pids.max: negative is none; 0 becomes 1, because systemd knows no 0."""
+    """Convert a limit to pids.max: a negative one is none; 0 becomes 1, because systemd has no 0."""
     return "max" if limit < 0 else str(limit or 1)
 
 
@@ -221,7 +221,7 @@ def set_priorities(cgroup: Cgroup, resources: Resources) -> None:
 
 
 def asks_memory(resources: Resources) -> bool:
-    """Return whether a memory setting that still means something is given."""
+    """Return whether a memory setting that still has an effect is given."""
     memory = resources.memory
     return memory is not None and (
         any((memory.limit, memory.reservation, memory.swap, memory.kernel_tcp, memory.disable_oom_killer))

@@ -32,8 +32,8 @@ _DEFAULT_PERIOD = 100_000  # microseconds; cpu.max's own default
 def cpu_weight(shares: int) -> int:
     """Map v1's shares (2 to 262144) to v2's weights (1 to 10000); 0 is unset.
 
-    The exponent is the parabola that brings least to least, most to most, and default (1024) to default (100), which
-    a straight line would bring to 39. runc does the same since 1.3.2.
+    The exponent is a parabola through three points: minimum to minimum, default (1024) to default (100),
+    maximum to maximum. A straight line would map the default to 39. runc has used the same since 1.3.2.
     """
     if not shares:
         return 0
@@ -47,9 +47,9 @@ def io_weight(weight: int) -> int:
 
 
 def swap_max(memory: Memory) -> str | None:
-    """Turn the spec's swap, which counts memory and swap together, into memory.swap.max; None is unset.
+    """Convert the spec's swap, which counts memory and swap together, to memory.swap.max; None is unset.
 
-    Raises SpecError when the two limits contradict each other.
+    Raises SpecError if the two limits contradict each other.
     """
     limit, swap = memory.limit or 0, memory.swap or 0
     if swap == -1 or (limit == -1 and not swap):
@@ -73,7 +73,7 @@ def memory_bytes(value: int) -> str:
 
 
 def set_memory(cgroup: Cgroup, resources: Resources) -> None:
-    """Set memory limits; swap first, as it would otherwise be in force alone for a moment."""
+    """Set memory limits, swap first: otherwise the memory limit would hold alone for a moment."""
     memory = resources.memory
     assert memory is not None
     swap = swap_max(memory)
@@ -86,7 +86,7 @@ def set_memory(cgroup: Cgroup, resources: Resources) -> None:
 
 
 def _set_swap(cgroup: Cgroup, swap: str) -> None:
-    """Set the swap limit; where the kernel has no swap, none and as much as you like hold already."""
+    """Set the swap limit; on a kernel without swap, accept "no swap" and "unlimited", which hold anyway."""
     there = write_if_there(cgroup, "memory", "memory.swap.max", swap)
     if not there and swap not in ("0", "max"):
         raise OSError(ENOENT, "this kernel accounts no swap", "memory.swap.max")
@@ -117,7 +117,7 @@ def _set_weight(cgroup: Cgroup, weight: int | str, path: str, *, idle: bool) -> 
 
 
 def cpu_max(cpu: Cpu) -> str:
-    """Write quota and period as cpu.max has them, in microseconds."""
+    """Format quota and period for cpu.max, in microseconds."""
     quota = str(cpu.quota) if cpu.quota and cpu.quota > 0 else "max"
     return f"{quota} {cpu.period or _DEFAULT_PERIOD}"
 
@@ -168,7 +168,7 @@ def set_hugetlb(cgroup: Cgroup, resources: Resources) -> None:
 
 
 def set_unified(cgroup: Cgroup, resources: Resources) -> None:
-    """Write files as the spec names them, one line at a time: some take a device per write."""
+    """Write the files that the spec names, one line at a time: some take one device per write."""
     for file, value in resources.unified.items():
         controller = file.partition(".")[0]
         try:

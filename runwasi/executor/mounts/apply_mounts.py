@@ -78,7 +78,7 @@ def _mount_one(ctx: InitProgress, place: Place) -> None:
 
 
 def _bind(ctx: InitProgress, place: Place) -> None:
-    """Copy a mount of the host, or what part of it the source is."""
+    """Copy the source's mount, or the part of it that is the source."""
     place.member = "source"
     tree, opened_by_parent = _open_source(ctx, place)
     try:
@@ -99,8 +99,8 @@ def _bind(ctx: InitProgress, place: Place) -> None:
 def _open_source(ctx: InitProgress, place: Place) -> tuple[int, bool]:
     """Return a copy of the source's mount, and whether the parent made it.
 
-    A source in the rootfs may come from an earlier mount, and its links are the image's. So we look it up in the
-    root as it is by now, and no link leads out of that.
+    A source in the rootfs may come from an earlier mount, and the image controls its links. So we look it up
+    in the root in its present state, where no link leads out.
     """
     source, recursive = source_path(place.mount, ctx.plan.bundle_path), place.options.recursive
     opened = ctx.plan.mount_sources.get(place.index)
@@ -120,14 +120,14 @@ def _open_source(ctx: InitProgress, place: Place) -> tuple[int, bool]:
     finally:
         os.close(found)
     if mapped:
-        wait_for_limits(ctx)  # what the parent says first is no answer
+        wait_for_limits(ctx)  # the parent's first message is no answer
         ctx.channel.request(MAP_IDS, str(place.index), fds=(tree,))
     return tree, mapped
 
 
 def path_in_rootfs(source: str, rootfs: str) -> str:
-    """Return the path from a rootfs to a source in it, "" for one that is elsewhere; links are not followed."""
-    if rootfs == "/":  # everything is in it: nothing tells what is the image's
+    """Return the path of a source relative to the rootfs, "" if it is elsewhere; do not follow links."""
+    if rootfs == "/":  # everything is in it: we cannot tell what belongs to the image
         return ""
     source = os.path.normpath(source)
     return source.removeprefix(rootfs + "/") if source.startswith(rootfs + "/") else ""
@@ -144,22 +144,22 @@ def source_path(mount: Mount, bundle_path: str) -> str:
 
 
 def _forbid_fake_procfs(place: Place, tree: int) -> None:
-    """Let nothing but a procfs be bound to /proc, where programs of the container look for confinement."""
+    """Refuse to bind anything but a procfs to /proc: programs of the container rely on it for their confinement."""
     if place.path == "/proc" and filesystem_type(tree) != PROC_SUPER_MAGIC:
         raise place.refuse("only a proc filesystem can be mounted here")
 
 
 def _leave_peer_groups(options: MountOptions, tree: int) -> None:
-    """Have a copy of one of the host's shared mounts receive only, unless the options share it.
+    """Make a copy of a shared mount of the host a slave, unless the options share it.
 
-    The copy was made before, or in spite of, the slaving of the whole tree that other containers get.
+    The copy may have been made before our whole tree became a slave, or the tree did not become one.
     """
     if not any(flag == MS_SHARED for flag, _ in options.propagation):
         mount_setattr(tree, propagation=MS_SLAVE, recursive=True)
 
 
 def _mount_filesystem(ctx: InitProgress, place: Place, kind: str) -> None:
-    """Mount a filesystem of its own, or where a user namespace may not have one, a copy of the host's."""
+    """Mount a new filesystem, or a copy of the host's if a user namespace may not have a new one."""
     place.member = "destination"
     covers = is_there(ctx.root_fd, place.path)
     target = open_destination(ctx.root_fd, place, directory=True, real=kind in _REAL_DIRECTORIES_ONLY)
@@ -185,7 +185,7 @@ def _mount_filesystem(ctx: InitProgress, place: Place, kind: str) -> None:
 
 
 def _filled_later(place: Place, kind: str) -> bool:
-    """Return whether mount points or devices must still be made in it, so that it cannot be read-only yet."""
+    """Return whether it cannot be read-only yet, because mount points or devices must still be made in it."""
     return kind == "tmpfs" or place.path == "/dev"
 
 
@@ -217,10 +217,10 @@ def _make_filesystem(ctx: InitProgress, place: Place, kind: str, data: list[str]
 
 
 def _make_substitute(kind: str, place: Place, data: list[str], error: OSError) -> int:
-    """Make the replacement that a user namespace may have for a refused filesystem, else raise that error."""
+    """Make the substitute for a filesystem that a user namespace was refused; raise the error if there is none."""
     options = place.options
     if kind == "devpts" and error.errno == EINVAL:
-        # gid=5 is the tty group everywhere, but an id map of one's own id alone lacks it.
+        # gid=5 is the tty group everywhere, but a mapping of a single id lacks it.
         fewer = [option for option in data if not option.startswith("gid=")]
         if len(fewer) < len(data):
             return new_mount(kind, place.mount.source, fewer, options.attr_set | options.rec_set)
@@ -236,7 +236,7 @@ def _mount_classic(ctx: InitProgress, place: Place, kind: str, data: list[str], 
     from runwasi.linux.mounts import mount  # late: hardly ever needed
 
     mount(place.mount.source or kind, f"/proc/self/fd/{target}", kind, 0, ",".join(data))
-    # The mount covers the directory that target still stands for; its own root is found from above.
+    # target still refers to the covered directory; look the new mount's root up from its parent.
     tree = open_beneath(ctx.root_fd, place.path, _PATH)
     try:
         if os.path.samestat(os.fstat(tree), os.fstat(target)):

@@ -37,12 +37,12 @@ _SAFE = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC
 
 
 def mount_cgroup(ctx: InitProgress, place: Place) -> None:
-    """Mount what the host has: the unified hierarchy, or those of version 1."""
+    """Mount the unified hierarchy or those of version 1, whichever the host has."""
     place.member = "destination"
     target = open_destination(ctx.root_fd, place, directory=True)
     try:
         place.member = ""
-        if ctx.plan.cgroup_paths.keys() <= {UNIFIED}:  # a hybrid host's has no controllers
+        if ctx.plan.cgroup_paths.keys() <= {UNIFIED}:  # on a hybrid host it has no controllers
             _mount_unified(ctx, place, target)
         else:
             _mount_hierarchies(ctx, place, target)
@@ -51,7 +51,7 @@ def mount_cgroup(ctx: InitProgress, place: Place) -> None:
 
 
 def _mount_unified(ctx: InitProgress, place: Place, target: int) -> None:
-    """Mount cgroup2, which shows the cgroup namespace, or where that is refused the container's directory."""
+    """Mount cgroup2, which shows the cgroup namespace; if that is refused, bind the container's directory."""
     try:
         tree = new_mount("cgroup2", "cgroup", place.options.data)
     except OSError as error:
@@ -66,7 +66,7 @@ def _mount_unified(ctx: InitProgress, place: Place, target: int) -> None:
 
 
 def _mount_hierarchies(ctx: InitProgress, place: Place, target: int) -> None:
-    """Mount a tmpfs and into it, for each hierarchy of version 1, the container's own directory."""
+    """Mount a tmpfs, and in it the container's own directory of each hierarchy of version 1."""
     tree = new_mount("tmpfs", "tmpfs", ("mode=755",), _SAFE)
     try:
         attach(place, tree, target, keep_writable=True)

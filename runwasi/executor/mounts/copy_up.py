@@ -1,6 +1,6 @@
-"""Implements the mount option tmpcopyup: fills a new tmpfs with what the image has in the directory that it covers.
+"""Implements the mount option tmpcopyup: fills a new tmpfs with the content of the image's directory below it.
 
-Everything goes by descriptors and without following links, because the image chose what is there.
+It uses descriptors and follows no links, because the image controls the content.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Parses a mount's `options`, and sorts them by what has to be done about each.
+"""Parses a mount's `options`, and sorts them into attributes, propagation and the filesystem's own.
 
 Source: runtime-spec config.md#linux-mount-options; man 8 mount for the older ones.
 """
@@ -110,10 +110,10 @@ class MountOptions:
         return bool((self.attr_set | self.rec_set) & MOUNT_ATTR_RDONLY)
 
     def drop_source_attributes(self, *, userns: bool) -> None:
-        """Clear what the source of a bind mount has and no option names, unless no option names anything.
+        """Clear the source's attributes that no option names, unless no option names any.
 
-        As in runc and in mount(8)'s `--bind -o`: a copy of a nosuid mount with `ro` is `ro` alone. How access
-        times are kept stays, and in a user namespace all that it could not have cleared itself.
+        As in runc and in mount(8)'s `--bind -o`: a copy of a nosuid mount with `ro` is `ro` alone. The kind
+        of access times stays; so do, in a user namespace, the attributes that it may not clear.
         """
         if self.attr_set | self.attr_clr:
             unnamed = MOUNT_ATTR_NOSYMFOLLOW if userns else MOUNT_ATTR_NOSYMFOLLOW | _LOCKABLE
@@ -121,7 +121,7 @@ class MountOptions:
 
 
 def parse(options: Iterable[str]) -> MountOptions:
-    """Sort options; the later of two that contradict each other wins, the unknown are the filesystem's."""
+    """Sort options; of two contradicting ones the later wins, and unknown ones are the filesystem's."""
     found = MountOptions()
     for option in options:
         if not any(
@@ -175,7 +175,7 @@ def _parse_word(found: MountOptions, option: str) -> bool:
 
 
 def known_options() -> list[str]:
-    """List every option that is recognised, sorted: what `features` reports."""
+    """Return all recognised options, sorted, as `features` reports them."""
     plain = [*_SET, *_PROPAGATION]
     words = ["bind", "rbind", "remount", "tmpcopyup", "idmap", "ridmap", "defaults", "silent", "loud"]
     return sorted({*plain, *(f"r{name}" for name in plain), *words, *_FILESYSTEM_FLAGS})

@@ -1,6 +1,6 @@
 """Opens a mount's destination beneath the root, and sets the mount's attributes.
 
-apply_mounts.py and cgroup_mounts.py share it.
+apply_mounts.py and cgroup_mounts.py use it.
 """
 
 from __future__ import annotations
@@ -38,9 +38,9 @@ def container_path(path: str) -> str:
 
 
 class Place:
-    """One mount of the spec on its way: what it asks for, and which member is at fault if it fails.
+    """A mount of the spec being made, and the member of $.mounts to name if it fails.
 
-    A destination may be given as a path of the host, below the rootfs, as runc has always taken it.
+    A destination may also be a path of the host below the rootfs, which runc has always accepted.
     """
 
     def __init__(self, index: int, mount: Mount, rootfs: str) -> None:
@@ -61,8 +61,8 @@ class Place:
 def open_destination(root_fd: int, place: Place, *, directory: bool, real: bool = False) -> int:
     """Open a mount's destination beneath the root, made where it is missing, as O_PATH.
 
-    With real no part of the path may be a symbolic link. Raises ContainerError when one is, or when it is in
-    a proc filesystem (CVE-2019-19921); OSError as make_dirs and make_file do.
+    With real, no part of the path may be a symbolic link. Raises ContainerError for such a link, and for a
+    path in a proc filesystem (CVE-2019-19921); OSError as make_dirs and make_file do.
     """
     if real:
         target = _open_real_directory(root_fd, place)
@@ -111,7 +111,7 @@ def attach(place: Place, tree: int, target: int, *, keep_writable: bool = False)
 
 
 def set_attributes(options: MountOptions, tree: int, *, keep_writable: bool = False) -> None:
-    """Set a mount's attributes and propagation, as far as the options speak of them."""
+    """Set the attributes and the propagation that a mount's options name."""
     kept = MOUNT_ATTR_RDONLY if keep_writable else 0
     if options.rec_set | options.rec_clr:
         mount_setattr(tree, options.rec_set & ~kept, options.rec_clr, recursive=True)

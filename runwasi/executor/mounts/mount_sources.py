@@ -1,4 +1,4 @@
-"""Does the parent's part of the mounts: opens and maps what the child may not from inside its user namespace.
+"""Does the parent's part of the mounts: opens and maps sources that the child may not from its user namespace.
 
 The child takes each by the index of its mount, and moves it into the root like any mount it makes itself.
 """
@@ -23,10 +23,10 @@ if TYPE_CHECKING:
 
 
 def open_mount_sources(spec: Spec, bundle_path: str, rootfs: str, userns: bool) -> dict[int, Fd]:
-    """Open the sources of binds for a user namespace, and of id-mapped ones, as detached copies of mounts.
+    """Open the sources of binds, for a user namespace or an id mapping, as detached copies of mounts.
 
-    The caller closes them. Without the right to, which a rootless caller lacks, nothing is opened: then the
-    child can reach as much as we can. Raises ContainerError that names the mount.
+    The caller closes them. A rootless caller lacks the right for that: nothing is opened then, and the child
+    can reach as much as we can. Raises ContainerError naming the mount.
     """
     sources: dict[int, Fd] = {}
     if userns:
@@ -42,7 +42,7 @@ def open_mount_sources(spec: Spec, bundle_path: str, rootfs: str, userns: bool) 
             options = parse(mount.options)
             bind = options.bind or mount.type == "bind"
             if bind and path_in_rootfs(source_path(mount, bundle_path), rootfs):
-                continue  # an earlier mount may bring it, which only the child will see
+                continue  # it may be in an earlier mount, which only the child will see
             if is_mapped(mount, options) or (userns and bind):
                 sources[index] = Fd(_open_source(spec, bundle_path, index, mount, options))
     except ContainerError:
@@ -84,7 +84,7 @@ def _failure(mount: Mount, where: str, error: OSError) -> ContainerError:
 
 
 def _map_ids(spec: Spec, mount: Mount, tree: int, *, recursive: bool) -> None:
-    """Map the owners of the mount's files by its own mappings, else by those of the container."""
+    """Map the owners of the mount's files by its own mappings, otherwise by those of the container."""
     userns = _mapping_namespace(spec, mount)
     try:
         map_owners(tree, userns, recursive=recursive)

@@ -1,6 +1,6 @@
-"""Claims a container's id, and notes all that will be made for it, before anything is made.
+"""Claims a container's id, and records everything that will be made for it, before anything is made.
 
-So delete finds everything, whenever the creator is killed.
+So delete finds everything, even if the creator is killed at any moment.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 def claim(root: str, container_id: str, bundle: Bundle, options: CreateOptions, undo: Undo) -> Container:
-    """Take the id below the state root, and make the container's cgroup.
+    """Claim the id below the state root, and make the container's cgroup.
 
     Raises AlreadyExists, Invalid or ContainerError.
     """
@@ -47,7 +47,7 @@ def claim(root: str, container_id: str, bundle: Bundle, options: CreateOptions, 
     container = Container(folder, saved, options.warn, bundle.spec, cgroup)
     if not bundle.spec.linux.has("mount"):
         undo.add(unmount, container)
-    if saved.rootless:  # some of it may have been left out as forbidden
+    if saved.rootless:  # some directories may have been left out because we may not make them
         if bundle.spec.linux.cgroups_path and not options.systemd_cgroup:
             _refuse_left_out(saved.cgroup_paths, cgroup.paths())
         container.save(replaced(saved, cgroup_paths=cgroup.paths()))
@@ -57,7 +57,7 @@ def claim(root: str, container_id: str, bundle: Bundle, options: CreateOptions, 
 
 
 def _refuse_left_out(asked: Mapping[str, str], made: Mapping[str, str]) -> None:
-    """Refuse to go without a part of the cgroup when the configuration names one: only the default may be missing."""
+    """Refuse a cgroup that lacks a part if the configuration names the path: only the default path may lack some."""
     for name, path in asked.items():
         if made.get(name) != path:
             why = f"unable to apply cgroup configuration: {path}: permission denied ($.linux.cgroupsPath)"
@@ -90,7 +90,7 @@ def _first_record(folder: StateFolder, bundle: Bundle, options: CreateOptions, c
 
 
 def _cgroup(folder: StateFolder, bundle: Bundle, options: CreateOptions) -> Cgroup:
-    if options.no_cgroup:  # as if it could not be made, which rootless containers get by with
+    if options.no_cgroup:  # treat it as one that could not be made, which rootless containers tolerate
         return cgroups.cgroup_from({}, rootless=True)
     path = bundle.spec.linux.cgroups_path
     if not path:
@@ -99,7 +99,7 @@ def _cgroup(folder: StateFolder, bundle: Bundle, options: CreateOptions) -> Cgro
 
 
 def _refuse_inhabited(cgroup: Cgroup) -> None:
-    """Refuse a cgroup that others live in, or that is frozen: they would share its limits and its end."""
+    """Refuse a cgroup that is frozen or has other processes: they would share its limits and be killed with it."""
     if others := cgroup.pids():
         raise ContainerError(
             f"container's cgroup is not empty: {len(others)} process(es) found ($.linux.cgroupsPath)"
@@ -121,7 +121,7 @@ def _cgroup_at(path: str, systemd: bool, rootless: bool, annotations: Mapping[st
 
 
 def _resctrl_group(rdt: IntelRdt | None, container_id: str) -> str:
-    """Return the resctrl group of the container, "" for none: the closID, or a group of its own."""
+    """Return the container's resctrl group: the closID, or one of its own; "" for none."""
     return "" if rdt is None else rdt.clos_id or container_id
 
 

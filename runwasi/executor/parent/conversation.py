@@ -1,8 +1,8 @@
-"""Answers what the child asks over the channel, until the child is done or dead.
+"""Answers the child's requests over the channel, until the child is ready or dead.
 
-next_message() is an operation that serves the requests which are the same for every process (layers, compiling, a
-seccomp listener) and returns the others. Errands do the work that takes time; this waits for their ends and for
-the child's words at once.
+next_message() is an operation. It serves the requests that are the same for every process (layers, compiling,
+a seccomp listener), and returns all other messages. Errands do the work that takes time; this waits for them
+and for the child at the same time.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ END = "end"
 
 
 class Conversation:
-    """Owns the parent's end of the channel and the processes sent on errands for the child."""
+    """Owns the parent's end of the channel, and the errands that run for the child."""
 
     def __init__(
         self,
@@ -61,7 +61,7 @@ class Conversation:
         self._channel.send(PROCEED, *fields)
 
     def next_message(self) -> Operation[ChannelMessage]:
-        """Serve the child until there is a message that only the caller can answer.
+        """Serve the child until it sends a message that only the caller can answer.
 
         Raises ContainerError when the child reports a failure.
         """
@@ -71,18 +71,18 @@ class Conversation:
                 return message
 
     def last_words(self) -> Operation[None]:
-        """Raise the failure that the child has reported already, if it has."""
+        """Raise the failure that the child has already reported, if any."""
         self._take((yield self._wait(deadline=0.0)))
 
     def let_go(self) -> None:
-        """Tell the child, which is ready, that it now outlives us; it may have been killed already."""
+        """Tell the child, which is ready, that it may outlive us from now on; it may have been killed already."""
         try:
             self.proceed()
         except BrokenPipeError:
             return
 
     def tie(self) -> Channel:
-        """Return the channel, which close leaves open then: the child ends when its creator does."""
+        """Return the channel, and leave it open at close: the child then ends when its creator does."""
         self._tied = True
         return self._channel
 
@@ -97,7 +97,7 @@ class Conversation:
         return Wait((self._channel.fileno(), *self._errands), deadline)
 
     def _take(self, ready: tuple[int, ...]) -> ChannelMessage | None:
-        """Serve what is there; return the first message that only the caller can answer."""
+        """Serve the waiting messages; return the first that only the caller can answer."""
         for fd in ready:
             if fd in self._errands:
                 self._errand_ended(fd)
@@ -141,7 +141,7 @@ class Conversation:
             os.close(file)
 
     def _send_on_errand(self, message: ChannelMessage) -> None:
-        """Have the child answered from another process, or at once where the answer is at hand."""
+        """Answer the child from another process, or at once if the answer is at hand."""
         from runwasi.executor.parent import errands  # late: only wasm, and filters that notify
 
         child: Child | None
@@ -155,7 +155,7 @@ class Conversation:
             self._errands[child.pidfd] = child
 
     def _errand_ended(self, pidfd: int) -> None:
-        """Reap one; if it died without an answer, the child gets one from us."""
+        """Reap an errand; if it died without an answer, send the child a failure."""
         del self._errands[pidfd]
         code = processes.reap(pidfd)
         os.close(pidfd)

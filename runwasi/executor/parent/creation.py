@@ -1,6 +1,6 @@
-"""Creates a container: does everything before the fork, then answers the child until it is ready.
+"""Creates a container: prepares everything before the fork, then answers the child until it is ready.
 
-It is an operation. When anything fails, or the child dies, all that was made is taken back before that is told.
+It is an operation. If anything fails, or the child dies, everything is undone before the error is raised.
 """
 
 from __future__ import annotations
@@ -43,11 +43,13 @@ if TYPE_CHECKING:
     from runwasi.linux.waiting import Operation
     from runwasi.oci.spec import Mount, Spec
 
-_DYING = 10.0  # seconds until a child that has hung up is taken for one that the kernel holds
+_DYING = (
+    10.0  # seconds that a child may take to die after it closed the channel; later the kernel is holding it
+)
 
 
 def create(root: str, container_id: str, bundle: Bundle, options: CreateOptions) -> Operation[Container]:
-    """Claim the id below the state root and create a container, up to where it waits to be started.
+    """Claim the id below the state root, and create a container that waits to be started.
 
     Raises AlreadyExists, Invalid, SpecError or ContainerError with nothing left behind.
     """
@@ -76,7 +78,7 @@ def _check_privilege(bundle: Bundle) -> None:
 
 
 class Creation:
-    """A container on its way from claimed to created; whoever runs it runs the undo when that fails."""
+    """A container between claimed and created; the caller of run also runs the undo if that fails."""
 
     def __init__(self, container: Container, bundle: Bundle, options: CreateOptions, undo: Undo) -> None:
         self.container = container
@@ -110,7 +112,7 @@ class Creation:
             self._options.timing.mark(step)
 
     def _equip(self, child: Child, plan: NamespacePlan) -> Operation[None]:
-        """Set up everything that the child gets from outside, and let it continue."""
+        """Set up everything that the child gets from outside, then let it continue."""
         from runwasi.executor.parent import equip  # late: the child is at work meanwhile
 
         try:
@@ -119,7 +121,7 @@ class Creation:
             )
             self._conversation.proceed(str(child.pid))
         except (ContainerError, OSError):
-            yield from self._conversation.last_words()  # when the child failed, what it says is why
+            yield from self._conversation.last_words()  # if the child failed, its message has the reason
             raise
 
     # before the fork
@@ -134,7 +136,7 @@ class Creation:
         return (yield from opened.around(self._launch(namespaces, child_channel, opened)))
 
     def _launch(self, namespaces: NamespacePlan, channel: Channel, opened: Undo) -> Operation[Child]:
-        """Open what the child needs, and fork it; what is opened is the launch's to close from then on."""
+        """Open what the child needs, and fork it; from then on the launch closes what was opened."""
         container, bundle, options = self.container, self._bundle, self._options
         userns = namespaces.makes("user") or namespaces.joins("user")
         seccomp = _compiled_filter(bundle.spec, options)
@@ -170,7 +172,7 @@ class Creation:
     def _load_engine(self) -> Engine:
         return engine_of(self._options, self._bundle.spec.annotations, self._bundle.process)
 
-    # what the child asks
+    # the child's requests
 
     def _answer(self, message: ChannelMessage) -> Operation[None]:
         if message.kind == END:
@@ -228,7 +230,7 @@ class Creation:
         yield from self._conversation.close()
 
     def _death(self) -> Operation[ContainerError]:
-        """Return an error that says how the child died before it was ready; reap the child."""
+        """Reap a child that died before it was ready; return an error that says how it died."""
         pidfd = self.container.open_pidfd()
         yield Wait((pidfd,), monotonic() + _DYING)
         code = processes.reap_if_ended(pidfd)
@@ -252,7 +254,7 @@ def _compiled_filter(spec: Spec, options: CreateOptions) -> Filter | None:
 def _mount_sources(bundle: Bundle, options: CreateOptions, userns: bool) -> Operation[dict[int, Fd]]:
     """Open what the child may not open or map from inside its user namespace.
 
-    A source may be on a mount that hangs, so another process looks for it.
+    A source may be on a hanging mount, so another process looks for it.
     """
     spec = bundle.spec
     if not userns and not any(_asks_for_map(mount) for mount in spec.mounts):

@@ -1,6 +1,6 @@
 """Equips a container's first process from outside, once it is forked: ids, cgroup limits, devices.
 
-A command line imports this after the fork: the child is at work meanwhile.
+A command line imports this after the fork, while the child is at work.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ if TYPE_CHECKING:
 def equip(
     container: Container, bundle: Bundle, plan: NamespacePlan, child: Child, undo: Undo, *, entered: bool
 ) -> Operation[Fd | None]:
-    """Record the child, and give it everything that it must have before it continues.
+    """Record the child, and give it everything that it needs before it continues.
 
-    With entered it is in the cgroup already. Returns what to close once nothing more will be undone.
-    Raises ContainerError or OSError.
+    With entered, it is in the cgroup already. Returns the descriptors to close after the commit. Raises
+    ContainerError or OSError.
     """
     linux = bundle.spec.linux
     saved = replaced(container.saved, pid=child.pid, start_time=processes.start_time(child.pid))
@@ -73,7 +73,7 @@ def _confine(cgroup: Cgroup, resources: Resources | None, pid: int) -> Operation
 
 
 def _move_devices(linux: Linux, pid: int, undo: Undo) -> Fd:
-    """Move network devices in; where creating fails they must not go the way of the namespace, but return.
+    """Move network devices into the namespace; if the creation fails, the undo moves them back.
 
     Returns the namespace.
     """

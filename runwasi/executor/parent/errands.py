@@ -1,8 +1,9 @@
-"""Runs errands: short-lived processes for work that might block, or takes too much of a server's memory and time.
+"""Runs errands: short-lived processes for work that might block, or that takes much memory or time.
 
-Some answer a container's first process in its creator's stead: they compile a module or fetch an image's layers, and
-answer on the server's end of the channel. Others do a piece of the server's own work that waits for a filesystem, a
-message bus or a socket of somebody else's. Each dies with the process that sent it, and with the call it serves.
+Some answer a container's first process in place of its creator: they compile a module or fetch an image's
+layers, and answer on the creator's end of the channel. Others do a part of the server's own work that waits
+for a filesystem, a message bus or a foreign socket. Each dies with the process that started it, and with the
+call that it serves.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ def run(
 ) -> Operation[ChannelMessage]:
     """Call work() in a process of its own that keeps these descriptors; return its answer's fields and descriptors.
 
-    Raises the ContainerError that work raised, or one that says that `what` takes too long.
+    Raises the ContainerError that work raised, or one saying that `what` takes too long.
     """
     channel, theirs = Channel.pair()
     child = processes.fork_into(processes.CLONE_CLEAR_SIGHAND)
@@ -58,7 +59,7 @@ def run(
 
 
 def heard(channel: Channel, what: str, seconds: float) -> Operation[ChannelMessage]:
-    """Wait for the answer of a process that does something for us. Raises ContainerError as run does."""
+    """Wait for an errand's answer. Raises ContainerError as run does."""
     if not (yield Wait((channel.fileno(),), monotonic() + seconds)):
         raise ContainerError(f"{what}: not done after {seconds:.0f} s", errno=errno.ETIMEDOUT)
     message = channel.receive()
@@ -116,9 +117,9 @@ def answer_compile(
 
 
 def answer_layers(channel: Channel, options: CreateOptions) -> Child:
-    """Answer from a new process with the wasm layers of the container's image: their descriptions and bytes."""
+    """Answer from a new process with the wasm layers of the container's image: descriptions and descriptors."""
     images = options.images
-    assert images is not None  # the child asks only when it was told that somebody can
+    assert images is not None  # the child asks only if its plan says that somebody can answer
 
     def answer() -> Answer:
         layers = images.fetch()
@@ -128,7 +129,7 @@ def answer_layers(channel: Channel, options: CreateOptions) -> Child:
 
 
 def answer_listener(channel: Channel, listener: int, forward: Callable[[int], None]) -> Child:
-    """Hand a filter's listener to its agent, which may be slow to take it, and let the container's process go on."""
+    """Send a filter's listener to its agent, which may be slow to receive it, then let the child continue."""
 
     def work() -> None:
         forward(listener)
@@ -143,7 +144,7 @@ def _fork(
     fds: tuple[int, ...],
     kept: tuple[int, ...] = (),
 ) -> Child:
-    """Fork a process that answers; it takes fds over, and keeps these others of the creator's."""
+    """Fork a process that answers. It takes over fds, and keeps the creator's descriptors in kept."""
     child = processes.fork_into(processes.CLONE_CLEAR_SIGHAND)
     if child is None:
         _answer(channel, kind, work, (*fds, *kept))

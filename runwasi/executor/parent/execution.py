@@ -1,7 +1,7 @@
 """Starts a further process in a running container: exec.
 
-It joins what the container's first process is in and becomes what the process document says, by the same
-steps. It is our direct child, also where it is in another pid namespace.
+It joins the namespaces and the cgroup of the container's first process, and takes the same steps. It is our
+direct child, even in another pid namespace.
 """
 
 from __future__ import annotations
@@ -45,10 +45,10 @@ if TYPE_CHECKING:
 
 
 class ExecOptions(CreateOptions):
-    """Options of exec: those of create that concern a process, and the cgroups below the container's to join.
+    """Options of exec: the options of create for a process, and the cgroups below the container's to join.
 
-    cgroups is relative paths by controller, "" for all of them; ignore_paused lets exec into a frozen container,
-    where the process stands still until it is resumed.
+    cgroups has relative paths by controller, "" for all controllers. ignore_paused allows exec in a frozen
+    container, where the process is frozen until the container is resumed.
     """
 
     __slots__ = ("cgroups", "ignore_paused")
@@ -62,7 +62,7 @@ class ExecOptions(CreateOptions):
 
 
 class Execution:
-    """A further process on its way into a container."""
+    """A further process that is being started in a container."""
 
     def __init__(self, container: Container, process: Process, options: ExecOptions) -> None:
         self.child: Child | None = None
@@ -75,7 +75,7 @@ class Execution:
     def run(self) -> Operation[Child]:
         """Fork it and follow it until its program runs.
 
-        Raises WrongStatus when the container does not run, ContainerError when the process could not be executed.
+        Raises WrongStatus if the container does not run, ContainerError if the process could not be executed.
         """
         container, options = self._container, self._options
         status = container.status()
@@ -103,7 +103,7 @@ class Execution:
 
 
 def _check_releases(annotations: Mapping[str, str]) -> None:
-    """Refuse to loosen confinement if the node no longer allows what it allowed when the container was made."""
+    """Refuse unsafe annotations that the node no longer allows, although it did when the container was made."""
     releases = [name for name in annotations if name.startswith(UNSAFE_PREFIX)]
     if releases:
         from runwasi.executor.plan.check_annotations import check_unsafe  # late: few containers have any
@@ -112,7 +112,7 @@ def _check_releases(annotations: Mapping[str, str]) -> None:
 
 
 def _chosen_cgroup(container: Container, paths: Mapping[str, str]) -> Cgroup:
-    """Return the container's cgroup, or the ones below it that were asked for."""
+    """Return the container's cgroup, or the requested ones below it."""
     cgroup = container.cgroup
     for controller, path in paths.items():
         if ".." in path.split("/"):
@@ -129,7 +129,7 @@ def _fork(
 ) -> tuple[Child, Conversation, bool]:
     """Fork the process into the container's pid namespace and cgroup; in it, never return.
 
-    Returns whether it has still to be moved to the cgroup, too.
+    Returns it, and whether it must still be moved to the cgroup.
     """
     channel, child_channel = Channel.pair()
 
@@ -171,10 +171,10 @@ def _fork(
 
 
 def _namespaces(container: Container) -> NamespacePlan:
-    """Join what the first process is in and we are not.
+    """Return the namespaces of the first process that we are not in, to be joined.
 
-    Each namespace is opened here, rather than entered through the first process's pidfd: once in its user
-    namespace, nobody may look into a process that runs a module, and so not enter anything through it.
+    We open each namespace here, instead of entering all through the first process's pidfd: from inside its
+    user namespace, nobody may look into a process that runs a module.
     """
     plan = NamespacePlan(0, [], None)
     try:
@@ -182,7 +182,7 @@ def _namespaces(container: Container) -> NamespacePlan:
             fd = _open_other_namespace(container.pid, kind)
             if fd is not None:
                 plan.joined.append((kind, fd))
-        pidfd_send_signal(container.open_pidfd(), 0)  # it lives, so they were its own
+        pidfd_send_signal(container.open_pidfd(), 0)  # it lives: these are its namespaces
     except BaseException as error:
         plan.close()
         if isinstance(error, ProcessLookupError):
@@ -195,7 +195,7 @@ def _namespaces(container: Container) -> NamespacePlan:
 
 
 def _open_other_namespace(pid: int, kind: str) -> int | None:
-    """Open the namespace of a kind that a process is in; None when it is ours too, or there is no such kind."""
+    """Open a process's namespace of a kind; None if it is ours too, or the kernel lacks the kind."""
     try:
         fd = os.open(f"/proc/{pid}/ns/{kind}", os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:
@@ -207,14 +207,14 @@ def _open_other_namespace(pid: int, kind: str) -> int | None:
 
 
 def _root_of(container: Container) -> str:
-    """Return a path of the container's root; a first process that runs a module has another view of it in /proc."""
+    """Return a path to the container's root; the /proc root of a process that runs a module is its guest's view."""
     if container.spec.linux.has("mount"):
         return f"/proc/{container.pid}/root"
     return container.saved.rootfs
 
 
 def _move(child: Child, process: Process, cgroup: Cgroup, beside: int) -> Operation[None]:
-    """Put the waiting process into the cgroup, on its CPUs before and after."""
+    """Move the waiting process to the cgroup, and set its CPUs before and after."""
     affinity = process.exec_cpu_affinity
     if affinity and affinity.initial:
         _set_affinity(affinity, "initial", child.pid)
@@ -238,7 +238,7 @@ def _set_affinity(affinity: CpuAffinity, member: str, pid: int) -> None:
 
 
 def _await_start(conversation: Conversation, child: Child, process: Process) -> Operation[None]:
-    """Set its limits when it asks, and follow it until silence says that its program runs."""
+    """Set its limits on request, and follow it until it closes the channel: its program runs then."""
     while (message := (yield from conversation.next_message())).kind != END:
         assert message.kind == READY
         if PRIORITIES in message.fields:

@@ -33,7 +33,7 @@ def common_plan(
     doors: Doors | None,
     load_engine: Callable[[], Engine],
 ) -> dict[str, object]:
-    """Return the members of a plan that are found in the same way for every process. Opens the host's procfs."""
+    """Return the members of a plan that every process gets in the same way. Opens the host's procfs."""
     proc = Fd(open_procfs())
     return {
         "id": container.id,

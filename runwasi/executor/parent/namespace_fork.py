@@ -1,13 +1,13 @@
-"""Forks a container's process into its namespaces: the clone makes some, and parent or child joins the others.
+"""Forks a container's process into its namespaces: clone3 makes some, and parent or child joins the others.
 
 - Namespaces to make come with clone3 itself; the kernel makes a user namespace among them first, so that it owns
   the others.
 - A pid namespace to join, and one of time to make or join, take effect for children only: the parent enters it,
   forks, and returns.
-- With a new user namespace the child would have no right to join what the host owns: the parent enters and
-  returns for all of them.
-- A user namespace to join must own what is made with it, so an intermediate process joins it, clones the child
-  with CLONE_PARENT, which makes it our child all the same, and ends.
+- In a new user namespace, the child would have no right to join namespaces that the host owns: the parent
+enters all of them, forks, and returns.
+- A joined user namespace must own the new ones. So an intermediate process joins it, clones the child with
+CLONE_PARENT, which makes it our child, and ends.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ class NamespacePlan:
         return any(kind == joined for joined, _ in self.joined)
 
     def separate(self) -> bool:
-        """Return whether the child can prepare its namespaces by itself, and all it did goes when it ends."""
+        """Return whether the child can prepare its namespaces by itself, so that its end undoes everything."""
         return self.makes("mnt") and not self.makes("user") and not self.joins("user")
 
     def close(self) -> None:
@@ -112,17 +112,17 @@ class NamespacePlan:
 
 
 def open_doors(plan: NamespacePlan, cgroup: Cgroup) -> Doors | None:
-    """Open the ways into a cgroup for the child of spawn; None where it must be moved there afterwards."""
-    # the intermediate process would have to enter with the rights of the container's root
+    """Open the doors of a cgroup for the child of spawn; None if it must be moved there afterwards."""
+    # the intermediate process would enter with the rights of the container's root only
     return None if plan.through_user_namespace() else cgroup.doors()
 
 
 def spawn(plan: NamespacePlan, doors: Doors | None) -> Child | None:
     """Fork into the plan's namespaces; returns the Child in the parent and None in the child.
 
-    The child has still to join plan.entered_by_child(), and to write to doors.tasks. Where the kernel does not
-    let it through the doors, as into a v2 cgroup with children, they are shut, and it has to be moved. The
-    caller must have one thread. Raises OSError.
+    The child must still join plan.entered_by_child(), and write to doors.tasks. If the kernel refuses the
+    doors, as for a v2 cgroup with children, they are shut, and the child must be moved. The caller must have
+    one thread. Raises OSError.
     """
     surroundings = _EnteredNamespaces(plan)
     try:
@@ -130,7 +130,7 @@ def spawn(plan: NamespacePlan, doors: Doors | None) -> Child | None:
     except OSError:
         surroundings.leave()
         raise
-    if child is not None:  # the child stays where the parent only went for the fork
+    if child is not None:  # the child stays in the namespaces that the parent entered for the fork
         surroundings.leave()
     return child
 
@@ -150,7 +150,7 @@ def _fork(plan: NamespacePlan, doors: Doors | None) -> Child | None:
 
 
 class _EnteredNamespaces:
-    """The namespaces the parent enters for the time of the fork."""
+    """The namespaces that the parent enters for the fork."""
 
     def __init__(self, plan: NamespacePlan) -> None:
         self._entered: list[namespaces.entered] = []
@@ -169,7 +169,7 @@ class _EnteredNamespaces:
             raise
 
     def leave(self) -> None:
-        """Return to where we were."""
+        """Return to our own namespaces."""
         if self._own_time is not None:
             with self._own_time as own_time:
                 namespaces.setns(own_time.fileno(), CLONE_NEWTIME)

@@ -60,7 +60,7 @@ class Bundle:
         return self.spec.process
 
     def check(self) -> None:
-        """Refuse a rootfs that is missing or no directory, and annotations that no container may have here.
+        """Refuse a rootfs that is not a directory, and annotations that this node does not allow.
 
         Raises SpecError or ContainerError.
         """
@@ -70,7 +70,7 @@ class Bundle:
             raise ContainerError(f"rootfs {self.rootfs} is not a directory ($.root.path)")
         if any(name.startswith(JUDGED) for name in self.spec.annotations):
             from runwasi.executor.plan.check_annotations import (
-                check_annotations,  # late: few containers have such
+                check_annotations,  # late: few containers have such annotations
             )
 
             check_annotations(self.spec.annotations)

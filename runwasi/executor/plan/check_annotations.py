@@ -1,6 +1,6 @@
 """Checks a container's annotations: known, well-formed, and allowed by the node if they are unsafe.
 
-Imported only for a container that has one to judge.
+It is imported only for containers with such annotations.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 
 
 def check_annotations(annotations: Mapping[str, str]) -> None:
-    """Refuse annotations of ours that there are not or make no sense, and unsafe ones that the node forbids.
+    """Refuse unknown annotations with our prefix, invalid values, and unsafe annotations that the node forbids.
 
-    Raises SpecError naming the annotation, and ContainerError for a configuration that is of no use.
+    Raises SpecError naming the annotation, and ContainerError for an invalid configuration of the node.
     """
     try:
         check(annotations)

@@ -1,4 +1,4 @@
-"""Defines what a caller may choose about a container's creation beside its config.json."""
+"""Defines a caller's options for creating a container, in addition to its config.json."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ if TYPE_CHECKING:
     from runwasi.executor.telemetry.timing import Timing
 
     class ImageSource(Protocol):
-        """Where the wasm layers of a container's image come from."""
+        """A source of the wasm layers of a container's image."""
 
         def prepare(self) -> tuple[int, ...]:
-            """Make ready for the other calls. The creator calls it before it forks the process that makes them.
+            """Prepare for the other calls. The creator calls it before it forks the process that makes them.
 
             Returns the descriptors that this process must keep.
             """

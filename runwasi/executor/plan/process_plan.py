@@ -1,6 +1,6 @@
-"""Defines the plan of a process: what will run, and in what. The parent makes it before it forks; it never changes.
+"""Defines the plan of a process: what will run, and in which surroundings. The parent makes it before the fork.
 
-The child reads it in its steps and notes what it has reached in its Progress (executor/child/progress.py).
+It never changes. The child reads it in its steps, and records its state in a Progress (executor/child/progress.py).
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ ROOT_SOURCE = -1
 
 
 class ProcessPlan(Record):
-    """Plan of any process of a container: the first one's, and those that exec adds.
+    """The plan of any process of a container: the first one, or one that exec adds.
 
     id               the container's
     process          what it becomes, as the document says; a module is confined further
@@ -72,7 +72,7 @@ class ProcessPlan(Record):
 
     def kept_fds(self) -> set[int]:
         """Return the descriptors that the child's steps need: all others are the creating process's."""
-        # 0, 1 and 2 stay taken until they are the process's own: a step must not open a file under one of them.
+        # 0, 1 and 2 stay open until they are the process's own: no step may open a file with such a number.
         kept = {0, 1, 2, *self.stdio.fds(), self.proc.fileno(), *range(3, 3 + self.preserve_fds)}
         kept.update(fd for _, fd in self.namespaces)
         kept.update(self.cgroup_tasks)
@@ -82,12 +82,12 @@ class ProcessPlan(Record):
         return kept
 
     def close(self) -> None:
-        """Close what was opened for the child, in the parent once it is forked."""
+        """Close the child's descriptors in the parent, after the fork."""
         close_owned((self.proc, self.root))
 
 
 class InitPlan(ProcessPlan):
-    """Plan of the container's first process, which makes the root and waits at the start gate.
+    """The plan of a container's first process, which makes the root and waits at the start gate.
 
     gate           a listening unix socket; whoever connects starts the container
     tied           the creator starts it too, and it ends with that until its program runs
@@ -113,6 +113,6 @@ class InitPlan(ProcessPlan):
         return super().kept_fds() | {self.gate.fileno(), *(fd.fileno() for fd in self.mount_sources.values())}
 
     def close(self) -> None:
-        """Close what was opened for the child, in the parent once it is forked."""
+        """Close the child's descriptors in the parent, after the fork."""
         super().close()
         close_owned((self.gate, *self.mount_sources.values()))

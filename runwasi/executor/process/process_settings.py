@@ -1,4 +1,4 @@
-"""Sets what a new process of a container gets from outside: limits, priorities, its OOM score, its filter."""
+"""Sets up a new process from outside: its rlimits, priorities, OOM score and seccomp filter."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def write_pid_file(path: str, pid: int) -> None:
-    """Write a pid in decimal; whoever watches the file finds it whole or not at all."""
+    """Write a pid in decimal; a reader finds the whole number or no file."""
     folder, name = os.path.split(path)
     temporary = os.path.join(folder, f".{name}")
     with open(temporary, "wb", 0) as file:
@@ -28,7 +28,7 @@ def write_pid_file(path: str, pid: int) -> None:
 def set_rlimits(pid: int, wanted: tuple[Rlimit, ...]) -> None:
     """Set the resource limits of process pid. Raises ContainerError naming the one that was refused.
 
-    Without CAP_SYS_RESOURCE another user's process has to lower its own: the step lower_rlimits does.
+    Without CAP_SYS_RESOURCE, a process of another user must lower its own limits: the step lower_rlimits.
     """
     for index, limit in enumerate(wanted):
         try:
@@ -43,7 +43,7 @@ def set_rlimits(pid: int, wanted: tuple[Rlimit, ...]) -> None:
 
 
 def set_oom_score_adj(pid: int, score: int | None) -> None:
-    """Set how soon the kernel kills process pid when memory runs out. Raises ContainerError naming the member."""
+    """Set the OOM score adjustment of process pid. Raises ContainerError naming the member."""
     if score is None:
         return
     try:

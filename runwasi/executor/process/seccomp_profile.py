@@ -1,8 +1,8 @@
 """Compiles the spec's seccomp profile once per node, and keeps the filter.
 
 Compiling Docker's default profile takes libseccomp tens of milliseconds; reading the program back takes none.
-A kept program decides what a container may do, so the folder must be ours alone, which is checked on its
-descriptor. The name is the digest of the profile; the file's first line tells which libseccomp compiled it,
+A kept program confines containers, so nobody else may write to its folder: we check that on the folder's
+descriptor. The name is the digest of the profile. The first line names the libseccomp that compiled it,
 because a newer one knows more system calls. Source: runtime-spec config-linux.md#seccomp.
 """
 
@@ -58,14 +58,14 @@ _FLAGS = {
     "SECCOMP_FILTER_FLAG_SPEC_ALLOW": kernel.FLAG_SPEC_ALLOW,
     "SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV": kernel.FLAG_WAIT_KILLABLE_RECV,
 }
-# The filtered process itself hands the listener over: nobody could answer these before the agent has it.
+# The filtered process sends the listener itself: nobody could answer these calls before the agent has it.
 _NEEDED_TO_HAND_OVER = ("sendmsg", "write")
 
 
 def compiled(profile: Seccomp | None, cache_root: str) -> Filter | None:
-    """Return the profile's filter, from the cache below cache_root if it is there; None without a profile.
+    """Return the profile's filter, cached below cache_root; None without a profile.
 
-    Raises SpecError for a profile that could not work, ContainerError when libseccomp is missing or refuses.
+    Raises SpecError for a profile that cannot work, ContainerError if libseccomp is missing or refuses it.
     """
     if profile is None:
         return None
@@ -74,9 +74,9 @@ def compiled(profile: Seccomp | None, cache_root: str) -> Filter | None:
 
 
 def compiled_from(description: object, make: Callable[[], Seccomp], cache_root: str) -> Filter:
-    """Return the filter of a profile without flags and notifications, which is made only if it has to be compiled.
+    """Return the filter of a profile without flags and notifications; call make only if it must be compiled.
 
-    The description tells it from every other profile. Raises ContainerError when libseccomp is missing or refuses.
+    The description identifies the profile. Raises ContainerError if libseccomp is missing or refuses it.
     """
     return Filter(_program(repr(description), make, cache_root), kernel.FLAG_SPEC_ALLOW)
 
@@ -97,8 +97,8 @@ def _program(description: str, make: Callable[[], Seccomp], cache_root: str) -> 
 def filter_flags(profile: Seccomp) -> int:
     """Return the flags for seccomp(2).
 
-    Where the profile does not set them, speculation stays as it is, as in runc and crun: the mitigation that
-    a filter brings by default slows every program down. An empty array asks for that mitigation. Raises
+    If the profile does not set them, speculation stays as it is, as in runc and crun: the kernel's default
+    mitigation for filtered processes slows every program down. An empty array asks for it. Raises
     SpecError for notifications that nobody could answer.
     """
     flags = 0
@@ -111,14 +111,16 @@ def filter_flags(profile: Seccomp) -> int:
     if notifying:
         flags |= kernel.FLAG_NEW_LISTENER
         if flags & kernel.FLAG_TSYNC:
-            flags |= kernel.FLAG_TSYNC_ESRCH  # both return a number: the kernel wants the ambiguity gone
+            flags |= (
+                kernel.FLAG_TSYNC_ESRCH
+            )  # both return a number: the kernel requires this flag to tell them apart
     else:
         flags &= ~kernel.FLAG_WAIT_KILLABLE_RECV  # refused by the kernel where there is nothing to wait for
     return flags
 
 
 def send_listener(path: str, state: ContainerProcessState, listener: int) -> None:
-    """Hand the listener to the agent at a socket path, with the container's state. Raises ContainerError."""
+    """Send the listener to the agent at a socket path, with the container's state. Raises ContainerError."""
     try:
         agent = sockets.connect(path)
         try:
@@ -166,7 +168,7 @@ def _action(name: str, errno_ret: int | None) -> int:
 
 
 def _open_cache(root: str) -> Fd | None:
-    """Open the folder of kept programs; None when there is none that belongs to us alone."""
+    """Open the folder of kept programs; None if there is none that only we can use."""
     flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
     path = f"{root}/seccomp"
     try:
@@ -188,7 +190,7 @@ def _open_cache(root: str) -> Fd | None:
 
 
 def _lookup(folder: int, key: str) -> bytes | None:
-    """Read a kept program, unless another libseccomp compiled it than the one that is installed."""
+    """Read a kept program, if the installed libseccomp compiled it."""
     try:
         fd = os.open(key, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder)
     except OSError as error:
@@ -205,7 +207,7 @@ def _lookup(folder: int, key: str) -> bytes | None:
 
 
 def _store(folder: int, key: str, program: bytes) -> None:
-    """Keep a program; it appears under its name when it is whole."""
+    """Keep a program; it gets its name once it is complete."""
     path = _library_path()
     if not path:
         return
@@ -216,7 +218,7 @@ def _store(folder: int, key: str, program: bytes) -> None:
     except OSError as error:
         if error.errno != EEXIST:
             return  # read-only or full: it is compiled again the next time
-        os.unlink(partial, dir_fd=folder)  # of a process of our number that was killed
+        os.unlink(partial, dir_fd=folder)  # left by a killed process with our pid
         return
     try:
         write_all(fd, f"{path} {_identity(path)}\n".encode() + program, partial)
@@ -237,7 +239,7 @@ def _library_path() -> str:
 
 
 def _identity(path: str) -> str:
-    """Return what tells one build of a library from another without opening it."""
+    """Return an identifier of a library's build, without opening the library."""
     try:
         status = os.stat(path)
     except OSError:

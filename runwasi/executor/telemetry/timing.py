@@ -1,8 +1,8 @@
 """Notes when each step of a container's start ended, for `runwasi run --timing` and `runwasi timing`.
 
-The times stand in a file of the container's folder. The parent maps it before the fork, so a child that has entered
-its root, dropped its privileges and closed its descriptors still notes its steps there. Each has an area of its own;
-a third is for whoever starts the container later. Nothing of this is imported unless somebody asks.
+The times are in a file of the container's folder. The parent maps it before the fork, so a child that has
+entered its root, dropped its privileges and closed its descriptors can still write to it. Parent, child and a
+later starter have an area each. This module is imported only if somebody asks.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ class Timing:
             self._early.append((name, monotonic_ns()))
 
     def marks(self) -> list[Mark]:
-        """Return the marks so far, also of a container that could not be made and whose folder is gone."""
+        """Return the marks so far, even of a container that could not be made and whose folder is gone."""
         return _marks(self._shared.bytes.raw) if self._shared is not None else []
 
     def timed(self, steps: tuple[Callable[[C], None], ...]) -> Iterator[Callable[[C], None]]:
@@ -107,9 +107,9 @@ class _Area:
 
 
 def mark_start(folder: str, began: int) -> None:
-    """Note, in another process than the creator, when it began and that the program runs now. Raises OSError.
+    """Note, in a later `start`, when it began and that the program runs now. Raises OSError.
 
-    Does nothing for a container that was created when nobody asked.
+    Does nothing for a container whose creation was not timed.
     """
     try:
         fd = os.open(f"{folder}/{TIMING}", os.O_RDWR | os.O_CLOEXEC)

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def text(cgroup: Cgroup, controller: str, file: str) -> str:
-    """Read a file, or nothing where the kernel, or the cgroup by now, has none."""
+    """Read a file; return "" if the kernel has no such file, or the cgroup is gone."""
     try:
         return cgroup.read(controller, file)
     except OSError as error:
@@ -28,7 +28,7 @@ def number(cgroup: Cgroup, controller: str, file: str) -> int:
 
 
 def as_number(value: str) -> int:
-    """Turn a file's text into a number: "max" is UNLIMITED, nothing is 0."""
+    """Convert a file's text to a number: "max" is UNLIMITED, "" is 0."""
     value = value.strip()
     return UNLIMITED if value == "max" else int(value or 0)
 

@@ -1,7 +1,7 @@
 """Defines the records of a container's usage, in one form for both versions of cgroups.
 
-The shape keeps every number that `runwasi events` and containerd's metrics of either version report; a file that this
-kernel does not have leaves its numbers at zero. CPU times are nanoseconds, memory is bytes.
+They hold every number that `runwasi events` and containerd's metrics of either version report. Numbers from
+files that this kernel lacks are zero. CPU times are nanoseconds, memory is bytes.
 """
 
 from __future__ import annotations

@@ -57,7 +57,7 @@ def read(cgroup: Cgroup) -> Usage:
 
 
 def stalls(listing: str) -> Stalls | None:
-    """Read a pressure file; None where the kernel keeps no such account (man 5 proc_pressure)."""
+    """Read a pressure file; None if the kernel does not account pressure (man 5 proc_pressure)."""
     found = {}
     for line in listing.splitlines():
         which, *pairs = line.split()
@@ -97,7 +97,7 @@ def _memory(cgroup: Cgroup) -> MemoryUsage:
     events = counters(text(cgroup, "memory", "memory.events"))
     return MemoryUsage(
         usage=MemoryEntry(limit=usage.limit, usage=usage.usage, max=usage.max, failcnt=events.get("max", 0)),
-        # The highest sum so far is not known: the two peaks need not have coincided.
+        # The peak of the sum is unknown: the two peaks need not have coincided.
         swap=MemoryEntry(
             limit=UNLIMITED if unlimited else usage.limit + swap_only.limit,
             usage=usage.usage + swap_only.usage,

@@ -1,7 +1,7 @@
 """Decides whether a container's first argument is a native program, WebAssembly, or neither.
 
-Decided once, inside the container's root and as the container's user, before the container is reported created,
-so that a refusal fails create and says why.
+It decides once, inside the container's root and as the container's user, before the container counts as
+created. So a refusal fails create, with the reason.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ DEFAULT_FUNCTION = "_start"
 
 
 def foresee(request: WorkloadRequest, root_fd: int) -> Kind | None:
-    """Look, from outside the root, at what args[0] seems to be; None when no file is there. choose decides."""
+    """Guess, from outside the root, the kind of args[0]; None if there is no such file. choose decides later."""
     for path, _ in _candidates(request):
         try:
             fd = open_in_root(
@@ -46,16 +46,16 @@ def foresee(request: WorkloadRequest, root_fd: int) -> Kind | None:
 
 
 def choose(request: WorkloadRequest, parent: Parent | None) -> Native | Wasm:
-    """Decide what runs. The image's layers are asked for only when no file of the rootfs is the program.
+    """Decide what runs. The image's layers are fetched only if no file of the rootfs is the program.
 
-    Without parent only a native program can run. Raises ContainerError saying what was looked for, what was found
-    and what would be accepted.
+    Without parent, only a native program can run. Raises ContainerError saying which paths were tried, what
+    was found and what would be accepted.
     """
     found = _find(request)
     if not isinstance(found, _ProgramFile):
         return _from_layers(request, parent, found)
     if found.kind in WASM_KINDS:
-        if parent is None:  # it was something else when foresee looked
+        if parent is None:  # it has changed since foresee looked
             raise ContainerError(
                 f"cannot execute {found.path}: it was changed meanwhile", errno=errno.ENOEXEC
             )
@@ -83,7 +83,7 @@ def _wasm_is_forced(annotations: Mapping[str, str]) -> bool:
 
 
 class _ProgramFile:
-    """A file of the rootfs that args[0] names: its path, a descriptor if it may be read, its kind and function."""
+    """A file of the rootfs that args[0] names: its path, a descriptor if it is readable, its kind and function."""
 
     __slots__ = ("fd", "first_bytes", "function", "kind", "path")
 
@@ -92,14 +92,14 @@ class _ProgramFile:
         self.fd = fd
         self.function = function
         self.first_bytes = b"" if fd is None else os.pread(fd, SNIFF_SIZE, 0)
-        # who may only execute it cannot run a module
+        # a user who may only execute it cannot run a module
         self.kind = "elf" if fd is None else sniff(self.first_bytes)
 
 
 def _find(request: WorkloadRequest) -> _ProgramFile | int:
-    """Find the file that args[0] names; returns the error number of looking for it when there is none.
+    """Find the file that args[0] names; if there is none, return the search's error number.
 
-    Raises ContainerError when there is one but this user may not run it, or PATH may not lead to it.
+    Raises ContainerError if this user may not run it, or if PATH leads to it by a relative folder.
     """
     denied = False
     missing = errno.ENOENT
@@ -120,7 +120,7 @@ def _find(request: WorkloadRequest) -> _ProgramFile | int:
 
 
 def _examine(path: str, function: str) -> _ProgramFile:
-    """Open a file that this user may run. Raises PermissionError when it may not, OSError when there is none."""
+    """Open a file that this user may run. Raises PermissionError if it may not, OSError if there is none."""
     try:
         # not O_RDONLY alone: opening a FIFO would wait for a writer
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
@@ -141,7 +141,7 @@ def _examine(path: str, function: str) -> _ProgramFile:
 
 
 def _candidates(request: WorkloadRequest) -> list[tuple[str, str]]:
-    """List where args[0] may be, best first, each with the function to call there."""
+    """List the paths where args[0] may be, best first, each with the function to call."""
     name = request.args[0]
     module, _, function = name.rpartition("#")
     paths = [(path, DEFAULT_FUNCTION) for path in _places(name, request.env)]
@@ -168,7 +168,7 @@ def _names_module(name: str) -> bool:
 
 
 def _refuse_relative(name: str, path: str) -> None:
-    """Refuse, as runc does, a program that PATH leads to from the working directory, which may be anybody's."""
+    """Refuse, as runc does, a program found by a relative folder in PATH: anybody may own that folder."""
     if "/" not in name and not path.startswith("/") and not _names_module(name):
         why = "cannot run executable found relative to current directory"
         raise _exec_error(name, why, errno.EACCES)
@@ -186,7 +186,7 @@ def _native(request: WorkloadRequest, found: _ProgramFile) -> Native:
 
 
 def _refuse_own_program(found: _ProgramFile) -> None:
-    """CVE-2019-5736: an entrypoint that leads back to this process's program would run the host's file inside."""
+    """Refuse an entrypoint that leads to this process's own program, a file of the host (CVE-2019-5736)."""
     path, head = found.path, found.first_bytes
     for _ in range(_MAX_SCRIPTS):
         if _is_own_program(path):
@@ -204,7 +204,7 @@ def _is_own_program(path: str) -> bool:
     try:
         ours, theirs = os.stat(_OWN_PROGRAM), os.stat(path)
     except OSError:
-        return False  # no /proc in there that could lead to us, or a path that execve will not find
+        return False  # without a /proc, nothing leads to us; or execve will not find the path either
     return (ours.st_dev, ours.st_ino) == (theirs.st_dev, theirs.st_ino)
 
 
@@ -216,7 +216,7 @@ _MAX_SCRIPTS = 7
 def _interpreter_of(script: bytes) -> str:
     """Return the path that execve takes from the first line of a script: load_script in Linux, fs/binfmt_script.c.
 
-    Blanks are spaces and tabs; only these, a NUL or the line's end end the path.
+    The path ends at a space, a tab, a NUL or the end of the line.
     """
     line = script[2:].partition(b"\n")[0].lstrip(b" \t")
     for end in (b"\0", b" ", b"\t"):
@@ -225,7 +225,7 @@ def _interpreter_of(script: bytes) -> str:
 
 
 def _head_of(path: str) -> bytes:
-    """Return the first bytes of a regular file, nothing where there is none that we may read."""
+    """Return the first bytes of a regular file; b"" if there is none that we may read."""
     try:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
     except OSError:

@@ -1,9 +1,9 @@
-"""Compiles modules: once per node, in a process that can do no harm, into the cache.
+"""Compiles modules into the cache, once per node, in a confined process.
 
-A module is hostile, and its compiler a large program. So the compiler runs in a process of its own that sees
-no file, no network and no other process, holds no capability, and whose memory and time are bounded. It gets
-the module's bytes in memory and leaves the artefact in memory; only its parent, which never looks at a
-module's inside, writes to the cache. A compiler that blows up is an error of the container that asked.
+A module may be hostile, and its compiler is a large program. So the compiler runs in its own process without
+files, network, other processes or capabilities, and with bounded memory and time. It gets the module in
+memory and returns the artefact in memory. Only its parent, which never parses a module, writes to the cache.
+If the compiler crashes, only the container that asked fails.
 
 The caller is itself a short-lived process (see errands): it blocks here for as long as a compilation takes.
 """
@@ -63,7 +63,7 @@ DEFAULT_BOUNDS = Bounds()
 
 
 class Compiled:
-    """The result for one file: its cache key, its artefact's bytes, the seconds it took, if it was there."""
+    """The result for one file: its cache key, the artefact's size, the seconds it took, whether it was cached."""
 
     __slots__ = ("cached", "key", "path", "seconds", "size")
 
@@ -86,9 +86,9 @@ def compile_module(
 ) -> int:
     """Return an open artefact of the module behind module_fd, from the cache or compiled and put there.
 
-    `engine` is configured; this process has run no module and compiled nothing. Others that want the same
-    artefact wait here. `announce` gets one line when it takes longer than two seconds; standard error without.
-    A cache that cannot be used only costs a compilation each time. The descriptor is the caller's.
+    `engine` is configured; this process has run no module and compiled nothing. Concurrent callers wait for
+    the same artefact. If it takes more than two seconds, `announce` (by default, standard error) gets a line.
+    Without a usable cache, every call compiles. The caller owns the descriptor.
     Raises CannotHandle for an invalid module or one beyond bounds, EngineMissing, OSError.
     """
     module = _read(module_fd, bounds)
@@ -114,7 +114,7 @@ def compile_files(
     bounds: Bounds = DEFAULT_BOUNDS,
     announce: Callable[[str], None] | None = None,
 ) -> Iterator[Compiled]:
-    """Compile files ahead of their first start, each when its result is asked for; raises as compile_module."""
+    """Compile files ahead of their first start, and yield each result; raises as compile_module does."""
     for path in paths:
         started = time.monotonic()
         module_fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
@@ -145,7 +145,7 @@ def _tell_stderr(line: str) -> None:
 
 
 def _read(module_fd: int, bounds: Bounds) -> bytes:
-    """Copy the module once: a container may change its file between the hash and the compiler."""
+    """Copy the module first: a container may change its file between hashing and compiling."""
     module = os.pread(module_fd, bounds.module + 1, 0)
     if len(module) > bounds.module:
         raise CannotHandle(f"the module is larger than {bounds.module >> 20} MiB, the most that is compiled")
@@ -168,7 +168,7 @@ def _keep(cache: ModuleCache, key: str, artefact: int, announce: Callable[[str],
 def _compile_confined(
     engine: Engine, module: bytes, name: str, bounds: Bounds, announce: Callable[[str], None]
 ) -> int:
-    """Compile in a confined child and return the artefact, a memory file that nobody can change from then on."""
+    """Compile in a confined child, and return the artefact in sealed memory."""
     artefact = os.memfd_create("artefact", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
     complaint, complaint_end = os.pipe2(os.O_CLOEXEC)
     flags = _ISOLATION if os.geteuid() == 0 else _ISOLATION | namespaces.CLONE_NEWUSER
@@ -190,7 +190,7 @@ def _compile_confined(
 
 
 def _wait(pidfd: int, name: str, size: int, bounds: Bounds, announce: Callable[[str], None]) -> int:
-    """Wait for the compiler, announce it when it is slow, and end it when its time is up."""
+    """Wait for the compiler; announce it if it is slow, and kill it at its time limit."""
     ended = select.poll()
     ended.register(pidfd, select.POLLIN)
     if not ended.poll(PATIENCE_MS):
@@ -201,7 +201,7 @@ def _wait(pidfd: int, name: str, size: int, bounds: Bounds, announce: Callable[[
 
 
 def _read_complaint(fd: int) -> str:
-    """Read what the compiler said before it ended; a pipe's worth, as nobody read while it ran."""
+    """Read the compiler's message, at most a pipe's content, as nobody reads while it runs."""
     os.set_blocking(fd, False)
     try:
         return os.read(fd, 64 << 10).decode(errors="replace").strip()
@@ -224,17 +224,19 @@ def _failure(status: int, words: str, bounds: Bounds) -> str:
 def _seal(artefact: int) -> None:
     from fcntl import F_ADD_SEALS, F_SEAL_GROW, F_SEAL_SEAL, F_SEAL_SHRINK, F_SEAL_WRITE, fcntl
 
-    os.fchmod(artefact, 0o444)  # as cache entries are: a container's user maps it through /proc/self/fd
+    os.fchmod(
+        artefact, 0o444
+    )  # readable as cache entries are: a container's user maps it through /proc/self/fd
     fcntl(artefact, F_ADD_SEALS, F_SEAL_GROW | F_SEAL_SHRINK | F_SEAL_WRITE | F_SEAL_SEAL)
 
 
 def _compile_and_exit(
     engine: Engine, module: bytes, artefact: int, complaint: int, bounds: Bounds
 ) -> NoReturn:
-    """Be the compiler. Whatever goes wrong ends this process and is said on `complaint`."""
+    """Compile in this process, then exit; report any failure on `complaint`."""
     status = 1
     try:
-        os.dup2(complaint, 2)  # where a library's own last words go
+        os.dup2(complaint, 2)  # where a library prints its own last message
         processes.close_fds_except({2, artefact})
         engine.load_compiler(_kind(module))
         _confine(bounds)
@@ -281,9 +283,9 @@ def _confine(bounds: Bounds) -> None:
 
 
 def _die_with_parent() -> None:
-    """Be killed when the parent ends, also if it already has: then nobody listens to our complaints (fd 2).
+    """Be killed when the parent ends, even if it already has: then nobody reads our complaints (fd 2).
 
-    Comes after the change of user, which the kernel takes as a reason to forget it.
+    It comes after the change of user, which resets it in the kernel.
     """
     processes.die_with_parent(2)
 

@@ -1,4 +1,4 @@
-"""Defines what a choice is about: the request, what to ask of the creator, and the answer for a native program."""
+"""Defines the input and output of `choose`: the request, the creator's help, and a native program."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from runwasi.executor.limits.limits_in_force import LimitsInForce
 
     class Parent(Protocol):
-        """Requests that the choice may make of the process that creates the container.
+        """The help that `choose` can ask of the process that creates the container.
 
         limits  the container's limits as they are now
         """
@@ -23,9 +23,9 @@ if TYPE_CHECKING:
             """Return the engine, configured and loaded. Raises EngineError when its library is missing."""
 
         def fetch_layers(self) -> tuple[Layer, ...]:
-            """Return the wasm layers of the container's image; () when it has none or there is nobody to ask.
+            """Return the wasm layers of the container's image; () if it has none, or nobody can be asked.
 
-            Raises ContainerError when they could not be had.
+            Raises ContainerError if they could not be fetched.
             """
 
         def fds(self) -> tuple[int, ...]:

@@ -1,8 +1,8 @@
-"""Confines a wasm container's process further: takes away everything that no guest can need.
+"""Confines a wasm container's process further: removes every privilege that no guest needs.
 
-An engine that a guest broke out of would find a process without capabilities that can gain none, and few system
-calls: wasm_filter has those. A filter in the spec takes the place of ours; unsafe annotations, which the node has to
-allow, turn each part off.
+A guest that breaks out of its engine finds a process that has no capabilities, can gain none, and may make
+few system calls (wasm_filter lists them). A filter in the spec replaces ours. Unsafe annotations, which the
+node must allow, turn each part off.
 """
 
 from __future__ import annotations
@@ -24,5 +24,5 @@ def confined(process: Process, annotations: Mapping[str, str]) -> Process:
 
 
 def wants_filter(annotations: Mapping[str, str]) -> bool:
-    """Return whether a wasm container without a filter of its own gets ours."""
+    """Return whether a wasm container without its own filter gets ours."""
     return not SECCOMP.of(annotations)

@@ -1,10 +1,10 @@
 """Makes filters for wasm containers whose spec has none, from the system calls that an engine was measured to need.
 
-`python -m scripts.measure_syscalls` measures what each engine calls for each kind of program, once its filter is
-loaded, over the tests of WASI, engines, components and HTTP, and writes wasm_syscalls. This module adds what no
-measurement on one machine can show, each with its reason. An engine without measurements gets the widest filter:
-files, sockets, time and threads. No filter lets a process execute a program, make or enter a namespace, mount, trace
-or load anything.
+`python -m scripts.measure_syscalls` measures what each engine calls for each kind of program, once its filter
+is loaded, over the tests of WASI, engines, components and HTTP, and writes wasm_syscalls. This module adds
+calls that a measurement on one machine cannot show, each with its reason. An engine without measurements gets
+the widest filter: files, sockets, time and threads. No filter lets a process execute a program, make or enter a
+namespace, mount, trace or load anything.
 """
 
 from __future__ import annotations
@@ -128,7 +128,7 @@ _ALSO_RUNS = {"wasmtime-http": ("wasmtime-component",)}
 def rules_of(name: str, *, network: bool) -> Rules:
     """Return the rules of the filter with this name in FILTERS, and the widest for any other name.
 
-    Without network they allow no new socket. An HTTP server is the exception: it makes the socket that it listens on
+    Without network they allow no new socket. An HTTP server is the exception: it makes its listening socket
     behind its filter, so only its guest has no network.
     """
     if name not in FILTERS:
@@ -148,7 +148,7 @@ def rules_of(name: str, *, network: bool) -> Rules:
 
 
 def _families(known: Iterable[int], network: bool) -> tuple[int, ...]:
-    """Return the families of sockets that may be made; who has one of the internet's may have both."""
+    """Return the address families of sockets that may be made; IPv4 and IPv6 always come together."""
     families = {_AF_UNIX, _AF_INET, _AF_INET6} & set(known)
     if families & {_AF_INET, _AF_INET6}:
         families |= {_AF_INET, _AF_INET6}
@@ -177,7 +177,7 @@ def profile(rules: Rules) -> Seccomp:
         default_action="SCMP_ACT_ERRNO",
         syscalls=(
             Syscall(names=names, action="SCMP_ACT_ALLOW"),
-            # its flags are out of a filter's sight; the C library then uses clone
+            # a filter cannot see its flags; the C library then uses clone
             Syscall(names=("clone3",), action="SCMP_ACT_ERRNO", errno_ret=_ENOSYS),
             *(_allowed_if(*condition) for condition in conditions),
         ),
@@ -185,7 +185,7 @@ def profile(rules: Rules) -> Seccomp:
 
 
 def _allowed_if(name: str, index: int, mask: int, value: int) -> Syscall:
-    """Allow a call where an argument has a value, or with a mask where those bits of it have."""
+    """Allow a call if an argument, or its bits in mask, has a value."""
     if mask:
         argument = SyscallArg(index=index, value=mask, value_two=value, op="SCMP_CMP_MASKED_EQ")
     else:

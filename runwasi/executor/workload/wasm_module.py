@@ -1,6 +1,6 @@
 """Finds the module that a container runs, in a file or in the image's layers, and checks that the engine accepts it.
 
-Imported together with the engine, before the container's root is entered; a native start never comes here.
+It is imported together with the engine, before the container's root is entered; native starts never import it.
 """
 
 from __future__ import annotations
@@ -97,5 +97,5 @@ def _accepted(engine: Engine, context: Context) -> Wasm:
     if not engine.can_handle(context):
         raise CannotHandle(f"engine {engine.name} does not accept it")
     for module in (context.module, *context.layers):
-        module.close_precompiled()  # root in there could open it again to write, and it is the node's
+        module.close_precompiled()  # the container's root could reopen it for writing
     return Wasm(engine, context)

@@ -1,6 +1,6 @@
 """Translates exceptions to ttrpc status codes and messages, in this one place.
 
-containerd reads the code and, of the text, what stands before the code's own words ("...: not found").
+containerd reads the code, and the text in front of the code's standard phrase ("...: not found").
 Source: shim protocol of containerd, errdefs; google/rpc/code.proto.
 """
 
@@ -55,7 +55,7 @@ def status_of(error: Exception) -> Status:
 
 
 def is_expected(error: Exception) -> bool:
-    """Return whether a failure is expected; otherwise it is our fault, and deserves a traceback."""
+    """Return whether a failure is expected; any other is our fault, and is logged with a traceback."""
     return isinstance(error, RpcError) or any(isinstance(error, kind) for kind, _ in _BY_TYPE)
 
 

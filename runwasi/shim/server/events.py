@@ -1,7 +1,8 @@
 """Sends events to containerd: from one queue, one by one, in the order in which they happened.
 
-While containerd is away (it restarts, say) events wait for it, up to a number, and a refused one is tried a
-few times more; nothing overtakes, because subscribers rely on create < start < exit < delete.
+While containerd is away, for example during a restart, a bounded number of events waits for it. A refused
+event is tried a few more times. No event overtakes another, because subscribers rely on create < start < exit
+< delete.
 """
 
 from __future__ import annotations

@@ -1,10 +1,9 @@
 """Handles the server's signals: SIGCHLD for orphans, and those that ask it to end.
 
-As a subreaper the server becomes the parent of what a container's processes leave behind. Its own children
-are waited for through their pidfds by whoever made them, in the turn that finds them ended. A child that is a
-zombie at two looks, a second and so at least one whole turn apart, is nobody's, and is reaped here. One look
-would not do: a turn may last longer than any time to wait, and a container that ended in it still has its
-status to tell.
+As a subreaper, the server becomes the parent of processes that a container's processes leave behind. The code
+that made one of our own children reaps it through its pidfd, in the turn in which it ends. A child that is a
+zombie at two looks, a second and so at least one whole turn apart, is an orphan, and is reaped here. One look
+is not enough: a turn may be long, and a container that ended in it may still have to be reaped by its owner.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ _GRACE = 1.0  # seconds
 
 
 class Orphans:
-    """Reaps orphans, and calls what handlers has for other signals."""
+    """Reaps orphans, and calls the handlers of other signals."""
 
     def __init__(self, reactor: Reactor, handlers: Mapping[int, Callable[[], None]]) -> None:
         self._reactor = reactor
@@ -51,9 +50,9 @@ class Orphans:
             self._reactor.call_later(_GRACE, self._look)
 
     def _look(self) -> None:
-        """Reap what was a zombie at the last look too; look again as long as there are others."""
+        """Reap children that were zombies at the last look too; look again as long as there are other zombies."""
         self._due = False
-        # The list of children is as long as there are containers; mostly none of them has just ended.
+        # The list has an entry per container, and usually none of them has just ended.
         zombies = _zombies() if _has_zombie() else set()
         for pid in zombies & self._seen:
             try:
@@ -70,7 +69,7 @@ def _noted(_number: int, _frame: object) -> None:
 
 
 def _has_zombie() -> bool:
-    """Return whether a child has ended that nobody has waited for."""
+    """Return whether there is a zombie among our children."""
     try:
         return os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
     except ChildProcessError:  # no child at all

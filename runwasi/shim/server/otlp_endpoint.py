@@ -122,7 +122,7 @@ class Endpoint:
             raise SendError(f"OTEL_EXPORTER_OTLP_CERTIFICATE: {error}") from None
 
     def _tls(self) -> SSLContext | None:
-        """Return what checks the collector's certificate, None for plain HTTP and for the system's authorities."""
+        """Return the certificates to check the collector's with, None for plain HTTP and the system's authorities."""
         certificate = self._certificate()
         if certificate is None:
             return None

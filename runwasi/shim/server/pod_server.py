@@ -73,7 +73,7 @@ def serve(flags: Flags, engine: str | Engine, listener: int, log_fd: int) -> Non
 
 
 def _wait_for_delete(bundle: str) -> None:
-    """Wait until containerd has removed a bundle, after its `delete`, or until it surely will not."""
+    """Wait until containerd has removed a bundle, after its `delete`, or until it is too late for that."""
     try:
         gone = inotify.watch(bundle, inotify.IN_DELETE_SELF)
     except OSError:
@@ -178,7 +178,7 @@ class PodServer:
     def _begin_to_end(self) -> None:
         if self._server.listening:
             self.hold_back(False)  # no other program goes on with a pod that ends
-            # The name first: without it another start of this pod makes a new server, and its name is its own.
+            # Remove the name first: then another start of this pod makes a new server with its own socket.
             _remove_socket(self._socket, self._log)
             self._server.stop_listening()
             self._tasks.refuse_new()

@@ -3,12 +3,12 @@
 Nothing blocks here: one server serves many containers, and any of them may be hostile. Callbacks run one after
 another, so that no state needs a lock and a fork finds no thread, and each returns at once:
 
-- What takes more than one step is an operation (runwasi.linux.waiting). follow() resumes it when what it waits for
-  has come, and can cancel it; whoever follows one gives it a deadline.
-- What may hang in the kernel, because of a file, a mount, a socket or a bus that others answer for, is done by a
-  process of its own that the operation waits for (runwasi.executor.parent.errands). It dies with the operation, and
-  with the server.
-- What a callback does itself is bounded: memory, a non-blocking descriptor, procfs, cgroups, our own state's files.
+- Work in several steps is an operation (runwasi.linux.waiting). follow() resumes it when a descriptor that it
+waits for is ready, and can cancel it; its caller gives it a deadline.
+- Work that may hang in the kernel, because of a foreign file, mount, socket or bus, is done by a separate
+process that the operation waits for (runwasi.executor.parent.errands). It dies with the operation, and with
+the server.
+- A callback itself only does bounded work: memory, a non-blocking descriptor, procfs, cgroups, our state files.
 """
 
 from __future__ import annotations
@@ -128,8 +128,8 @@ class Reactor:
         events = self._epoll.poll(self._timeout())
         self._dropped.clear()
         for fd, ready in events:
-            # A descriptor dropped in this turn may have been opened and watched anew: not this event's
-            # business.
+            # A descriptor dropped in this turn may have been reused and watched again: this event is not for
+            # it.
             if fd not in self._dropped and fd in self._handlers:
                 self._guarded(self._handlers[fd], ready)
         self._run_timers()
@@ -235,7 +235,7 @@ class Following:
             return
         if wait.deadline is not None:
             self._timer = self._reactor.call_later(wait.deadline - monotonic(), self._expired)
-        elif not wait.fds:  # everybody else's turn: what the next look at the descriptors brings
+        elif not wait.fds:  # let the others have their turn: continue after the next look at the descriptors
             self._reactor.call_soon(lambda: self._reactor.call_soon(self._had_a_turn))
 
     def _stop_waiting(self) -> None:

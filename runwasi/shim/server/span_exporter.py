@@ -1,8 +1,8 @@
-"""Sends the spans of a server's pods to a collector, a batch at a time, and keeps no call waiting.
+"""Sends the spans of a server's pods to a collector, a batch at a time, without delaying any call.
 
-The server has one thread and waits for nobody, so each batch is sent by a process of its own, one at a time. That
-process may outlive the server, for the last spans are those of the pod's end, and has a deadline. While a collector
-is slow, at most 2,048 spans wait; a batch that cannot be sent is lost. Source:
+The server has one thread and must not block, so each batch has its own process, one at a time. That process
+has a deadline, and may outlive the server, because the last spans are those of the pod's end. While a
+collector is slow, at most 2,048 spans wait; a batch that cannot be sent is lost. Source:
 opentelemetry.io/docs/specs/otel/trace/sdk, batching processor.
 """
 
@@ -99,7 +99,7 @@ class SpanExporter:
         try:
             status = processes.reap_if_ended(child.pidfd)
         except ChildProcessError:
-            status = 0  # the reaper of orphans was first
+            status = 0  # the reaper of orphans has reaped it
         if status == _LATE and not self._failing:
             self._log.warning("cannot send traces", error=f"no whole answer within {self._deadline()} s")
         self._failing = status != 0
@@ -150,11 +150,11 @@ def encoded(spans: list[tuple[Resource, Span]]) -> bytes:
 
 
 def _refusal(answer: bytes) -> str:
-    """Return what the collector says of spans that it did not take, "" if it took all."""
+    """Return the collector's message about rejected spans, "" if it accepted all."""
     try:
         partial = ExportTraceServiceResponse.decode(answer).partial_success
     except WireError:
-        return ""  # it took them, and says so in words of its own
+        return ""  # it accepted them, and has a message all the same
     if partial is None or not partial.rejected_spans:
         return ""
     return f"{partial.rejected_spans} spans are rejected: {partial.error_message}"

@@ -1,8 +1,8 @@
 """Turns the launcher's child into the pod's server.
 
-The server runs a private, read-only copy of the interpreter's mount. Every fork of it has that
-copy as /proc/PID/exe, and a container that gets hold of the link cannot write to the host's interpreter
-through it (CVE-2019-5736). It costs a second start of Python.
+The server runs a private, read-only copy of the interpreter's mount. Every fork of it has that copy as
+/proc/PID/exe, so a container cannot write to the host's interpreter through the link (CVE-2019-5736). It costs
+a second start of Python.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ sys.path[:] = {path!r}
 def server(flags: Flags, engine: str | Engine, listener: int) -> None:
     """Fork a pod's server, which already listens. Raises OSError if that fails."""
     if flags.shim_cgroup:
-        join_cgroup(flags.shim_cgroup)  # we end soon; in the fork nobody would hear why it fails
+        join_cgroup(flags.shim_cgroup)  # we end soon; in the fork, a failure would not be reported
     pid = os.fork()
     if pid:
         os.close(listener)
@@ -81,7 +81,7 @@ def _read_only_clone(path: str) -> int | None:
 def command(module: str, function: str, engine: str | Engine, arguments: list[str]) -> list[str]:
     """Return the interpreter's arguments to call a function of ours with the engine.
 
-    The arguments after the code read like a shim's own, for whoever looks at ps.
+    The arguments after the code look like a shim's own in ps.
     """
     from runwasi.startup.packs import prelude_of  # late: a shim's delete starts nothing
 

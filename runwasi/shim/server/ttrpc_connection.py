@@ -1,7 +1,7 @@
 """Serves one client of a ttrpc server: turns its frames into calls, and answers them.
 
-A longer frame than there may be is skipped and answered RESOURCE_EXHAUSTED, so that the connection's other calls go
-on.
+A frame beyond the limit is skipped and answered with RESOURCE_EXHAUSTED, so that the connection's other calls
+go on.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from runwasi.shim.server.reactor import Reactor
 
     class ConnectionOwner(Protocol):
-        """The common ground of all connections: the server that answers their calls, and its bounds."""
+        """A connection's owner: the server that answers its calls, and bounds its memory."""
 
         reactor: Reactor
         waiting: int
@@ -43,15 +43,15 @@ if TYPE_CHECKING:
 
 _READ_SIZE = 64 << 10
 _CALLS_AT_ONCE = 8  # of one connection, before other connections have their turn
-# Of one pod. containerd has a connection or two, and one call per process waits; a pod served beside others must not
-# take what those need.
-_WAITING = ("Wait", "WaitSandbox")  # methods whose calls wait for something that happens, and do nothing
+# Bounds of one pod. containerd has one or two connections, and one waiting call per process; a pod must leave
+# enough for the other pods of this server.
+_WAITING = ("Wait", "WaitSandbox")  # methods whose calls only wait for an event
 _MAX_WAITING = 8192  # calls that wait for their answer
-_MAX_HELD = 32 << 20  # bytes of what has come in part and of answers that nobody reads
+_MAX_HELD = 32 << 20  # bytes of partly received frames, and of answers that nobody reads
 
 
 class Connection:
-    """One client: its frames in, its answers out, its calls in between."""
+    """The connection of one client: reads its frames, runs its calls, sends its answers."""
 
     def __init__(self, server: ConnectionOwner, fd: int) -> None:
         self._server = server
@@ -66,15 +66,15 @@ class Connection:
         server.reactor.watch(fd, self._ready)
 
     def quiet(self) -> bool:
-        """Return whether all its calls only wait."""
+        """Return whether all of its calls only wait for an event."""
         return not self._serving and all(call.method in _WAITING for call in self._calls.values())
 
     def read_on(self) -> None:
-        """Read what comes, unless there is enough to do, or nothing is to be read for now."""
+        """Read from the client, unless there is enough to do, or reading is held back."""
         self._sender.read_on(not self._serving and not self._server.held_back)
 
     def take_over(self, state: Mapping[str, Any]) -> None:
-        """Continue where the program that we replace stopped: send what waits, and make its calls again."""
+        """Continue for the program that we replace: send the waiting answers, and run the open calls again."""
         self._frames.take_over(state["frames"])
         self._last_stream = state["last_stream"]
         if state["unsent"]:
@@ -103,7 +103,7 @@ class Connection:
         self._send(stream, response)
 
     def close(self) -> None:
-        """Close the connection and forget its calls; what they started goes on."""
+        """Close the connection and forget its calls; work that they started goes on."""
         if not self._fd.is_open:
             return
         self._server.reactor.unwatch(self._fd.fileno())

@@ -8,7 +8,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from runwasi.shim.server.reactor import Reactor
 
-_MAX_UNSENT = 1 << 20  # a peer that does not read is not read from either
+_MAX_UNSENT = 1 << 20  # we do not read from a peer that does not read
 
 
 class Sender:
@@ -36,7 +36,7 @@ class Sender:
 
     @property
     def clogged(self) -> bool:
-        """Return whether more is waiting than with any peer that reads."""
+        """Return whether more bytes are waiting than a reading peer would ever leave."""
         return len(self._unsent) > _MAX_UNSENT
 
     def send(self, data: bytes) -> None:
@@ -45,7 +45,7 @@ class Sender:
         self.flush()
 
     def flush(self) -> None:
-        """Send what waits, as far as the socket takes it, and watch for what is possible next."""
+        """Send as much as the socket accepts, and watch for the next opportunity."""
         while self._unsent:
             sent = write_available(self._fd, self._unsent)
             if not sent:

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     Methods = Mapping[str, tuple[type[Message], type[Message]]]
 
 _MAX_CONNECTIONS = 64  # containerd has one or two
-_PAUSE = 1.0  # seconds until it is tried again to accept a client for whom no descriptor was left
+_PAUSE = 1.0  # seconds to wait before accepting again after descriptors ran out
 
 
 class TtrpcServer:
@@ -56,17 +56,17 @@ class TtrpcServer:
     def register(self, service: str, methods: Methods, handlers: Mapping[str, Handler]) -> None:
         """Serve a service: handlers by method name get the request and its Call.
 
-        A handler returns the answer, or an operation that makes it, or None when it will answer through the call
-        later, or raises. It must not block: see Reactor.
+        A handler returns the answer, an operation that produces it, or None if it will answer through the
+        call later; or it raises. It must not block: see Reactor.
         """
         self._services[service] = methods, handlers
 
     def register_late(self, service: str, make: Callable[[], tuple[Methods, Mapping[str, Handler]]]) -> None:
-        """Serve a service that is made when it is first called."""
+        """Register a service that is made at its first call."""
         self._late[service] = make
 
     def dispatch(self, request: Request, call: Call) -> None:
-        """Run the handler of a request and answer it with what comes of it."""
+        """Run the handler of a request, and answer with its result."""
         if self.tracer:
             metadata = {pair.key: pair.value for pair in request.metadata}
             call.span = self.tracer.begin(request.service, request.method, metadata)
@@ -83,7 +83,7 @@ class TtrpcServer:
             call.follow(self.reactor, answer, lambda message, error: self.settle(call, message, error))
 
     def settle(self, call: Call, message: Message | None, error: Exception | None) -> None:
-        """Answer a call with what its operation came to."""
+        """Answer a call with its operation's result or error."""
         if error is None:
             assert message is not None
             call.reply(message)
@@ -106,8 +106,8 @@ class TtrpcServer:
     def when_deserted(self, seconds: float, done: Callable[[], None]) -> None:
         """Call done once every client has closed its connection, or after so many seconds.
 
-        The clients close first because of containerd's: when an answer and the end of the connection reach it
-        together, it takes by chance the one or the other for the call's outcome ("ttrpc: closed").
+        The clients must close first: if an answer and the end of the connection reach containerd together,
+        its client may report either as the call's outcome ("ttrpc: closed").
         """
         timer = self.reactor.call_later(seconds, done)
 
@@ -125,11 +125,11 @@ class TtrpcServer:
             connection.close()
 
     def quiet(self) -> bool:
-        """Return whether every call that is not answered only waits, and so can be made again in another program."""
+        """Return whether all open calls only wait, so that another program can run them again."""
         return self.listening and all(connection.quiet() for connection in self._connections)
 
     def hold_back(self, held: bool) -> None:
-        """Leave new connections and calls where they are, or take them again."""
+        """Stop accepting connections and reading calls, or resume."""
         self.held_back = held
         if self.listening:
             self.reactor.change(self._listener.fileno(), 0 if held else READABLE)
@@ -137,7 +137,7 @@ class TtrpcServer:
             connection.read_on()
 
     def take_over(self, connections: Sequence[Mapping[str, Any]]) -> None:
-        """Go on with the connections of the program that we replace, when all that is served is here."""
+        """Take over the connections of the program that we replace, once all services are registered."""
         for state in connections:
             connection = Connection(self, state["fd"])
             self._connections.add(connection)
@@ -176,7 +176,7 @@ class TtrpcServer:
         message = request_type.decode(request.payload)
         if call.span:
             call.span.note({"container.id": getattr(message, "id", "")})
-        if b"\0" in request.payload:  # in a number, most often
+        if b"\0" in request.payload:  # usually in a number
             _refuse_zero_bytes(message)
         return handler(message, call)
 
@@ -185,9 +185,7 @@ class TtrpcServer:
             fd = sockets.accept(self._listener.fileno())
         except (BlockingIOError, ConnectionAbortedError):
             return
-        except (
-            OSError
-        ) as error:  # no descriptors or no memory are left just now; who waits stays in the queue
+        except OSError as error:  # out of descriptors or memory for now; clients stay in the queue
             self.on_fault("accept", error)
             self.reactor.change(self._listener.fileno(), 0)
             self.reactor.call_later(_PAUSE, self._accept_again)

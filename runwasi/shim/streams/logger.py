@@ -1,7 +1,7 @@
 """Runs logger programs: binary://PROGRAM?KEY=VALUE reads a process's output from pipes.
 
-The program gets stdout on descriptor 3 and stderr on 4, says that it is ready by closing 5 (binary-v2 wants
-a byte first), and finds the container's id and namespace in its environment. Source: containerd
+The program gets stdout on descriptor 3 and stderr on 4, and the container's id and namespace in its
+environment. It closes 5 once it is ready (with binary-v2, after writing a byte). Source: containerd
 core/runtime/v2/README.md "Binary", pkg/process NewBinaryIO.
 """
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 SIGTERM, SIGKILL = 15, 9
 
 _START = 30.0  # seconds until a logger must be ready, as long as containerd's shim waits for streams
-_PATIENCE = 12.0  # seconds a logger gets to write out what it holds after SIGTERM
+_PATIENCE = 12.0  # seconds that a logger may take to write its buffers after SIGTERM
 _STDOUT, _STDERR, _READY = 3, 4, 5
 
 
@@ -40,7 +40,7 @@ def is_logger(uri: str) -> bool:
 
 
 class Logger:
-    """A running logger; stdout and stderr are the pipes into it."""
+    """A running logger; stdout and stderr are the pipes to it."""
 
     def __init__(
         self,
@@ -71,7 +71,7 @@ class Logger:
 
     @classmethod
     def taken_over(cls, reactor: Reactor, state: Mapping[str, int | None]) -> Logger:
-        """Go on with the logger of the program that we replace; the process has the pipes."""
+        """Restore a logger of the program that we replace; the container's process has the pipes."""
         logger = cls.__new__(cls)
         logger._reactor = reactor
         logger._timer = None
@@ -87,7 +87,7 @@ class Logger:
         return {"pidfd": keep(self._pidfd)}
 
     def ready(self) -> Operation[None]:
-        """Wait until the program says that it reads. Raises ContainerError when it will not."""
+        """Wait until the program is ready. Raises ContainerError if it ends or takes too long."""
         deadline = monotonic() + _START
         refused = yield from self._heard(self._refusal, 16, deadline)
         if refused:
@@ -105,7 +105,7 @@ class Logger:
         return os.read(fd.fileno(), size)
 
     def stop(self) -> None:
-        """Ask the program to end, and insist after a while; the pipes are closed already or now."""
+        """Close the pipes and ask the program to end; kill it after a while."""
         self.stdout.close()
         self.stderr.close()
         self._drop_ready()
@@ -157,7 +157,7 @@ def _become(
     """Become the program in the new process, with the pipe ends as 3, 4 and 5, or report the error by its number."""
     try:
         set_wakeup_fd(-1)
-        # First out of the way, then into place: an end may happen to have another's number.
+        # Move all up first, then into place: one end may have the number meant for another.
         *high, refusal = (fcntl(fd, F_DUPFD_CLOEXEC, _READY + 1) for fd in (*ends, refusal))
         for fd, to in zip(high, (_STDOUT, _STDERR, _READY), strict=True):
             os.dup2(fd, to)

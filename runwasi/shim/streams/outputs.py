@@ -1,8 +1,8 @@
-"""Opens what a process's stdout and stderr go to: FIFOs, files, loggers, or nothing.
+"""Opens the destinations of a process's stdout and stderr: FIFOs, files, loggers, or nothing.
 
-A FIFO's writing end is given to the process itself, so its output is never copied. The shim keeps the
-reading end open meanwhile: when containerd goes away the process neither dies of SIGPIPE nor loses what it
-wrote, it waits once the FIFO is full. Source: containerd core/runtime/v2/README.md "I/O"; man 7 fifo.
+The process itself gets the writing end of a FIFO, so its output is never copied. The shim keeps the reading
+end open: when containerd goes away, the process neither dies of SIGPIPE nor loses output; it blocks once the
+FIFO is full. Source: containerd core/runtime/v2/README.md "I/O"; man 7 fifo.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ if TYPE_CHECKING:
     from runwasi.shim.server.reactor import Reactor
 
     class ProcessOutput(Protocol):
-        """One outgoing stream. fd is what the process writes to, until handed_over()."""
+        """An output stream. fd is the descriptor for the process, until handed_over()."""
 
         fd: Fd | None
 
         def handed_over(self) -> None:
-            """The process has its copy of fd."""
+            """Note that the process has its copy of fd."""
 
         def process_ended(self) -> None:
-            """Nothing more will be written: let the reader come to the end."""
+            """Note that nothing more will be written: let the reader see the end."""
 
         def close(self) -> None:
             """Close everything."""
@@ -46,7 +46,7 @@ _APPEND = os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC
 
 
 class PlainOutput:
-    """A file that is appended to, /dev/null for nowhere, or the pipe of a logger."""
+    """A file to append to, /dev/null for no output, or the pipe of a logger."""
 
     def __init__(self, fd: Fd | None) -> None:
         self.fd = fd
@@ -56,7 +56,7 @@ class PlainOutput:
         self.close()
 
     def process_ended(self) -> None:
-        """Nothing: the process's own copy was the last."""
+        """Do nothing: the process's own copy was the last."""
 
     def close(self) -> None:
         """Close our copy."""
@@ -97,12 +97,12 @@ class FifoOutput:
         return {"path": self._path, **{name: keep(fd) for name, fd in fds.items()}}
 
     def handed_over(self) -> None:
-        """Close our copy of the writing end, so that the process's is the only one."""
+        """Close our copy of the writing end, so that only the process has one."""
         close_owned((self.fd,))
         self.fd = None
 
     def process_ended(self) -> None:
-        """Let the reader see the end; without one, keep what is in the FIFO until a reader comes.
+        """Let the reader see the end; without a reader, keep the FIFO's content until one comes.
 
         Clients wait for the end of output before they delete the process, so this cannot wait for the
         deletion.
@@ -116,12 +116,11 @@ class FifoOutput:
         if _has_reader(writer):
             writer.close()
             return
-        # Closing now would throw away what nobody has read, and a reader's open would wait for a writer for
-        # ever.
+        # Closing now would discard the unread output, and a reader's open would wait for a writer for ever.
         self._wait_for_reader(writer)
 
     def close(self) -> None:
-        """Close everything; what is unread and has no reader is lost."""
+        """Close everything; unread output without a reader is lost."""
         self.handed_over()
         self._stop_waiting()
         close_owned((self._spare,))
@@ -149,14 +148,14 @@ class FifoOutput:
 
 
 def taken_over(reactor: Reactor, state: Mapping[str, Any]) -> ProcessOutput:
-    """Return the output of the program that we replace, by its state."""
+    """Restore an output of the program that we replace from its state."""
     return (
         FifoOutput(reactor, state["path"], state) if "path" in state else PlainOutput(owner_of(state["fd"]))
     )
 
 
 def open_output(reactor: Reactor, uri: str) -> ProcessOutput:
-    """Open a stream by its path or file:// URI; empty is nowhere. Raises ContainerError."""
+    """Open a stream by its path or file:// URI; "" is no output. Raises ContainerError."""
     path = uri.removeprefix("file://")
     try:
         if not path:
@@ -178,8 +177,8 @@ def open_output(reactor: Reactor, uri: str) -> ProcessOutput:
 class ProcessInput:
     """A process's stdin: a FIFO, or nothing.
 
-    The shim keeps a writing end, so that the process reads on when containerd restarts; close_writer() is
-    CloseIO.
+    The shim keeps a writing end open, so that the process can read on when containerd restarts;
+    close_writer() is CloseIO.
     """
 
     def __init__(self, path: str) -> None:
@@ -198,13 +197,13 @@ class ProcessInput:
 
     @classmethod
     def taken_over(cls, state: Mapping[str, int | None]) -> ProcessInput:
-        """Go on with the stdin of the program that we replace."""
+        """Restore a stdin of the program that we replace."""
         taken = cls.__new__(cls)
         taken.fd, taken._writer = None, owner_of(state["writer"])
         return taken
 
     def state(self, keep: Keep) -> dict[str, int | None]:
-        """Return the state from which another program continues: the process has its end already."""
+        """Return the state from which another program continues; the process has its own end."""
         return {"writer": keep(self._writer)}
 
     def handed_over(self) -> None:
@@ -213,7 +212,7 @@ class ProcessInput:
         self.fd = None
 
     def close_writer(self) -> None:
-        """Let the process read the end once the client has closed too."""
+        """Close our writing end: the process sees the end once the client has closed its own."""
         close_owned((self._writer,))
         self._writer = None
 
@@ -233,7 +232,7 @@ def _open_writer(path: str) -> Fd | None:
 
 
 def _has_reader(writer: Fd) -> bool:
-    """Return whether anybody has the reading end of a FIFO open: a writer without one is in error."""
+    """Return whether anybody has the reading end of a FIFO open: otherwise poll(2) reports an error."""
     poll = select.poll()
     poll.register(writer.fileno(), 0)
     return not poll.poll(0)

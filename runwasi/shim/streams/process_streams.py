@@ -1,4 +1,4 @@
-"""Opens the three streams of a process as its request says, and follows them until it is deleted."""
+"""Opens the three streams of a process, and keeps them until the process is deleted."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class StreamPaths:
-    """The streams as the request names them; State repeats it."""
+    """The paths of the streams in the request, which State repeats."""
 
     __slots__ = ("stderr", "stdin", "stdout", "terminal")
 
@@ -36,7 +36,7 @@ class StreamPaths:
 
 
 class Streams:
-    """Open streams: first ours, handed over when the process has them. Raises ContainerError."""
+    """Open streams: first ours, then handed over to the process. Raises ContainerError."""
 
     def __init__(
         self,
@@ -66,7 +66,7 @@ class Streams:
     def taken_over(
         cls, reactor: Reactor, paths: StreamPaths, state: Mapping[str, Any], environment: Mapping[str, str]
     ) -> Streams:
-        """Go on with the streams of the program that we replace."""
+        """Restore streams of the program that we replace."""
         streams = cls.__new__(cls)
         streams._reactor = reactor
         streams._environment = environment
@@ -97,24 +97,24 @@ class Streams:
 
     @property
     def console_socket(self) -> int | None:
-        """The socket that the process's terminal is to be sent to, where it gets one."""
+        """The socket to send the process's terminal to; None without a terminal."""
         return None if self._sent_to is None else self._sent_to.fileno()
 
     @property
     def stdio(self) -> Stdio:
-        """The descriptors for the process; with a terminal they are not used."""
+        """The descriptors for the process; unused with a terminal."""
         if self._input is None:
             return Stdio()
         stdout, stderr = self._outputs
         return Stdio(*(end.fileno() for end in (self._input.fd, stdout.fd, stderr.fd) if end is not None))
 
     def ready(self) -> Operation[None]:
-        """Wait until whoever reads the streams is ready. Raises ContainerError when it is not going to be."""
+        """Wait until the loggers, if any, are ready. Raises ContainerError if one fails."""
         if self._logger:
             yield from self._logger.ready()
 
     def handed_over(self) -> None:
-        """The process has its streams: close our copies, and take its terminal's master if it has one."""
+        """Note that the process has its streams: close our copies, and receive its terminal's master, if any."""
         if self._sent_to is not None:
             self._receive_console()
             return
@@ -123,7 +123,7 @@ class Streams:
                 stream.handed_over()
 
     def process_ended(self) -> None:
-        """Let the readers see the end of the output."""
+        """Note that the process has ended: let the readers see the end of its output."""
         if self._console:
             self._console.process_ended()
             return
@@ -133,14 +133,14 @@ class Streams:
             output.process_ended()
 
     def close_stdin(self) -> None:
-        """Stop taking input once the client has closed its end."""
+        """Stop passing input on once the client has closed its end."""
         if self._console:
             self._console.close_stdin()
         elif self._input:
             self._input.close_writer()
 
     def resize(self, columns: int, rows: int) -> None:
-        """Change the terminal's window size; without a terminal nothing happens."""
+        """Change the terminal's window size; do nothing without a terminal."""
         if self._console:
             self._console.resize(columns, rows)
 

@@ -1,7 +1,7 @@
 """Copies a process's terminal, the pty's master, to and from containerd's FIFOs on the reactor.
 
-The master is watched edge-triggered: while no process has the terminal open it is in a state of hang-up for
-good, which would wake a level-triggered loop without end, and a process may open it again.
+The master is watched edge-triggered. While no process has the terminal open, the master reports a hang-up,
+which would wake a level-triggered loop without end; a process may open the terminal again later.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from runwasi.shim.streams.outputs import ProcessOutput
 
 _SIZE = 32 << 10
-_PIECES = 16  # copied in one turn: what writes or reads without end must leave the reactor to others
+_PIECES = 16  # bytes to copy in one turn: an endless writer or reader must not occupy the reactor
 _END_OF_INPUT = b"\x04"  # VEOF, what a person would type
 
 
@@ -53,7 +53,7 @@ class TerminalCopy:
 
     @classmethod
     def taken_over(cls, reactor: Reactor, state: Mapping[str, Any], output: ProcessOutput) -> TerminalCopy:
-        """Go on with the terminal of the program that we replace."""
+        """Restore a terminal of the program that we replace."""
         console = cls(reactor, Fd(state["master"]), "", output)
         console._to_client, console._to_process = (bytes.fromhex(text) for text in state["buffers"])
         console._ended = state["ended"]
@@ -64,7 +64,7 @@ class TerminalCopy:
         return console
 
     def state(self, keep: Keep) -> dict[str, Any] | None:
-        """Return the state from which another program continues; None when the terminal is gone."""
+        """Return the state from which another program continues; None if the terminal is gone."""
         if self._master is None:
             return None
         return {
@@ -81,12 +81,12 @@ class TerminalCopy:
             terminal.set_window_size(self._master.fileno(), rows, columns)
 
     def close_stdin(self) -> None:
-        """Stop taking input once the client has closed its end."""
+        """Stop passing input on once the client has closed its end."""
         close_owned((self._stdin_writer,))
         self._stdin_writer = None
 
     def process_ended(self) -> None:
-        """Copy what the terminal still holds, then let the reader see the end."""
+        """Copy the terminal's remaining output, then let the reader see the end."""
         self._ended = True
         self._drop_stdin()
         self._pump_output()
@@ -102,7 +102,7 @@ class TerminalCopy:
 
     @property
     def _sink(self) -> int:
-        """The file that the client reads from; ours until the output is closed."""
+        """The file that the client reads; ours until the output is closed."""
         assert self._output.fd is not None
         return self._output.fd.fileno()
 
@@ -116,7 +116,7 @@ class TerminalCopy:
         self._pump_output()
 
     def _pump_output(self) -> None:
-        """Copy until the terminal has nothing more, the client takes nothing more, or it is others' turn."""
+        """Copy until the terminal is empty, the client accepts no more, or others must have their turn."""
         for _ in range(_PIECES):
             if self._master is not None and not self._to_client:
                 self._to_client = _read_master(self._master) or b""
@@ -130,7 +130,7 @@ class TerminalCopy:
                 if self._sink_watched:
                     self._reactor.change(self._sink, WRITABLE)
                 return
-        if not self._goes_on:  # the master is edge-triggered: nobody else would call
+        if not self._goes_on:  # the master is edge-triggered: no event would follow
             self._goes_on = True
             self._reactor.call_soon(self._go_on)
 
@@ -183,7 +183,7 @@ class TerminalCopy:
             if self._to_process:
                 self._watch_stdin(0)  # the terminal's buffer is full: man 4 termios
                 return
-        self._watch_stdin(READABLE)  # and so on in the next turn
+        self._watch_stdin(READABLE)  # continue in the next turn
 
     def _watch_stdin(self, events: int) -> None:
         if self._stdin is not None:
@@ -213,7 +213,7 @@ def _read_master(master: Fd) -> bytes | None:
 
 
 def _write_master(master: Fd, data: bytes) -> bytes:
-    """Write what the terminal takes; return the rest, nothing where nobody has it open."""
+    """Write what the terminal accepts; return the rest, b"" if nobody has the terminal open."""
     try:
         return data[write_available(master.fileno(), data) :]
     except OSError as error:

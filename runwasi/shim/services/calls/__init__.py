@@ -1,1 +1,1 @@
-"""Answers the Task service's long calls, each an operation in a file of its own, with what they need."""
+"""Answers the Task service's long calls: each is an operation in its own file."""

@@ -32,7 +32,7 @@ def checkpoint(container: Container, request: CheckpointTaskRequest) -> Operatio
 
 
 def options_of(request: CheckpointTaskRequest, bundle: str) -> executor.CheckpointOptions:
-    """Return what a request asks of the container of a bundle. Raises Invalid or WireError."""
+    """Return the options of a request for the container of a bundle. Raises Invalid or WireError."""
     asked = _asked(request.options)
     if asked.cgroups_mode and asked.cgroups_mode not in CGROUPS_MODES:
         raise Invalid(f"checkpoint: invalid cgroups mode {asked.cgroups_mode}")
@@ -56,7 +56,7 @@ def options_of(request: CheckpointTaskRequest, bundle: str) -> executor.Checkpoi
 
 
 def _asked(packed: Any | None) -> CheckpointOptions | OlderOptions:
-    """Return the options in a request, of the type that clients of containerd 1.x send or of the other."""
+    """Return the options in a request, of either type: clients of containerd 1.x send an older one."""
     if packed is None or not packed.value:
         return CheckpointOptions()
     for kind in (CheckpointOptions, OlderOptions):

@@ -1,8 +1,8 @@
 """Answers Create: mounts the rootfs, opens the streams and creates the container, one operation after another.
 
-Long work (a mount, the start of a logger, the fetch of an image layer, a compilation, a hook) happens in other
-processes, while the reactor serves the pod's other calls. When anything fails, or the call is cancelled, everything
-made before is taken back.
+Long work (a mount, the start of a logger, the fetch of an image layer, a compilation, a hook) happens in
+other processes, while the reactor serves the pod's other calls. If anything fails, or the call is cancelled,
+everything is undone.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
 
 class Pod:
-    """Facts that the creations of a server share."""
+    """The facts that all Create calls of a server share."""
 
     __slots__ = (
         "containerd",
@@ -87,7 +87,7 @@ class Pod:
 
 
 class Creating:
-    """One Create call under way."""
+    """A Create call in progress."""
 
     def __init__(self, pod: Pod, request: CreateTaskRequest, *, timed: bool = False) -> None:
         self._pod = pod
@@ -160,7 +160,7 @@ class Creating:
 
 
 def load_bundle(request: CreateTaskRequest) -> Bundle:
-    """Read the bundle; the request decides about the terminal, as the client has its other end."""
+    """Read the bundle; the request overrides process.terminal, as the client has the terminal's other end."""
     bundle = Bundle.load(request.bundle)
     process = bundle.spec.process
     if process is None:

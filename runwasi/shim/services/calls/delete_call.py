@@ -1,4 +1,4 @@
-"""Answers Delete: removes a container, and finishes that whatever becomes of the calls that asked for it."""
+"""Answers Delete: removes a container, and finishes even if the calls that asked for it are cancelled."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ class Removals:
     def _removed(self, task: Task) -> Operation[None]:
         """Remove a container.
 
-        Until that is done, and all who asked before are answered, it is one that has stopped.
+        Until it is removed, and all earlier calls are answered, it counts as stopped.
         """
         task.init.give_up_start(f"container {task.id} is deleted")
         if task.init.state == "created" and task.restoration is None:
@@ -73,9 +73,10 @@ class Removals:
         yield from delete(task.container, force=task.restoration is not None)
         task.close()
         yield from unmount_rootfs(task.container.bundle, mounted=task.mounted, mounters=self._mounters)
-        # containerd asks for the state in one thread while another one waits for this answer, and if it hears
-        # NotFound before it has noted the exit, it takes the container for a running one. So we first answer the
-        # calls that it made before it hears of the removal; after that it has forgotten the task and makes none.
+        # One thread of containerd may ask for the state while another waits for this answer. If it gets
+        # NotFound before it has recorded the exit, it takes the container for a running one. So we first
+        # answer its earlier calls, then this one; after that, it has forgotten the task and makes no more
+        # calls.
         yield TURN
 
     def _answer(self, task: Task, error: Exception | None) -> None:
@@ -100,7 +101,7 @@ class Removals:
 
 
 class Unmade:
-    """A container that its Create call has not made yet, as Kill and Delete see it: they give it up."""
+    """A container whose Create call is still in progress; Kill and Delete cancel that call."""
 
     def __init__(self, task_id: str, create: Call) -> None:
         self._id = task_id
@@ -118,7 +119,7 @@ class Unmade:
         self.give_up("deleted")
 
     def is_gone(self) -> None:
-        """Answer who waits for its end."""
+        """Answer the calls that wait for its end."""
         for call in self._deletes:
             call.reply(api.DeleteResponse(exit_status=_KILLED, exited_at=now()))
 

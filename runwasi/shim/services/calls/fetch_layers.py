@@ -46,7 +46,7 @@ class Images:
 
 
 class ImageLayers:
-    """The wasm layers of one container's image, and what is compiled from them."""
+    """The wasm layers of one container's image, and the artefacts compiled from them."""
 
     __slots__ = ("_address", "_container_id", "_helper", "_images", "_namespace")
 
@@ -58,7 +58,7 @@ class ImageLayers:
         self._helper: ImageHelper
 
     def prepare(self) -> tuple[int, ...]:
-        """Have the helper run, in the server: the processes that call fetch and keep could not start it."""
+        """Start the helper, in the server: the processes that call fetch and keep cannot start it."""
         self._helper = self._images.helper()
         return self._helper.fds()
 
@@ -67,7 +67,7 @@ class ImageLayers:
         return self._helper.fetch_layers(self._address, self._namespace, self._container_id)
 
     def keep(self, layer: str, key: str, artefact: int) -> None:
-        """Keep a compiled module in the content store; a container runs as well without that."""
+        """Keep a compiled module in the content store; the container runs even if that fails."""
         from runwasi.containerd.containerd_error import ContainerdError  # late: only after a compilation
 
         try:

@@ -1,7 +1,7 @@
 """Answers Create and Start for a container that comes from a checkpoint.
 
-Create makes all but its processes, as containerd's own shim does; Start has criu make them, in a child of ours
-that is their parent only until it ends: then they are ours.
+Create makes everything but the processes, as containerd's own shim does. Start lets criu make them, in a
+child of ours; when that child ends, they become our own children.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 def begin(
     root: str, request: CreateTaskRequest, bundle: Bundle, options: CreateOptions, work_path: str
 ) -> Operation[Restoration]:
-    """Make the container of a Create call with a checkpoint, without a process. Raises as begin_restore does.
+    """Make the container of a Create call with a checkpoint, without its processes. Raises as begin_restore does.
 
     work_path is the folder for CRIU's logs that the runtime options name, "" for one in the bundle.
     """

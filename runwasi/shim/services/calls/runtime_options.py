@@ -1,11 +1,11 @@
-"""Reads the runtime options of a Create call from each of the messages that clients put them into.
+"""Reads the runtime options of a Create call, which clients send in one of three messages.
 
 runc.v1.Options      clients of containerd 2, and those of 1.x for runc's own shim
 linux.runc           clients of containerd 1.x for every other runtime: `ctr run --no-pivot`, `--uidmap`
 runtimeoptions.v1    containerd's CRI plugin and Docker for every other runtime: the configuration's `options` table
                      as TOML, or a file of it
 
-All carry the same names.
+All have the same names.
 """
 
 from __future__ import annotations
@@ -51,9 +51,9 @@ def _decoded(packed: Any) -> Options:
 
 
 def shim_cgroup(packed: Any) -> str:
-    """Return the cgroup that a pod's server is to join, "" for none. Raises Invalid, WireError.
+    """Return the cgroup that the pod's server has to join, "" for none. Raises Invalid, WireError.
 
-    A type that is not understood says nothing of it; Create refuses it by name.
+    Options of an unknown type name none; Create refuses them.
     """
     kind = message_name(packed)
     if kind == _GENERIC:
@@ -88,7 +88,7 @@ def _generic_text(value: bytes) -> str:
 
 
 def _file(path: str) -> bytes:
-    """Read a file of options: a regular one of a size that such a file has, for the node daemon must not wait."""
+    """Read a file of options. It must be a regular file of limited size: the node daemon must not block."""
     try:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
     except OSError as error:
@@ -107,7 +107,7 @@ def _file(path: str) -> bytes:
 
 
 def _from_toml(text: str) -> Options:
-    """Read the names of runc's options, however they are capitalised; others are another runtime's."""
+    """Read the names of runc's options, in any capitalisation; ignore others, which belong to other runtimes."""
     import tomllib  # late: 8 ms, for pods with options only
 
     try:

@@ -1,6 +1,6 @@
 """Answers Start: opens the gate of a waiting init, restores one from a checkpoint, or makes an exec.
 
-Only this call waits for the process on its way. When the call is cancelled, the process ends.
+Only this call waits for the starting process. If the call is cancelled, the process is killed.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 
 def check_start(task: Task, process: TaskProcess) -> None:
-    """Raise RpcError or WrongStatus for a Start in a wrong moment."""
+    """Raise RpcError or WrongStatus if the process cannot be started now."""
     is_init = process is task.init
     if task.init_exited and not is_init:
         raise RpcError(codes.FAILED_PRECONDITION, f"container {task.id} init process is not running")
@@ -44,7 +44,7 @@ def check_start(task: Task, process: TaskProcess) -> None:
 
 
 class Starting:
-    """One Start call under way."""
+    """A Start call in progress."""
 
     def __init__(
         self, pod: Pod, publish: Callable[[Message], None], task: Task, process: TaskProcess
@@ -72,7 +72,7 @@ class Starting:
         began = monotonic_ns()
         try:
             yield from self._task.container.start()
-        except RpcError:  # its time is over, or it is deleted: it must not run at some later time
+        except RpcError:  # it timed out or is being deleted: the program must not start later
             yield from self._task.container.end()
             raise
         if self._pod.log.tells_details or call.span:
@@ -82,7 +82,7 @@ class Starting:
         self._init_runs()
 
     def _restore(self, restoration: Restoration) -> Operation[None]:
-        """Start from a checkpoint: the container was made by Create, its processes are made now."""
+        """Start from a checkpoint: Create has made the container, and its processes are made now."""
         from runwasi.shim.services.calls.restore_call import restore  # late: few hosts have criu
 
         try:
@@ -126,7 +126,7 @@ class Starting:
         child = yield from process.execution.run()
         try:
             streams.handed_over()
-        except Exception:  # its terminal has no stdin: a program that nobody follows must not run
+        except Exception:  # its terminal could not be connected: the program must not run
             yield from processes.end(child.pidfd)
             raise
         task.exec_started(process, child.pid, Fd(child.pidfd))

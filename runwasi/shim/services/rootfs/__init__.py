@@ -1,1 +1,1 @@
-"""Mounts and unmounts the rootfs of containers, in processes that may hang without the server."""
+"""Mounts and unmounts the rootfs of containers in separate processes, because a mount may hang."""

@@ -1,13 +1,13 @@
 """Keeps processes that mount and unmount for a server of many pods, one job after another.
 
-A mount may hang with its filesystem, so the server itself makes none. A fork for each job (an errand) costs the
-daemon 2 ms, for copying its page tables and then each page that it writes to; a process that is there already costs
-two messages. One that has a job gets no other: where a filesystem hangs, the next job finds another process.
+A mount may hang with its filesystem, so the server itself makes none. A fork per job (an errand) costs the
+daemon 2 ms to copy its page tables, and later each page that it writes to; a running process costs two
+messages. A mounter has one job at a time: if a filesystem hangs, the next job gets another mounter.
 
     server ── mount or unmount, the bundle, the mounts ──> mounter
     server <── ANSWER or FAILED ── mounter
 
-They start when there is a job and none is free, and end when there has been no job for a while, or with the server.
+A mounter starts if there is a job and none is free. It ends after a while without a job, or with the server.
 """
 
 from __future__ import annotations
@@ -33,14 +33,16 @@ if TYPE_CHECKING:
 
 _IDLE = 10.0  # seconds
 _MAX_FREE = 4  # more are kept only while they have something to do
-_MAX_JOB = 16 << 10  # bytes, half of what a message may have; an overlay of very many layers has more
+_MAX_JOB = (
+    16 << 10
+)  # bytes, half of the most that a message may have; an overlay of very many layers needs more
 _MOUNT, _UNMOUNT = "mount", "unmount"
 
 
 def mount_rootfs(requested: Sequence[Mount], bundle: str, mounters: Mounters | None) -> Operation[None]:
     """Make the mounts of a Create call on the bundle's rootfs, all or none. Raises ContainerError.
 
-    Another process makes them, an errand where there are no mounters: a layer may be on a filesystem that hangs.
+    A mounter or an errand makes them: a layer may be on a hanging filesystem.
     """
     if requested and mounters is not None:
         yield from mounters.mount(requested, bundle)
@@ -49,10 +51,10 @@ def mount_rootfs(requested: Sequence[Mount], bundle: str, mounters: Mounters | N
 
 
 def unmount_rootfs(bundle: str, *, mounted: bool, mounters: Mounters | None) -> Operation[None]:
-    """Take away whatever is mounted on a bundle's rootfs and below; nothing there is fine.
+    """Unmount everything on a bundle's rootfs and below; there may be nothing.
 
-    Another process removes the mounts of a Create call, because unmounting an overlay writes back all of its upper
-    filesystem. Raises OSError or ContainerError.
+    If a Create call made mounts, a mounter or an errand unmounts them, because unmounting an overlay writes
+    back its whole upper filesystem. Raises OSError or ContainerError.
     """
     if mounted and mounters is not None:
         yield from mounters.unmount(bundle)
@@ -77,11 +79,11 @@ class Mounters:
         yield from self._do(job, f"mounting {bundle}/rootfs", lambda: mount_all(requested, bundle))
 
     def unmount(self, bundle: str) -> Operation[None]:
-        """Take away whatever is mounted on a bundle's rootfs and below. Raises ContainerError."""
+        """Unmount everything on a bundle's rootfs and below. Raises ContainerError."""
         yield from self._do((_UNMOUNT, bundle), f"unmounting {bundle}/rootfs", lambda: unmount_all(bundle))
 
     def end_free(self) -> None:
-        """End those that have nothing to do."""
+        """End the idle mounters."""
         free, self._free = self._free, []
         for mounter in free:
             self._end(mounter)
@@ -104,21 +106,21 @@ class Mounters:
             self._reactor.call_later(_IDLE, self._look)
 
     def _begun(self, job: tuple[str, ...]) -> _Mounter:
-        """Pass a job to a free one, or to a new one."""
+        """Pass a job to an idle mounter or a new one."""
         while self._free:
             mounter = self._free.pop()
             if mounter.begin(job):
                 return mounter
             self._end(mounter)
         mounter = _Mounter()
-        mounter.begin(job)  # should it be gone by now, that is what done() says
+        mounter.begin(job)  # if it is gone by now, done() reports that
         return mounter
 
     def _end(self, mounter: _Mounter) -> None:
         self._reactor.follow(mounter.end(), lambda _result, _error: None)
 
     def _look(self) -> None:
-        """End the free ones if there has been no job for long, or look again when that may be so."""
+        """End the idle mounters if there has been no job for long; otherwise look again later."""
         left = self._last_job + _IDLE - monotonic()
         self._watched = left > 0
         if self._watched:
@@ -128,7 +130,7 @@ class Mounters:
 
 
 class _Mounter:
-    """A process, as its server sees it."""
+    """A mounter, as seen by its server."""
 
     def __init__(self) -> None:
         """Start the process. Raises OSError."""
@@ -145,7 +147,7 @@ class _Mounter:
         self._pidfd = child.pidfd
 
     def begin(self, job: tuple[str, ...]) -> bool:
-        """Send it a job; return False if it is gone, killed by somebody."""
+        """Send it a job; return False if somebody has killed it."""
         try:
             self._channel.send(*job)
         except BrokenPipeError:
@@ -163,7 +165,7 @@ class _Mounter:
 
 
 def _serve(jobs: Channel) -> NoReturn:
-    """Do jobs, in the process, until the server is gone or stops it."""
+    """Do jobs, in the mounter, until the server is gone or stops it."""
     try:
         processes.work_apart(jobs.fileno(), ())
         processes.set_name("runwasi-mounts")
@@ -175,7 +177,7 @@ def _serve(jobs: Channel) -> NoReturn:
             else:
                 jobs.send(ANSWER)
     finally:
-        os._exit(0)  # nothing of the server's code may run on in its child
+        os._exit(0)  # the child must never return into the server's code
 
 
 def _carry_out(job: ChannelMessage) -> None:

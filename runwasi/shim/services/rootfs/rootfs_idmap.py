@@ -1,7 +1,8 @@
 """Shifts the owners of rootfs mounts, for pods with a user namespace of their own (containerd 2).
 
-The snapshotter then adds `uidmap=` and `gidmap=` to a mount's options: container id, host id and size. A
-bind mount is mapped itself; of an overlay each lower layer is, as the kernel maps no overlay as a whole.
+For such pods, the snapshotter adds `uidmap=` and `gidmap=` to a mount's options: container id, host id and
+size. A bind mount is mapped itself. Of an overlay, each lower layer is mapped, as the kernel cannot map an
+overlay.
 Source: containerd core/mount, mount_idmapped_linux.go; man 2 mount_setattr "ID-mapped mounts".
 """
 
@@ -20,12 +21,12 @@ _KEYS = ("uidmap=", "gidmap=")
 
 
 def is_mapping(option: str) -> bool:
-    """Return whether an option is one of ours."""
+    """Return whether an option is one of these."""
     return option.startswith(_KEYS)
 
 
 def user_namespace(options: list[str]) -> int:
-    """Return a user namespace with the mappings among the options. Raises OSError, EINVAL when malformed."""
+    """Return a user namespace with the mappings in the options. Raises OSError, EINVAL if they are malformed."""
     found: dict[str, list[IdMap]] = {key: [] for key in _KEYS}
     for option in options:
         key = option[: len(_KEYS[0])]
@@ -53,7 +54,7 @@ def with_mapped_layers(
 ) -> None:
     """Call mount with the options of an overlay whose lower layers are mapped copies below folder.
 
-    The overlay keeps what it needs of them, so they are gone again afterwards. Raises OSError.
+    The overlay holds the copies, so they are detached from folder afterwards. Raises OSError.
     """
     made: list[str] = []
     try:

@@ -1,8 +1,8 @@
-"""Mounts and unmounts the rootfs of a bundle, as containerd's snapshotter asks.
+"""Mounts and unmounts the rootfs of a bundle, as containerd's snapshotter describes it.
 
-An overlay of many layers names more than fits into the page that mount(2) takes its options in. The layers'
-common directory is left out then, and if that is not enough each layer is given by a call of its own
-(fsconfig, Linux 6.5).
+mount(2) takes its options in one page, too small for an overlay of many layers. Then we name the layers
+relative to their common directory; if that is not enough, we pass each layer by its own call (fsconfig, Linux
+6.5).
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _ATTRIBUTES = mounts.MS_RDONLY | mounts.MS_NOSUID | mounts.MS_NODEV | mounts.MS_
 
 
 def mount_all(requested: Sequence[Mount], bundle: str) -> None:
-    """Make the mounts of a Create call on the bundle's rootfs, all or none, waiting for it. Raises ContainerError."""
+    """Make the mounts of a Create call on the bundle's rootfs, all or none, and block. Raises ContainerError."""
     rootfs = f"{bundle}/rootfs"
     os.makedirs(rootfs, 0o711, exist_ok=True)
     try:
@@ -56,7 +56,7 @@ def mount_all(requested: Sequence[Mount], bundle: str) -> None:
 
 
 def has_mount(bundle: str) -> bool:
-    """Return whether something is mounted on a bundle's rootfs, without asking its filesystem anything."""
+    """Return whether something is mounted on a bundle's rootfs, without a call to its filesystem."""
     fds = []
     try:
         fds.append(os.open(bundle, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC))
@@ -70,7 +70,7 @@ def has_mount(bundle: str) -> bool:
 
 
 def unmount_all(bundle: str) -> None:
-    """Take away whatever is mounted on a bundle's rootfs and below, waiting for it. Raises OSError."""
+    """Unmount everything on a bundle's rootfs and below; block until done. Raises OSError."""
     while True:
         try:
             mounts.umount(f"{bundle}/rootfs", mounts.MNT_DETACH | mounts.UMOUNT_NOFOLLOW)
@@ -119,7 +119,7 @@ def _mount_filesystem(mount: Mount, target: str, flags: int, data: list[str]) ->
 
 
 def _sorted_out(options: Iterable[str]) -> tuple[int, list[str]]:
-    """Part the options into flags and those that are the filesystem's own."""
+    """Split the options into flags and the filesystem's own."""
     flags, data = 0, []
     for option in options:
         if option in _FLAGS:

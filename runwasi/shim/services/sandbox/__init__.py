@@ -1,1 +1,1 @@
-"""Implements the Sandbox service, with the process that holds a pod's namespaces."""
+"""Implements the Sandbox service, and the process that holds a pod's namespaces."""

@@ -1,8 +1,8 @@
 """Runs the process that holds a pod's namespaces when containerd leaves the sandbox to the shim: our pause
 container.
 
-In a pid namespace of its own it is the init, and reaps. Containers of the pod may see it, so it has an empty
-read-only root, no capabilities and cannot be traced. It ends with the server, whatever ends that.
+In its own pid namespace, it is the init and reaps orphans. Containers of the pod may see it, so it has an
+empty read-only root and no capabilities, and cannot be traced. It ends with the server, however that ends.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class PodNamespaces:
 
 
 def start(wanted: PodNamespaces, mount_point: str) -> Child:
-    """Start the process; returns when it has everything. mount_point is any folder. Raises OSError."""
+    """Start the process; return once it holds the namespaces. mount_point is any folder. Raises OSError."""
     flags = FLAGS["mnt"]
     for kind in wanted.kinds:
         flags |= FLAGS[kind]
@@ -85,7 +85,7 @@ def _become(wanted: PodNamespaces, network: Fd | None, mount_point: str, report:
     # The kernel reaps then: man 2 sigaction, SA_NOCLDWAIT.
     thin_signal.signal(thin_signal.SIGCHLD, thin_signal.SIG_IGN)
     for number in (thin_signal.SIGTERM, thin_signal.SIGINT):
-        thin_signal.signal(number, lambda *_: os._exit(0))  # an init gets no signal it does not handle
+        thin_signal.signal(number, lambda *_: os._exit(0))  # an init gets no signal without a handler
     if network is not None:
         namespaces.setns(network.fileno(), FLAGS["net"])
     if "uts" in wanted.kinds and wanted.hostname:

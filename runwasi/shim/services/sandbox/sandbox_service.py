@@ -49,7 +49,7 @@ class SandboxService:
         self._sandbox: Sandbox | None = None
 
     def take_over(self, state: Mapping[str, Any]) -> None:
-        """Go on with the sandbox of the program that we replace."""
+        """Take over the sandbox of the program that we replace."""
         self._sandbox = Sandbox.taken_over(self._reactor, state)
 
     def state(self, keep: Keep) -> dict[str, Any] | None:
@@ -58,7 +58,7 @@ class SandboxService:
 
     @property
     def busy(self) -> bool:
-        """Return whether a sandbox is there that has not been stopped."""
+        """Return whether there is a sandbox that has not been stopped."""
         return self._sandbox is not None and not self._sandbox.stopped
 
     def handlers(self) -> Mapping[str, Handler]:
@@ -132,7 +132,7 @@ class SandboxService:
 
 
 class Sandbox:
-    """A pod's namespaces with the process that holds them."""
+    """A pod's namespaces, and the process that holds them."""
 
     def __init__(self, reactor: Reactor, request: api.CreateSandboxRequest) -> None:
         self._reactor = reactor
@@ -151,7 +151,7 @@ class Sandbox:
 
     @classmethod
     def taken_over(cls, reactor: Reactor, state: Mapping[str, Any]) -> Sandbox:
-        """Go on with a sandbox of the program that we replace."""
+        """Restore a sandbox of the program that we replace."""
         sandbox = cls(reactor, api.CreateSandboxRequest.decode(bytes.fromhex(state["request"])))
         sandbox.pid, sandbox.stopped, sandbox.exit_status = (
             state["pid"],
@@ -193,14 +193,14 @@ class Sandbox:
         self._reactor.watch(child.pidfd, self._ended)
 
     def stop(self) -> None:
-        """End its process; with a pid namespace of its own all of the pod's processes end with it."""
+        """End its process; if it has a pid namespace, all of the pod's processes end with it."""
         if self._pidfd is not None:
             processes.pidfd_send_signal(self._pidfd.fileno(), _SIGKILL)
             self._ended(0)
         self._over()
 
     def wait(self, call: Call) -> api.WaitSandboxResponse | None:
-        """Return how it ended, or keep the call until it has."""
+        """Return how it ended, or hold the call until it has ended."""
         if self.stopped:
             return self._end()
         self._waiters = [waiter for waiter in self._waiters if not waiter.done]
@@ -244,20 +244,20 @@ class Sandbox:
 
 
 def _pod_config(options: AnyMessage | None) -> pod_sandbox.PodSandboxConfig:
-    """Return what CRI says about the pod; another client may say nothing, or something of its own."""
+    """Return CRI's description of the pod; other clients may send none, or another type."""
     if options is None or options.type_url.rpartition("/")[2] != "runtime.v1.PodSandboxConfig":
         return pod_sandbox.PodSandboxConfig()
     return pod_sandbox.PodSandboxConfig.decode(options.value)
 
 
 def _namespaces(config: pod_sandbox.PodSandboxConfig, network: str) -> PodNamespaces:
-    """Decide what the pod has of its own. Raises SpecError for a sysctl that would be the host's."""
+    """Decide which namespaces the pod has. Raises SpecError for a sysctl that would change the host's."""
     linux = config.linux or pod_sandbox.LinuxPodSandboxConfig()
     security = linux.security_context or pod_sandbox.LinuxSandboxSecurityContext()
     modes = security.namespace_options or pod_sandbox.NamespaceOption()
     kinds = [kind for kind in ("ipc", "pid") if getattr(modes, kind) == pod_sandbox.POD]
     if network or modes.network == pod_sandbox.POD:
-        kinds.append("uts")  # a pod in the host's network has the host's name too
+        kinds.append("uts")  # a pod in the host's network also has the host's name
     known = [{"type": kind} for kind in kinds] + ([{"type": "network", "path": network}] if network else [])
     checked = decode(Linux, {"namespaces": known, "sysctl": dict(linux.sysctls)}, "linux")
     sysctls = {sysctl_path(name): value for name, value in checked.sysctl.items()}

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from runwasi.wire.messages import cgroups_v1, cgroups_v2
     from runwasi.wire.messages.well_known import Any
 
-# Names of memory.stat in metrics of version 1; with total_ in front once more.
+# Names of memory.stat in metrics of version 1; each also has a form with total_ in front.
 _V1_MEMORY = {
     "cache": "cache",
     "rss": "rss",
@@ -148,7 +148,7 @@ def _memory_v2(usage: Usage) -> cgroups_v2.MemoryStat:
 
     memory = usage.memory
     known = _known(v2.MemoryStat.FIELDS, memory.raw)
-    for name in ("refault", "activate"):  # counted for anonymous and file pages apart since Linux 5.9
+    for name in ("refault", "activate"):  # separate counts for anonymous and file pages since Linux 5.9
         key = f"workingset_{name}"
         known[key] = known.get(key, 0) + memory.raw.get(f"{key}_anon", 0) + memory.raw.get(f"{key}_file", 0)
     known |= {
@@ -183,5 +183,5 @@ def _pressure(stalls: Stalls | None) -> cgroups_v2.PSIStats | None:
 
 
 def _known(fields: Iterable[tuple[int, str, object]], numbers: Mapping[str, int]) -> dict[str, int]:
-    """Pick the numbers whose name a message has as well."""
+    """Return the numbers whose names the message has."""
     return {name: numbers[name] for _, name, _ in fields if name in numbers}

@@ -1,6 +1,6 @@
-"""Represents a task, containerd's word for a created container, and publishes its processes' exits in order.
+"""Represents a task, containerd's word for a created container, and reports its processes' exits in order.
 
-A container's init is reported as its last process to exit. All about the container itself is the executor's.
+The init is reported as the last process to exit. The executor handles the container itself.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ class Task:
         warn: Callable[[str], None],
         environment: Mapping[str, str],
     ) -> Task:
-        """Go on with a task of the program that we replace. Raises ContainerError, OSError."""
+        """Restore a task of the program that we replace. Raises ContainerError, OSError."""
         task = cls.__new__(cls)
         task.restoration = None
         task._reactor = reactor
@@ -122,22 +122,22 @@ class Task:
 
     @property
     def init_exited(self) -> bool:
-        """Return whether the init is gone, told to clients already or not."""
+        """Return whether the init has ended, even if clients do not know yet."""
         return self._init_status is not None
 
     def exec_started(self, exec_process: TaskProcess, pid: int, pidfd: Fd) -> None:
-        """Follow an exec that runs now."""
+        """Follow an exec that has been started."""
         exec_process.state = "running"
         exec_process.pid, exec_process.pidfd = pid, pidfd
         self._reactor.watch(pidfd.fileno(), lambda _events: self._exec_exited(exec_process), _ENDED)
 
     def require_process(self, operation: str) -> None:
-        """Raise WrongStatus while there is no process yet that it could be done to."""
+        """Raise WrongStatus if the container has no process yet."""
         if self.restoration is not None:
             raise WrongStatus(f"cannot {operation} a container that is restored by its start")
 
     def restored(self) -> None:
-        """Follow the init that a checkpoint was restored to, by a child of ours that left it to us."""
+        """Follow the init that was restored from a checkpoint."""
         self.restoration = None
         before = self.container
         self.container = Container.load(before.folder.root, before.id, before.warn)
@@ -145,21 +145,21 @@ class Task:
         self._follow()
 
     def start_over(self, process: TaskProcess) -> None:
-        """Note that a Start has ended, well or not, and report what had to wait for that."""
+        """Note that a Start has ended, with or without an error, and report exits that had to wait for that."""
         process.starting = process.execution = None
         if self.init_exited:
             self._report_when_last()
 
     def end_unstarted(self) -> Operation[None]:
-        """Kill an init that was never started, and report its exit. Raises ContainerError when it does not end."""
+        """Kill an init that was never started, and report its exit. Raises ContainerError if it does not end."""
         self.init.give_up_start(f"container {self.id} is deleted")
         yield from self.container.end()
         self._init_exited(0)
-        if not self.init_exited:  # it is traced, and its tracer's to reap
+        if not self.init_exited:  # it is traced: its tracer must reap it first
             self._init_gone(_KILLED)
 
     def when_over(self, done: Callable[[], None]) -> None:
-        """Call done once the end of the container was told."""
+        """Call done once the container's end has been reported."""
         if self.init.state == "stopped" or self.restoration is not None:
             done()
         else:
@@ -209,23 +209,21 @@ class Task:
         self._init_status = status
         try:
             self._end_the_rest()
-        except (
-            OSError
-        ) as error:  # its cgroup was taken away behind our back; the exit must be told all the same
+        except OSError as error:  # somebody removed its cgroup; report the exit all the same
             self.container.warn(f"processes of {self.id} that its first one left: {describe(error)}")
         for exec_process in list(self.execs.values()):
             exec_process.give_up_start(f"container {self.id} init process is not running")
         self._report_when_last()
 
     def _end_the_rest(self) -> None:
-        """Kill the processes that do not end with the init: frozen ones, and those that share a pid namespace."""
+        """Kill the processes that survive the init: frozen ones, and those in a shared pid namespace."""
         if self.init.state == "paused" or self.pausing:
             self.container.cgroup.thaw()
         if not self._own_pid_namespace():
             self.container.cgroup.kill()
 
     def _report_when_last(self) -> None:
-        """Report the init's exit, unless its own start or an exec has still to be told of."""
+        """Report the init's exit, unless its own start or an exec must be reported first."""
         if self.init.state != "stopped" and self.init.starting is None and not self._running_execs():
             self._report_init()
 
@@ -266,7 +264,7 @@ class Task:
         try:
             self._oom = self.container.cgroup.watch_oom()
         except OSError:
-            return  # no memory controller: then nothing is limited either
+            return  # no memory controller: memory is not limited either
         self._reactor.watch(self._oom.fileno(), self._oom_told)
 
     def _oom_told(self, _events: int) -> None:

@@ -1,4 +1,4 @@
-"""Answers the Task service's calls that change what runs: pause, signals, limits, a checkpoint, a terminal's size."""
+"""Answers the Task service's calls that change a task: pause, signals, limits, checkpoint, terminal size."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ class TaskChanges:
 
     def _kill(self, request: api.KillRequest, _call: Call) -> Message:
         if request.id in self._tasks.creating and not request.exec_id:
-            if request.signal:  # there is no program yet that might take it otherwise
+            if request.signal:  # no program runs yet that could handle the signal
                 self._tasks.creating[request.id].give_up("killed")
             return _OK
         task = self._tasks.task(request.id)
@@ -96,20 +96,20 @@ class TaskChanges:
         task.require_process("kill")
         try:
             task.container.kill(signal)
-        except WrongStatus:  # it ended between the kernel's word to us and this call
+        except WrongStatus:  # it ended between the kernel's notification and this call
             raise NotFound("process already finished") from None
 
     def _kill_all(self, task: Task, signal: int) -> None:
         try:
             task.container.kill(signal, all_processes=True)
         except WrongStatus:
-            return  # none is left, which is what the caller wants
+            return  # no process is left, as the caller wants
 
     def _kill_exec(self, process: TaskProcess, signal: int) -> None:
         pidfd = None if process.pidfd is None else process.pidfd.fileno()
         if process.starting and process.execution and process.execution.child:
             pidfd = process.execution.child.pidfd
-        elif process.starting and signal == _SIGKILL:  # while its logger is not ready, say
+        elif process.starting and signal == _SIGKILL:  # for example while its logger is not ready
             process.give_up_start(f"exec {process.exec_id} was killed before it ran")
             return
         elif process.state == "created":
@@ -129,7 +129,7 @@ class TaskChanges:
         if request.resources is None:
             raise Invalid("update without resources")
         resources = decode(Resources, parse_json(request.resources.value))
-        # A limit below what is in use has the kernel write back and reclaim for as long as that takes.
+        # A limit below current usage makes the kernel write back and reclaim memory, which may take long.
         yield from errands.run(lambda: task.container.update(resources), f"update of {task.id}")
         return _OK
 
@@ -155,7 +155,7 @@ class TaskChanges:
         task = self._tasks.task(request.id)
         try:
             process = self._tasks.process(task, request.exec_id)
-        except NotFound as error:  # containerd's own shim leaves this one without a code
+        except NotFound as error:  # containerd's own shim returns no code for this error
             raise RpcError(codes.UNKNOWN, str(error)) from None
         if request.stdin and process.streams:
             process.streams.close_stdin()

@@ -1,4 +1,4 @@
-"""Represents a process of a task, init or exec, as clients see it: its state, its streams, and who waits for it."""
+"""Represents a process of a task, init or exec: its state, its streams, and the calls that wait for it."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def require(operation: str, state: State) -> None:
 
 
 class TaskProcess:
-    """An init or an exec: what was asked of it, its pid, how it ended, and the calls that wait for that."""
+    """An init or an exec: the request, the pid, the exit, and the calls that wait for the exit."""
 
     def __init__(self, exec_id: str, paths: StreamPaths, spec: ProcessSpec | None = None) -> None:
         self.exec_id = exec_id
@@ -78,7 +78,7 @@ class TaskProcess:
     def taken_over(
         cls, reactor: Reactor, state: Mapping[str, Any], environment: Mapping[str, str]
     ) -> TaskProcess:
-        """Go on with a process of the program that we replace."""
+        """Restore a process of the program that we replace."""
         spec = decode(ProcessSpec, parse_json(state["spec"].encode())) if state["spec"] else None
         process = cls(state["exec_id"], StreamPaths(*state["paths"]), spec)
         for name in _PLAIN:
@@ -105,7 +105,7 @@ class TaskProcess:
         }
 
     def wait(self, call: Call) -> WaitResponse | None:
-        """Return how the process ended, or keep the call until it has."""
+        """Return how the process ended, or hold the call until it has ended."""
         if self.state == "stopped" or self.failed:
             return self._end()
         self._waiters = [waiter for waiter in self._waiters if not waiter.done]
@@ -113,7 +113,7 @@ class TaskProcess:
         return None
 
     def ended(self, status: int) -> None:
-        """Note the exit, let the readers see the end, and answer the calls that waited."""
+        """Record the exit, close the outputs for their readers, and answer the waiting calls."""
         self.state = "stopped"
         self.exit_status = status
         self.exited_at = now()
@@ -123,12 +123,12 @@ class TaskProcess:
         self._over()
 
     def could_not_start(self) -> None:
-        """Answer the calls that waited: there is no process and will be none."""
+        """Answer the waiting calls: there will be no process."""
         self.failed = True
         self._over()
 
     def give_up_start(self, why: str) -> None:
-        """Cancel a Start that is under way, with the process it has made so far; harmless without one."""
+        """Cancel a Start in progress, if any, and its half-started process."""
         if self.starting:
             self.starting.cancel(RpcError(codes.FAILED_PRECONDITION, why))
 

@@ -1,4 +1,4 @@
-"""Answers the Task service's calls that only ask: state, exit, processes, statistics."""
+"""Answers the Task service's queries: state, exit, processes, statistics."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _STATUS = {
 
 
 class TaskQueries:
-    """Answers what clients ask of tasks."""
+    """Answers queries about tasks."""
 
     def __init__(self, tasks: TaskTable, publisher: Publisher) -> None:
         self._tasks = tasks
@@ -71,8 +71,8 @@ class TaskQueries:
         task = self._tasks.task(request.id)
         execs = {process.pid: process for process in task.execs.values() if process.pidfd is not None}
         pids = set(task.container.pids()) if task.init.pid else set()
-        # A containerd that comes back takes a task without pids for a leak and deletes it: not while it runs
-        # (its cgroup may have been removed), nor before its end has been told.
+        # A restarted containerd takes a task without pids for a leak, and deletes it. So always return the
+        # init's pid while it runs (its cgroup may have been removed), and until its end has been reported.
         if task.init.pid and (not task.init_exited or (not pids and self._publisher.waiting)):
             pids.add(task.init.pid)
         return api.PidsResponse(
@@ -85,7 +85,7 @@ class TaskQueries:
         )
 
     def _stats(self, request: api.StatsRequest, _call: Call) -> Message:
-        from runwasi.shim.services.tasks.stats import metrics  # late: most containers end before anybody asks
+        from runwasi.shim.services.tasks.stats import metrics  # late: most containers end without this query
 
         task = self._tasks.task(request.id)
         try:

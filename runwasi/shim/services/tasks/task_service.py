@@ -1,4 +1,4 @@
-"""Implements the Task service, versions 2 and 3: translates what containerd asks about containers for the executor.
+"""Implements the Task service, versions 2 and 3: translates containerd's calls for the executor.
 
 Source: containerd core/runtime/v2/README.md; observed on containerd-shim-runc-v2 (docs/task-api.md compares).
 """
@@ -49,7 +49,7 @@ _OK = Empty()
 
 
 class TaskService:
-    """All tasks of a pod; shutdown is called when containerd wants the server gone and no task is left."""
+    """The tasks of a pod; calls shutdown once containerd asks for that and no task is left."""
 
     def __init__(self, pod: Pod, publisher: Publisher, log: Log, shutdown: Callable[[], None]) -> None:
         self._pod = pod
@@ -66,15 +66,15 @@ class TaskService:
 
     @property
     def busy(self) -> bool:
-        """Return whether there are tasks, or some on their way."""
+        """Return whether there are tasks, or some are being created."""
         return bool(self._tasks) or self._kept()
 
     def kept_by(self, kept: Callable[[], bool]) -> None:
-        """Stay as long as kept() is true too: a sandbox needs no task."""
+        """Also keep the server while kept() is true: a sandbox may have no task."""
         self._kept = kept
 
     def refuse_new(self) -> None:
-        """Stop creating tasks: the server is about to end, and nobody would look after them."""
+        """Stop creating tasks: the server is about to end."""
         self._ending = True
 
     def quiet(self) -> bool:
@@ -83,7 +83,7 @@ class TaskService:
         return not (self._tasks.creating or waits or self._pod.reactor.operations)
 
     def take_over(self, states: Sequence[Mapping[str, Any]]) -> None:
-        """Go on with the tasks of the program that we replace."""
+        """Take over the tasks of the program that we replace."""
         for state in states:
             task = Task.taken_over(
                 self._pod.reactor, state, self._publish, self._log.warning, self._pod.environment
@@ -99,7 +99,7 @@ class TaskService:
         return [task.state(keep) for task in self._tasks.by_id.values()]
 
     def abandon(self, task_id: str) -> None:
-        """Forget a task once it has ended, which somebody else has seen to, and end with the last."""
+        """Forget a task that another process is deleting, once it has ended; the server ends with the last."""
         task = self._tasks.by_id.get(task_id)
         if task is not None:
             task.when_over(lambda: self._abandoned(task))

@@ -1,4 +1,4 @@
-"""Keeps the tasks of a pod, and those that are being made."""
+"""Keeps the tasks of a pod, and those being created."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class TaskTable:
         return task
 
     def process(self, task: Task, exec_id: str) -> TaskProcess:
-        """Return an exec of a task, its init for "". Raises NotFound."""
+        """Return an exec of a task, or the init for "". Raises NotFound."""
         process = task.execs.get(exec_id) if exec_id else task.init
         if process is None:
             raise NotFound(f"process does not exist {exec_id}")
