@@ -46,7 +46,7 @@ def _doctor(given: Given, settings: Settings) -> int:
 
 
 def _findings(address: str, root: str) -> Iterator[Finding]:
-    """Run all checks; one that the kernel does not let look is said, and the others go on."""
+    """Run all checks; report one that the kernel forbids, and go on."""
     checks: tuple[tuple[str, Iterable[Finding]], ...] = (
         ("runwasi", engine_findings.program()),
         ("kernel", kernel_findings.kernel()),

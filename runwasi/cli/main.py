@@ -129,7 +129,7 @@ def command_named(name: str) -> Command:
 
 
 def _step_of(error: BaseException) -> str:
-    """Name the function of ours that failed, for an error of the kernel's that names nothing it was about."""
+    """Name our function that failed, for a kernel error that names no object."""
     if not isinstance(error, OSError) or error.filename is not None:
         return ""
     trace, name = error.__traceback__, ""

@@ -1,4 +1,4 @@
-"""metrics: counts what the node's shims tell, and serves it to Prometheus together with the node's containers."""
+"""metrics: counts the events that the node's shims report, and serves the counts and the node's containers to Prometheus."""
 
 from __future__ import annotations
 

@@ -65,7 +65,7 @@ class Sample:
         self.command = " ".join(process.args) if process else ""
 
     def compare(self, before: Sample | None) -> None:
-        """Find out the share of a CPU from the sample before, if that was of the same container."""
+        """Compute the share of a CPU since the sample before, if that was of the same container."""
         if before is not None and before.created == self.created and self.at > before.at:
             self.cpu = max(0, self.cpu_time - before.cpu_time) / (self.at - before.at) * 100
 

@@ -131,7 +131,7 @@ NO_CALLS = {
 KINDS = ("folder", "file", "device", "pipe", "memory", "socket")
 
 
-def test_what_is_no_call_is_hung_up_on(daemon: Daemon, neighbour: RunningShim) -> None:
+def test_a_malformed_call_is_hung_up_on(daemon: Daemon, neighbour: RunningShim) -> None:
     before = open_descriptors(daemon)
     for data in NO_CALLS.values():
         with descriptors("folder") as fds:

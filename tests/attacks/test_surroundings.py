@@ -49,7 +49,7 @@ GIVEN = {
     "cgroup": r"\S+",
     "keyring": r"_ses\.{id}",
 }
-"""What each line may be; a kind of line that is not here is refused."""
+"""The allowed form of each line; other lines are refused."""
 
 EXPECTED_KINDS = GIVEN.keys() | {"limit", "oom"}
 

@@ -20,7 +20,7 @@ WRITABLE = re.compile(
     r"|/proc/(keys|kcore|timer_list|latency_stats|sched_debug)"  # masked by /dev/null
     r"|/proc/pressure/(cpu|io|irq|memory)"  # for triggers, which the kernel bounds for users without privileges
 )
-"""What opens for writing: nothing of the host."""
+"""The paths that open for writing: none of the host."""
 
 _PROCFS = """
     acpi asound bootconfig buddyinfo bus cgroups cmdline config.gz consoles cpuinfo crypto devices diskstats dma
@@ -30,7 +30,7 @@ _PROCFS = """
     version version_signature vmallocinfo vmstat zoneinfo
 """
 PROCFS = frozenset(_PROCFS.split())
-"""What /proc shows of the machine, and nothing of a process."""
+"""The files in /proc about the machine, none about a process."""
 
 DEVICES = re.compile(
     r"/dev(/(null|zero|full|random|urandom|tty|ptmx|pts(/ptmx)?|shm|mqueue|std(in|out|err)))?"
@@ -46,7 +46,7 @@ def walker(session_folder: Path) -> bytes:
     return compile_c([GUESTS / "walker.c"], session_folder / "walker.wasm").read_bytes()
 
 
-def test_what_opens_for_a_guest_is_on_the_list(
+def test_a_guest_opens_only_listed_paths(
     engine: EngineHost, walker: bytes, bundle: BundleMaker, folder: Path, container_id: str
 ) -> None:
     heavy = [] if engine.name == "wasmtime" else [word for path in HEAVY for word in ("-x", path)]

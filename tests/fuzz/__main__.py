@@ -17,13 +17,13 @@ from tests.fuzz.harness import CORPUS, load, target_names
 from tests.fuzz.keep import keep as keep_finds
 
 FOUND = BUILD / "fuzz"
-"""What was found goes here: a folder of inputs for each target, and a file beside it for each crash."""
+"""The findings: a folder of inputs for each target, and a file beside it for each crash."""
 _LONGEST = 4096  # bytes of an input; 65536 for what is larger by itself
 _LARGE = ("image_archive", "wasm_component", "spec")
 
 
 class Outcome(NamedTuple):
-    """How a target did."""
+    """The result of a target."""
 
     executions: int
     coverage: int

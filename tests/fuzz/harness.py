@@ -1,4 +1,4 @@
-"""What a fuzz target is, and how one input is held against it.
+"""Defines a fuzz target, and tries one input on it.
 
 A target is a module of tests/fuzz/targets:
 

@@ -172,7 +172,7 @@ def shim(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def sink(folder: Path) -> Iterator[EventSink]:
-    """What stands for containerd's socket for events, where there is no containerd."""
+    """A socket for events in place of containerd's."""
     sink = EventSink(folder / "containerd.sock.ttrpc")
     yield sink
     sink.close()

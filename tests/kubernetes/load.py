@@ -19,7 +19,7 @@ _CLIENTS = 3
 
 
 class Load:
-    """What the clients have seen."""
+    """The clients' results."""
 
     def __init__(self, port: int) -> None:
         self.addresses: list[str] = []

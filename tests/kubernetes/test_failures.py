@@ -1,4 +1,4 @@
-"""How the cluster tells of modules that end badly."""
+"""The cluster reports modules that fail."""
 
 from __future__ import annotations
 

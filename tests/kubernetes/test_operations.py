@@ -1,4 +1,4 @@
-"""What an operator does with a pod that runs."""
+"""An operator's work with a running pod: logs, exec, attach, port-forward."""
 
 from __future__ import annotations
 

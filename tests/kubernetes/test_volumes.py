@@ -1,4 +1,4 @@
-"""What a pod gets from its namespace, and what its containers share."""
+"""A pod gets configuration and secrets of its namespace, and its containers share volumes."""
 
 from __future__ import annotations
 

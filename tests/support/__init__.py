@@ -1,1 +1,1 @@
-"""What the tests, `make demo` and `make bench` stand on: hosts, images, bundles, and the leak guard."""
+"""Helpers of the tests: hosts, images, bundles, and the leak guard."""

@@ -147,5 +147,5 @@ def sending_to(protocol: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Colle
 
 
 def named(name: str) -> Callable[[Received], bool]:
-    """What finds a span by its name, which may be that of a Task service's method."""
+    """Return a function that finds a span by its name, or by the name of a method of the Task service."""
     return lambda span: span.name in {name, f"{TASK}/{name}"}

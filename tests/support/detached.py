@@ -44,12 +44,12 @@ class Detached:
 
     @property
     def output(self) -> str:
-        """What it has printed so far."""
+        """Its output so far."""
         return self._path("stdout").read_text()
 
     @property
     def errors(self) -> str:
-        """What it, and the command that made it, have printed as errors so far."""
+        """The errors that it, and the command that made it, have printed so far."""
         return self._path("stderr").read_text()
 
     @property

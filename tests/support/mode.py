@@ -1,4 +1,4 @@
-"""How the tests of a session have their pods served, as the variable RUNWASI_TESTS_SHIM says.
+"""Chooses how the tests of a session have their pods served, by the variable RUNWASI_TESTS_SHIM.
 
 cold     the native client finds no daemon, and the launcher starts a server
 normal   the Python client asks a node daemon, which forks a server

@@ -1,4 +1,4 @@
-"""Whether a process has nothing to do: it waits for events alone, and no timer will wake it."""
+"""Finds out whether a process is idle: it waits for events alone, and no timer will wake it."""
 
 from __future__ import annotations
 

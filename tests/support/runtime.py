@@ -52,7 +52,7 @@ class Runtime:
         return [os.fspath(PROGRAMS[self.name]), "--root", str(self.root), *options, *map(str, arguments)]
 
     def state(self, container: str) -> dict[str, Any]:
-        """What `state` says of a container."""
+        """Return a container's state as `state` prints it."""
         state: dict[str, Any] = json.loads(self("state", container).stdout)
         return state
 

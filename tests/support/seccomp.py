@@ -128,7 +128,7 @@ ATTACKS: tuple[tuple[str, tuple[int, ...]], ...] = (
     ("ioctl", (0, 0x541C)),  # TIOCLINUX
     ("prlimit64", (0, 7, 1)),  # with a new limit
 )
-"""What native code in a wasm container could want, and no filter of ours allows: calls with their first arguments.
+"""Calls, with their first arguments, that attacks by native code need and no filter of ours allows.
 
 None of them does anything where it is let through: an argument makes no sense, or changes nothing.
 """

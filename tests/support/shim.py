@@ -66,7 +66,7 @@ class EventSink:
         return [self.next().topic.removeprefix("/tasks/") for _ in range(count)]
 
     def empty(self) -> bool:
-        """Whether nothing has come that was not asked for."""
+        """Return whether nothing unexpected has arrived."""
         return self._arrived.empty()
 
     def pause(self) -> None:
@@ -188,7 +188,7 @@ class Shim:
         )
 
     def log(self, bundle: Bundle) -> str:
-        """What the server has written to its log so far."""
+        """The server's log so far."""
         reader = next(fd for _, started, fd in self._started if started is bundle)
         text = b""
         with contextlib.suppress(BlockingIOError):

@@ -1,4 +1,4 @@
-"""What docs/architecture.md says of files and functions is so."""
+"""The files and functions named in docs/architecture.md exist."""
 
 from __future__ import annotations
 

@@ -75,7 +75,7 @@ def test_functions_that_are_named_exist(document: Path) -> None:
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=named)
-def test_what_make_is_asked_for_it_knows(document: Path) -> None:
+def test_make_knows_the_targets_in_the_documents(document: Path) -> None:
     known = set(re.findall(r"^([a-z0-9/-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     asked = {one or other for one, other in TARGET.findall(document.read_text())}
     assert asked - known == set()
@@ -134,6 +134,6 @@ def test_the_table_of_filters_counts_what_is_measured_and_allowed() -> None:
 
 
 def counts(name: str) -> tuple[str, str]:
-    """How many calls were measured for a filter, "" if none were, and how many it allows."""
+    """Return how many calls were measured for a filter, "" for none, and how many it allows."""
     names, conditions = rules_of(name, network=True)
     return str(len(SYSCALLS.get(name, ())) or ""), str(len({*names, *(call for call, *_ in conditions)}))

@@ -50,7 +50,7 @@ def test_another_sessions_process_is_not_ours(session_name: str) -> None:
     assert leaked == []
 
 
-def test_what_goes_in_time_is_no_leak(session_name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_process_that_ends_in_time_is_no_leak(session_name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(leaks, "_SETTLE_SECONDS", 10.0)
     reader, writer = os.pipe()
     before = leaks.take(session_name)

@@ -1,4 +1,4 @@
-"""What `make release` refuses."""
+"""`make release` refuses an unfinished release."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ def wasmtime() -> EngineHost:
 
 @pytest.fixture
 def folder() -> Iterator[Path]:
-    """What the guest sees as its root, with links that try to lead out of it."""
+    """The guest's root, with links that try to lead out of it."""
     with tempfile.TemporaryDirectory() as parent:
         (Path(parent) / "secret").write_text("not for the guest")
         folder = Path(parent) / "root"
@@ -134,6 +134,8 @@ def test_a_signal_ends_a_guest_that_waits_for_the_other_end_of_a_fifo(
 
 
 @pytest.mark.parametrize("name", ["unstable_seek", "unstable_filestat", "unstable_poll", "unstable_others"])
-def test_what_wasi_was_before_preview_1(wasmtime: EngineHost, module: Path, folder: Path, name: str) -> None:
+def test_modules_for_the_predecessor_of_preview_1_run(
+    wasmtime: EngineHost, module: Path, folder: Path, name: str
+) -> None:
     done = call(wasmtime, module, folder, name)
     assert (done.stdout.replace("written\n", ""), done.stderr) == ("passed\n", "")

@@ -13,7 +13,7 @@ class Finding:
     area    the part of the node
     status  ok, warn or missing
     says    what was found
-    mend    the command, or else the deed, that mends it; "" where nothing is to be done
+    mend    the command or the action that fixes it; "" if there is nothing to do
     needed  whether no container can run without it
     """
 

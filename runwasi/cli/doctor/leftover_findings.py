@@ -50,7 +50,7 @@ def _roots(command_line: str) -> Iterator[str]:
     try:
         yield from (path for _, path in shim_roots(registry.names()))
     except PermissionError:
-        return  # only root may look, which is said in the end
+        return  # only root may look; the report ends with that
 
 
 def _leftover(root: str, container_id: str, *, by_shim: bool) -> str:

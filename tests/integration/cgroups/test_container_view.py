@@ -1,4 +1,4 @@
-"""What a container sees of its cgroups is what it sees under runc."""
+"""A container sees the same of its cgroups as under runc."""
 
 from __future__ import annotations
 

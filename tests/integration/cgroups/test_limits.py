@@ -44,7 +44,7 @@ def running(runtime: Runtime, made: Bundle, container_id: str) -> Iterator[None]
 
 
 def stats(runtime: Runtime, container_id: str) -> dict[str, Any]:
-    """What events --stats says of a container."""
+    """Return a container's usage as events --stats prints it."""
     told: dict[str, Any] = json.loads(runtime("events", "--stats", container_id).stdout)
     assert (told["type"], told["id"]) == ("stats", container_id)
     data: dict[str, Any] = told["data"]

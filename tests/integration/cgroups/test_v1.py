@@ -1,4 +1,4 @@
-"""What only cgroup version 1 has, on a host that mounts it."""
+"""Settings that only cgroup version 1 has, on a host that mounts it."""
 
 from __future__ import annotations
 

@@ -90,7 +90,7 @@ def test_a_program_in_the_background_runs_on(
     assert container.output == "got word\n"
 
 
-def test_what_the_program_leaves_behind_goes_with_it(
+def test_processes_left_behind_end_with_the_program(
     runwasi: Runtime, bundle: BundleMaker, container_id: str
 ) -> None:
     made = bundle(["sh", "-c", "sleep 100 >/dev/null 2>&1 & echo started"])

@@ -1,4 +1,4 @@
-"""How long the steps of a start took, as an operator asks for it."""
+"""`run --timing` and `timing` show how long the steps of a start took."""
 
 from __future__ import annotations
 

@@ -48,7 +48,7 @@ def test_wasm_and_native_containers_of_containerd_are_shown_with_their_kind(
     assert shown[wasm]["status"] == shown[native]["status"] == "running"
 
 
-def test_what_computes_uses_a_cpu_and_what_sleeps_does_not(
+def test_a_busy_container_uses_a_cpu_and_a_sleeping_one_does_not(
     runwasi: Runtime, bundle: BundleMaker, new_id: Callable[[], str]
 ) -> None:
     busy, idle = new_id(), new_id()

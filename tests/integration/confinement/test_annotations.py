@@ -65,7 +65,7 @@ def test_an_unsafe_annotation_fails_create_with_what_would_allow_it(
     ],
 )
 @pytest.mark.parametrize("kind", ["native", "wasm"])
-def test_what_no_container_may_say_fails_create(
+def test_forbidden_annotations_fail_create(
     runwasi: Runtime,
     bundle: BundleMaker,
     wasi_demo_app: bytes,

@@ -1,4 +1,4 @@
-"""What ps shows of a container's processes: its own program, and nothing of the host, from the first.
+"""ps shows a container's own program from the beginning, and nothing of the host.
 
 A module runs in the runtime's process, whose own command line tells of the host's paths and containerd's sockets.
 """

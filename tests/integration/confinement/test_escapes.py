@@ -1,4 +1,4 @@
-"""What hostile images and configurations tried on other runtimes, tried on ours."""
+"""Escapes by hostile images and configurations that succeeded on other runtimes, tried on ours."""
 
 from __future__ import annotations
 

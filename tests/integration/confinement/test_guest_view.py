@@ -311,7 +311,7 @@ def test_a_program_is_executed_where_there_is_no_mount_namespace(
 
 
 @pytest.mark.cgroup_v2  # another kernel: before Linux 6.15 only what is mounted can be copied
-def test_what_is_not_about_processes_is_there(
+def test_files_of_proc_that_show_no_process_are_there(
     runwasi: Runtime, bundle: BundleMaker, wasi_guest: bytes, new_id: Callable[[], str], folder: Path
 ) -> None:
     (folder / "meminfo").write_text("MemTotal: little\n")
@@ -339,7 +339,7 @@ def test_a_procfs_of_processes_alone_is_empty(
     assert runwasi("run", "--bundle", made.write().path, container_id, check=False).returncode == 1
 
 
-def test_what_the_host_mounts_into_a_volume_arrives(
+def test_later_mounts_of_the_host_reach_a_volume(
     runwasi: Runtime, bundle: BundleMaker, wasi_guest: bytes, container_id: str, shared_folder: Path
 ) -> None:
     made = bundle(["/app.wasm", "cat", "/volume/inner/file"], files={"/app.wasm": wasi_guest})

@@ -1,4 +1,4 @@
-"""What an image or another container may try with the paths of a root, and what must come of it."""
+"""An image or another container cannot misuse the paths of a root."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def test_no_volume_covers_a_file_of_procfs_through_a_link(root: Root, outside: P
         root.enter(lambda: None, [PROC, bind])
 
 
-def test_what_only_informs_may_be_replaced_in_procfs(root: Root, outside: Path) -> None:
+def test_informational_files_of_procfs_may_be_replaced(root: Root, outside: Path) -> None:
     (outside / "uptime").write_text("1.00 1.00\n")
     bind = {"destination": "/proc/uptime", "source": str(outside / "uptime"), "options": ["bind"]}
     assert root.enter(lambda: Path("/proc/uptime").read_text(), [PROC, bind]) == "1.00 1.00\n"

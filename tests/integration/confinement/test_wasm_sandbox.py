@@ -1,4 +1,4 @@
-"""What confines a wasm container beside its namespaces, as the kernel tells it."""
+"""A wasm container is confined beyond its namespaces, as the kernel reports it."""
 
 from __future__ import annotations
 

@@ -38,7 +38,7 @@ def test_a_tenants_pod_does_not_run_with_what_is_not_allowed(cri: Cri, name: str
         pass
 
 
-def test_what_the_node_allows_is_believed_by_containers_and_their_execs(cri: Cri, node: Path) -> None:
+def test_annotations_that_the_node_allows_hold_for_containers_and_execs(cri: Cri, node: Path) -> None:
     node.write_text(f'unsafe_annotations = ["{SECCOMP}"]')
     with cri.pod("runwasi", annotations={SECCOMP: "unconfined"}) as pod:
         container = pod.run(DEMO_IMAGE, [], ["sleep", "100"])

@@ -60,7 +60,7 @@ def start(
 
 
 def _configured(release: str, folder: Path, config: str) -> str:
-    """What the installer makes of a configuration, without its first line."""
+    """The configuration after the installer, without its first line."""
     folder.mkdir()
     file = folder / "config.toml"
     file.write_text(f"version = 2\n{config}")

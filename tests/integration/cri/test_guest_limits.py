@@ -26,7 +26,7 @@ def grower_image(session_folder: Path) -> Path:
 
 @pytest.fixture
 def image(cri: Cri, grower_image: Path) -> str:
-    """That image, known to CRI."""
+    """The name of that image, once CRI knows it."""
     cri.containerd.import_image(grower_image)
     cri.wait_for_image(IMAGE)
     return IMAGE

@@ -148,7 +148,7 @@ def test_delete_after_a_crash_goes_through_the_daemon(
         assert not Path(f"/run/containerd/wasmtime/{shim.namespace}/{container_id}").exists()
 
 
-def test_what_goes_wrong_is_told_in_the_same_words(
+def test_the_daemon_reports_failures_in_the_launchers_words(
     daemon: Daemon, shim: Shim, bundle: BundleMaker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     program = shim.command("x")[0]

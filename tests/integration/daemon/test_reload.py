@@ -226,7 +226,7 @@ def test_a_program_that_cannot_go_on_takes_nobodys_place(
         task.call("Shutdown")
 
 
-def test_what_is_under_way_comes_to_its_end_first(
+def test_a_replacement_waits_for_work_in_progress(
     daemon: Daemon, shared_shim: Shim, bundle: BundleMaker, container_id: str, sink: EventSink
 ) -> None:
     with running(shared_shim, container_id, bundle(SLEEP)) as task:

@@ -1,4 +1,4 @@
-"""What `runwasi install containerd` does to a configuration, judged by containerd itself."""
+"""`runwasi install containerd` extends a configuration, and containerd reads it as intended."""
 
 from __future__ import annotations
 
@@ -176,7 +176,7 @@ def test_containerd_1_gets_no_file_of_its_own_which_would_replace_the_rest(tmp_p
 
 
 @pytest.mark.parametrize("release", list(HOSTS))
-def test_what_a_table_of_the_operators_lacks_is_said(release: str, tmp_path: Path) -> None:
+def test_missing_settings_of_an_operators_table_are_reported(release: str, tmp_path: Path) -> None:
     config = tmp_path / "config.toml"
     table = '[plugins."io.containerd.grpc.v1.cri".containerd.runtimes.wasmtime]\n'
     config.write_text(f'version = 2\n{_BY_SYSTEMD}{table}  runtime_type = "io.containerd.wasmtime.v1"\n')

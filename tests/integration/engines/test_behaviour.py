@@ -1,4 +1,4 @@
-"""What every engine does alike, the example engine included."""
+"""All engines behave alike, the example engine included."""
 
 from __future__ import annotations
 

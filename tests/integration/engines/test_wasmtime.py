@@ -1,4 +1,4 @@
-"""What only the wasmtime engine does: named backtraces, stores with limits, fuel, artefacts."""
+"""Features of the wasmtime engine alone: named backtraces, stores with limits, fuel, artefacts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the builder writes is taken by the tools that read image archives."""
+"""The tools that read image archives take those of the builder."""
 
 from __future__ import annotations
 

@@ -109,7 +109,9 @@ def test_only_what_runs_a_native_program_can_be_saved(
     assert "container does not exist" in refused.stderr
 
 
-def test_what_is_no_checkpoint_is_not_restored(runwasi: Runtime, sleeper: Detached, folder: Path) -> None:
+def test_a_folder_without_a_checkpoint_is_not_restored(
+    runwasi: Runtime, sleeper: Detached, folder: Path
+) -> None:
     def refuse(container_id: str, image: Path) -> str:
         refused = runwasi(
             "restore", "--image-path", image, container_id, cwd=sleeper.bundle.path, check=False

@@ -142,7 +142,7 @@ MEMBERS = [
 
 
 def valid_state(pid: int, started: int) -> Json:
-    """What state.json may hold for a process."""
+    """The value of a pid in state.json, valid or not."""
     known = Saved(
         id="one",
         bundle="/nonexistent",

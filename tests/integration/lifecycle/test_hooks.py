@@ -48,7 +48,7 @@ def every_kind(bundle: Bundle, script: str) -> None:
 
 
 def noted(bundle: Bundle, name: str) -> str:
-    """What a hook noted down, "" when it did not run."""
+    """Return a hook's notes, "" if it did not run."""
     path = notes(bundle) / name
     return path.read_text() if path.exists() else ""
 
@@ -225,7 +225,7 @@ def test_a_refusal_after_the_hooks_runs_the_poststop_hooks_too(
     assert noted(made, "order").split() == [*CREATE, "poststop"]
 
 
-def test_what_failed_before_any_hook_runs_none(
+def test_a_failure_before_the_first_hook_runs_no_hook(
     runwasi: Runtime, bundle: BundleMaker, container_id: str
 ) -> None:
     """The environment was never made, so nothing may have happened: runtime.md#errors."""

@@ -149,7 +149,7 @@ def test_a_container_outlives_the_start_of_another_program(
 
 
 @pytest.mark.parametrize("how", ["create", "run"])
-def test_what_is_made_lives_on(
+def test_a_created_container_outlives_its_creator(
     runwasi: Runtime, bundle: BundleMaker, container_id: str, folder: Path, how: str
 ) -> None:
     made = bundle(SLEEP)
@@ -190,7 +190,7 @@ def test_a_run_killed_at_any_step_leaves_a_program_or_nothing(
 
 
 def _runs_its_program(pid: int) -> bool:
-    """Whether a process has become what is in the container; its command line is the program's from the beginning."""
+    """Return whether a process has executed the container's program; its command line is the same before."""
     try:
         return Path(f"/proc/{pid}/exe").readlink().name == "busybox"
     except FileNotFoundError:

@@ -139,7 +139,7 @@ def test_delete_force_takes_a_running_container_and_one_that_never_was(
         (["resume"], "not paused"),
     ],
 )
-def test_what_a_running_container_refuses(
+def test_a_running_container_refuses_start_delete_and_resume(
     oci_runtime: Runtime, bundle: BundleMaker, container_id: str, command: list[str], message: str
 ) -> None:
     container = Detached(oci_runtime, bundle(["sleep", "100"]), container_id)
@@ -159,7 +159,7 @@ def test_what_a_running_container_refuses(
         (["exec", "ID", "true"], "cannot exec in a stopped container"),
     ],
 )
-def test_what_a_stopped_container_refuses(
+def test_a_stopped_container_refuses_start_kill_pause_and_exec(
     oci_runtime: Runtime, bundle: BundleMaker, container_id: str, command: list[str], message: str
 ) -> None:
     container = Detached(oci_runtime, bundle(["true"]), container_id)

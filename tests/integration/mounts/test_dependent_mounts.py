@@ -132,7 +132,7 @@ def test_mounts_reached_through_links_go_with_the_container(
 
 
 @pytest.mark.parametrize("program", ["true", "/no/such/program"])
-def test_what_was_mounted_before_stays(
+def test_earlier_mounts_on_the_rootfs_stay(
     runwasi: Runtime, bundle: BundleMaker, container_id: str, program: str
 ) -> None:
     """A rootfs that is a mount of its own, and when creating fails as well."""

@@ -78,7 +78,9 @@ def test_every_kind_is_made(runwasi: Runtime, bundle: BundleMaker, container_id:
     assert [kind for kind in ours if inside[kind] == ours[kind]] == []
 
 
-def test_what_is_not_listed_is_ours(oci_runtime: Runtime, bundle: BundleMaker, container_id: str) -> None:
+def test_namespaces_that_are_not_listed_are_ours(
+    oci_runtime: Runtime, bundle: BundleMaker, container_id: str
+) -> None:
     made = bundle(["sh", "-c", LOOK])
     made.linux["namespaces"] = [{"type": "mount"}]
     made.config.pop("hostname")
@@ -124,7 +126,7 @@ def test_a_user_namespace_is_joined_and_executed_in(
     container_id: str,
     kinds: tuple[str, ...],
 ) -> None:
-    """What the container makes belongs to the joined user namespace, what it joins may belong to it too."""
+    """New namespaces belong to the joined user namespace; joined ones may belong to it, too."""
     made = bundle(["sleep", "100"])
     for path in (made.rootfs, *made.rootfs.rglob("*")):
         os.chown(path, 100_000, 100_000, follow_symlinks=False)
@@ -181,7 +183,7 @@ def test_a_path_to_something_else_is_refused_by_name(
     ],
     ids=["unknown", "relative", "untyped"],
 )
-def test_what_is_no_namespace_is_refused_by_name(
+def test_a_path_that_is_no_namespace_is_refused_by_name(
     runwasi: Runtime, bundle: BundleMaker, container_id: str, namespace: Json, member: str
 ) -> None:
     made = bundle(["true"])

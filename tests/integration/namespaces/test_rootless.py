@@ -290,7 +290,7 @@ def test_a_container_of_subordinate_ids_lives_through_every_command(ranged: User
     ],
     ids=["outside", "no helper"],
 )
-def test_what_the_helpers_do_not_map_is_said(
+def test_ranges_that_the_helpers_refuse_are_reported(
     ranged: User, container_id: str, first: int, path: str, message: str
 ) -> None:
     bundle = ranged.bundle("true")
@@ -386,7 +386,7 @@ def test_groups_that_a_single_id_rules_out_are_refused(user: User, container_id:
 def test_exec_beside_a_module_is_refused_to_a_user(
     user: User, container_id: str, wasi_demo_app: bytes
 ) -> None:
-    """What keeps the container from looking into the runtime's process keeps its user out as well."""
+    """The runtime's process is closed to the container, and so to its user as well."""
     path = user.bundle("/demo.wasm", "sleep", "100", files={"/demo.wasm": wasi_demo_app})
     pid = user.run_in_background(path, container_id)
     refused = user("exec", container_id, "id", check=False)

@@ -110,7 +110,7 @@ def test_every_program_answers(program: str, client: str, folder: Path, python_c
     assert called((0, 1, 2), [str(path), *words], folder)[0] == 0
 
 
-def test_what_is_printed_does_not_get_into_a_file_that_is_written(folder: Path) -> None:
+def test_output_without_stdout_does_not_get_into_written_files(folder: Path) -> None:
     words = ["--repo", "localhost", "--name", "demo", "--tag", "v1", "--module", str(WASI_DEMO_APP)]
     for builder in (["oci-tar-builder"], ["runwasi", "image", "build"]):
         program, *command = builder

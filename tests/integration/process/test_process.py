@@ -1,4 +1,4 @@
-"""What a process is given beside its program, as the kernel tells of it once it runs; and what is refused.
+"""A process gets the attributes in its configuration, as the kernel reports them; invalid ones are refused.
 
 Source: runtime-spec config.md#process and config-linux.md.
 """
@@ -43,13 +43,13 @@ def start(runwasi: Runtime, bundle: BundleMaker, container_id: str) -> Iterator[
 
 
 def said(*command: str | int) -> str:
-    """What a program of the host prints."""
+    """Return a host program's output."""
     done = subprocess.run([str(word) for word in command], check=True, capture_output=True, text=True)
     return done.stdout
 
 
 def execute(container: Detached, *command: str, process: Json | None = None) -> str:
-    """What a program says that is run in the container, described by members of a process if given."""
+    """Return the output of a program run in a container, with these members of its process."""
     if process is None:
         return container.runtime("exec", container.id, *command).stdout
     path = container.bundle.path / "process.json"
@@ -397,7 +397,7 @@ REFUSED: dict[str, tuple[Json, Json]] = {
 
 
 @pytest.mark.parametrize("member", REFUSED)
-def test_what_the_kernel_refuses_is_named_and_undone(
+def test_a_refusal_by_the_kernel_is_named_and_undone(
     runwasi: Runtime, bundle: BundleMaker, container_id: str, member: str
 ) -> None:
     made = bundle(["true"])

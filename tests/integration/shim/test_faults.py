@@ -31,7 +31,7 @@ SLEEP = ["sleep", "1000"]
 
 
 def alive(pid: int) -> bool:
-    """Whether a process runs; its zombie may wait a moment for this machine's init."""
+    """Return whether a process runs; a zombie may wait a moment for this machine's init."""
     try:
         return process_state(pid) != "Z"
     except ProcessLookupError:

@@ -1,4 +1,4 @@
-"""What containerd learns about memory, and rootfs mounts of any length."""
+"""containerd learns about memory limits and OOM kills, and rootfs mounts may have any length."""
 
 from __future__ import annotations
 

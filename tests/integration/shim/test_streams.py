@@ -1,4 +1,4 @@
-"""What a container writes and reads reaches its client, whoever goes away meanwhile."""
+"""A container's output and input are complete, whoever goes away meanwhile."""
 
 from __future__ import annotations
 

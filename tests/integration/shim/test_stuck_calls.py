@@ -1,4 +1,4 @@
-"""What a container or an operator's program waits for, only the call waits for that needs it.
+"""If a container or an operator's program is stuck, only the call that needs it waits.
 
 Every test has two containers in one server: one that does not get on, and one whose calls are answered all the while.
 """
@@ -306,7 +306,7 @@ def test_an_exec_on_its_way_can_be_deleted(later_hung: tuple[Pod, HungMount]) ->
 
 
 @pytest.mark.own_server
-def test_what_is_on_its_way_ends_with_the_server(
+def test_work_in_progress_ends_with_the_server(
     later_hung: tuple[Pod, HungMount], bundle: BundleMaker, folder: Path, our_shim: Shim
 ) -> None:
     pod, _ = later_hung

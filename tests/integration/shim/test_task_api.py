@@ -181,7 +181,7 @@ REFUSED: dict[str, list[str]] = {
 
 
 @pytest.mark.parametrize(("status", "method"), [(s, m) for s, methods in REFUSED.items() for m in methods])
-def test_what_a_state_does_not_allow_is_refused(task: RunningShim, status: str, method: str) -> None:
+def test_a_call_that_the_state_forbids_is_refused(task: RunningShim, status: str, method: str) -> None:
     task.create()
     if status != "created":
         task.call("Start")
@@ -207,7 +207,7 @@ def test_a_container_never_started_can_be_deleted(task: RunningShim, sink: Event
     assert {"exit", "delete"} >= set(sink.topics(1))
 
 
-def test_what_can_still_be_asked_after_the_exit(task: RunningShim, sink: EventSink) -> None:
+def test_queries_are_answered_after_the_exit(task: RunningShim, sink: EventSink) -> None:
     pid = task.run()
     stop(task)
     assert task.call("Connect").task_pid == pid

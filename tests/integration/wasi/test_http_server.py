@@ -135,7 +135,7 @@ def test_connection_close_is_honoured(hello: Serving) -> None:
         (b"GET / HTTP/1.1\r\nHost: x\r\nX: " + b"y" * 70_000, 431),
     ],
 )
-def test_what_is_no_request_is_refused(hello: Serving, request_: bytes, status: int) -> None:
+def test_a_malformed_request_is_refused(hello: Serving, request_: bytes, status: int) -> None:
     assert _exchange(hello, request_).startswith(b"HTTP/1.1 %d " % status)
     test_a_response_comes(hello)
 

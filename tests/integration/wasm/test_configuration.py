@@ -1,4 +1,4 @@
-"""What configures a native program configures a module alike."""
+"""The configuration of a native program applies to a module in the same way."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def sleeper(bundle: BundleMaker, wasi_demo_app: bytes) -> Bundle:
 
 
 def said(*command: str | int) -> str:
-    """What a program of the host prints."""
+    """Return a host program's output."""
     return subprocess.run([str(word) for word in command], check=True, capture_output=True, text=True).stdout
 
 

@@ -263,7 +263,7 @@ def test_a_refusal_fails_create_with_its_reason(
     ],
     ids=["module", "WASI 0.3", "another world"],
 )
-def test_what_nobody_provides_is_refused_before_it_is_compiled(
+def test_unknown_imports_are_refused_before_compilation(
     runwasi: Runtime, bundle: BundleMaker, container_id: str, text: str, why: str
 ) -> None:
     module = new_to_the_node(wat_to_wasm(text.encode()))
@@ -273,7 +273,7 @@ def test_what_nobody_provides_is_refused_before_it_is_compiled(
     assert not _was_compiled(module)
 
 
-def test_what_is_run_has_been_compiled(
+def test_a_module_is_compiled_into_the_cache_before_it_runs(
     runwasi: Runtime, bundle: BundleMaker, guest: bytes, container_id: str
 ) -> None:
     module = new_to_the_node(guest)

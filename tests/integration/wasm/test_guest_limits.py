@@ -64,7 +64,7 @@ class Growing:
         return int(lines[-1].removeprefix("full at ").removesuffix(" MiB"))
 
     def lines(self) -> list[str]:
-        """What it has said, without a line it is still at."""
+        """Return the complete lines of its output so far."""
         return self.container.output.splitlines() if self.container.output.endswith("\n") else []
 
 
@@ -156,7 +156,7 @@ def _limit_file(pid: int) -> Path:
 
 
 @pytest.mark.cgroup_v2
-def test_what_a_guest_holds_of_its_cgroup_cannot_be_written_to(growing: GrowerMaker, grower: bytes) -> None:
+def test_a_guest_cannot_write_to_the_cgroup_files_it_holds(growing: GrowerMaker, grower: bytes) -> None:
     """Not even by root with all capabilities: a guest that broke out is the container's at most."""
     guest = growing(grower, "follow", limit=64)
     guest.container.run()

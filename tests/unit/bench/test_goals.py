@@ -1,4 +1,4 @@
-"""Which goals hold for whoever takes part."""
+"""Goals hold for the contenders that they name."""
 
 from __future__ import annotations
 

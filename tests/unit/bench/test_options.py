@@ -1,4 +1,4 @@
-"""What is measured, how much, and when a page is refused."""
+"""The options choose the measurements, and when a page is refused."""
 
 from __future__ import annotations
 
@@ -37,7 +37,9 @@ def test_measures_are_taken_in_their_order_however_they_are_named() -> None:
 @pytest.mark.parametrize(
     "arguments", [["--only", "B15"], ["--peer-shim", "x"], ["--peer-shim", "x=runc"], ["--runs", "0"]]
 )
-def test_what_cannot_be_measured_is_refused(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+def test_impossible_measurements_are_refused(
+    arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
     with pytest.raises(SystemExit):
         parse(*arguments)
     assert arguments[0] in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""What is printed, kept and published of the results."""
+"""The results are printed, kept and published."""
 
 from __future__ import annotations
 

@@ -55,7 +55,7 @@ def test_a_path_that_is_too_long_leaves_the_program_as_it_was(program: Path) -> 
     assert program.read_bytes() == before
 
 
-def test_what_is_no_interpreter_of_a_bundle_is_refused(tmp_path: Path) -> None:
+def test_a_file_that_is_no_bundles_interpreter_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "script"
     path.write_text("#!/bin/sh\n")
     with pytest.raises(WrongInterpreter, match="is not the interpreter of a bundle"):

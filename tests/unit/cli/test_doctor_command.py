@@ -14,6 +14,7 @@ from runwasi.cli.doctor import (
     daemon_findings,
     engine_findings,
     kernel_findings,
+    leftover_findings,
 )
 from runwasi.cli.doctor.finding import MISSING, OK, WARN
 from runwasi.cli.main import main
@@ -24,8 +25,10 @@ from runwasi.linux import libc
 
 @pytest.fixture
 def anywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """A command line for a node without a containerd, and with a state root of its own."""
+    """A command line for a node without a containerd or shims, and with a state root of its own."""
     monkeypatch.setattr(containerd_findings, "pid_behind", lambda _address: 0)
+    for name in ("shim_roots", "_sockets", "_mounts"):
+        monkeypatch.setattr(leftover_findings, name, lambda *_: iter(()))
     return ["--root", str(tmp_path / "root"), "doctor", "--address", str(tmp_path / "none")]
 
 

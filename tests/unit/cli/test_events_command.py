@@ -33,7 +33,7 @@ def test_other_durations_are_refused(text: str) -> None:
         duration(text)
 
 
-def test_what_is_not_counted_is_left_out_but_limits_and_failures_are_not() -> None:
+def test_missing_counters_are_left_out_but_limits_and_failures_stay() -> None:
     assert stats(Usage(version=2)) == {
         "cpu": {"usage": {"kernel": 0, "user": 0}, "throttling": {}},
         "cpuset": {},

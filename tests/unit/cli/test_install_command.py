@@ -34,7 +34,7 @@ def test_a_file_that_cannot_be_read_is_named_and_the_others_are_shown(
     assert "kind" in said.out
 
 
-def test_what_was_written_for_podman_is_taken_away_where_podman_is_gone(
+def test_podmans_file_is_removed_even_without_podman(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     host = ["--host", str(tmp_path), "--write"]

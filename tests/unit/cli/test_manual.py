@@ -27,7 +27,7 @@ def test_the_man_page_has_every_command_and_only_known_requests() -> None:
 
 
 def complete(words: str) -> list[str]:
-    """What bash would offer after these words; no containers exist."""
+    """Return bash's completions after these words, without any container."""
     script = (
         f"runwasi() {{ :; }}\n{bash()}\nCOMP_WORDS=({words})\nCOMP_CWORD=$((${{#COMP_WORDS[@]}} - 1))\n"
         '_runwasi; printf "%s\\n" "${COMPREPLY[@]}"'

@@ -72,7 +72,7 @@ def test_two_dashes_end_the_options_and_one_is_an_argument() -> None:
         (["--preserve-fds", "two"], 'invalid value "two" for flag -preserve-fds'),
     ],
 )
-def test_what_fits_no_option_is_refused(words: list[str], message: str) -> None:
+def test_a_word_that_fits_no_option_is_refused(words: list[str], message: str) -> None:
     with pytest.raises(UsageError, match=message):
         parse(OPTIONS, words)
 

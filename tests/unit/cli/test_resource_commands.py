@@ -30,6 +30,6 @@ def test_sizes_are_powers_of_two(text: str, size: int) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "k", "-5", "12x", "1kk", "1e400", "0x10", "1,5m", "nan", "infk", "+1"])
-def test_what_is_no_size_names_the_option(text: str) -> None:
+def test_an_invalid_size_names_the_option(text: str) -> None:
     with pytest.raises(UsageError, match=r"invalid value for memory: .* is not a size in bytes"):
         size_in_bytes("memory", text)

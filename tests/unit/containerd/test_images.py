@@ -33,7 +33,7 @@ Json = dict[str, Any]
 
 
 class MemoryStore(Containerd):
-    """What containerd would answer, with no containerd."""
+    """Answers in place of containerd."""
 
     def __init__(self) -> None:
         self.contents: dict[str, bytes] = {}

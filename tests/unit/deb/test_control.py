@@ -1,4 +1,4 @@
-"""What dpkg reads of the packages."""
+"""The packages' control files, as dpkg reads them."""
 
 from __future__ import annotations
 

@@ -199,7 +199,9 @@ def test_dockers_own_configuration_without_cri_is_left_alone(tmp_path: Path) -> 
         ("version = 2\n# --- runwasi: begin\n", "line 2 begins runwasi's part"),
     ],
 )
-def test_what_cannot_be_extended_is_refused_by_name(text: str, why: str, tmp_path: Path) -> None:
+def test_a_configuration_that_cannot_be_extended_is_refused_by_name(
+    text: str, why: str, tmp_path: Path
+) -> None:
     node, path = _node(tmp_path, text)
     with pytest.raises(DeploymentError) as refused:
         _install(node)

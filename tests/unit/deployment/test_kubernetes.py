@@ -1,4 +1,4 @@
-"""What Kubernetes distributions get: RuntimeClasses, k3s's templates, kind's patches."""
+"""RuntimeClasses, k3s's templates and kind's patches."""
 
 from __future__ import annotations
 

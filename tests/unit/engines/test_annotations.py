@@ -108,7 +108,7 @@ def test_an_error_stays_on_one_line() -> None:
     assert "\n" not in str(raised.value)
 
 
-def test_what_is_not_given_is_at_its_default() -> None:
+def test_absent_annotations_have_their_defaults() -> None:
     switches = {item.name: item.of({}) for item in OURS.values() if isinstance(item, Switch)}
     assert switches == {
         "io.runwasi.memory.trap": True,
@@ -130,5 +130,5 @@ def test_what_is_not_given_is_at_its_default() -> None:
         ("io.kubernetes.cri.sandbox-id", False),
     ],
 )
-def test_what_takes_confinement_away_is_unsafe(name: str, unsafe: bool) -> None:
+def test_annotations_that_reduce_confinement_are_unsafe(name: str, unsafe: bool) -> None:
     assert is_unsafe(name) is unsafe

@@ -1,4 +1,4 @@
-"""Which wasm layer of an image runs."""
+"""One wasm layer of an image is chosen to run."""
 
 from __future__ import annotations
 

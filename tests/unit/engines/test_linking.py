@@ -1,4 +1,4 @@
-"""Which wasm layers a program is linked with, by what it imports and nothing else."""
+"""A program is linked with the wasm layers that it imports, and no others."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def test_layers_that_need_each_other_are_refused(module: Maker) -> None:
         names(program, one, two)
 
 
-def test_what_a_layer_lacks_is_named_with_the_layer(module: Maker) -> None:
+def test_a_missing_export_is_named_with_its_layer(module: Maker) -> None:
     program = module("app.wasm", '(import "math" "subtract" (func))')
     with pytest.raises(
         CannotHandle, match=r"the function subtract from the layer math\.wasm, which does not export it"

@@ -43,7 +43,7 @@ def found(cache: ModuleCache, key: str = KEY) -> bytes | None:
         os.close(fd)
 
 
-def test_what_was_stored_is_found(cache: ModuleCache) -> None:
+def test_a_stored_artefact_is_found(cache: ModuleCache) -> None:
     stored = cache.store(KEY, ARTEFACT)
     assert os.pread(stored, 1 << 20, 0) == ARTEFACT
     os.close(stored)

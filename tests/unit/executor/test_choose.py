@@ -114,7 +114,7 @@ def test_a_file_whose_name_has_a_hash_is_that_file(tmp_path: Path) -> None:
         (b"", "the file is empty"),
     ],
 )
-def test_what_is_neither_is_refused_with_its_first_bytes(tmp_path: Path, content: bytes, words: str) -> None:
+def test_other_files_are_refused_with_their_first_bytes(tmp_path: Path, content: bytes, words: str) -> None:
     program = put(tmp_path / "program", content)
     with pytest.raises(ContainerError) as caught:
         choose(request(program), Parent())

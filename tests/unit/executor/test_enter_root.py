@@ -1,4 +1,4 @@
-"""Which mounts of the host a moved root has to be rid of."""
+"""A moved root is rid of the host's kernel filesystems."""
 
 from __future__ import annotations
 

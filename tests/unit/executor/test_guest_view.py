@@ -1,4 +1,4 @@
-"""Which mounts are replaced in a guest's view, told by the mount table."""
+"""The mount table tells which mounts a guest's view replaces."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_of_a_stack_the_top_counts() -> None:
     assert replaced(*lines, "5 4 / /proc tmpfs") == []
 
 
-def test_what_another_mount_hides_is_left() -> None:
+def test_a_hidden_mount_is_left_alone() -> None:
     assert replaced("1 0 / / ext4", "2 1 / /host/a/proc proc", "3 1 / /host tmpfs") == []
     assert replaced("1 0 / / ext4", "2 1 / /hosts/proc proc", "3 1 / /host tmpfs") == [(2, True)]
 

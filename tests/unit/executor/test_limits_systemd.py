@@ -128,7 +128,7 @@ def test_seconds_become_microseconds() -> None:
         ("TimeoutStopSec", "'soon'"),
     ],
 )
-def test_what_cannot_be_read_names_the_annotation(name: str, text: str) -> None:
+def test_an_unreadable_value_names_the_annotation(name: str, text: str) -> None:
     with pytest.raises(SpecError, match=rf'^\$\.annotations\["org\.systemd\.property\.{name}"\]: '):
         annotated({f"org.systemd.property.{name}": text})
 

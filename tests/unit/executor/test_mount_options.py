@@ -43,7 +43,7 @@ def test_an_r_in_front_is_for_the_mounts_below_too() -> None:
     assert found.propagation == [(MS_PRIVATE, True), (MS_SLAVE, False)]
 
 
-def test_what_is_not_known_goes_to_the_filesystem() -> None:
+def test_unknown_options_go_to_the_filesystem() -> None:
     found = parse(["rbind", "size=64k", "defaults", "newinstance", "tmpcopyup", "ridmap", "sync"])
     assert found.data == ["size=64k", "newinstance", "sync"]
     assert found.bind

@@ -1,4 +1,4 @@
-"""What parent and child say crosses whole, with descriptors, and ends are noticed."""
+"""Messages between parent and child arrive complete, with their descriptors, and the end is noticed."""
 
 from __future__ import annotations
 

@@ -42,7 +42,7 @@ def test_a_state_root_that_is_a_file_is_named(tmp_path: Path) -> None:
         StateFolder(f"{tmp_path}/root", "one").claim()
 
 
-def test_what_was_saved_is_loaded(tmp_path: Path) -> None:
+def test_a_saved_state_is_loaded(tmp_path: Path) -> None:
     folder = StateFolder(str(tmp_path), "one")
     folder.claim()
     folder.save(SAVED)
@@ -63,7 +63,7 @@ WRITTEN = [
 
 
 @pytest.mark.parametrize("written", WRITTEN)
-def test_what_an_earlier_version_saved_is_understood(tmp_path: Path, written: str) -> None:
+def test_the_state_of_an_earlier_version_is_understood(tmp_path: Path, written: str) -> None:
     folder = StateFolder(str(tmp_path), "one")
     folder.claim()
     folder.write(STATE, written.encode())
@@ -80,7 +80,7 @@ def test_what_an_earlier_version_saved_is_understood(tmp_path: Path, written: st
     assert folder.load() == expected
 
 
-def test_what_a_later_version_saved_is_left_alone(tmp_path: Path) -> None:
+def test_the_state_of_a_later_version_is_left_alone(tmp_path: Path) -> None:
     folder = StateFolder(str(tmp_path), "one")
     folder.claim()
     folder.write(STATE, b'{"version":2,"id":"one","new":"meaning"}')

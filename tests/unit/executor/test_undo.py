@@ -9,7 +9,7 @@ from runwasi.linux.waiting import finish
 
 
 class Fault(Exception):
-    """What goes wrong in a block."""
+    """An error in a block."""
 
 
 def fail_after(done: list[int], *, commit: bool) -> None:
@@ -28,7 +28,7 @@ def test_a_failing_block_is_taken_back_in_reverse_order() -> None:
     assert done == [2, 1]
 
 
-def test_what_was_committed_stays() -> None:
+def test_committed_work_stays() -> None:
     done: list[int] = []
     with pytest.raises(Fault):
         fail_after(done, commit=True)

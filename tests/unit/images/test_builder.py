@@ -207,7 +207,7 @@ def test_the_same_folder_gives_the_same_image(tmp_path: Path) -> None:
         (CORE + b"\1", "cut short"),
     ],
 )
-def test_what_is_not_wasm_is_refused_with_its_name(tmp_path: Path, content: bytes, why: str) -> None:
+def test_a_file_that_is_not_wasm_is_refused_by_name(tmp_path: Path, content: bytes, why: str) -> None:
     with pytest.raises(ImageError, match=f"app.wasm: .*{why}"):
         LayerFile(module(tmp_path, "app.wasm", content))
 

@@ -1,4 +1,4 @@
-"""What a component imports and exports, against wasm-tools' text of the same."""
+"""A component's imports and exports are read as wasm-tools prints them."""
 
 from __future__ import annotations
 

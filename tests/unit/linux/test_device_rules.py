@@ -78,7 +78,7 @@ def test_a_new_version_1_cgroup_is_closed_before_it_is_opened_for_some() -> None
     assert list(transition("a *:* rwm\n", [NULL])) == [("devices.deny", "a"), ("devices.allow", "c 1:3 rwm")]
 
 
-def test_what_stays_allowed_is_not_written_again() -> None:
+def test_rules_that_stay_are_not_written_again() -> None:
     now = "c 1:3 rwm\nc 1:5 rw\n"
     wanted = [NULL, DeviceRule(True, "b", 8, ANY, "r"), DeviceRule(True, "c", 1, 5, "r")]
     assert list(transition(now, wanted)) == [("devices.allow", "b 8:* r"), ("devices.deny", "c 1:5 w")]

@@ -38,7 +38,7 @@ def test_no_descriptor_stays_open_or_is_closed_with_the_object(fd: int) -> None:
     os.close(fd)
 
 
-def test_what_cannot_be_mapped_is_an_error_that_names_the_call(fd: int) -> None:
+def test_a_failed_mapping_names_the_call(fd: int) -> None:
     os.close(fd)
     with pytest.raises(OSError, match="mmap"):
         SharedBytes(fd, 4096)

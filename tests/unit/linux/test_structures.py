@@ -1,4 +1,4 @@
-"""What the kernel's headers say of structures and calls is what we have written down of them."""
+"""Our structures and call numbers agree with the kernel's headers."""
 
 from __future__ import annotations
 

@@ -23,12 +23,12 @@ _values = st.recursive(
 
 
 @given(_values)
-def test_what_the_standard_library_writes_is_read_alike(value: Any) -> None:
+def test_the_standard_librarys_json_is_read_alike(value: Any) -> None:
     assert parse_json(json.dumps(value).encode()) == value
 
 
 @given(_values, st.sampled_from(["", " ", "\t", "    "]))
-def test_what_we_write_the_standard_library_reads(value: Any, indent: str) -> None:
+def test_the_standard_library_reads_our_json(value: Any, indent: str) -> None:
     assert json.loads(dumps(value, indent)) == value
 
 

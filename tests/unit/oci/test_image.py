@@ -58,7 +58,7 @@ def test_a_wasm_artifacts_configuration_is_read() -> None:
     "digest",
     ["", "sha256:", "sha256:ff", DIGEST.upper(), DIGEST + "0", "../x:y", "a:../b", ".a:b", "nocolon", "a:é"],
 )
-def test_what_is_no_digest_is_refused(digest: str) -> None:
+def test_an_invalid_digest_is_refused(digest: str) -> None:
     with pytest.raises(SpecError, match=r"\$\.digest: .* is not a digest"):
         decode(Descriptor, {**DESCRIPTOR, "digest": digest})
 

@@ -49,7 +49,7 @@ def test_a_switch_may_have_a_value(value: str, meant: bool) -> None:
     ("arguments", "why"),
     [(["-id"], "needs an argument"), (["-what", "x"], "not defined: -what"), (["-debug=maybe"], "maybe")],
 )
-def test_what_makes_no_sense_is_named(arguments: list[str], why: str) -> None:
+def test_invalid_arguments_are_named(arguments: list[str], why: str) -> None:
     with pytest.raises(UsageError, match=why):
         Flags.parse(arguments)
 

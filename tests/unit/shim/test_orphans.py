@@ -57,7 +57,7 @@ reactor.run()
 """) == ["3", "4"]
 
 
-def test_what_a_containers_process_leaves_behind_is_reaped() -> None:
+def test_an_orphan_of_a_containers_process_is_reaped() -> None:
     assert (
         _output("""
 processes.set_child_subreaper()

@@ -54,7 +54,7 @@ def test_a_call_too_long_is_refused_by_its_sender() -> None:
         CallPacket("0.1", _NAME, ["x" * packet.MAX_CALL], {}, b"").encode()
 
 
-def test_what_is_no_reply_is_refused() -> None:
+def test_a_malformed_reply_is_refused() -> None:
     whole = packet.reply(packet.ANSWER, 3, b"text", b"more")
     assert packet.read_reply(whole) == (packet.ANSWER, 3, b"text", b"more")
     for data in (b"", packet.MAGIC, b"x" * 20, whole[:-5]):

@@ -107,7 +107,7 @@ def test_a_descriptor_dropped_in_a_turn_gets_no_event_of_that_turn(reactor: Reac
 
 
 class Outcome:
-    """What came of an operation."""
+    """The outcome of an operation."""
 
     def __init__(self) -> None:
         self.told: list[object] = []
@@ -146,7 +146,7 @@ def test_operations_wait_side_by_side(reactor: Reactor) -> None:
             os.close(fd)
 
 
-def test_what_an_operation_raises_is_its_outcome(reactor: Reactor, errors: list[Exception]) -> None:
+def test_an_operations_exception_is_its_outcome(reactor: Reactor, errors: list[Exception]) -> None:
     def failing() -> Operation[None]:
         yield TURN
         raise ZeroDivisionError
@@ -234,7 +234,7 @@ def test_a_turn_serves_what_was_asked_before_it_ends(reactor: Reactor, pipe: tup
     assert log == ["request", "operation"]
 
 
-def test_what_cannot_be_watched_is_told_to_the_operation(reactor: Reactor) -> None:
+def test_an_operation_learns_that_a_descriptor_cannot_be_watched(reactor: Reactor) -> None:
     file = os.memfd_create("file")  # epoll takes no regular file
     outcome = Outcome()
     reactor.follow(reading(file), outcome)

@@ -1,4 +1,4 @@
-"""What a collector, or the environment, does wrong: the spans' sender says so, and takes no more than its share."""
+"""The sender of spans reports faults of a collector or the environment, and stays within its bounds."""
 
 from __future__ import annotations
 

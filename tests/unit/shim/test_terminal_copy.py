@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class Sink:
-    """What takes the output: a file without end."""
+    """An output that takes any number of bytes."""
 
     def __init__(self) -> None:
         self.fd = Fd(os.open("/dev/null", os.O_WRONLY))

@@ -38,7 +38,7 @@ print(count > 10_000, before == after)
 """
 
 
-def test_what_can_be_reached_is_immortal_where_the_interpreter_knows_that() -> None:
+def test_reachable_objects_become_immortal_if_the_interpreter_supports_that() -> None:
     done = subprocess.run(
         [sys.executable, "-c", _PROGRAM.format(root=str(ROOT))], capture_output=True, text=True, check=True
     )

@@ -53,7 +53,7 @@ class Prefix:
         )
 
     def started(self) -> dict[str, str]:
-        """What each program starts from."""
+        """The version that each program starts from."""
         return {
             path.name: path.read_text().split("/")[-2]
             for path in self.programs.iterdir()
@@ -156,7 +156,7 @@ def test_of_two_processes_the_last_one_removes_the_version(prefix: Prefix) -> No
     assert prefix.left() == ["two"]
 
 
-def test_what_a_killed_process_left_is_removed_by_the_next_installation(prefix: Prefix) -> None:
+def test_the_next_installation_removes_what_a_killed_process_left(prefix: Prefix) -> None:
     process = prefix.process("one", _KILLED)
     prefix.switch("two")
     end(process)
@@ -215,7 +215,7 @@ def test_after_a_removal_a_server_leaves_the_version_to_delete(prefix: Prefix) -
     assert list(prefix.programs.iterdir()) == []
 
 
-def test_what_is_installed_after_a_removal_stays(prefix: Prefix) -> None:
+def test_an_installation_after_a_removal_stays(prefix: Prefix) -> None:
     old = prefix.process("one")
     installer.remove(prefix.place)
     prefix.add("two")

@@ -117,7 +117,7 @@ def test_a_client_that_wants_the_end_gets_it(version: bytes) -> None:
     assert http.is_over()
 
 
-def test_what_comes_after_the_last_response_is_dropped() -> None:
+def test_input_after_the_last_response_is_dropped() -> None:
     http = _fed(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
     _said(http)
     http.receive(GET)

@@ -118,7 +118,7 @@ def test_requests_sent_together_are_answered_in_order(address: tuple[str, int]) 
     ]
 
 
-def test_what_was_asked_before_draining_is_still_sent(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_responses_due_before_draining_are_still_sent(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(http_server, "GuestCall", _Call)
     received: list[bytes] = []
     with _served() as found:

@@ -40,13 +40,13 @@ from runwasi.wasi.io.poll import wait_for_any
 HANDLER = "wasi:http/incoming-handler@0.2.12"
 
 SHORT = "farowpMxy."
-"""What a guest does for a short response: the inset has it whole."""
+"""The calls of a guest for a short response, all of which the inset keeps."""
 
 LETTERS = "fFabBcdeEhHjsSDkKCiArtTg2GovpPqwyYzWL0mMNOuUVxQRIJZ!"
 
 
 class Outcome(NamedTuple):
-    """What a client and the operator see."""
+    """The response that the client gets, and the log that the operator reads."""
 
     status: int
     lines: bytes
@@ -219,7 +219,7 @@ def test_a_short_response_takes_no_call_of_the_host(script: str, monkeypatch: py
     assert _outcome(handler).status in (200, 404)
 
 
-def test_what_is_flushed_twice_is_sent() -> None:
+def test_a_second_flush_sends_the_bytes() -> None:
     """A guest that computes between its flushes is not kept from streaming."""
     handler = _handler("script", True)
     handler.world.args = ["farowpWWWWxy."]
@@ -275,7 +275,7 @@ def test_a_component_that_would_reach_into_it_does_without(where: str, what: str
 
 
 def test_a_component_that_seems_to_have_it_is_refused() -> None:
-    """What its own function returned would be taken for a response in the inset's form."""
+    """The result of its own function would be taken for a response in the inset's form."""
     seeming = with_inset(component("hello").read_bytes())
     with pytest.raises(CannotHandle, match="reserved for runwasi"):
         WasmtimeEngine().precompile(seeming)

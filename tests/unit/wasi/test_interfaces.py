@@ -1,4 +1,4 @@
-"""What of WASI 0.2 the package provides, compared with WASI's own interfaces."""
+"""The provided part of WASI 0.2 agrees with WASI's own interfaces."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def test_types_are_read_as_they_are() -> None:
     assert (error.kind, error.names) == ("variant", ["invalid-syntax", "forbidden", "immutable"])
 
 
-def test_what_is_not_provided_is_named() -> None:
+def test_missing_imports_are_named() -> None:
     text = b"""(component (import "wasi:io/poll@0.2.0" (instance
         (export "pollable" (type (sub resource))) (export "invent" (func))))
         (import "acme:x/y" (instance)))"""

@@ -37,14 +37,14 @@ def _read(folder: int, path: str, confinement: int = BENEATH) -> bytes:
 
 
 @pytest.mark.parametrize("path", ["file", "deep/../file", "deep/up", "./deep/./up"])
-def test_what_is_inside_opens(folder: int, path: str) -> None:
+def test_a_path_inside_opens(folder: int, path: str) -> None:
     assert _read(folder, path) == b"inside"
 
 
 @pytest.mark.parametrize(
     "path", ["../secret", "out", "/etc/passwd", "absolute", "away/etc/passwd", "deep/../../secret"]
 )
-def test_what_leads_out_is_refused(folder: int, path: str) -> None:
+def test_a_path_that_leads_out_is_refused(folder: int, path: str) -> None:
     with pytest.raises(PermissionError):
         _read(folder, path)
 

@@ -30,7 +30,7 @@ class Counter(Detached):
     """A container whose program counts into a file of its root."""
 
     def numbers(self) -> list[int]:
-        """What it has counted so far; the last line may still be on its way."""
+        """The numbers counted so far; the last line may be incomplete."""
         try:
             return [int(line) for line in (self.bundle.rootfs / "count").read_text().split()]
         except FileNotFoundError:
@@ -395,7 +395,7 @@ def test_memory_can_follow_when_it_is_touched(
     copy.delete()
 
 
-def test_what_fails_leaves_nothing_behind(
+def test_a_failed_checkpoint_or_restore_leaves_nothing_behind(
     runwasi: Runtime, made: Callable[..., Bundle], container_id: str, tmp_path: Path
 ) -> None:
     counter = Counter(runwasi, made(), container_id)
