@@ -1,4 +1,4 @@
-"""metrics: counts the events that the node's shims report, and serves the counts and the node's containers to Prometheus."""
+"""metrics: counts the events of the node's shims, and serves Prometheus these counts and the node's containers."""
 
 from __future__ import annotations
 
