@@ -34,16 +34,7 @@ def _uninstall(given: Given, settings: Settings) -> int:
 
 def _command(given: Given, settings: Settings, verb: str, plan: Callable[[str, Wanted], TargetPlan]) -> int:
     targets = _targets(given)
-    try:
-        wanted = Wanted(
-            TargetNode(given.text("host") or "/"),
-            engines=given.list("engine"),
-            shared=given.flag("shared"),
-            config=os.path.abspath(given.text("config")) if given.text("config") else "",
-            folder=os.path.abspath(given.text("bin")) if given.text("bin") else "",
-        )
-    except EngineError as error:
-        raise UsageError(str(error)) from None
+    wanted = _wanted(given)
     if not targets:
         return _overview(wanted, settings, verb, plan)
     if targets == [_ALL]:
@@ -59,6 +50,21 @@ def _command(given: Given, settings: Settings, verb: str, plan: Callable[[str, W
     except PermissionError as error:
         raise ContainerError(f"{describe(error)}: run it as root") from None
     return 0
+
+
+def _wanted(given: Given) -> Wanted:
+    """Return the command line's choices for every target. Raises UsageError for an unknown engine."""
+    config, folder = given.text("config"), given.text("bin")
+    try:
+        return Wanted(
+            TargetNode(given.text("host") or "/"),
+            engines=given.list("engine"),
+            shared=given.flag("shared"),
+            config=os.path.abspath(config) if config else "",
+            folder=os.path.abspath(folder) if folder else "",
+        )
+    except EngineError as error:
+        raise UsageError(str(error)) from None
 
 
 def _targets(given: Given) -> list[str]:
@@ -123,7 +129,7 @@ def _show(plans: list[TargetPlan]) -> int:
 
 
 def _carry_out(plan: TargetPlan, settings: Settings, *, restart: bool) -> None:
-    """Write the files, and have running programs notice. Raises DeploymentError, OSError."""
+    """Write the files, and make running programs notice. Raises DeploymentError, OSError."""
     _tell(plan, plan.found)
     if plan.shown and plan.after:
         output.write("".join(run(command, plan.shown) for command in plan.after))
@@ -131,21 +137,28 @@ def _carry_out(plan: TargetPlan, settings: Settings, *, restart: bool) -> None:
     output.write(plan.shown)
     if plan.changes and plan.before:
         if not restart:
-            first = " && ".join(" ".join(command) for command in plan.before)
-            raise DeploymentError(f"{plan.target}: run `{first}` first, or add --restart")
+            raise DeploymentError(f"{plan.target}: run `{_one_line(plan.before)}` first, or add --restart")
         _run_each(plan.before)
     for change in plan.changes:
         output.write(f"{change.apply()}\n")
-    if not plan.changes and not plan.due:
+    if plan.changes or plan.due:
+        _bring_into_force(plan, settings, restart=restart)
+    else:
         output.write(f"{plan.target}: nothing to do\n")
-        return
-    words = [" ".join(command) for command in plan.after]
+
+
+def _bring_into_force(plan: TargetPlan, settings: Settings, *, restart: bool) -> None:
+    """Run the commands that make running programs notice, or say which would."""
     if restart and plan.after:
         _run_each(plan.after)
-    elif words:
-        settings.log.warning(f"{plan.target}: the change is not in force yet: {' && '.join(words)}")
-    elif plan.hint:
-        settings.log.warning(f"{plan.target}: the change is not in force yet: {plan.hint}")
+        return
+    remedy = _one_line(plan.after) or plan.hint
+    if remedy:
+        settings.log.warning(f"{plan.target}: the change is not in force yet: {remedy}")
+
+
+def _one_line(commands: Sequence[Sequence[str]]) -> str:
+    return " && ".join(map(" ".join, commands))
 
 
 def _run_each(commands: Sequence[Sequence[str]]) -> None:

@@ -76,31 +76,32 @@ def uninstall_k3s(node: TargetNode) -> TargetPlan:
     return _k3s(node, ())
 
 
-def _k3s(node: TargetNode, runtimes: Sequence[Runtime]) -> TargetPlan:
+def _template_change(
+    node: TargetNode, version: int, template: str, runtimes: Sequence[Runtime]
+) -> FileChange:
+    """Return the change that puts the runtimes into a template; without any, the one that removes them."""
+    name = f"{K3S}/{template}"
+    text, path = node.read(name), node.path(name)
+    base = _BASE if text is None else without_block(text, path)
     options = {"SystemdCgroup": "{{ .SystemdCgroup }}"}
-    changes = []
-    for version, template in _TEMPLATES.items():
-        name = f"{K3S}/{template}"
-        text, path = node.read(name), node.path(name)
-        base = without_block(text, path) if text is not None else _BASE
-        content = "".join(runtime_table(PLUGINS[version], runtime, options) for runtime in runtimes)
-        if content:
-            after: str | None = with_block(base, content)
-        else:
-            after = None if base == _BASE else base if text is not None else None
-        changes.append(FileChange(path, text, after, keep=not has_block(text or "")))
+    tables = "".join(runtime_table(PLUGINS[version], runtime, options) for runtime in runtimes)
+    if tables:
+        after: str | None = with_block(base, tables)
+    else:
+        after = None if base == _BASE else base
+    return FileChange(path, text, after, keep=not has_block(text or ""))
+
+
+def _k3s(node: TargetNode, runtimes: Sequence[Runtime]) -> TargetPlan:
+    changes = [_template_change(node, *template, runtimes) for template in _TEMPLATES.items()]
+    service = "k3s-agent" if node.has(_AGENT) else "k3s"
+    note = f"handlers begin with {K3S_PREFIX}, because k3s itself names one after each shim that it finds in PATH"
     return TargetPlan(
         "k3s",
         f"templates in {node.path(K3S)}",
         changes,
-        after=[("systemctl", "restart", "k3s-agent" if node.has(_AGENT) else "k3s")]
-        if node.has_systemd()
-        else [],
+        after=[("systemctl", "restart", service)] if node.has_systemd() else [],
         due=node.is_this_machine and is_older_than(pid_behind(_ADDRESS), [change.path for change in changes]),
         hint="restart k3s; containers keep running",
-        notes=[
-            f"handlers begin with {K3S_PREFIX}, because k3s itself names one after each shim that it finds in PATH"
-        ]
-        if runtimes
-        else [],
+        notes=[note] if runtimes else [],
     )

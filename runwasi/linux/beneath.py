@@ -100,8 +100,7 @@ def make_file(root_fd: int, path: str, mode: int = 0o644) -> int:
 
 def _make_missing(root_fd: int, path: str, mode: int, file_mode: int | None = None) -> str:
     """Make each missing part of path, and return the path without links; with file_mode the last part is a file."""
-    pending = [part for part in path.split("/") if part not in ("", ".")]
-    pending.reverse()
+    pending = _parts_reversed(path)
     made: list[str] = []
     links = 0
     while pending:
@@ -124,8 +123,12 @@ def _make_missing(root_fd: int, path: str, mode: int, file_mode: int | None = No
             raise OSError(_ELOOP, os.strerror(_ELOOP), path)
         if target.startswith("/"):
             made.clear()
-        pending += reversed([part for part in target.split("/") if part not in ("", ".")])
+        pending += _parts_reversed(target)
     return "/".join(made) or "."
+
+
+def _parts_reversed(path: str) -> list[str]:
+    return [part for part in reversed(path.split("/")) if part not in ("", ".")]
 
 
 def _make_part(parent_fd: int, name: str, mode: int, file_mode: int | None) -> str | None:

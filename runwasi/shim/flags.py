@@ -1,11 +1,14 @@
-"""Parses a shim's command line in Go's flag syntax: -name value, -name=value, --name; the action comes
-last.
+"""Parses a shim's command line in Go's flag syntax: -name value, -name=value, --name; the action comes last.
 
 containerd calls `-namespace NS -address SOCKET -publish-binary PATH -id ID [-bundle PATH] [-debug]
 start|delete`.
 """
 
 from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 _TEXT = (
     "namespace",
@@ -49,23 +52,24 @@ class Flags:
         flags = cls()
         rest = iter(arguments)
         for argument in rest:
-            if len(argument) < 2 or argument[0] != "-":
-                flags.action = argument
-                break
             if argument == "--":
                 flags.action = next(rest, "")
                 break
-            name, has_value, value = argument.lstrip("-").partition("=")
-            if name in _SWITCHES:
-                flags._set(name, _switch(name, value) if has_value else True)
-            elif name in _TEXT:
-                given = value if has_value else next(rest, None)
-                if given is None:
-                    raise UsageError(f"flag needs an argument: -{name}")
-                flags._set(name, given)
-            else:
-                raise UsageError(f"flag provided but not defined: -{name}")
+            if len(argument) < 2 or argument[0] != "-":
+                flags.action = argument
+                break
+            flags._take(argument, rest)
         return flags
+
+    def _take(self, argument: str, rest: Iterator[str]) -> None:
+        """Set the flag of an argument; its value may be the next argument in rest. Raises UsageError."""
+        name, has_value, value = argument.lstrip("-").partition("=")
+        if name in _SWITCHES:
+            self._set(name, _switch(name, value) if has_value else True)
+        elif name in _TEXT:
+            self._set(name, value if has_value else _following(name, rest))
+        else:
+            raise UsageError(f"flag provided but not defined: -{name}")
 
     def arguments(self) -> list[str]:
         """Return arguments that parse to the same."""
@@ -83,6 +87,13 @@ class Flags:
 
     def _set(self, name: str, value: str | bool) -> None:
         setattr(self, name.replace("-", "_"), value)
+
+
+def _following(name: str, rest: Iterator[str]) -> str:
+    value = next(rest, None)
+    if value is None:
+        raise UsageError(f"flag needs an argument: -{name}")
+    return value
 
 
 def _switch(name: str, value: str) -> bool:

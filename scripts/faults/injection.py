@@ -96,24 +96,27 @@ class Injector:
             return Outcome(WRONG, f"{call}: {said}")
         if fault.kind == KILL and (fault.process == 0 or status):
             return Outcome(KILLED, call)
-        if status and self._is_engines_end(said, fault):
-            return Outcome(PANICKED, f"{call}: {said}")
         if status:
-            return (
-                Outcome(REFUSED, f"{call}: {said}")
-                if _is_clear(said)
-                else Outcome(WRONG, f"{call}: ends with {status}, unclear: {said!r}")
-            )
+            return self._judged_failure(fault, call, status, said)
+        return self._judged_success(case, container, fault, call, said)
+
+    def _judged_failure(self, fault: Fault, call: str, status: int, said: str) -> Outcome:
+        if self._is_engines_end(said, fault):
+            return Outcome(PANICKED, f"{call}: {said}")
+        if _is_clear(said):
+            return Outcome(REFUSED, f"{call}: {said}")
+        return Outcome(WRONG, f"{call}: ends with {status}, unclear: {said!r}")
+
+    def _judged_success(self, case: Case, container: str, fault: Fault, call: str, said: str) -> Outcome:
         try:
             found = case.outcome(container)
         except Refused as refusal:  # what waits to be started has ended, and start says so
             is_told = fault.process > 0 and _is_clear(str(refusal))
             return Outcome(REFUSED if is_told else WRONG, f"{call}: then {refusal}")
-        if found == self._expected[case.name] or (ENDED in found and fault.process > 0):
+        expected = self._expected[case.name]
+        if found == expected or (ENDED in found and fault.process > 0):
             return Outcome(TOLERATED, call)
-        return Outcome(
-            WRONG, f"{call}: succeeds, but:\n{_difference(self._expected[case.name], found)}\n{said}"
-        )
+        return Outcome(WRONG, f"{call}: succeeds, but:\n{_difference(expected, found)}\n{said}")
 
     def _is_engines_end(self, said: str, fault: Fault) -> bool:
         """Whether the engine ended the module's process in its own words; what we say of it is one line."""

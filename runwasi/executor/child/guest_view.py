@@ -31,7 +31,7 @@ from runwasi.linux.processless import processless_procfs, processless_procfs_by_
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
     from runwasi.executor.child.progress import Progress
     from runwasi.linux.mounts import Mounted
@@ -155,25 +155,29 @@ def _to_replace(table: list[Mounted]) -> Iterator[tuple[Mounted, bool]]:
     for entry in table:
         below.setdefault(entry.parent, []).append(entry)
 
-    def walk(entry: Mounted, inside: bool) -> Iterator[tuple[Mounted, bool]]:
-        children = below.get(entry.id, ())
-        lids = [child for child in children if child.point == entry.point]
-        for lid in lids:
-            yield from walk(lid, inside)
-        if lids:  # which hide it with all that is below
-            return
-        is_procfs = entry.fstype == "proc"
-        if is_procfs or inside:
-            yield entry, not inside
-        points = {child.point for child in children}
-        for child in children:
-            if not _is_below_one(child.point, points, entry.point):
-                yield from walk(child, inside or is_procfs)
-
     known = {entry.id for entry in table}
     for entry in table:
         if entry.parent not in known:
-            yield from walk(entry, inside=False)
+            yield from _to_replace_in(entry, below, inside=False)
+
+
+def _to_replace_in(
+    entry: Mounted, below: Mapping[int, list[Mounted]], *, inside: bool
+) -> Iterator[tuple[Mounted, bool]]:
+    """Yield as _to_replace does for a mount and all below it; inside says whether a procfs is above."""
+    children = below.get(entry.id, [])
+    lids = [child for child in children if child.point == entry.point]
+    if lids:  # they hide this mount, and everything below it
+        for lid in lids:
+            yield from _to_replace_in(lid, below, inside=inside)
+        return
+    is_procfs = entry.fstype == "proc"
+    if is_procfs or inside:
+        yield entry, not inside
+    points = {child.point for child in children}
+    for child in children:
+        if not _is_below_one(child.point, points, entry.point):
+            yield from _to_replace_in(child, below, inside=inside or is_procfs)
 
 
 def _is_below_one(point: str, points: set[str], top: str) -> bool:

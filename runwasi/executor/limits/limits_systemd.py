@@ -28,12 +28,17 @@ _PERCENT = 10_000  # of a second, in microseconds
 _DEFAULT_PERIOD = 100_000
 _IDLE = ("CPUWeight", ("t", 0))  # systemd's word for cpu.idle, since 252
 _UNIFIED_SIZES = {
+    "cpu.weight": "CPUWeight",
     "memory.min": "MemoryMin",
     "memory.low": "MemoryLow",
     "memory.high": "MemoryHigh",
     "memory.max": "MemoryMax",
     "memory.swap.max": "MemorySwapMax",
     "pids.max": "TasksMax",
+}
+_UNIFIED_LISTS = {
+    "cpuset.cpus": "AllowedCPUs",
+    "cpuset.mems": "AllowedMemoryNodes",
 }
 
 
@@ -135,22 +140,34 @@ def bitmap(listing: str) -> bytes:
 def _unified(unified: Mapping[str, str]) -> list[Property]:
     found: list[Property] = []
     for file, text in unified.items():
-        value = text.strip()
-        if file in _UNIFIED_SIZES:
-            found.append((_UNIFIED_SIZES[file], ("t", _size(value, file))))
-        elif file == "cpu.idle" and value == "1":
-            found.append(_IDLE)
-        elif file == "cpu.weight" and _IDLE not in found:
-            found.append(("CPUWeight", ("t", _size(value, file))))
-        elif file == "cpu.max":
-            quota, _, period = value.partition(" ")
-            found.append(("CPUQuotaPeriodUSec", ("t", _size(period or str(_DEFAULT_PERIOD), file))))
-            limit = 0 if quota == "max" else _size(quota, file)
-            found.append(("CPUQuotaPerSecUSec", ("t", _quota_per_second(limit, int(period or 0)))))
-        elif file in ("cpuset.cpus", "cpuset.mems"):
-            name = "AllowedCPUs" if file == "cpuset.cpus" else "AllowedMemoryNodes"
-            found.append((name, ("ay", bitmap(value))))
+        if file == "cpu.weight" and _IDLE in found:
+            continue  # it is the same property
+        found += _properties_of_file(file, text.strip())
     return found
+
+
+def _properties_of_file(file: str, value: str) -> list[Property]:
+    """Return the properties for a file of version 2; none for a file that systemd has no property for."""
+    if file == "cpu.idle":
+        return [_IDLE] if value == "1" else []
+    if file == "cpu.max":
+        return _bandwidth(value)
+    if file in _UNIFIED_SIZES:
+        return [(_UNIFIED_SIZES[file], ("t", _size(value, file)))]
+    if file in _UNIFIED_LISTS:
+        return [(_UNIFIED_LISTS[file], ("ay", bitmap(value)))]
+    return []
+
+
+def _bandwidth(value: str) -> list[Property]:
+    """Return the properties for cpu.max: a quota or "max", and perhaps a period."""
+    quota, _, period = value.partition(" ")
+    length = _size(period or str(_DEFAULT_PERIOD), "cpu.max")
+    limit = 0 if quota == "max" else _size(quota, "cpu.max")
+    return [
+        ("CPUQuotaPeriodUSec", ("t", length)),
+        ("CPUQuotaPerSecUSec", ("t", _quota_per_second(limit, int(period or 0)))),
+    ]
 
 
 def _size(text: str, file: str = "") -> int:
@@ -174,24 +191,36 @@ _NUMBERS = {
 
 
 def _variant(text: str, path: str) -> Variant:
-    """Read the part of GVariant's text format that properties need."""
+    """Parse the part of GVariant's text format that properties need. Raises SpecError."""
     if text in ("true", "false"):
         return "b", text == "true"
     if text[:1] in ("'", '"') and text[-1:] == text[:1] and len(text) >= 2:
         return "s", _unquoted(text, path)
-    if text.startswith("[") and text.endswith("]"):
-        items = [_variant(item, path) for item in _items(text[1:-1])]
-        kinds = {kind for kind, _ in items} or {"s"}
-        if len(kinds) == 1:
-            return f"a{kinds.pop()}", [value for _, value in items]
+    found = _array(text, path) or _number(text)
+    if found is None:
+        raise _unreadable(text, path)
+    return found
+
+
+def _array(text: str, path: str) -> Variant | None:
+    """Parse an array such as "['a', 'b']"; return None if it is no array, or its items differ in type."""
+    if not (text.startswith("[") and text.endswith("]")):
+        return None
+    items = [_variant(item, path) for item in _items(text[1:-1])]
+    kinds = {kind for kind, _ in items} or {"s"}
+    return (f"a{kinds.pop()}", [value for _, value in items]) if len(kinds) == 1 else None
+
+
+def _number(text: str) -> Variant | None:
+    """Parse a number, with or without its type: "uint32 5", "5", "0.5"; return None if it is none."""
     kind, _, number = text.rpartition(" ")
     signature = _NUMBERS.get(kind.strip()) if kind else ("d" if "." in number else "i")
-    if signature is not None:
-        try:
-            return signature, float(number) if signature == "d" else int(number, 0)
-        except ValueError:
-            pass  # neither
-    raise _unreadable(text, path)
+    if signature is None:
+        return None
+    try:
+        return signature, float(number) if signature == "d" else int(number, 0)
+    except ValueError:
+        return None
 
 
 def _items(text: str) -> list[str]:

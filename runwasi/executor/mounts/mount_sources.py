@@ -30,13 +30,10 @@ def open_mount_sources(spec: Spec, bundle_path: str, rootfs: str, userns: bool) 
     """
     sources: dict[int, Fd] = {}
     if userns:
-        try:
-            sources[ROOT_SOURCE] = Fd(open_tree(rootfs, recursive=True))
-        except PermissionError:
+        root = _open_root(rootfs)
+        if root is None:
             return {}
-        except OSError as error:
-            why = describe(error)
-            raise ContainerError(f"root {rootfs}: {why} ($.root.path)", errno=error.errno or 0) from None
+        sources[ROOT_SOURCE] = root
     try:
         for index, mount in enumerate(spec.mounts):
             options = parse(mount.options)
@@ -49,6 +46,17 @@ def open_mount_sources(spec: Spec, bundle_path: str, rootfs: str, userns: bool) 
         close_owned(sources.values())
         raise
     return sources
+
+
+def _open_root(rootfs: str) -> Fd | None:
+    """Copy the rootfs's mount and those below it; return None without the right to. Raises ContainerError."""
+    try:
+        return Fd(open_tree(rootfs, recursive=True))
+    except PermissionError:
+        return None
+    except OSError as error:
+        why = describe(error)
+        raise ContainerError(f"root {rootfs}: {why} ($.root.path)", errno=error.errno or 0) from None
 
 
 def _open_source(spec: Spec, bundle_path: str, index: int, mount: Mount, options: MountOptions) -> int:

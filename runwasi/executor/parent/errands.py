@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from typing import NoReturn
 
     from runwasi.engines.engine import Engine
+    from runwasi.engines.module_cache import ModuleCache
     from runwasi.executor.plan.create_options import CreateOptions
     from runwasi.linux.processes import Child
     from runwasi.linux.waiting import Operation
@@ -80,40 +81,48 @@ def answer_compile(
     OpenSSL can be imported, while a container that has entered its root must import nothing), and what beside the
     module the key is made of.
     """
-    from runwasi.engines.engine import CannotHandle  # late: only wasm
-    from runwasi.engines.module_cache import ModuleCache, cache_key_of
+    from runwasi.engines import module_cache  # late: only wasm
 
     name, blob, key, compatibility = message.fields
     (module,) = message.fds
-    cache = ModuleCache(options.cache_root)
+    cache = module_cache.ModuleCache(options.cache_root)
     images = options.images if blob else None
-    artefact = cache.lookup(key) if key else None
-    if key:
-        metric_events.report("module", "compiled" if artefact is None else "cached")
+    artefact = _look_up(cache, key) if key else None
     if artefact is not None and images is None:
         channel.send(ANSWER, fds=(artefact,))
         sockets.close_all((artefact, module))
         return None
-    sockets.close_all(() if artefact is None else (artefact,))
+    if artefact is not None:
+        os.close(artefact)
 
     def answer() -> Answer:
-        found = None if key else cache.lookup(cache_key_of(module, compatibility, fast=True))
-        if not key:
-            metric_events.report("module", "compiled" if found is None else "cached")
+        found = None if key else _look_up(cache, module_cache.cache_key_of(module, compatibility, fast=True))
         if found is not None:
             return (), (found,)
-        from runwasi.executor.workload import compiler  # late: only where a module is new to this node
-
-        engine = load_engine()
-        try:
-            made = compiler.compile_module(engine, module, cache, name)
-        except CannotHandle as refusal:
-            raise ContainerError(f"cannot execute {name}: {refusal}", errno=errno.ENOEXEC) from None
+        made = _compile(load_engine(), module, cache, name)
         if images is not None:
             images.keep(blob, key, made)
         return (), (made,)
 
     return _fork(channel, ANSWER, answer, message.fds, images.prepare() if images else ())
+
+
+def _look_up(cache: ModuleCache, key: str) -> int | None:
+    """Open an artefact in the cache, None if there is none, and report which it was."""
+    artefact = cache.lookup(key)
+    metric_events.report("module", "compiled" if artefact is None else "cached")
+    return artefact
+
+
+def _compile(engine: Engine, module: int, cache: ModuleCache, name: str) -> int:
+    """Compile a module, in a process that may block. Raises ContainerError with the engine's refusal."""
+    from runwasi.engines.engine import CannotHandle  # late: only wasm
+    from runwasi.executor.workload import compiler  # late: only where a module is new to this node
+
+    try:
+        return compiler.compile_module(engine, module, cache, name)
+    except CannotHandle as refusal:
+        raise ContainerError(f"cannot execute {name}: {refusal}", errno=errno.ENOEXEC) from None
 
 
 def answer_layers(channel: Channel, options: CreateOptions) -> Child:

@@ -17,6 +17,7 @@ import httptools
 from runwasi.wasi.component.values import Err
 from runwasi.wasi.http.body import HIGH_WATER, Arriving
 from runwasi.wasi.http.fields import HOP_BY_HOP, HttpError, lines
+from runwasi.wasi.http.framing import chunked
 from runwasi.wasi.http.requests import IncomingResponse, OutgoingRequest, RequestOptions
 from runwasi.wasi.io.streams import CHUNK
 from runwasi.wasi.sockets.addresses import error_code as socket_error_code
@@ -242,20 +243,25 @@ class ClientExchange:
         chunks = content.take() if content is not None else []
         finished = content is None or content.finished
         if not self._head_sent:
-            undecided = content is not None and not (finished or chunks or content.declared is not None)
-            if undecided and self._request.method_case[0] in _BODILESS_METHODS:
-                return  # an unusual body: most likely it will turn out empty
+            if not (finished or chunks) and self._is_likely_empty():
+                return
             self._head_sent = True
             self._out += self._head(sum(map(len, chunks)), finished=finished)
-        if self._chunked:
-            self._out += b"".join(b"%x\r\n%s\r\n" % (len(chunk), chunk) for chunk in chunks if chunk)
-        else:
-            self._out += b"".join(chunks)
-        if finished and self._head_sent:
+        self._out += b"".join(chunked(chunks) if self._chunked else chunks)
+        if finished:
             self._last_sent = True
             if self._chunked:
                 trailers = content.trailers if content is not None else []
                 self._out += b"0\r\n" + lines(trailers) + b"\r\n"
+
+    def _is_likely_empty(self) -> bool:
+        """Return whether to wait for the end of a body of unknown length: the method usually has no body."""
+        content = self._request.content
+        return (
+            content is not None
+            and content.declared is None
+            and self._request.method_case[0] in _BODILESS_METHODS
+        )
 
     def _head(self, size: int, *, finished: bool) -> bytes:
         request = self._request

@@ -45,7 +45,7 @@ class Framing:
             out += self._head(exchange, sum(map(len, chunks)))
         if self._silent:
             return out
-        out += _chunked(chunks) if self._chunked else chunks
+        out += chunked(chunks) if self._chunked else chunks
         if self._chunked and exchange.done and not exchange.aborted and not self._ended:
             self._ended = True
             out += (b"0\r\n", lines(exchange.trailers()), b"\r\n")
@@ -77,7 +77,7 @@ class Framing:
         return out
 
 
-def _chunked(chunks: Iterable[bytes]) -> list[bytes]:
+def chunked(chunks: Iterable[bytes]) -> list[bytes]:
     """Frame chunks, leaving out empty ones: they would end the body. Source: RFC 9112, 7.1."""
     return [b"%x\r\n%s\r\n" % (len(chunk), chunk) for chunk in chunks if chunk]
 
