@@ -15,6 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from devtools.pip import PIP_INSTALL
 from devtools.places import CACHE, ROOT
 from devtools.syscall_traces import traced
 
@@ -148,15 +149,6 @@ def _installed_example() -> Path:
 def _installed(what: str, folder: Path) -> Path:
     if not folder.exists():
         partial = folder.with_name(f"{folder.name}.{os.getpid()}")
-        command = [
-            sys.executable,
-            "-m",
-            "pip",
-            "install",
-            "--quiet",
-            "--disable-pip-version-check",
-            "--no-deps",
-        ]
-        subprocess.run([*command, "--target", partial, what], check=True)
+        subprocess.run([*PIP_INSTALL, "--no-deps", "--target", partial, what], check=True)
         partial.rename(folder)
     return folder

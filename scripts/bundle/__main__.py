@@ -19,6 +19,7 @@ import tomllib
 from pathlib import Path
 
 import runwasi
+from devtools.pip import PIP_INSTALL
 from runwasi.startup import installation
 from scripts import launchers
 from scripts.bundle import python_tree
@@ -115,16 +116,8 @@ def _add_packages(arch: str, site: Path, extras: list[str]) -> None:
     ]
     wanted = [name for name in wanted if not name.startswith(_FROM_DEBIAN)]
     with tempfile.TemporaryDirectory() as folder:
-        command = [
-            sys.executable,
-            "-m",
-            "pip",
-            "install",
-            "--quiet",
-            "--disable-pip-version-check",
-            "--no-compile",
-        ]
-        command += ["--target", folder, "--only-binary", ":all:", "--implementation", "cp"]
+        command = [*PIP_INSTALL, "--no-compile", "--target", folder]
+        command += ["--only-binary", ":all:", "--implementation", "cp"]
         command += ["--python-version", python_tree.VERSION, "--constraint", "constraints-dev.txt"]
         for tag in _WHEELS:
             command += ["--platform", f"{tag}_{_MACHINES[arch]}"]

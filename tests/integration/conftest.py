@@ -23,6 +23,7 @@ from scripts import launchers
 from tests.support.leak_guard import _nothing_left_in_the_end, guarded  # noqa: F401  a fixture
 from tests.support.mode import MODE, OURS
 from tests.support.node_daemon import make_found, running_daemon
+from tests.support.root_steps import Root
 from tests.support.runtime import Runtime
 from tests.support.shim import EventSink, Shim
 
@@ -259,3 +260,9 @@ def either_shim(
     shim = Shim(request.param, session_name, sink)
     yield shim
     shim.clean()
+
+
+@pytest.fixture
+def root(folder: Path) -> Root:
+    """A rootfs for the child's steps that make the root."""
+    return Root(folder / "bundle")

@@ -114,14 +114,4 @@ def _exports(reader: Reader) -> dict[str, tuple[int, int]]:
 def _call_of_slot(slot: int, params: int, number: int) -> bytes:
     """Encode a body: no locals, local.get of each parameter, i32.const slot, call_indirect in table 0, end."""
     gets = b"".join(b"\x20" + leb128(param) for param in range(params))
-    return b"\0" + gets + b"\x41" + _signed_leb128(slot) + b"\x11" + leb128(number) + b"\0\x0b"
-
-
-def _signed_leb128(number: int) -> bytes:
-    """Encode a non-negative number as signed LEB128."""
-    encoded = bytearray()
-    while number > 0x3F:
-        encoded.append(number & 0x7F | 0x80)
-        number >>= 7
-    encoded.append(number)
-    return bytes(encoded)
+    return b"\0" + gets + b"\x41" + leb128(slot, signed=True) + b"\x11" + leb128(number) + b"\0\x0b"

@@ -112,10 +112,11 @@ def check_whole(module: bytes) -> None:
     _sections(lambda size, at: module[at : at + size], len(module))
 
 
-def leb128(number: int) -> bytes:
-    """Encode an unsigned number."""
+def leb128(number: int, *, signed: bool = False) -> bytes:
+    """Encode a non-negative number as unsigned or signed LEB128; signed, the last byte's upper bit is a sign."""
+    last = 0x3F if signed else 0x7F
     encoded = bytearray()
-    while number > 0x7F:
+    while number > last:
         encoded.append(number & 0x7F | 0x80)
         number >>= 7
     encoded.append(number)

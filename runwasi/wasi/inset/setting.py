@@ -144,7 +144,7 @@ class _Setting:
         instance = added.instantiate(added.core_module(module), arguments)
         run = added.core_alias(binary.CORE_FUNC, instance, "run")
         answer = added.type(_TUPLE + vector(_PRIMITIVES[part] for part in ("u32", "u32", "string")))
-        ty = added.type(_FUNCTION + vector([]) + b"\0" + _type_index(answer))
+        ty = added.type(_FUNCTION + vector([]) + b"\0" + leb128(answer, signed=True))
         added.export_function(ANSWER, added.lift(run, latin1, ty))
 
     def _guest(self) -> dict[str, int]:
@@ -179,7 +179,7 @@ class _Setting:
             declarations.append(declaration)
 
         def value(ty: str) -> bytes:
-            return _PRIMITIVES.get(ty) or _type_index(types[ty])
+            return _PRIMITIVES.get(ty) or leb128(types[ty], signed=True)
 
         for resource, instance in self._found.resources.items():
             outer = self._added.alias(binary.TYPE_SORT, instance, resource)
@@ -212,9 +212,3 @@ class _Setting:
             resource: added.drop(added.alias(binary.TYPE_SORT, instance, resource))
             for resource, instance in self._found.resources.items()
         }
-
-
-def _type_index(index: int) -> bytes:
-    """Encode a type index as a signed number, as a value type."""
-    encoded = leb128(index)
-    return encoded if encoded[-1] < 0x40 else encoded[:-1] + bytes((encoded[-1] | 0x80, 0))

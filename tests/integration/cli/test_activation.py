@@ -13,6 +13,7 @@ import pytest
 
 from tests.integration.conftest import BundleMaker
 from tests.support.detached import Detached, wait_for_exit
+from tests.support.passed_descriptors import receiving
 from tests.support.runtime import Runtime
 
 # Runs a command with one listening socket as descriptor 3, as man 3 sd_listen_fds describes it.
@@ -103,14 +104,9 @@ def test_a_pidfd_is_sent_where_it_is_asked_for(
     runwasi: Runtime, bundle: BundleMaker, container_id: str, folder: Path
 ) -> None:
     container = Detached(runwasi, bundle(["sleep", "100"]), container_id)
-    with socket.socket(socket.AF_UNIX) as listener:
-        listener.bind(str(folder / "pidfd"))
-        listener.listen()
+    with receiving(folder / "pidfd") as receive:
         container.run("--pidfd-socket", str(folder / "pidfd"))
-        connection, _ = listener.accept()
-        with connection:
-            _, control, _, _ = connection.recvmsg(100, socket.CMSG_SPACE(4))
-    (pidfd,) = array.array("i", control[0][2])
+        _, pidfd = receive()
     pid = container.pid
     assert f"Pid:\t{pid}\n" in Path(f"/proc/self/fdinfo/{pidfd}").read_text()
     os.close(pidfd)

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import array
 import fcntl
 import os
 import pty
 import select
 import signal
-import socket
 import struct
 import subprocess
 import termios
@@ -24,6 +22,7 @@ from devtools.waiting import until
 from runwasi.linux.processes import process_state
 from tests.integration.conftest import BundleMaker
 from tests.support.detached import Detached
+from tests.support.passed_descriptors import receiving
 from tests.support.quiet import context_switches
 from tests.support.runtime import Runtime
 
@@ -172,15 +171,10 @@ def test_in_the_background_the_master_is_sent_to_the_console_socket(
     made = terminal_bundle(bundle, "read line; echo got $line; stty size")
     made.process["consoleSize"] = {"height": 33, "width": 99}
     container = Detached(oci_runtime, made.write(), container_id)
-    with socket.socket(socket.AF_UNIX) as listener:
-        listener.bind(str(folder / "console"))
-        listener.listen()
+    with receiving(folder / "console") as receive:
         container.create("--console-socket", str(folder / "console"))
-        connection, _ = listener.accept()
-        with connection:
-            data, control, _, _ = connection.recvmsg(4096, socket.CMSG_SPACE(4))
-    assert data
-    (master,) = array.array("i", control[0][2])
+        name, master = receive()
+    assert name
     with open(master, "r+b", 0) as terminal:
         oci_runtime("start", container_id)
         terminal.write(b"word\n")

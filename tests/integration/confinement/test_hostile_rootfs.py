@@ -21,11 +21,6 @@ pytestmark = pytest.mark.cgroup_v2
 
 
 @pytest.fixture
-def root(folder: Path) -> Root:
-    return Root(folder / "bundle")
-
-
-@pytest.fixture
 def outside(folder: Path) -> Path:
     """A folder of the host that nothing may reach."""
     path = folder / "outside"

@@ -142,7 +142,7 @@ MEMBERS = [
 
 
 def valid_state(pid: int, started: int) -> Json:
-    """The value of a pid in state.json, valid or not."""
+    """Return a valid state.json of a container whose process is pid."""
     known = Saved(
         id="one",
         bundle="/nonexistent",

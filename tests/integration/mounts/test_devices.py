@@ -18,11 +18,6 @@ pytestmark = pytest.mark.cgroup_v2
 
 
 @pytest.fixture
-def root(folder: Path) -> Root:
-    return Root(folder / "bundle")
-
-
-@pytest.fixture
 def mapped_root(root: Root) -> Root:
     """A root for a user namespace."""
     root.namespaces.append("user")

@@ -29,11 +29,6 @@ pytestmark = pytest.mark.cgroup_v2
 
 
 @pytest.fixture
-def root(folder: Path) -> Root:
-    return Root(folder / "bundle")
-
-
-@pytest.fixture
 def volume(folder: Path) -> Path:
     path = folder / "volume"
     (path / "sub").mkdir(parents=True)

@@ -18,11 +18,6 @@ from tests.support.root_steps import DEV, DEVPTS, PROC, SYSFS, Json, Root, mount
 pytestmark = pytest.mark.cgroup_v2
 
 
-@pytest.fixture
-def root(folder: Path) -> Root:
-    return Root(folder / "bundle")
-
-
 def test_the_usual_filesystems_have_their_types_and_options(root: Root) -> None:
     shm = {"destination": "/dev/shm", "type": "tmpfs", "source": "shm", "options": ["nodev", "mode=1777"]}
     mqueue = {"destination": "/dev/mqueue", "type": "mqueue", "source": "mqueue", "options": ["noexec"]}

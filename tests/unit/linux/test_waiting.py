@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from time import monotonic
 from typing import TYPE_CHECKING
 
@@ -13,14 +12,6 @@ from runwasi.linux.waiting import TURN, Wait, finish
 
 if TYPE_CHECKING:
     from runwasi.linux.waiting import Operation
-
-
-@pytest.fixture
-def pipe() -> Iterator[tuple[int, int]]:
-    ends = os.pipe()
-    yield ends
-    for fd in ends:
-        os.close(fd)
 
 
 def test_an_operation_is_resumed_with_what_is_readable(pipe: tuple[int, int]) -> None:

@@ -29,14 +29,6 @@ def reactor(errors: list[Exception]) -> Iterator[Reactor]:
     reactor.close()
 
 
-@pytest.fixture
-def pipe() -> Iterator[tuple[int, int]]:
-    ends = os.pipe()
-    yield ends
-    for fd in ends:
-        os.close(fd)
-
-
 def test_a_readable_descriptor_is_told(reactor: Reactor, pipe: tuple[int, int]) -> None:
     seen: list[int] = []
     reactor.watch(pipe[0], seen.append)

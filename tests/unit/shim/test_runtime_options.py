@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import typing
 from typing import TYPE_CHECKING
 
 import pytest
@@ -35,25 +36,18 @@ def test_runcs_own_message_is_read() -> None:
 
 
 def test_the_message_of_older_clients_is_read() -> None:
-    sent = CreateOptions(
-        no_pivot_root=True,
-        no_new_keyring=True,
-        shim_cgroup="/shims",
-        io_uid=7,
-        io_gid=8,
-        criu_work_path="/work",
-        criu_image_path="/image",
-    )
+    members: dict[str, typing.Any] = {
+        "no_pivot_root": True,
+        "no_new_keyring": True,
+        "shim_cgroup": "/shims",
+        "io_uid": 7,
+        "io_gid": 8,
+        "criu_work_path": "/work",
+        "criu_image_path": "/image",
+    }
+    sent = CreateOptions(**members)
     packed = Any(type_url="type.googleapis.com/containerd.linux.runc.CreateOptions", value=sent.encode())
-    assert runtime_options(packed) == Options(
-        no_pivot_root=True,
-        no_new_keyring=True,
-        shim_cgroup="/shims",
-        io_uid=7,
-        io_gid=8,
-        criu_work_path="/work",
-        criu_image_path="/image",
-    )
+    assert runtime_options(packed) == Options(**members)
 
 
 @pytest.mark.parametrize(
