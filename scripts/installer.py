@@ -6,7 +6,8 @@
 A version, by its number and a digest of its content, has a folder below PREFIX/lib/runwasi, and PREFIX/bin its
 programs, which name that folder. A new one is made beside the others and moved into place when it is whole; then each
 program is replaced by a rename, and then the others are superseded: an installer that is killed on the way leaves
-programs that work. Processes of an older version keep it, see runwasi/startup/installation.py.
+programs that work. Processes of an older version keep it, see runwasi/startup/installation.py. PREFIX/share gets the
+manual and the shell completions.
 
 DESTDIR, when set, is put before every path that is written to, for those who make packages.
 """
@@ -24,7 +25,7 @@ from contextlib import contextmanager
 from fcntl import F_OFD_SETLK, fcntl
 
 from runwasi.startup import installation
-from scripts import launchers
+from scripts import documents, launchers
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ class Place:
         self.named = f"{prefix}/lib/runwasi"
         self.versions = f"{destination}{prefix}/lib/runwasi"
         self.programs = f"{destination}{prefix}/bin"
+        self.share = f"{destination}{prefix}/share"
 
 
 def add(place: Place, extras: list[str]) -> None:
@@ -71,6 +73,7 @@ def add(place: Place, extras: list[str]) -> None:
         where = f"../lib/runwasi/{name}/{installation.LAUNCHERS}/%s"
         compiled = launchers.compile_client(client, VERSION=name, LAUNCHER=where)
         finish(place, under_way, name, sys.executable, client if compiled else "")
+    documents.write(place.share)
     remove_others(place)
 
 
@@ -276,3 +279,4 @@ def main() -> None:
         add(place, given.extras)
     else:
         remove(place)
+        documents.remove(place.share)

@@ -40,17 +40,19 @@ complete -o bashdefault -F _runwasi runwasi
 
 
 def _completion(given: Given, _settings: Settings) -> int:
-    shell = given.arguments[0]
-    if shell == "bash":
-        text = bash()
-    elif shell == "zsh":
-        text = "#compdef runwasi\nautoload -U +X bashcompinit && bashcompinit\n" + bash()
-    elif shell == "fish":
-        text = fish()
-    else:
-        raise UsageError(f'no completion for "{shell}", only for bash, zsh and fish')
-    output.write(text)
+    output.write(script_for(given.arguments[0]))
     return 0
+
+
+def script_for(shell: str) -> str:
+    """Return the script for bash, zsh or fish. Raises UsageError for any other shell."""
+    if shell == "bash":
+        return bash()
+    if shell == "zsh":
+        return "#compdef runwasi\nautoload -U +X bashcompinit && bashcompinit\n" + bash()
+    if shell == "fish":
+        return fish()
+    raise UsageError(f'no completion for "{shell}", only for bash, zsh and fish')
 
 
 def bash() -> str:

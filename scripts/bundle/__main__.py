@@ -39,6 +39,7 @@ _WHEELS = (
 _FROM_DEBIAN = "python-prctl"
 _INSTALLER = (
     "__init__.py",
+    "documents.py",
     "installer.py",
     "launchers.py",
     "bundle/__init__.py",

@@ -15,7 +15,7 @@ import os
 import shutil
 import sys
 
-from scripts import installer
+from scripts import documents, installer
 from scripts.bundle.interpreter import WrongInterpreter, name_loader
 
 PREFIX = "/opt/runwasi"
@@ -32,8 +32,9 @@ class WrongPrefix(Exception):
 def add(place: installer.Place, bundle: str, *, share: bool = False) -> None:
     """Install the version that is in the bundle's folder.
 
-    With share, files are hard links to the bundle's, which saves their space; the interpreter never is one. Raises
-    OSError, WrongInterpreter, WrongPrefix; exits with a message if the installed version was changed.
+    With share, files are hard links to the bundle's, which saves their space; the interpreter never is one. A package
+    that shares them has its own manual and completions. Raises OSError, WrongInterpreter, WrongPrefix; exits with a
+    message if the installed version was changed.
     """
     with open(f"{bundle}/NAME", encoding="utf-8") as file:
         name = file.read().strip()
@@ -56,6 +57,8 @@ def add(place: installer.Place, bundle: str, *, share: bool = False) -> None:
         final = f"{place.named}/{name}"
         name_loader(f"{under_way}/{INTERPRETER}", f"{final}/{LOADER}", f"{final}/{os.path.dirname(LOADER)}")
         installer.finish(place, under_way, name, interpreter, f"{under_way}/client")
+    if not share:
+        documents.write(place.share)
     installer.remove_others(place)
 
 
@@ -67,7 +70,9 @@ def main() -> None:
     parser.add_argument("action", choices=["add", "remove"], nargs="?", default="add")
     parser.add_argument("prefix", nargs="?", default=PREFIX)
     parser.add_argument(
-        "--share", action="store_true", help="make hard links to the bundle's files, for packages of a system"
+        "--share",
+        action="store_true",
+        help="for packages of a system: make hard links to the bundle's files, and no manual",
     )
     given = parser.parse_args()
     place = installer.Place(os.path.abspath(given.prefix), os.environ.get("DESTDIR", ""))
@@ -77,6 +82,8 @@ def main() -> None:
             add(place, bundle, share=given.share)
         else:
             installer.remove(place)
+            if not given.share:
+                documents.remove(place.share)
     except (OSError, WrongInterpreter, WrongPrefix) as error:
         sys.exit(f"install: {error}")
 

@@ -12,13 +12,14 @@ import hashlib
 import os
 import shutil
 import subprocess
-import sys
 import tempfile
 from pathlib import Path
 
 import runwasi
+from runwasi.cli import completion
 from runwasi.deployment import daemon_units
 from runwasi.engines import registry
+from scripts import documents
 from scripts.deb import control
 from scripts.launchers import ENGINES
 from scripts.source_time import source_time
@@ -26,9 +27,9 @@ from scripts.source_time import source_time
 ROOT = Path(__file__).parents[2]
 BUNDLE = "usr/lib/runwasi/bundle"
 _COMPLETIONS = {
-    "bash": "usr/share/bash-completion/completions/runwasi",
-    "zsh": "usr/share/zsh/vendor-completions/_runwasi",
-    "fish": "usr/share/fish/vendor_completions.d/runwasi.fish",
+    "bash": f"usr/share/{documents.BASH}",
+    "zsh": "usr/share/zsh/vendor-completions/_runwasi",  # Debian's folder for packages
+    "fish": f"usr/share/{documents.FISH}",
 }
 _SCRIPTS = ("postinst", "prerm", "postrm")
 
@@ -67,15 +68,13 @@ def make(
 
 
 def _write_documents(tree: Path, changes: str, licences: str) -> None:
-    documents = tree / "usr/share/doc/runwasi"
-    _compress(documents / "changelog.gz", changes.encode())
-    (documents / "copyright").write_text(licences)
-    _compress(tree / "usr/share/man/man1/runwasi.1.gz", (ROOT / "docs/man/runwasi.1").read_bytes())
+    folder = tree / "usr/share/doc/runwasi"
+    _compress(folder / "changelog.gz", changes.encode())
+    (folder / "copyright").write_text(licences)
+    _compress(tree / f"usr/share/{documents.MANUAL}.gz", (ROOT / "docs/man/runwasi.1").read_bytes())
     for shell, name in _COMPLETIONS.items():
         (tree / name).parent.mkdir(parents=True)
-        command = [sys.executable, "-c", "from runwasi.cli.main import main; main()", "completion", shell]
-        done = subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
-        (tree / name).write_bytes(done.stdout)
+        (tree / name).write_text(completion.script_for(shell))
     _copy_overrides(tree, "runwasi")
 
 
@@ -85,9 +84,9 @@ def _write_units(tree: Path, changes: str, time: int) -> None:
     name = registry.daemon_name(registry.DEFAULT)
     (folder / f"{name}.service").write_text(daemon_units.service(registry.DEFAULT, f"/usr/bin/{name}"))
     (folder / f"{name}.socket").write_text(daemon_units.socket(registry.DEFAULT))
-    documents = tree / "usr/share/doc/runwasi-systemd"
-    _compress(documents / "changelog.gz", changes.encode())
-    (documents / "copyright").write_text(control.copyright_of(tree, time))
+    folder = tree / "usr/share/doc/runwasi-systemd"
+    _compress(folder / "changelog.gz", changes.encode())
+    (folder / "copyright").write_text(control.copyright_of(tree, time))
     _copy_overrides(tree, "runwasi-systemd")
 
 
