@@ -28,6 +28,9 @@ _FONTS = re.compile(
     r"@font-face \{.*?\}|<!-- Generated with .*?-->", re.DOTALL
 )  # readers fetch nothing from others
 
+_WITHOUT_SHIMS = ("unshare", "--mount", "sh", "-c", 'mount -t tmpfs none /run/containerd && exec "$@"', "sh")
+"""Hides what other containers of this machine have left."""
+
 
 def main() -> int:
     if os.geteuid() != 0:
@@ -35,7 +38,7 @@ def main() -> int:
         return 1
     with tempfile.TemporaryDirectory() as folder:
         _draw_containers(Path(folder))
-    draw("doctor", "runwasi", "doctor")
+    draw("doctor", "runwasi", "doctor", inside=_WITHOUT_SHIMS)
     return 0
 
 
@@ -59,12 +62,12 @@ def _run(*words: str) -> None:
     subprocess.run([BIN / "runwasi", *words], check=True, stdin=quiet, stdout=quiet, stderr=quiet)
 
 
-def draw(name: str, program: str, *words: str, shown: str = "") -> None:
-    """Run a program on a terminal and draw its output."""
+def draw(name: str, program: str, *words: str, shown: str = "", inside: Sequence[str] = ()) -> None:
+    """Run a program on a terminal, perhaps inside another, and draw its output."""
     command = shown or " ".join((program, *words))
     console = Console(width=_WIDTH, record=True, file=open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115
     console.print(Text(f"$ {command}", style="bold"))
-    console.print(Text.from_ansi(_on_terminal([str(BIN / program), *words])))
+    console.print(Text.from_ansi(_on_terminal([*inside, str(BIN / program), *words])))
     svg = console.export_svg(title="runwasi", unique_id=name)
     (PICTURES / f"{name}.svg").write_text(_FONTS.sub("", svg).replace("Fira Code,", ""))
 

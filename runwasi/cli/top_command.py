@@ -16,6 +16,7 @@ from runwasi.oci.encode import dumps
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Literal
 
     from rich.table import Table
 
@@ -87,6 +88,9 @@ _TITLES = (
     "COMMAND",
 )  # fmt: skip
 _RIGHT = {"CPU%", "MEMORY", "LIMIT", "PIDS", "HTTP", "AGE"}
+_CUT = {"POD", "CONTAINER", "COMMAND"}
+"""Columns that a narrow terminal cuts. rich reduces columns that may wrap first, so they may; their cells may not."""
+
 _SERVED = ("failed", "1xx", "2xx", "3xx", "4xx", "5xx")
 _SHORT_ID = 12
 _HEX_ID = 64
@@ -156,12 +160,13 @@ def _table(samples: list[Sample]) -> Table:
 
     table = Table(box=None, pad_edge=False, header_style="bold")
     for title in _TITLES:
-        table.add_column(title, justify="right" if title in _RIGHT else "left", no_wrap=True)
+        justify: Literal["left", "right"] = "right" if title in _RIGHT else "left"
+        table.add_column(title, justify=justify, no_wrap=title not in _CUT)
     for sample in samples:
         style = {"wasm": "magenta", "native": "cyan"}.get(sample.kind, "dim")
         table.add_row(
             *(
-                Text(cell, style=style if title == "KIND" else "")
+                Text(cell, style=style if title == "KIND" else "", no_wrap=True, overflow="ellipsis")
                 for title, cell in zip(_TITLES, _cells(sample), strict=True)
             )
         )
