@@ -55,7 +55,10 @@ class FileChange:
             shutil.copy2(path, path + BACKUP)
             kept = f" (as it was: {path}{BACKUP})"
         os.makedirs(os.path.dirname(path), exist_ok=True)
-        fd, temporary = tempfile.mkstemp(prefix=f".{os.path.basename(path)}.", dir=os.path.dirname(path))
+        try:
+            fd, temporary = tempfile.mkstemp(prefix=f".{os.path.basename(path)}.", dir=os.path.dirname(path))
+        except OSError as error:  # which would name a file that nobody asked for
+            raise OSError(error.errno, error.strerror, path) from None
         try:
             with open(fd, "w", encoding="utf-8", newline="") as file:
                 file.write(self.after)

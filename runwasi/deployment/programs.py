@@ -57,7 +57,24 @@ def install(node: TargetNode, engines: Sequence[str], folder: str) -> TargetPlan
             python=sys.executable, mark=_MARK, folders=_folders(), module=module, arguments=arguments
         )
         changes.append(_change(node, f"{folder}/{name}", text))
-    return TargetPlan("programs", f"shims in {folder}, for {sys.executable}", changes)
+    return TargetPlan(
+        "programs", f"shims in {folder}, for {sys.executable}", changes, notes=_owner_notes(folder)
+    )
+
+
+def _owner_notes(folder: str) -> list[str]:
+    """Return a note if we are root, and another user could change the code that the launchers would run."""
+    paths = (sys.prefix, *_folders())
+    foreign = [path for path in paths if os.geteuid() == 0 and _owner_of(path) != 0]
+    if not foreign:
+        return []
+    return [
+        f"{foreign[0]} is another user's, who could change what {folder} runs as root: use an environment of root's"
+    ]
+
+
+def _owner_of(path: str) -> int:
+    return os.stat(path).st_uid
 
 
 def uninstall(node: TargetNode, engines: Sequence[str], folder: str) -> TargetPlan:

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
+import sys
+import tempfile
+from errno import EACCES
 from pathlib import Path
 
 import pytest
 
 from runwasi.cli.main import main
 from runwasi.cli.targets import TARGETS
+from runwasi.deployment import programs
 
 
 def test_without_a_target_everything_is_listed_and_nothing_changed(
@@ -77,3 +82,25 @@ def test_a_python_environment_gets_launchers_that_start(
     (folder / "containerd-wasmtimed").write_text("#!/bin/sh\n# somebody else's\n")
     assert main(["uninstall", "programs", "--bin", str(folder), "--write"]) == 0
     assert [path.name for path in folder.iterdir()] == ["containerd-wasmtimed"]
+
+
+@pytest.mark.parametrize(("user", "owner", "warned"), [(0, 1000, True), (0, 0, False), (1000, 1000, False)])
+def test_root_is_warned_of_an_environment_that_another_user_could_change(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], user: int, owner: int, warned: bool
+) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: user)
+    monkeypatch.setattr(programs, "_owner_of", lambda _path: owner)
+    assert main(["install", "programs", "--bin", "/nonexistent/bin"]) == 0
+    note = f"{sys.prefix} is another user's, who could change what /nonexistent/bin runs as root"
+    assert (note in capfd.readouterr().err) is warned
+
+
+def test_a_folder_that_we_must_not_write_to_is_named_with_the_program(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def refuse(**_: str) -> None:
+        raise PermissionError(EACCES, os.strerror(EACCES), "/bin/.runwasi.temporary")
+
+    monkeypatch.setattr(tempfile, "mkstemp", refuse)
+    assert main(["install", "programs", "--bin", str(tmp_path), "--write"]) == 1
+    assert f"{tmp_path}/runwasi: Permission denied: run it as root" in capfd.readouterr().err
