@@ -31,6 +31,10 @@ uninstall: ## Remove what `make install` wrote
 bundle: packages-bundle .venv/ready ## Make dist/runwasi-VERSION-linux-ARCH.tar.xz, which needs no Python on the node; ARCH, EXTRAS
 	$(VENV)/python -m scripts.bundle $(if $(ARCH),--arch $(ARCH)) $(EXTRAS)
 
+.PHONY: installer-image
+installer-image: bundle ## Make dist/runwasi-node-installer-VERSION-ARCH.tar, the image of packaging/kubernetes; ARCH
+	$(VENV)/python -m scripts.node_installer $(if $(ARCH),--arch $(ARCH))
+
 .PHONY: deb
 deb: bundle ## Make dist/runwasi_VERSION_ARCH.deb from the bundle, and runwasi-systemd_VERSION_all.deb; ARCH, EXTRAS
 	$(VENV)/python -m scripts.deb --arch $(or $(ARCH),$$(dpkg --print-architecture))
@@ -98,14 +102,14 @@ soak: packages-test build/bin build/wasi-demo-app.wasm ## Walk at random through
 lives: packages-test build/bin build/wasi-demo-app.wasm ## Run many container lives in both modes; report leaks and the daemon's memory
 	for mode in normal shared; do $(VENV)/python -m scripts.soak.lives --mode $$mode $(LIVES) || exit; done
 
-test-kubernetes: packages-kubernetes build/bin build/wasi-demo-app.wasm build/cache/containerd-sid build/cache/etcd build/cache/kubernetes ## Run the tests in a Kubernetes of one node; build it the first time
+test-kubernetes: packages-kubernetes installer-image build/bin build/wasi-demo-app.wasm build/cache/containerd-sid build/cache/etcd build/cache/kubernetes ## Run the tests in a Kubernetes of one node; build it the first time
 	$(VENV)/python -m pytest tests/kubernetes
 
 test-docker: packages-test build/bin build/wasi-demo-app.wasm build/cache/containerd-sid build/cache/docker-sid build/cache/docker-cli-sid ## Run the tests in the newest Docker, with its image store for wasm
 	$(VENV)/python -m pytest tests/docker
 
 .PHONY: test-bundle test-bundle/installed
-test-bundle: packages-test build/wasi-demo-app.wasm bundle ## Make the bundle, and run it in a root of busybox alone and through containerd
+test-bundle: packages-test packages-deb build/wasi-demo-app.wasm bundle build/cache/debian-bookworm build/cache/debian-trixie ## Make the bundle, and run it in a root of busybox alone, in Debians without Python, and through containerd
 	$(VENV)/python -m pytest tests/release/test_bundle.py
 	$(MAKE) test-bundle/installed
 
@@ -123,6 +127,8 @@ BUNDLE_TESTS = tests/integration/containerd/test_run.py tests/integration/cli/te
 test-deb: packages-deb deb build/wasi-demo-app.wasm build/cache/debian-bookworm build/cache/debian-trixie ## Make the Debian packages, and install, upgrade and purge them in Debian 12 and 13
 	lintian --fail-on error dist/runwasi*_*.deb
 	$(VENV)/python -m pytest tests/release/test_packages.py
+	$(VENV)/python -m tests.support.newer_packages build/newer-packages
+	scripts/vm systemd -- tests/vm/packages
 
 .PHONY: release packages-release
 release: packages-release .venv/ready build/wasi-demo-app.wasm build/cache/debian-bookworm build/cache/debian-trixie ## Build a release into dist, twice, compare the two and test one; RELEASE=--rehearse to try it out
@@ -134,6 +140,15 @@ release: packages-release .venv/ready build/wasi-demo-app.wasm build/cache/debia
 test-debian13: ## Run `make demo` and the unit tests in a root of Debian 13
 	scripts/packages root
 	scripts/debian-root trixie sh -c 'make demo && make test-unit'
+
+.PHONY: test-podman test-podman/inside
+test-podman: ## Run the tests of Podman with Podman 5, in a root of Debian 13
+	scripts/packages root
+	scripts/debian-root trixie make test-podman/inside
+
+test-podman/inside: packages-test build/bin build/wasi-demo-app.wasm
+	podman --version
+	$(VENV)/python -m pytest tests/integration/cli/test_docker_podman.py -k podman
 
 fuzz: .venv/ready ## Fuzz everything that reads bytes, each target for SECONDS (60); TARGETS selects targets
 	scripts/packages build wasm fuzz

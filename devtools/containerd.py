@@ -70,6 +70,8 @@ class Containerd:
         self.namespace = namespace
         self.address = folder / "containerd.sock"
         self.log = folder / "containerd.log"
+        self.configuration: Path | None = None
+        """A file to start with, instead of the one that start() writes."""
         self._cri_config = cri_config
         self._shims = shims
         self._process: subprocess.Popen[bytes] | None = None
@@ -83,9 +85,7 @@ class Containerd:
     def start(self) -> None:
         """Start the daemon and return when it serves."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        config = self.folder / "config.toml"
-        disabled = "" if self._cri_config else f'"{_CRI}"'
-        config.write_text(_CONFIG.format(folder=self.folder, disabled=disabled) + (self._cri_config or ""))
+        config = self.configuration or self._write_configuration()
         with readiness_socket(self.folder / "notify.sock") as ready, self.log.open("ab") as log:
             self._process = subprocess.Popen(
                 [self.host.programs / "containerd", "--config", config],
@@ -97,6 +97,12 @@ class Containerd:
                 start_new_session=True,
             )
             self._wait_until(ready)
+
+    def _write_configuration(self) -> Path:
+        config = self.folder / "config.toml"
+        disabled = "" if self._cri_config else f'"{_CRI}"'
+        config.write_text(_CONFIG.format(folder=self.folder, disabled=disabled) + (self._cri_config or ""))
+        return config
 
     def _wait_until(self, ready: socket.socket) -> None:
         try:

@@ -45,6 +45,20 @@ def files_layer(files: Mapping[str, bytes]) -> bytes:
     return layer.tar()
 
 
+def tree_layer(folder: Path) -> bytes:
+    """A tar of everything below a folder, as root's; only the content decides its bytes."""
+    layer = _Layer()
+    for path in sorted(folder.rglob("*")):
+        name = str(path.relative_to(folder))
+        if path.is_symlink():
+            layer.add_link(name, str(path.readlink()))
+        elif path.is_dir():
+            layer.add_folder(name)
+        else:
+            layer.add_file(name, path.read_bytes(), mode=path.stat().st_mode & 0o777)
+    return layer.tar()
+
+
 def write_image(
     target: Path,
     name: str,
@@ -54,13 +68,14 @@ def write_image(
     entrypoint: Sequence[str] = (),
     user: str = "",
     annotations: Mapping[str, str] | None = None,
+    architecture: str = _ARCHITECTURE,
 ) -> None:
     """Write an image of one layer as an OCI archive with Docker's manifest.json beside the index.
 
     The annotations are its manifest's, which Podman hands on to containers.
     """
     config = {
-        "architecture": _ARCHITECTURE,
+        "architecture": architecture,
         "os": "linux",
         "config": {
             "Cmd": list(command),

@@ -85,9 +85,19 @@ def finish(place: Place, under_way: str, name: str, python: str, client: str) ->
     launchers.write_installed(under_way, python, f"{place.named}/{name}", client)
     if client:
         os.unlink(client)
-    subprocess.run(["chmod", "-R", "u=rwX,go=rX", under_way], check=True)
+    _open_to_all(under_way)
     write_manifest(under_way)
     switch(place, under_way, name)
+
+
+def _open_to_all(folder: str) -> None:
+    """Let everybody read what is in a folder, and its owner write, whatever the umask; a node may have no chmod."""
+    for parent, folders, names in os.walk(folder):
+        os.chmod(parent, 0o755)
+        for path in (f"{parent}/{name}" for name in names):
+            if not os.path.islink(path):
+                os.chmod(path, 0o755 if os.stat(path).st_mode & 0o111 else 0o644)
+        folders[:] = [name for name in folders if not os.path.islink(f"{parent}/{name}")]
 
 
 def remove_others(place: Place) -> None:

@@ -140,7 +140,7 @@ def _carry_out(plan: TargetPlan, settings: Settings, *, restart: bool) -> None:
             raise DeploymentError(f"{plan.target}: run `{_one_line(plan.before)}` first, or add --restart")
         _run_each(plan.before)
     for change in plan.changes:
-        output.write(f"{change.apply()}\n")
+        _say(change.apply())
     if plan.changes or plan.due:
         _bring_into_force(plan, settings, restart=restart)
     else:
@@ -164,7 +164,13 @@ def _one_line(commands: Sequence[Sequence[str]]) -> str:
 def _run_each(commands: Sequence[Sequence[str]]) -> None:
     for command in commands:
         run(command)
-        output.write(f"ran {' '.join(command)}\n")
+        _say(f"ran {' '.join(command)}")
+
+
+def _say(done: str) -> None:
+    """Print at once what was done, as the next step may fail."""
+    output.write(f"{done}\n")
+    output.flush()
 
 
 def _tell(plan: TargetPlan, first: str) -> None:
@@ -192,7 +198,7 @@ _OPTIONS = (
     Option("config", "the target's file, instead of the usual one", value="FILE"),
     Option(
         "bin",
-        "folder of the programs (default: /usr/local/bin, that of Debian's package: /usr/bin)",
+        "folder of the programs (default: this installation's, or /usr/local/bin if that links to them)",
         value="FOLDER",
     ),
     Option("host", "folder that stands for the node's root (default: /)", value="FOLDER"),

@@ -52,11 +52,12 @@ class Wanted:
             registry.load(engine)
         self.shared = shared
         self.config = config
-        self.folder = folder or programs.default_folder()
+        self.folder = folder or programs.default_folder(node)
 
     def runtimes(self, prefix: str = "") -> list[Runtime]:
-        """Return the runtimes to offer."""
-        return runtimes(self.engines, shared=self.shared, prefix=prefix)
+        """Return the runtimes to offer; their shims have a path where containerd would not find them."""
+        folder = "" if programs.is_in_path(self.folder) else self.folder
+        return runtimes(self.engines, shared=self.shared, prefix=prefix, folder=folder)
 
 
 def is_found(target: str, node: TargetNode) -> bool:
@@ -90,7 +91,7 @@ def install_plan(target: str, wanted: Wanted) -> TargetPlan:
         case "k3s":
             return kubernetes.install_k3s(node, wanted.runtimes(kubernetes.K3S_PREFIX))
         case "kind":
-            shown = kubernetes.kind_cluster(wanted.runtimes())
+            shown = kubernetes.kind_cluster(runtimes(wanted.engines, shared=wanted.shared))
             hint = "a node of kind needs the programs in its /usr/local/bin: mount them, or build an image with them"
             return TargetPlan("kind", "kind create cluster --config FILE", shown=shown, notes=[hint])
     return _runtime_classes(wanted, "apply")

@@ -36,6 +36,10 @@ _NO_CRI = (
     "its CRI plugin is disabled, as Docker's packages do: ctr and Docker find the shims in PATH and need no entry. "
     'For Kubernetes, remove "cri" from disabled_plugins first'
 )
+_NO_PATHS = (
+    "containerd {release} finds shims only in its PATH, and {shim} is not there: install below /usr/local, or link "
+    "to the programs from /usr/local/bin"
+)
 _OLD = (
     "{path} is of version {version}, which runwasi cannot extend: write it in version 2 "
     "(containerd 1.7 and newer: `containerd --config {path} config migrate`)"
@@ -206,6 +210,9 @@ class ContainerdConfig:
 
     def _table(self, runtime: Runtime, systemd: bool) -> str:
         options = {}
+        if runtime.shim and self._program and self._program.release < (1, 7):
+            release = ".".join(map(str, self._program.release))
+            raise DeploymentError(_NO_PATHS.format(release=release, shim=runtime.shim))
         if systemd:
             options["SystemdCgroup"] = "true"
             if self._program and self._program.release < (1, 7):
@@ -257,7 +264,10 @@ class ContainerdConfig:
 def runtime_table(plugin: str, runtime: Runtime, options: dict[str, str]) -> str:
     """Return the table of a runtime as TOML; the options' values are TOML too."""
     head = f'[plugins."{plugin}".containerd.runtimes.{runtime.handler}'
-    lines = [f"{head}]", f'  runtime_type = "{runtime.type}"', "  pod_annotations = ["]
+    lines = [f"{head}]", f'  runtime_type = "{runtime.type}"']
+    if runtime.shim:
+        lines.append(f'  runtime_path = "{runtime.shim}"')
+    lines.append("  pod_annotations = [")
     lines += [f'    "{name}",' for name in SAFE_ANNOTATIONS]
     lines.append("  ]")
     if options:

@@ -35,9 +35,24 @@ os._exit(main({arguments}))
 """
 
 
-def default_folder() -> str:
-    """Return the folder in containerd's PATH for our programs; a system package has them in /usr/bin."""
-    return "/usr/bin" if installation.folder().startswith("/usr/lib/") else "/usr/local/bin"
+_USUAL = "/usr/local/bin"
+_PATH = (_USUAL, "/usr/local/sbin", "/usr/sbin", "/usr/bin", "/sbin", "/bin")
+"""Where systemd has a service look for programs. Source: man 5 systemd.exec, under $PATH."""
+
+
+def default_folder(node: TargetNode) -> str:
+    """Return the folder of our programs: this installation's, or the one in PATH that links to them."""
+    version = installation.folder()
+    if not version:
+        return _USUAL
+    own = _programs(version)
+    shim = f"{_USUAL}/{registry.shim_name(registry.DEFAULT)}"
+    return _USUAL if own not in _PATH and node.has(shim) else own
+
+
+def is_in_path(folder: str) -> bool:
+    """Return whether containerd looks for shims in a folder, as systemd starts it."""
+    return folder in _PATH
 
 
 def install(node: TargetNode, engines: Sequence[str], folder: str) -> TargetPlan:

@@ -15,14 +15,18 @@ SAFE_ANNOTATIONS = (*(name for name in OURS if not names.is_unsafe(name)), names
 
 
 class Runtime:
-    """A runtime of ours: the handler that pods request, the shim's type, and the engine."""
+    """A runtime of ours: the handler that pods request, the shim's type, and the engine.
 
-    __slots__ = ("engine", "handler", "shared", "type")
+    shim is the shim's path, "" for one that containerd finds in its PATH.
+    """
 
-    def __init__(self, engine: str, *, shared: bool = False, prefix: str = "") -> None:
+    __slots__ = ("engine", "handler", "shared", "shim", "type")
+
+    def __init__(self, engine: str, *, shared: bool = False, prefix: str = "", folder: str = "") -> None:
         self.engine = engine
         self.shared = shared
         self.handler = f"{prefix}{engine}{'d' if shared else ''}"
+        self.shim = f"{folder}/{registry.shim_name(engine, shared=shared)}" if folder else ""
         self.type = registry.runtime_name(engine, shared=shared)
 
 
@@ -31,9 +35,12 @@ def default_engines() -> tuple[str, ...]:
     return (registry.DEFAULT, *(name for name in registry.names() if name not in registry.BUILT_IN))
 
 
-def runtimes(engines: Sequence[str], *, shared: bool, prefix: str = "") -> list[Runtime]:
-    """Return a runtime for each engine; with shared, also one for its shared mode."""
-    found = [Runtime(engine, prefix=prefix) for engine in engines]
+def runtimes(engines: Sequence[str], *, shared: bool, prefix: str = "", folder: str = "") -> list[Runtime]:
+    """Return a runtime for each engine, and with shared a second one for its shared mode.
+
+    folder is where the shims are, "" if that is in containerd's PATH.
+    """
+    found = [Runtime(engine, prefix=prefix, folder=folder) for engine in engines]
     if shared:
-        found += [Runtime(engine, shared=True, prefix=prefix) for engine in engines]
+        found += [Runtime(engine, shared=True, prefix=prefix, folder=folder) for engine in engines]
     return found

@@ -15,6 +15,7 @@ from devtools.cluster_files import PAUSE_IMAGE
 from devtools.cluster_node import become_the_only_node
 from devtools.folders import remove_folder
 from devtools.kubectl import Kubectl
+from devtools.places import ROOT
 from tests.kubernetes.images import write_images
 from tests.support.leak_guard import _nothing_left_in_the_end  # noqa: F401  a fixture
 
@@ -49,19 +50,8 @@ def cluster(session_name: str, session_folder: Path) -> Iterator[Cluster]:
         patch.setenv("RUNWASI_DAEMON", "managed")
         images = write_images(session_folder / "images", PAUSE_IMAGE)
         with running_cluster(session_folder, name=session_name, images=images) as cluster:
-            for runtime in ("wasmtime", "wasmtimed"):
-                cluster.kubectl.apply(_runtime_class(runtime))
+            cluster.kubectl("apply", f"--filename={ROOT / 'packaging/kubernetes/runtimeclass.yaml'}")
             yield cluster
-
-
-def _runtime_class(handler: str) -> dict[str, object]:
-    return {
-        "apiVersion": "node.k8s.io/v1",
-        "kind": "RuntimeClass",
-        "metadata": {"name": handler},
-        "handler": handler,
-        "scheduling": {"nodeSelector": {"runwasi.io/engine": "wasmtime"}},
-    }
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -12,9 +11,6 @@ import pytest
 
 import runwasi
 from devtools.places import CACHE, ROOT
-from runwasi.startup import installation
-from scripts import launchers
-from scripts.deb import __main__ as deb
 from scripts.deb import control
 from tests.integration.conftest import (  # noqa: F401
     _nothing_left_by_the_test,
@@ -22,18 +18,13 @@ from tests.integration.conftest import (  # noqa: F401
     session_folder,
 )
 from tests.support.leak_guard import _nothing_left_in_the_end  # noqa: F401
-
-ARCH = {"x86_64": "amd64", "aarch64": "arm64"}[os.uname().machine]
-NAME = f"runwasi-{runwasi.__version__}-linux-{ARCH}"
+from tests.support.newer_packages import ARCH, make_newer, unpack
 
 
 @pytest.fixture(scope="session")
 def bundle(session_folder: Path) -> Path:  # noqa: F811
     """The bundle's folder, as unpacked from its archive."""
-    archive = ROOT / f"dist/{NAME}.tar.xz"
-    assert archive.exists(), f"make bundle first: there is no {archive}"
-    subprocess.run(["tar", "-xJf", archive, "-C", session_folder], check=True)
-    return session_folder / NAME
+    return unpack(session_folder)
 
 
 @pytest.fixture(scope="session")
@@ -48,13 +39,8 @@ def packages() -> tuple[Path, Path]:
 @pytest.fixture(scope="session")
 def newer_packages(bundle: Path, session_folder: Path) -> tuple[Path, Path]:  # noqa: F811
     """Both packages of a later version, which differs in its name only; they are not compressed."""
-    name = (bundle / "NAME").read_text().strip()
-    newer = f"{runwasi.__version__}.1-{name.rpartition('-')[2]}"
     changed = shutil.copytree(bundle, session_folder / "newer", symlinks=True)
-    (changed / "NAME").write_text(f"{newer}\n")
-    where = f"../lib/runwasi/{newer}/{installation.LAUNCHERS}/%s"
-    launchers.compile_client(str(changed / "version/client"), VERSION=newer, LAUNCHER=where)
-    return deb.make(changed, ARCH, f"{runwasi.__version__}.1", session_folder / "newer-packages", 0, "none")
+    return make_newer(changed, session_folder / "newer-packages")
 
 
 @pytest.fixture(params=["bookworm", "trixie"])

@@ -11,6 +11,7 @@ import pytest
 
 from devtools.bundle import make_bundle
 from devtools.places import WASI_DEMO_APP
+from tests.release.own_containerd import CONTAINERD
 from tests.support.roots import busybox_root, run_in
 
 
@@ -60,6 +61,38 @@ def test_a_running_guest_has_no_file_from_outside_the_bundle(root: Path) -> None
         path for path in mapped if not path.startswith("/opt/runwasi/lib/runwasi/") and "memfd:" not in path
     ]
     assert [path for path in strange if not path.startswith("/var/cache/runwasi")] == []
+
+
+def test_it_runs_in_a_debian_without_python_by_hand_and_through_containerd(
+    debian: Path, bundle: Path
+) -> None:
+    shutil.copytree(bundle, debian / "bundle", symlinks=True)
+    make_bundle(debian / "native", ["/bin/busybox", "echo", "native"])
+    wasm = {"app.wasm": WASI_DEMO_APP.read_bytes()}
+    make_bundle(debian / "wasm", ["/app.wasm", "echo", "wasm"], files=wasm, busybox=False)
+    done = run_in(
+        debian,
+        f"""
+        ! command -v python3
+        /bundle/install add /usr/local
+        runwasi run --bundle /native "$RUNWASI_TEST_SESSION-native"
+        runwasi run --bundle /wasm "$RUNWASI_TEST_SESSION-wasm"
+        {CONTAINERD}
+        shim="tasks run --rm --runtime io.containerd.wasmtime.v1 --rootfs"
+        $shim /native/rootfs one /bin/busybox echo native below containerd
+        $shim /wasm/rootfs two /app.wasm echo wasm below containerd
+        /bundle/install remove /usr/local
+        wait_for "! test -e /usr/local/lib/runwasi"
+        """,
+    )
+    assert (done.returncode, done.stderr) == (0, ""), done.stdout
+    by_hand = ["native", "wasm", "exiting"]
+    assert done.stdout.splitlines() == [
+        *by_hand,
+        "native below containerd",
+        "wasm below containerd",
+        "exiting",
+    ]
 
 
 def test_it_installs_below_any_folder_and_its_programs_may_be_linked_to(root: Path) -> None:

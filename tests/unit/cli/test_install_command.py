@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from devtools.places import ROOT
 from runwasi.cli.main import main
 from runwasi.cli.targets import TARGETS
 from runwasi.deployment import programs
@@ -104,3 +105,21 @@ def test_a_folder_that_we_must_not_write_to_is_named_with_the_program(
     monkeypatch.setattr(tempfile, "mkstemp", refuse)
     assert main(["install", "programs", "--bin", str(tmp_path), "--write"]) == 1
     assert f"{tmp_path}/runwasi: Permission denied: run it as root" in capfd.readouterr().err
+
+
+def test_what_was_written_before_a_failure_is_said(tmp_path: Path) -> None:
+    """Also to a reader that is no terminal, when the program ends by its error."""
+    script = (
+        "import os, sys\n"
+        "from runwasi.cli import install_command\n"
+        "from runwasi.deployment.deployment_error import DeploymentError\n"
+        "def refuse(command): raise DeploymentError('refused')\n"
+        "install_command._say('wrote it')\n"
+        "install_command.run = refuse\n"
+        "try: install_command._run_each([['restart']])\n"
+        "except DeploymentError: os._exit(1)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout) == (1, "wrote it\n")

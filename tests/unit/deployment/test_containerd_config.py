@@ -9,11 +9,13 @@ import os
 import re
 import tomllib
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 
 from devtools.places import ROOT
 from runwasi.deployment.containerd_config import ContainerdConfig
+from runwasi.deployment.containerd_program import ContainerdProgram
 from runwasi.deployment.deployment_error import DeploymentError
 from runwasi.deployment.file_change import BACKUP
 from runwasi.deployment.runtimes import SAFE_ANNOTATIONS, runtimes
@@ -234,3 +236,25 @@ def test_the_page_lists_the_annotations_that_are_written() -> None:
     listed = re.search(r"pod_annotations = \[(.*?)\]", (ROOT / "docs/annotations.md").read_text(), re.DOTALL)
     assert listed
     assert re.findall(r'"(.*?)"', listed[1]) == list(SAFE_ANNOTATIONS)
+
+
+def test_shims_outside_of_containerds_path_are_named_by_their_own(tmp_path: Path) -> None:
+    node, path = _node(tmp_path, _SAMPLES["kubeadm"])
+    below = runtimes(["wasmtime"], shared=True, folder="/opt/runwasi/bin")
+    for change in ContainerdConfig(node, _NAME, None).install(below).changes:
+        change.apply()
+    tables = tomllib.loads(path.read_text())["plugins"][_CRI2]["containerd"]["runtimes"]
+    named = {name: table.get("runtime_path") for name, table in tables.items()}
+    assert named == {
+        "runc": None,
+        "wasmtime": "/opt/runwasi/bin/containerd-shim-wasmtime-v1",
+        "wasmtimed": "/opt/runwasi/bin/containerd-shim-wasmtimed-v1",
+    }
+
+
+def test_a_containerd_that_would_not_find_the_shims_is_left_as_it_was(tmp_path: Path) -> None:
+    older = Mock(spec=ContainerdProgram, release=(1, 6), dump_text=lambda text, *_: text)
+    node, _ = _node(tmp_path, _SAMPLES["kubeadm"])
+    below = runtimes(["wasmtime"], shared=False, folder="/opt/runwasi/bin")
+    with pytest.raises(DeploymentError, match=r"containerd 1\.6 finds shims only in its PATH"):
+        ContainerdConfig(node, _NAME, older).install(below)
