@@ -54,7 +54,7 @@ def leave(prefix: str, target: str) -> None:
     if os.path.exists(f"{prefix}/bin/runwasi"):
         _runwasi(prefix, "uninstall", target)
     if os.path.exists(f"{prefix}/{_KEPT}"):
-        _bundle(prefix, "remove", prefix)
+        _bundle(prefix, "remove", prefix, "--share")
         shutil.rmtree(f"{prefix}/{_KEPT}")
     if f"{prefix}/bin" not in _PATH.split(":"):  # then it is nobody else's
         _remove_empty(f"{prefix}/bin", f"{prefix}/lib/runwasi", f"{prefix}/lib", prefix)

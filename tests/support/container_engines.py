@@ -78,6 +78,7 @@ def podman(folder: Path, runtime: str) -> Iterator[ContainerEngine]:
         folder / "tmp",
     ]
     environment = dict(os.environ, CONTAINERS_CONF=str(folder / "containers.conf"))
+    environment["PODMAN_IGNORE_CGROUPSV1_WARNING"] = "1"  # of Podman 5
     engine = ContainerEngine([*command, "--runtime", PROGRAMS[runtime]], environment, [])
     try:
         yield engine

@@ -1,4 +1,4 @@
-"""Measure what a pod's server takes, for the RuntimeClasses' podFixed: python -m scripts.measure_pod_overhead [PODS]
+"""Measure what a pod's server takes, for the RuntimeClasses' podFixed: python -m tests.kubernetes.pod_overhead [PODS]
 
 In a Kubernetes of one node, with the programs of RUNWASI_BIN or the work tree's. Each pod has one wasm container.
 Neither the pause container nor the guest counts: in normal mode it is the pod's server, with and without a node
