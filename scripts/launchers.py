@@ -38,7 +38,7 @@ gc.disable()  # nothing that a start makes is garbage before its end
 try:
 {load}
 except (OSError, ImportError, MemoryError) as error:
-    sys.exit(f"{{sys.argv[0]}}: cannot load its modules: {{error}}")
+{otherwise}    sys.exit(f"{{sys.argv[0]}}: cannot load its modules: {{error}}")
 
 status = {function}({arguments})
 {leave}os._exit(status)  # taking the interpreter down would cost 3 ms
@@ -123,13 +123,19 @@ sys.stdout.buffer.write(pack(sys.argv[2:]))"""
 
 
 class Program:
-    """A program: the function that it calls, that call's arguments, and the pack it reads, "" for none."""
+    """A program: the function that it calls, that call's arguments, and the pack it reads, "" for none.
 
-    def __init__(self, module: str, function: str, arguments: str = "", pack: str = "") -> None:
+    One that replaces another begins again where it cannot load its modules.
+    """
+
+    def __init__(
+        self, module: str, function: str, arguments: str = "", pack: str = "", *, replaces: bool = False
+    ) -> None:
         self.module = module
         self.function = function
         self.arguments = arguments
         self.pack = pack
+        self.replaces = replaces
 
 
 def programs() -> dict[str, Program]:
@@ -140,7 +146,7 @@ def programs() -> dict[str, Program]:
     }
     for engine in ENGINES:
         table[f"containerd-{engine}d"] = Program(
-            "runwasi.shim.daemon.node_daemon", "main", f'"{engine}"', "shim"
+            "runwasi.shim.daemon.node_daemon", "main", f'"{engine}"', "shim", replaces=True
         )
     return table | _shims("runwasi.shim.client.python_client")
 
@@ -227,6 +233,8 @@ def _text(
     leave: str = "",
 ) -> bytes:
     """Return the launcher of a program."""
+    from runwasi.startup import again  # late: the work tree's, as above
+
     load = f"{prelude}{note}from {program.module} import {program.function}"
     return _LAUNCHER.format(
         python=python,
@@ -234,6 +242,9 @@ def _text(
         hold=hold,
         folders=folders,
         load="\n".join(f"    {line}" if line else "" for line in load.splitlines()),
+        otherwise="".join(
+            f"    {line}" for line in again.text("sys.argv[0]").splitlines(keepends=True) if program.replaces
+        ),
         function=program.function,
         arguments=program.arguments,
         leave=leave,

@@ -62,6 +62,15 @@ class OpenFiles:
             self._soft = soft
             set_rlimit("RLIMIT_NOFILE", hard, hard)
 
+    @property
+    def soft(self) -> int | None:
+        """Return the soft limit that restore brings back, None if it was not raised."""
+        return self._soft
+
+    def was_raised(self, soft: int | None) -> None:
+        """Note that an earlier program of this process has raised the limit from soft."""
+        self._soft = soft
+
     def restore(self) -> None:
         """Restore the soft limit if it was raised. Raises OSError."""
         if self._soft is not None:

@@ -41,7 +41,10 @@ class ServiceManager:
             return
         path = f"\0{self._path[1:]}" if self._path.startswith("@") else self._path
         kind = thin_socket.SOCK_DGRAM | thin_socket.SOCK_CLOEXEC | thin_socket.SOCK_NONBLOCK
-        sock = thin_socket.socket(thin_socket.AF_UNIX, kind)
+        try:
+            sock = thin_socket.socket(thin_socket.AF_UNIX, kind)
+        except OSError:
+            return
         try:
             sock.sendto(state.encode(), path)
         except OSError:

@@ -5,21 +5,31 @@ that is being created, an event without an answer. The rest can be written down:
 calls. Descriptors stay open under their numbers, children stay children. First the daemon asks the new program
 whether it understands the state; if some work does not finish in time, the daemon goes on as before, and tries
 again a little later.
+
+There is no way back after the exec, and the pods have nobody else. So a new program that cannot take over, because
+a file could not be read or memory was short, executes itself again, from the beginning, with all that it was handed.
+Until it has taken over, it only builds: it sends nothing, and answers nobody. Pods that it cannot take over are
+dropped before the last attempt: their connections break, and containerd's `delete` cleans up after them.
 """
 
 from __future__ import annotations
 
 import os
+from fcntl import F_DUPFD_CLOEXEC, fcntl
+from time import monotonic
 
 from runwasi.linux import processes
-from runwasi.startup import thin_signal
+from runwasi.linux.fd import Fd
+from runwasi.linux.waiting import Wait
+from runwasi.startup import installation, thin_signal
+from runwasi.startup.again import ATTEMPTS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from typing import Any, TypeAlias
 
-    from runwasi.linux.fd import Fd
+    from runwasi.linux.waiting import Operation
     from runwasi.shim.server.log import Log
     from runwasi.shim.server.reactor import Reactor
 
@@ -60,48 +70,30 @@ class Replacement:
 
     def ask_for(self) -> None:
         """Replace the daemon once the new program is ready and all work is finished."""
-        if self._asked:
-            return
-        self._asked = True
-        answer, end = os.pipe2(os.O_CLOEXEC)
-        command = [*self._program, "-handover", QUESTION]
-        actions = [(os.POSIX_SPAWN_DUP2, end, 1)]
-        try:
-            pid = os.posix_spawn(command[0], command, os.environ, file_actions=actions)
-        except OSError as error:
-            os.close(answer)
+        if not self._asked:
+            self._asked = True
+            self._reactor.follow(_format_of(self._program), self._answered)
+
+    def _answered(self, said: str | None, error: Exception | None) -> None:
+        if error is not None:
             self._refuse(str(error))
-            return
-        finally:
-            os.close(end)
-        pidfd = processes.pidfd_open(pid)
-        timer = self._reactor.call_later(_ANSWER_SECONDS, lambda: processes.pidfd_send_signal(pidfd, 9))
-
-        def answered(_events: int) -> None:
-            timer.cancel()
-            self._reactor.unwatch(pidfd)
-            processes.reap(pidfd)
-            os.close(pidfd)
-            os.set_blocking(answer, False)
-            try:
-                said = os.read(answer, 64).decode(errors="replace").strip()
-            except BlockingIOError:
-                said = ""
-            os.close(answer)
-            self._take(said)
-
-        self._reactor.watch(pidfd, answered)
-
-    def _take(self, said: str) -> None:
-        if said != FORMAT:
+        elif said != FORMAT:
             self._refuse(f"it says {said!r} and not {FORMAT!r}")
+        else:
+            self._wait_for_quiet()
+
+    def _wait_for_quiet(self) -> None:
+        try:
+            self._hold_back(True)
+        except OSError as error:
+            self._give_up(str(error))
             return
-        self._hold_back(True)
         timer = self._reactor.call_later(_QUIET_SECONDS, lambda: self._give_up("something is under way"))
 
         def look() -> None:
             if self._quiet():
                 timer.cancel()
+                self._reactor.call_each_turn(None)
                 self._execute()
 
         self._reactor.call_each_turn(look)
@@ -109,14 +101,14 @@ class Replacement:
     def _execute(self) -> None:
         try:
             self._replace()
-        except OSError as error:
+        except Exception as error:  # noqa: BLE001  whatever it is, the pods go on here
             self._give_up(str(error))
 
     def _give_up(self, why: str) -> None:
         self._reactor.call_each_turn(None)
         self._log.warning("not replaced yet", reason=why)
-        self._hold_back(False)
         self._reactor.call_later(_AGAIN_SECONDS, self._ask_again)
+        self._hold_back(False)
 
     def _ask_again(self) -> None:
         self._asked = False
@@ -127,6 +119,25 @@ class Replacement:
         self._log.error(
             "cannot be replaced by the program installed now", program=self._program[0], reason=why
         )
+
+
+def _format_of(program: Sequence[str]) -> Operation[str]:
+    """Return the format that a program prints when asked, "" if it prints nothing. Raises OSError."""
+    answer, end = map(Fd, os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK))
+    with answer:
+        with end:
+            actions = [(os.POSIX_SPAWN_DUP2, end.fileno(), 1)]
+            command = [*program, "-handover", QUESTION]
+            pid = os.posix_spawn(command[0], command, os.environ, file_actions=actions)
+        pidfd = processes.pidfd_open(pid)
+        try:
+            yield Wait((pidfd,), monotonic() + _ANSWER_SECONDS)
+            said = os.read(answer.fileno(), 64)
+        except BlockingIOError:
+            said = b""
+        finally:
+            yield from processes.end(pidfd)
+    return said.decode(errors="replace").strip()
 
 
 def hand_over(program: Sequence[str], state: Callable[[Keep], Mapping[str, Any]]) -> None:
@@ -158,12 +169,63 @@ def hand_over(program: Sequence[str], state: Callable[[Keep], Mapping[str, Any]]
         os.close(file)
 
 
-def taken_over(file: int) -> dict[str, Any]:
-    """Return the state of the program that we replace, and own its descriptors. Raises OSError, ValueError."""
-    import json  # late: for this only
+class Handed:
+    """What the program that we replace has handed to us, and what it takes to begin again with it."""
 
-    with open(file, "rb") as handed:
-        document: dict[str, Any] = json.loads(handed.read())
-    for fd in document["fds"]:
-        os.set_inheritable(fd, False)
-    return document
+    def __init__(self, file: int) -> None:
+        """Read it. Raises OSError, ValueError."""
+        import json  # late: for this only
+
+        self._file = file
+        self.state: dict[str, Any] = json.loads(os.pread(file, os.fstat(file).st_size, 0))
+        self._fds: list[int] = self.state["fds"]
+        # whoever takes one over may close it before something else fails
+        self._spare = {fd: fcntl(fd, F_DUPFD_CLOEXEC, 0) for fd in self._fds}
+        self.failures = os.lseek(file, 0, os.SEEK_CUR)
+        """How often it could not be taken over so far."""
+
+    def drop(self, pods: Sequence[Mapping[str, Any]]) -> None:
+        """Hand these pods over no more: their descriptors are closed when the program begins again."""
+        import json  # late: for this only
+
+        dropped = {fd for pod in pods for fd in pod["fds"]}
+        for fd in dropped:
+            os.close(self._spare.pop(fd))
+            self._cut(fd)
+        self.state["fds"] = [fd for fd in self._fds if fd not in dropped]
+        self.state["pods"] = [pod for pod in self.state["pods"] if pod not in pods]
+        document = json.dumps(self.state).encode()
+        os.pwrite(self._file, document, 0)
+        os.ftruncate(self._file, len(document))
+
+    def settle(self) -> None:
+        """Note that all is taken over: programs that we execute inherit nothing of it."""
+        for fd, spare in self._spare.items():
+            os.close(spare)
+            self._cut(fd)
+        os.close(self._file)
+
+    def restore(self) -> None:
+        """Open everything again that was closed. Raises OSError."""
+        for fd, spare in self._spare.items():
+            os.dup2(spare, fd)
+
+    def _cut(self, fd: int) -> None:
+        try:
+            os.set_inheritable(fd, False)
+        except OSError:
+            pass  # whoever took it over has closed it
+
+
+def begin_again(program: Sequence[str], file: int, handed: Handed | None = None) -> None:
+    """Execute the program again with what it was handed; return if it has failed too often."""
+    thin_signal.pthread_sigmask(thin_signal.SIG_BLOCK, SIGNALS)
+    while os.lseek(file, 1, os.SEEK_CUR) < ATTEMPTS:
+        try:
+            for lock in installation.held():
+                os.set_inheritable(lock, False)
+            if handed is not None:
+                handed.restore()
+            os.execve(program[0], [*program, "-handover", str(file)], os.environ)
+        except OSError:
+            continue

@@ -23,12 +23,14 @@ from runwasi.shim.client.usage_text import daemon_help
 from runwasi.shim.daemon import handover, holes, presence, rehearsal
 from runwasi.shim.daemon.answers import Answers
 from runwasi.shim.daemon.calls import Calls
+from runwasi.shim.daemon.pods import PodsNotTakenOver
 from runwasi.shim.flags import Flags, UsageError
 from runwasi.shim.server import spawn
 from runwasi.shim.server.log import Log
 from runwasi.shim.server.orphans import Orphans
 from runwasi.shim.server.reactor import Reactor
-from runwasi.startup import immortal, installation, packs, thin_signal, thin_socket
+from runwasi.startup import again, immortal, installation, packs, thin_signal, thin_socket
+from runwasi.startup.again import ATTEMPTS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -48,11 +50,14 @@ def main(engine: str | Engine) -> int:
     `-address PATH` is where shims find it, by default /run/io.containerd.ENGINE.v1/manager.sock.
     """
     open_missing()
-    program = os.path.basename(sys.argv[0])
+    program, flags = os.path.basename(sys.argv[0]), Flags()
     try:
-        return _run(program, Flags.parse(sys.argv[1:]), engine)
+        flags = Flags.parse(sys.argv[1:])
+        return _run(program, flags, engine)
     except (UsageError, OSError) as error:
         complain(program, error)
+        if flags.handover:
+            handover.begin_again(_command(flags), int(flags.handover))
         return 1
 
 
@@ -69,7 +74,9 @@ def _run(program: str, flags: Flags, engine: str | Engine) -> int:
     flags.address = flags.address or default
     flags.program = os.path.abspath(sys.argv[0])
     os.makedirs(os.path.dirname(flags.address), 0o711, exist_ok=True)
-    spawn.execute(spawn.command("runwasi.shim.daemon.node_daemon", "serve", engine, flags.arguments()))
+    otherwise = again.text(repr(flags.program), installation.held()) if flags.handover else ""
+    module = "runwasi.shim.daemon.node_daemon"
+    spawn.execute(spawn.command(module, "serve", engine, flags.arguments(), otherwise))
     return 1
 
 
@@ -77,21 +84,65 @@ def serve(engine: str | Engine) -> None:
     """Serve, in the read-only copy of the interpreter that pods' servers must run from too."""
     flags = Flags.parse(sys.argv[1:])
     log = Log(_STDERR, debug=flags.debug)
-    loaded = registry.load(engine) if isinstance(engine, str) else engine
+    if flags.handover:
+        _replacing(engine, flags, log).run()
+    else:
+        _new(engine, flags, log).run()
+
+
+def _new(engine: str | Engine, flags: Flags, log: Log) -> Daemon:
+    loaded = _loaded(engine)
     try:
         loaded.load()
     except EngineMissing as error:
         log.warning("native containers only", error=str(error))
     manager = ServiceManager()
-    state = handover.taken_over(int(flags.handover)) if flags.handover else {}
-    listener: int | None = state.get("listener", FIRST_SOCKET)
-    if not manager.sockets and not state:
+    listener: int | None = FIRST_SOCKET
+    if not manager.sockets:
         listener = pod_socket.listen_or_find(flags.address, thin_socket.SOCK_SEQPACKET, _BACKLOG)
     if listener is None:
         log.error("another daemon answers there", address=flags.address)
         os._exit(1)
     os.set_inheritable(listener, False)
-    Daemon(loaded, Fd(listener), flags, log, manager).run(state)
+    daemon = Daemon(loaded, Fd(listener), flags, log, manager)
+    daemon.prepare({})
+    return daemon
+
+
+def _replacing(engine: str | Engine, flags: Flags, log: Log) -> Daemon:
+    """Return a daemon with all that the program has handed over that it replaces; begin again if that fails."""
+    file, handed = int(flags.handover), None
+    try:
+        handed = handover.Handed(file)
+        loaded = _loaded(engine)
+        try:
+            loaded.load()
+        except EngineMissing as error:
+            if handed.failures < ATTEMPTS - 1:
+                raise
+            log.warning("native containers only", error=str(error))
+        daemon = Daemon(loaded, Fd(handed.state["listener"]), flags, log, ServiceManager())
+        daemon.prepare(handed.state)
+        handed.settle()
+    except Exception as error:
+        log.warning("cannot take over yet", reason=repr(error))
+        if handed is not None and isinstance(error, PodsNotTakenOver) and handed.failures == ATTEMPTS - 2:
+            handed.drop(error.pods)
+        os.environ.update(ServiceManager().variables)
+        handover.begin_again(_command(flags), file, handed)
+        raise
+    return daemon
+
+
+def _loaded(engine: str | Engine) -> Engine:
+    return registry.load(engine) if isinstance(engine, str) else engine
+
+
+def _command(flags: Flags) -> list[str]:
+    """Return the command that started us."""
+    idle = ["-idle", flags.idle] if flags.idle else []
+    debug = ["-debug"] if flags.debug else []
+    return [flags.program or os.path.abspath(sys.argv[0]), "-address", flags.address, *idle, *debug]
 
 
 class Daemon:
@@ -108,8 +159,11 @@ class Daemon:
         self._followed = False
         self._answers: Answers
 
-    def run(self, state: Mapping[str, Any]) -> None:
-        """Serve until a signal ends it; state is that of the program that we replace, if any."""
+    def prepare(self, state: Mapping[str, Any]) -> None:
+        """Make all that it takes to serve; state is that of the program that we replace, if any.
+
+        Raises OSError, PodsNotTakenOver and others.
+        """
         processes.set_child_subreaper()
         ends: dict[int, Callable[[], None]] = {thin_signal.SIGTERM: self._end, thin_signal.SIGINT: self._end}
         orphans = Orphans(self._reactor, {**ends, thin_signal.SIGHUP: self._reload})
@@ -128,10 +182,14 @@ class Daemon:
         if state:
             self._answers.pods.take_over(state)
         self._serve()
+
+    def run(self) -> None:
+        """Serve until a signal ends it."""
+        self._answers.pods.go_on()
         self._manager.notify("READY=1")
         presence.beat(self._reactor, self._manager)
         self._log.info("serving", engine=self._engine.name)
-        if state:
+        if self._flags.handover:
             installation.remove_others()
         self._reactor.run()
         installation.leave()
@@ -151,7 +209,7 @@ class Daemon:
         self._replacement = handover.Replacement(
             self._reactor,
             self._log,
-            self._program(),
+            _command(self._flags),
             self._hold_back,
             lambda: self._calls.quiet() and answers.quiet(),
             self._replace,
@@ -170,23 +228,24 @@ class Daemon:
             self._followed = True
             self._reload()
 
-    def _program(self) -> list[str]:
-        """Return the command that started us."""
-        idle = ["-idle", self._flags.idle] if self._flags.idle else []
-        debug = ["-debug"] if self._flags.debug else []
-        return [self._flags.program, "-address", self._flags.address, *idle, *debug]
-
     def _hold_back(self, held: bool) -> None:
-        self._calls.hold_back(held)
-        self._answers.pods.hold_back(held)
+        try:
+            self._calls.hold_back(held)
+        finally:
+            self._answers.pods.hold_back(held)
 
     def _replace(self) -> None:
         self._manager.notify("RELOADING=1")
         os.environ.update(self._manager.variables)
-        handover.hand_over(
-            self._program(),
-            lambda keep: {"listener": keep(self._listener), **self._answers.pods.state(keep)},
-        )
+        try:
+            handover.hand_over(
+                _command(self._flags),
+                lambda keep: {"listener": keep(self._listener), **self._answers.pods.state(keep)},
+            )
+        finally:  # it could not: all stays as it was
+            for name in self._manager.variables:
+                os.environ.pop(name, None)
+            self._manager.notify("READY=1")
 
     def _end(self) -> None:
         """Take no new pods, and end with the last; first answer connected clients, whose pods would fail."""

@@ -35,6 +35,14 @@ _OF_ONE_CALL = ("TTRPC_ADDRESS", "GRPC_ADDRESS", "NAMESPACE", "MAX_SHIM_VERSION"
 """Variables that containerd sets for each start: a pod has its own, and nothing else reads them."""
 
 
+class PodsNotTakenOver(Exception):
+    """These pods of the program that we replace could not be taken over."""
+
+    def __init__(self, pods: list[Mapping[str, Any]]) -> None:
+        super().__init__(f"{len(pods)} pods")
+        self.pods = pods
+
+
 class Pods:
     """The pods by their sockets."""
 
@@ -89,10 +97,15 @@ class Pods:
             pod.abandon(container_id)
 
     def hold_back(self, held: bool) -> None:
-        """Pause all pods, or resume them."""
-        self._open_files.raise_limit()
+        """Pause all pods, or resume them. Raises OSError, if that fails for some, after the others."""
+        failure: OSError | None = None
         for pod in self._pods.values():
-            pod.hold_back(held)
+            try:
+                pod.hold_back(held)
+            except OSError as error:
+                failure = error
+        if failure is not None:
+            raise failure
         if self._exporter is not None:
             self._exporter.send_at_once(held)
 
@@ -101,7 +114,7 @@ class Pods:
         return all(pod.quiet() for pod in self._pods.values())
 
     def state(self, keep: Keep) -> dict[str, Any]:
-        """Return the state for another program, which inherits the limits of children."""
+        """Return the state for another program. It keeps our limit of open files, as it has as many as we."""
         environments: list[Mapping[str, str]] = []
         pods = []
         for socket, pod in self._pods.items():
@@ -109,21 +122,46 @@ class Pods:
             if environment not in environments:
                 environments.append(environment)
             number = environments.index(environment)
-            pods.append({"flags": flags.arguments(), "environment": number, **pod.state(keep)})
-        self._open_files.restore()
-        return {"pods": pods, "environments": environments, "oom_score": self._own.oom_score}
+            kept: list[int] = []
+            state = pod.state(lambda fd, kept=kept: _noted(keep(fd), kept))  # type: ignore[misc]
+            pods.append({"flags": flags.arguments(), "environment": number, "fds": kept, **state})
+        return {
+            "pods": pods,
+            "environments": environments,
+            "oom_score": self._own.oom_score,
+            "limits": self._own.limits.decode(),
+            "open_files": self._open_files.soft,
+        }
 
     def take_over(self, state: Mapping[str, Any]) -> None:
-        """Take over the pods of the program that we replace; containerd's `delete` cleans up after failures."""
+        """Take over the pods of the program that we replace, but send nothing yet. Raises PodsNotTakenOver."""
         self._own.oom_score = state["oom_score"]
+        if "open_files" in state:  # an earlier version restored the limit
+            self._own.limits = state["limits"].encode()
+            self._open_files.was_raised(state["open_files"])
+        failed = []
         for pod in state["pods"]:
-            self._adopt(state["environments"][pod["environment"]])
             flags = Flags.parse(pod["flags"])
-            self._add(flags, pod["server"]["listener"], self._environment, open_log(f"{flags.bundle}/log"))
             try:
+                self._adopt(state["environments"][pod["environment"]])
+                self._add(
+                    flags, pod["server"]["listener"], self._environment, open_log(f"{flags.bundle}/log")
+                )
                 self._pods[flags.socket].take_over(pod)
+            except Exception as error:  # noqa: BLE001  whatever it is, it may go well the next time
+                self._log.warning("cannot take over a pod", pod=flags.group, reason=repr(error))
+                failed.append(pod)
+        if failed:
+            raise PodsNotTakenOver(failed)
+
+    def go_on(self) -> None:
+        """Go on with the pods that were taken over."""
+        for socket, pod in list(self._pods.items()):
+            try:
+                pod.go_on()
             except Exception as error:  # noqa: BLE001  the other pods need the daemon
-                self._log.fault(f"pod {flags.group}", error)
+                self._log.fault(f"pod {self._known[socket][0].group}", error)
+                pod.drop()
 
     def when_deserted(self, done: Callable[[], None]) -> None:
         """Call done once no pod is left."""
@@ -183,6 +221,12 @@ class Pods:
                 self._exporter.close()
             deserted, self._deserted = self._deserted, None
             deserted()
+
+
+def _noted(number: int | None, kept: list[int]) -> int | None:
+    if number is not None:
+        kept.append(number)
+    return number
 
 
 def _lasting(environment: Mapping[str, str]) -> dict[str, str]:

@@ -97,8 +97,10 @@ def rehearse(engine: Engine, folder: str, log: Log) -> None:
         _Rehearsal(engine, bundle, log).run()
     except Exception as error:  # noqa: BLE001  nothing depends on it
         log.fault("rehearsal", error)
-    finally:
+    try:
         _clear(folder)
+    except Exception as error:  # noqa: BLE001  the next one does
+        log.fault("rehearsal", error)
 
 
 class _Rehearsal:

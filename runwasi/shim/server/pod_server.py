@@ -161,6 +161,14 @@ class PodServer:
         self._publisher.take_over(state["events"])
         self._server.take_over(state["server"]["connections"])
 
+    def go_on(self) -> None:
+        """Go on with the connections of the pod that was taken over."""
+        self._server.go_on()
+
+    def drop(self) -> None:
+        """Close everything: containerd takes the pod for lost, and cleans up after it."""
+        self._finish()
+
     def shut_down(self) -> None:
         """End once every event has been sent and every client has gone."""
         self._begin_to_end()

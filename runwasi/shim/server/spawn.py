@@ -30,7 +30,9 @@ _CODE = """\
 import gc, sys
 gc.disable()  # importing makes no garbage; the server turns it on again
 sys.path[:] = {path!r}
-{prelude}{hold}from {module} import {function}
+try:
+{load}except Exception as error:
+{otherwise}    raise
 {function}({engine})"""
 
 
@@ -78,22 +80,29 @@ def _read_only_clone(path: str) -> int | None:
     return tree if result == 0 else None
 
 
-def command(module: str, function: str, engine: str | Engine, arguments: list[str]) -> list[str]:
+def command(
+    module: str, function: str, engine: str | Engine, arguments: list[str], otherwise: str = ""
+) -> list[str]:
     """Return the interpreter's arguments to call a function of ours with the engine.
 
-    The arguments after the code look like a shim's own in ps.
+    The arguments after the code look like a shim's own in ps. otherwise is Python text for when the function cannot be
+    imported because of `error`.
     """
     from runwasi.startup.packs import prelude_of  # late: a shim's delete starts nothing
 
+    load = f"{prelude_of('server')}{installation.hand_over()}from {module} import {function}\n"
     code = _CODE.format(
         path=sys.path,
-        prelude=prelude_of("server"),
-        hold=installation.hand_over(),
-        module=module,
+        load=_indented(load),
+        otherwise=_indented(otherwise),
         function=function,
         engine=_engine_expression(engine),
     )
     return ["-I", "-S", "-c", code, *arguments]
+
+
+def _indented(text: str) -> str:
+    return "".join(f"    {line}" for line in text.splitlines(keepends=True))
 
 
 def _engine_expression(engine: str | Engine) -> str:

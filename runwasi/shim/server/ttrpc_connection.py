@@ -73,7 +73,7 @@ class Connection:
         """Read from the client, unless there is enough to do, or reading is held back."""
         self._sender.read_on(not self._serving and not self._server.held_back)
 
-    def take_over(self, state: Mapping[str, Any]) -> None:
+    def go_on(self, state: Mapping[str, Any]) -> None:
         """Continue for the program that we replace: send the waiting answers, and run the open calls again."""
         self._frames.take_over(state["frames"])
         self._last_stream = state["last_stream"]

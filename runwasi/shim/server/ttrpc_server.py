@@ -45,6 +45,7 @@ class TtrpcServer:
         self._services: dict[str, tuple[Methods, Mapping[str, Handler]]] = {}
         self._late: dict[str, Callable[[], tuple[Methods, Mapping[str, Handler]]]] = {}
         self._connections: set[Connection] = set()
+        self._taken_over: list[tuple[Connection, Mapping[str, Any]]] = []
         self.waiting = 0
         """Calls of all connections that have no answer yet."""
         self._deserted: Callable[[], None] | None = None
@@ -137,11 +138,17 @@ class TtrpcServer:
             connection.read_on()
 
     def take_over(self, connections: Sequence[Mapping[str, Any]]) -> None:
-        """Take over the connections of the program that we replace, once all services are registered."""
+        """Take over the connections of the program that we replace; nothing is sent before go_on."""
         for state in connections:
             connection = Connection(self, state["fd"])
             self._connections.add(connection)
-            connection.take_over(state)
+            self._taken_over.append((connection, state))
+
+    def go_on(self) -> None:
+        """Go on with those connections, when all that is served is here: send what waits, make the calls again."""
+        taken_over, self._taken_over = self._taken_over, []
+        for connection, state in taken_over:
+            connection.go_on(state)
 
     def state(self, keep: Keep) -> dict[str, Any]:
         """Return the state from which another program continues."""

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import collections
 import concurrent.futures
+import contextlib
 import json
 import os
+import resource
 import signal
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -14,6 +17,7 @@ import pytest
 from devtools.daemon import Daemon
 from devtools.places import BIN
 from devtools.ttrpc import Peer, task_service
+from runwasi.node.state_roots import shim_root
 from runwasi.wire.messages import task_types
 from runwasi.wire.messages.well_known import Any as Packed
 from tests.support.fifos import reader_of_new_fifo, writer_of_new_fifo
@@ -22,7 +26,6 @@ from tests.support.shim import EventSink, Shim, running
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from devtools.bundle import Bundle
     from tests.integration.conftest import BundleMaker
@@ -258,3 +261,64 @@ def test_the_end_is_not_missed_that_comes_while_it_is_replaced(
         daemon.process.send_signal(signal.SIGTERM)
         task.call("Shutdown")
     assert daemon.process.wait(20) == 0
+
+
+def test_more_descriptors_than_containers_may_have_go_on(
+    folder: Path, shared_shim: Shim, bundle: BundleMaker, container_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    few = 64
+    made = bundle(SLEEP)
+    made.process.pop("rlimits", None)
+    made.write()
+    resource.setrlimit(resource.RLIMIT_NOFILE, (few, hard))
+    try:
+        with (
+            running_daemon(folder, monkeypatch) as daemon,
+            running(shared_shim, container_id, made) as task,
+            contextlib.ExitStack() as clients,
+        ):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+            task.create()
+            for _ in range(few):
+                clients.enter_context(Peer(task.address))
+            daemon.reload()
+            pid = task.call("Start").pid
+            assert resource.prlimit(daemon.pid, resource.RLIMIT_NOFILE) == (hard, hard)
+            task.call("Kill", signal=9)
+            task.call("Wait")
+            task.call("Delete")
+            pid = task.run()
+            assert resource.prlimit(pid, resource.RLIMIT_NOFILE) == (few, hard)
+            task.call("Kill", signal=9)
+            task.call("Wait")
+            task.call("Delete")
+            task.call("Shutdown")
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_a_pod_that_cannot_be_taken_over_is_dropped_after_some_attempts_and_the_others_go_on(
+    daemon: Daemon, shared_shim: Shim, bundle: BundleMaker, container_id: str
+) -> None:
+    with (
+        running(shared_shim, container_id, bundle(SLEEP)) as task,
+        running(shared_shim, f"{container_id}-2", bundle(SLEEP)) as other,
+    ):
+        waits = []
+        for each in (task, other):
+            each.run()
+            waits.append(each.tasks.begin("Wait", id=each.id))
+        state = Path(shim_root("wasmtime", shared_shim.namespace), other.id, "state.json")
+        kept = state.read_bytes()
+        state.write_bytes(b"{")
+        daemon.reload()
+        assert sum('msg="cannot take over yet"' in line for line in daemon.log) == 2
+        assert other.ended()
+        state.write_bytes(kept)
+        assert shared_shim.delete(other.id, other.bundle).returncode == 0
+        task.call("Kill", signal=9)
+        assert task.tasks.collect("Wait", waits[0]).exit_status == 137
+        task.call("Delete")
+        task.call("Shutdown")
+        assert task.ended()
