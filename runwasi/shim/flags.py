@@ -76,6 +76,8 @@ class Flags:
         texts = {name: getattr(self, name.replace("-", "_")) for name in _TEXT}
         arguments = [part for name, value in texts.items() if value for part in (f"-{name}", value)]
         arguments += [f"-{name}" for name in _SWITCHES if getattr(self, name)]
+        if self.action.startswith("-"):  # it came after the end of the flags
+            arguments.append("--")
         return [*arguments, self.action] if self.action else arguments
 
     def check_namespace(self) -> None:

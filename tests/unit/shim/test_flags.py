@@ -62,6 +62,13 @@ def test_arguments_parse_to_the_same(container_id: str, bundle: str, debug: bool
     assert vars(again) == vars(flags)
 
 
+@pytest.mark.parametrize("action", ["--", "-id", "-"])
+def test_an_action_like_a_flag_stays_the_action(action: str) -> None:
+    flags = Flags.parse(["--", action])
+    assert flags.action == action
+    assert Flags.parse(flags.arguments()).action == action
+
+
 @pytest.mark.parametrize("namespace", ["", ".", "..", "../other", "/"])
 def test_a_namespace_whose_state_would_be_elsewhere_is_refused(namespace: str) -> None:
     with pytest.raises(UsageError, match="shim namespace"):
