@@ -33,14 +33,19 @@ class Daemon:
 
     def wait_for(self, message: str) -> None:
         """Read the log up to a message."""
-        assert self.process.stderr is not None
         while True:
-            assert select.select([self.process.stderr], [], [], _SECONDS)[0]
-            line = self.process.stderr.readline().decode()
+            line = self.next_line()
             assert line, "the daemon ended"
-            self.log.append(line)
             if f'msg="{message}"' in line:
                 return
+
+    def next_line(self, seconds: float = _SECONDS) -> str:
+        """Wait for the next line of the log; return "" when the daemon has ended."""
+        assert self.process.stderr is not None
+        assert select.select([self.process.stderr], [], [], seconds)[0]
+        line = self.process.stderr.readline().decode()
+        self.log.append(line)
+        return line
 
     def reload(self) -> None:
         """Have it replace itself, and return when it serves again."""

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import os
-
 from runwasi.cli.options import UsageError
+from runwasi.linux.signal_pipe import SignalPipe
 from runwasi.startup import thin_signal
 
 TYPE_CHECKING = False
@@ -65,8 +64,7 @@ class Caught:
 
     def __enter__(self) -> Self:
         self.pass_on = False
-        self._read, self._write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
-        self._wakeup = thin_signal.set_wakeup_fd(self._write, warn_on_full_buffer=False)
+        self._pipe = SignalPipe()
         self._saved = {
             number: thin_signal.signal(number, self._noted)
             for number in thin_signal.valid_signals()
@@ -77,21 +75,17 @@ class Caught:
     def __exit__(self, *exception: object) -> None:
         for number, handler in self._saved.items():
             thin_signal.signal(number, thin_signal.SIG_DFL if handler is None else handler)
-        thin_signal.set_wakeup_fd(self._wakeup)
-        os.close(self._read)
-        os.close(self._write)
+        self._pipe.close()
 
     def fileno(self) -> int:
         """Return the descriptor that is readable once signals have come."""
-        return self._read
+        return self._pipe.fileno()
 
     def take(self) -> bytes:
         """Return the numbers of the signals since the last call, as bytes, in order."""
-        try:
-            return os.read(self._read, 4096)
-        except BlockingIOError:
-            return b""
+        return self._pipe.take()
 
     def _noted(self, number: int, _frame: object) -> None:
+        self._pipe.noted(number)
         if number in _ENDING and not self.pass_on:
             raise Interrupted(number)

@@ -17,14 +17,17 @@ import sys
 import tempfile
 import uuid
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 from devtools import leaks
+from devtools.containerd import HOSTS, running_containerd
 from devtools.folders import remove_cgroup, remove_folder
 from devtools.places import ROOT, SESSION_VARIABLE
-from scripts.faults.cases import CASES, Case, Kind, Machine
+from scripts.faults.cases import CASES, Kind, Machine
 from scripts.faults.injection import (
+    ENDED_PROGRAM,
     FAULTS,
     KILLED,
     MISSED,
@@ -35,10 +38,14 @@ from scripts.faults.injection import (
     WRONG,
     Fault,
     Injector,
+    Outcome,
+    build,
     tell,
 )
+from scripts.faults.reload import Reloads
 
 KINDS = ("native", "wasm", "terminal")
+RELOAD, BOTH_MODES = "reload", "both modes"
 Table = dict[tuple[str, str], Counter[str]]
 
 
@@ -52,13 +59,10 @@ def main() -> int:
     table: Table = {}
     tell(f"seed {given.seed}")
     try:
-        for name in given.kind or KINDS:
-            kind = Kind(machine, name)
-            injector = Injector(machine, kind)
-            for case in kind.cases():
-                if not given.case or case.name in given.case:
-                    table[case.name, name] = run(injector, case, given)
-                    tell(f"{case.name} {name}: {dict(table[case.name, name])}")
+        if given.case != [RELOAD]:
+            _run_commands(machine, table, given)
+        if not given.case or RELOAD in given.case:
+            _run_reloads(folder, session, table, given)
     finally:
         machine.close()
         remove_folder(folder)
@@ -71,19 +75,47 @@ def main() -> int:
     return 1 if left or any(counts[WRONG] for counts in table.values()) else 0
 
 
-def run(injector: Injector, case: Case, given: argparse.Namespace) -> Counter[str]:
-    """Inject every fault that is asked for into a case; return how often what came of it."""
-    chance = random.Random(f"{given.seed} {case.name} {injector.kind.name}")
-    calls = injector.calls(case)
+def _run_commands(machine: Machine, table: Table, given: argparse.Namespace) -> None:
+    for name in given.kind or KINDS:
+        kind = Kind(machine, name)
+        injector = Injector(machine, kind)
+        for case in kind.cases():
+            if not given.case or case.name in given.case:
+                calls, inject = injector.calls(case), partial(injector.inject, case)
+                table[case.name, name] = run((case.name, name), calls, inject, given)
+
+
+def _run_reloads(folder: Path, session: str, table: Table, given: argparse.Namespace) -> None:
+    injector = folder / "reload-injector"
+    build(injector)
+    with running_containerd(folder / "containerd", HOSTS["1.6"], namespace=session) as containerd:
+        reloads = Reloads(folder, session, containerd, injector)
+        try:
+            place = RELOAD, BOTH_MODES
+            table[place] = run(place, reloads.calls(), reloads.inject, given)
+        finally:
+            reloads.close()
+
+
+def run(
+    place: tuple[str, str],
+    calls: dict[int, int],
+    inject: Callable[[Fault], Outcome],
+    given: argparse.Namespace,
+) -> Counter[str]:
+    """Inject every fault that is asked for into so many calls of each process; return how often what came of it."""
+    name = " ".join(place)
+    chance = random.Random(f"{given.seed} {name}")
     counts = Counter({"processes": len(calls), "calls": sum(calls.values())})
     for fault in faults(calls, given.fault or FAULTS):
         if chance.randrange(given.every) or (given.at and (fault.process, fault.call) not in given.at):
             continue
-        outcome = injector.inject(case, fault)
+        outcome = inject(fault)
         counts[outcome.what] += 1
         if outcome.what == WRONG or given.verbose:
-            where = f"{case.name} {injector.kind.name} process {fault.process} call {fault.call} {fault.kind}"
+            where = f"{name} process {fault.process} call {fault.call} {fault.kind}"
             tell(f"{outcome.what}: {where}: {outcome.said}")
+    tell(f"{name}: {dict(counts)}")
     return counts
 
 
@@ -96,7 +128,18 @@ def faults(calls: dict[int, int], kinds: tuple[str, ...]) -> Iterator[Fault]:
 
 
 def _write(table: Table, path: Path, given: argparse.Namespace) -> None:
-    columns = ("processes", "calls", REFUSED, PANICKED, TOLERATED, KILLED, SKIPPED, MISSED, WRONG)
+    columns = (
+        "processes",
+        "calls",
+        REFUSED,
+        PANICKED,
+        TOLERATED,
+        KILLED,
+        ENDED_PROGRAM,
+        SKIPPED,
+        MISSED,
+        WRONG,
+    )
     lines = [
         f"| {command} | {kind} | " + " | ".join(f"{counts[column]:,}" for column in columns) + " |"
         for (command, kind), counts in table.items()
@@ -118,7 +161,9 @@ def _arguments() -> argparse.Namespace:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--case", action="append", choices=CASES, help="only this command; again for more")
+    parser.add_argument(
+        "--case", action="append", choices=(*CASES, RELOAD), help="only this command; again for more"
+    )
     parser.add_argument(
         "--kind", action="append", choices=KINDS, help="only this sort of container; again for more"
     )

@@ -13,6 +13,8 @@ from scripts import launchers
 from scripts.faults.cases import ENDED, Case, Kind, Machine, Refused
 
 KILL = "kill"
+ENDED_PROGRAM = "ended"
+"""The interpreter's own start could not be finished, and the process has ended."""
 ERRORS = ("EPERM", "ENOSPC", "EMFILE", "ENOMEM", "EINTR", "EIO")
 FAULTS = (*ERRORS, KILL)
 REFUSED, PANICKED, TOLERATED, KILLED, SKIPPED, MISSED, WRONG = (
@@ -41,11 +43,23 @@ class Fault(NamedTuple):
     kind: str
 
 
+def error_number(name: str) -> int:
+    """Return the number of an errno's name."""
+    number: int = getattr(errno, name)
+    return number
+
+
 class Outcome(NamedTuple):
     """The result of a fault: one of the words above; the call's number and the output."""
 
     what: str
     said: str = ""
+
+
+def build(program: Path) -> None:
+    """Compile the tracer."""
+    command = [launchers.compiler(), "-O2", "-Wall", "-Werror", "-o", str(program), str(_SOURCE)]
+    subprocess.run(command, check=True)
 
 
 class Injector:
@@ -58,8 +72,7 @@ class Injector:
         self._expected: dict[str, str] = {}
         self._numbers = 0
         if not self.program.exists():
-            command = [launchers.compiler(), "-O2", "-Wall", "-Werror", "-o", str(self.program), str(_SOURCE)]
-            subprocess.run(command, check=True)
+            build(self.program)
 
     def calls(self, case: Case) -> dict[int, int]:
         """Run a case without any fault; return how many calls each process makes, and keep what it brings about."""
@@ -75,7 +88,7 @@ class Injector:
     def inject(self, case: Case, fault: Fault) -> Outcome:
         """Run a case with a fault, judge what came of it, and clean up."""
         container = self._begin(case)
-        how = KILL if fault.kind == KILL else str(getattr(errno, fault.kind))
+        how = KILL if fault.kind == KILL else str(error_number(fault.kind))
         try:
             outcome = self._judged(case, container, fault, how)
         except (subprocess.TimeoutExpired, AssertionError) as error:

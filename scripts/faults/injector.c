@@ -1,12 +1,17 @@
 /* Run a command, and have one system call of one of its processes fail, or kill that process as it enters it.
  *
  *     injector REPORT PROCESS CALL ERRNO|kill|count MARK COMMAND...
+ *     injector REPORT PROCESS CALL ERRNO|kill|count MARK --reload PID UNTIL
  *
  * Processes are counted in the order in which they are made, the command is 0; calls from 1. In the command itself
  * they are counted from the first that opens a path which contains MARK: what comes before is the interpreter's own
  * start. Threads are not counted: they are let go. A process that executes a program after its first is let go too.
  * On the descriptor REPORT: "count PROCESS CALLS" lines for `count`; else "hit PROCESS CALL NUMBER NAME-OF-PROCESS".
  * From the injection on nothing is traced, so that what follows takes its usual time. See ptrace(2).
+ *
+ * With --reload process 0 is one that runs already: it is sent SIGHUP, and its calls are counted from there, across all
+ * that it executes, until it writes a text that contains UNTIL. Its children may execute programs too. A call of the
+ * interpreter's own start, after an execution and before MARK, counts, but is reported as "start" instead of "hit".
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -37,13 +42,15 @@ struct process {
     long calls;  /* entered since the mark */
     int marked;
     int executed;
+    int starting; /* an interpreter that has not come to our code */
     int failing; /* this call's result is to be replaced */
 };
 
 static struct process table[PROCESSES];
 static int known, made;
 static long wanted_process, wanted_call, wanted_errno;
-static int counting, killing, injected;
+static int counting, killing, injected, reloading, ended;
+static const char *until;
 static const char *mark;
 static FILE *report;
 
@@ -102,13 +109,22 @@ static void answer_call(pid_t pid, long result) {
 #endif
 }
 
-static int opens_mark(pid_t pid, const struct __ptrace_syscall_info *call) {
-    char path[4096] = "";
-    if (call->entry.nr != SYS_openat) return 0;
-    struct iovec here = {path, sizeof path - 1}, there = {(void *)(uintptr_t)call->entry.args[1], sizeof path - 1};
+/* Whether the text at an address of the process, of no more than size bytes, contains a word. */
+static int contains(pid_t pid, uint64_t address, size_t size, const char *word) {
+    char text[4096] = "";
+    if (size > sizeof text - 1) size = sizeof text - 1;
+    struct iovec here = {text, size}, there = {(void *)(uintptr_t)address, size};
     for (; there.iov_len; there.iov_len /= 2, here.iov_len = there.iov_len) /* it may end before an unmapped page */
         if (process_vm_readv(pid, &here, 1, &there, 1, 0) > 0) break;
-    return strstr(path, mark) != NULL;
+    return strstr(text, word) != NULL;
+}
+
+static int opens_mark(pid_t pid, const struct __ptrace_syscall_info *call) {
+    return call->entry.nr == SYS_openat && contains(pid, call->entry.args[1], SIZE_MAX, mark);
+}
+
+static int writes_end(pid_t pid, const struct __ptrace_syscall_info *call) {
+    return call->entry.nr == SYS_write && contains(pid, call->entry.args[1], call->entry.args[2], until);
 }
 
 /* Calls that no kernel answers with an error: there is nothing to return to, or they cannot fail. brk says by an
@@ -142,18 +158,19 @@ static void name_of(pid_t pid, char *name, size_t size) {
 static void inject(struct process *process, long number) {
     char name[64];
     name_of(process->pid, name, sizeof name);
+    const char *word = process->starting ? "start" : "hit";
     if (!killing && !answers_failure(number)) {
         fprintf(report, "skipped %d %ld %ld %s\n", process->order, process->calls, number, name);
         fflush(report);
         injected = 1;
         return;
     }
-    fprintf(report, "hit %d %ld %ld %s\n", process->order, process->calls, number, name);
+    fprintf(report, "%s %d %ld %ld %s\n", word, process->order, process->calls, number, name);
     fflush(report);
     injected = 1;
     if (killing) kill(process->pid, SIGKILL);
     else {
-        skip_call(process->pid);
+        if (number != SYS_close) skip_call(process->pid); /* Linux closes first, and fails then: man 2 close */
         process->failing = 1;
     }
 }
@@ -168,6 +185,8 @@ static void entered_or_left(struct process *process) {
     }
     if (call.op != PTRACE_SYSCALL_INFO_ENTRY) return;
     if (!process->marked && !(process->marked = opens_mark(process->pid, &call))) return;
+    if (process->starting && opens_mark(process->pid, &call)) process->starting = 0;
+    if (reloading && process->order == 0 && writes_end(process->pid, &call)) { ended = 1; return; }
     process->calls++;
     if (!counting && !injected && process->order == wanted_process && process->calls == wanted_call)
         inject(process, (long)call.entry.nr);
@@ -175,11 +194,12 @@ static void entered_or_left(struct process *process) {
 
 static void stopped(struct process *process, int status) {
     int number = WSTOPSIG(status), event = status >> 16;
-    if (event == PTRACE_EVENT_EXEC && process->executed++ > 0) { let_go(process, 0); return; }
-    if (event == PTRACE_EVENT_EXEC && process->order > 0) { let_go(process, 0); return; }
+    if (event == PTRACE_EVENT_EXEC && reloading) process->starting = 1;
+    else if (event == PTRACE_EVENT_EXEC && (process->executed++ > 0 || process->order > 0)) { let_go(process, 0); return; }
     if (number == (SIGTRAP | 0x80)) entered_or_left(process);
     if (injected && !process->failing) { let_go(process, event || number == (SIGTRAP | 0x80) ? 0 : number); return; }
     if (event || number == (SIGTRAP | 0x80)) number = 0;
+    if (reloading && number == SIGHUP) process->marked = 1;
     ptrace(PTRACE_SYSCALL, process->pid, 0, (long)number);
 }
 
@@ -192,8 +212,46 @@ static void first_stop(pid_t pid) {
     else ptrace(PTRACE_SYSCALL, pid, 0, 0);
 }
 
+/* Run the command under our eyes; return its pid. */
+static pid_t begin(char **command) {
+    int status;
+    pid_t pid = fork();
+    if (pid < 0) die("fork");
+    if (pid == 0) {
+        close(fileno(report));
+        ptrace(PTRACE_TRACEME, 0, 0, 0);
+        raise(SIGSTOP);
+        execvp(command[0], command);
+        die(command[0]);
+    }
+    if (waitpid(pid, &status, 0) < 0 || !WIFSTOPPED(status)) die("the command");
+    if (ptrace(PTRACE_SETOPTIONS, pid, 0, OPTIONS) < 0) die("options");
+    return pid;
+}
+
+/* Watch a process that runs, and have it reload; its calls count from when it takes the signal. */
+static pid_t begin_reload(pid_t pid) {
+    int status;
+    if (ptrace(PTRACE_SEIZE, pid, 0, OPTIONS) < 0 || ptrace(PTRACE_INTERRUPT, pid, 0, 0) < 0) die("seize");
+    if (waitpid(pid, &status, __WALL) < 0 || !WIFSTOPPED(status)) die("the process");
+    if (kill(pid, SIGHUP) < 0) die("SIGHUP");
+    return pid;
+}
+
+/* Whether a call that was injected into has not been answered yet. */
+static int is_failing(void) {
+    for (int i = 0; i < known; i++)
+        if (table[i].failing) return 1;
+    return 0;
+}
+
+static int usage(void) {
+    fprintf(stderr, "usage: injector REPORT PROCESS CALL ERRNO|kill|count MARK {COMMAND... | --reload PID UNTIL}\n");
+    return 125;
+}
+
 int main(int count, char **words) {
-    if (count < 7) { fprintf(stderr, "usage: injector REPORT PROCESS CALL ERRNO|kill|count MARK COMMAND...\n"); return 125; }
+    if (count < 7) return usage();
     wanted_process = atol(words[2]);
     wanted_call = atol(words[3]);
     counting = !strcmp(words[4], "count");
@@ -201,18 +259,11 @@ int main(int count, char **words) {
     wanted_errno = atol(words[4]);
     mark = words[5];
     if (!(report = fdopen(atoi(words[1]), "w"))) die("the report");
-    pid_t command = fork();
-    if (command < 0) die("fork");
-    if (command == 0) {
-        close(fileno(report));
-        ptrace(PTRACE_TRACEME, 0, 0, 0);
-        raise(SIGSTOP);
-        execvp(words[6], words + 6);
-        die(words[6]);
-    }
-    int status, result = 125;
-    if (waitpid(command, &status, 0) < 0 || !WIFSTOPPED(status)) die("the command");
-    if (ptrace(PTRACE_SETOPTIONS, command, 0, OPTIONS) < 0) die("options");
+    reloading = !strcmp(words[6], "--reload");
+    if (reloading && count < 9) return usage();
+    if (reloading) until = words[8];
+    pid_t command = reloading ? begin_reload(atoi(words[7])) : begin(words + 6);
+    int status, result = reloading ? 0 : 125;
     add(command, 0);
     ptrace(PTRACE_SYSCALL, command, 0, 0);
     for (pid_t pid; (pid = waitpid(-1, &status, __WALL)) > 0;) {
@@ -226,6 +277,7 @@ int main(int count, char **words) {
         }
         if (process) stopped(process, status);
         else first_stop(pid);
+        if (reloading && (ended || (injected && !is_failing()))) break;
     }
     if (counting)
         for (int i = 0; i < known; i++)

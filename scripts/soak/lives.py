@@ -117,7 +117,7 @@ def _pod(bed: Bed, runtime: str, bundles: list[Bundle], pod: str, count: int) ->
     os.mkfifo(folder / "log")
     reader = os.open(folder / "log", os.O_RDONLY | os.O_NONBLOCK)
     (folder / "config.json").write_bytes((bundles[0].path / "config.json").read_bytes())
-    shim = Shim(*read_answer(_start(bed, runtime, folder, pod)), _CALL_SECONDS)
+    shim = Shim(*read_answer(start(bed, runtime, folder, pod)), _CALL_SECONDS)
     try:
         with ThreadPoolExecutor(_AT_ONCE) as pool:
             list(pool.map(lambda n: _worker(shim, bundles, pod, range(n, count, _AT_ONCE)), range(_AT_ONCE)))
@@ -129,7 +129,7 @@ def _pod(bed: Bed, runtime: str, bundles: list[Bundle], pod: str, count: int) ->
         remove_folder(folder)
 
 
-def _start(bed: Bed, runtime: str, folder: Path, pod: str) -> str:
+def start(bed: Bed, runtime: str, folder: Path, pod: str) -> str:
     """Start a shim as containerd does; return what it printed."""
     address = str(bed.containerd.address)
     _, _, name, version = runtime.split(".")

@@ -116,20 +116,23 @@ class _Rehearsal:
         self._server = TtrpcServer(self._reactor, listener, lambda _, error: self._failed(error))
         self._publisher = Publisher(self._reactor, path, _NAMESPACE, log)
         pod = Pod(self._reactor, log, engine, engine.name, _NAMESPACE, "", {}, Images(self._reactor, engine))
-        tasks = TaskService(pod, self._publisher, log, lambda: None)
-        self._server.register(task_service.NAMES[0], TASK_METHODS, tasks.handlers())
+        self._tasks = TaskService(pod, self._publisher, log, lambda: None)
+        self._server.register(task_service.NAMES[0], TASK_METHODS, self._tasks.handlers())
         self._server.register(_EVENTS, EVENTS_METHODS, {"Forward": lambda _request, _call: Empty()})
         self._client = TtrpcClient(self._reactor, path)
         self._calls = self._script()
 
     def run(self) -> None:
         """Run to the end, or to the first failing call."""
-        self._next(None)
-        self._reactor.run()
-        self._client.close()
-        self._publisher.close()
-        self._server.close()
-        self._reactor.close()
+        try:
+            self._next(None)
+            self._reactor.run()
+        finally:
+            self._tasks.close()
+            self._client.close()
+            self._publisher.close()
+            self._server.close()
+            self._reactor.close()
 
     def _script(self) -> Iterator[tuple[str, Message]]:
         container = f"{_NAMESPACE}-{os.getpid()}"

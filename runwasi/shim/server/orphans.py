@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 
 from runwasi.linux.processes import process_state
+from runwasi.linux.signal_pipe import SignalPipe
 from runwasi.startup import thin_signal
 
 TYPE_CHECKING = False
@@ -30,14 +31,13 @@ class Orphans:
         self._handlers = handlers
         self._due = False
         self._seen: set[int] = set()
-        self._signals, wake = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-        thin_signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
+        self._pipe = SignalPipe()
         for number in (thin_signal.SIGCHLD, *handlers):
-            thin_signal.signal(number, _noted)
-        reactor.watch(self._signals, self._caught)
+            thin_signal.signal(number, lambda number, _frame: self._pipe.noted(number))
+        reactor.watch(self._pipe.fileno(), self._caught)
 
     def _caught(self, _events: int) -> None:
-        for number in os.read(self._signals, 4096):
+        for number in self._pipe.take():
             if number == thin_signal.SIGCHLD:
                 self.expect()
             elif number in self._handlers:
@@ -62,10 +62,6 @@ class Orphans:
         self._seen = zombies - self._seen
         if self._seen:
             self.expect()
-
-
-def _noted(_number: int, _frame: object) -> None:
-    """Do nothing: the number is in the pipe already."""
 
 
 def _has_zombie() -> bool:

@@ -167,6 +167,7 @@ class PodServer:
 
     def drop(self) -> None:
         """Close everything: containerd takes the pod for lost, and cleans up after it."""
+        self._tasks.close()
         self._finish()
 
     def shut_down(self) -> None:

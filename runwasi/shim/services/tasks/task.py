@@ -165,6 +165,17 @@ class Task:
         else:
             self._over = done
 
+    def forget(self) -> None:
+        """Close all that is open for it, also of processes that run."""
+        for process in self.execs.values():
+            if process.pidfd is not None:
+                self._reactor.unwatch(process.pidfd.fileno())
+                process.pidfd.close()
+        if not self.init_exited:
+            self._reactor.unwatch(self._init_fd)
+        self.container.close()
+        self.close()
+
     def close(self) -> None:
         """Stop watching."""
         self._stop_oom_watch()
@@ -272,7 +283,7 @@ class Task:
             self._publish(TaskOOM(container_id=self.id))
 
     def _stop_oom_watch(self) -> None:
-        if self._oom is not None:
-            self._reactor.unwatch(self._oom.fileno())
-            self._oom.close()
-            self._oom = None
+        oom, self._oom = self._oom, None
+        if oom is not None:
+            self._reactor.unwatch(oom.fileno())
+            oom.close()

@@ -106,6 +106,12 @@ class TaskService:
         elif not self.busy:
             self._shutdown()
 
+    def close(self) -> None:
+        """Forget all tasks, and close what is open for them; their processes go on."""
+        for task in self._tasks.by_id.values():
+            task.forget()
+        self._tasks.by_id.clear()
+
     def _abandoned(self, task: Task) -> None:
         task.close()
         self._tasks.by_id.pop(task.id, None)
