@@ -85,8 +85,8 @@ def command(
 ) -> list[str]:
     """Return the interpreter's arguments to call a function of ours with the engine.
 
-    The arguments after the code look like a shim's own in ps. otherwise is Python text for when the function cannot be
-    imported because of `error`.
+    The arguments after the code look like a shim's own in ps. otherwise is Python text for when the function cannot
+    be imported because of `error`.
     """
     from runwasi.startup.packs import prelude_of  # late: a shim's delete starts nothing
 
