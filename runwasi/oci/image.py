@@ -13,21 +13,13 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Annotated, Any, ClassVar, Literal, TypeAlias
 
-DESCRIPTOR_TYPE = "application/vnd.oci.descriptor.v1+json"
-LAYOUT_HEADER_TYPE = "application/vnd.oci.layout.header.v1+json"
 INDEX_TYPE = "application/vnd.oci.image.index.v1+json"
 MANIFEST_TYPE = "application/vnd.oci.image.manifest.v1+json"
 CONFIG_TYPE = "application/vnd.oci.image.config.v1+json"
-EMPTY_TYPE = "application/vnd.oci.empty.v1+json"
-LAYER_TYPE = "application/vnd.oci.image.layer.v1.tar"
 LAYER_GZIP_TYPE = "application/vnd.oci.image.layer.v1.tar+gzip"
-LAYER_ZSTD_TYPE = "application/vnd.oci.image.layer.v1.tar+zstd"
 
 DOCKER_INDEX_TYPE = "application/vnd.docker.distribution.manifest.list.v2+json"
 DOCKER_MANIFEST_TYPE = "application/vnd.docker.distribution.manifest.v2+json"
-DOCKER_CONFIG_TYPE = "application/vnd.docker.container.image.v1+json"
-DOCKER_LAYER_TYPE = "application/vnd.docker.image.rootfs.diff.tar"
-DOCKER_LAYER_GZIP_TYPE = "application/vnd.docker.image.rootfs.diff.tar.gzip"
 
 WASM_CONFIG_TYPE = "application/vnd.wasm.config.v0+json"
 WASM_TYPE = "application/wasm"
@@ -36,16 +28,11 @@ WASM_COMPONENT_LAYER_TYPE = "application/vnd.bytecodealliance.wasm.component.lay
 
 INDEX_TYPES = frozenset({INDEX_TYPE, DOCKER_INDEX_TYPE})
 MANIFEST_TYPES = frozenset({MANIFEST_TYPE, DOCKER_MANIFEST_TYPE})
-CONFIG_TYPES = frozenset({CONFIG_TYPE, DOCKER_CONFIG_TYPE})
 WASM_LAYER_TYPES = frozenset({WASM_TYPE, WASM_CONTENT_LAYER_TYPE, WASM_COMPONENT_LAYER_TYPE})
 
 LAYOUT_FILE = "oci-layout"
 LAYOUT_VERSION = "1.0.0"
 INDEX_FILE = "index.json"
-BLOBS_DIR = "blobs"
-
-EMPTY_JSON = b"{}"
-EMPTY_JSON_DIGEST = "sha256:44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a"
 
 REF_NAME = "org.opencontainers.image.ref.name"
 """The annotation of an index entry with its tag."""
