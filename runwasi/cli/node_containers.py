@@ -98,7 +98,7 @@ class NodeSampler:
         self._settings = settings
         self._before: dict[tuple[str, str], Sample] = {}
         self.unreadable = 0
-        """How many containers we could not look at, most likely because they are another user's."""
+        """The number of containers that we could not read, most likely because they are another user's."""
 
     def sample(self) -> list[Sample]:
         """Sample all containers."""

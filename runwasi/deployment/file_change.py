@@ -1,4 +1,4 @@
-"""A change of one file: shown as a diff first, then applied by a rename, with a copy of what was there."""
+"""Represents a change of one file: shown as a diff first, then applied by a rename, with a copy of the old file."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class FileChange:
         )
 
     def apply(self) -> str:
-        """Write or remove the file; return a few words that say what was done. Raises OSError.
+        """Write or remove the file; return a description of the change. Raises OSError.
 
         The new text is on the disk before it gets the file's name, and keeps the file's owner and mode.
         """

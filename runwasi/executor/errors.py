@@ -65,6 +65,6 @@ def describe(error: BaseException) -> str:
 
 
 def os_object(error: OSError) -> str:
-    """Return what the failed call was working on, as text."""
+    """Return the object of the failed call as text."""
     name = error.filename
     return name.decode(errors="replace") if isinstance(name, bytes) else str(name)

@@ -28,7 +28,7 @@ class Undo:
         self._actions: list[tuple[Callable[..., object], tuple[object, ...]]] = []
 
     def add(self, action: Callable[..., object], *args: object) -> None:
-        """Add an action that undoes what was just done."""
+        """Add an action that undoes the last piece of work."""
         self._actions.append((action, args))
 
     def add_last(self, action: Callable[..., object], *args: object) -> None:

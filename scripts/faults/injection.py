@@ -86,7 +86,7 @@ class Injector:
         return {int(process): int(calls) for word, process, calls in lines if word == "count"}
 
     def inject(self, case: Case, fault: Fault) -> Outcome:
-        """Run a case with a fault, judge what came of it, and clean up."""
+        """Run a case with a fault, judge its outcome, and clean up."""
         container = self._begin(case)
         how = KILL if fault.kind == KILL else str(error_number(fault.kind))
         try:
@@ -132,7 +132,7 @@ class Injector:
         return Outcome(WRONG, f"{call}: succeeds, but:\n{_difference(expected, found)}\n{said}")
 
     def _is_engines_end(self, said: str, fault: Fault) -> bool:
-        """Whether the engine ended the module's process in its own words; what we say of it is one line."""
+        """Return whether the engine ended the module's process with its own message; ours about that is one line."""
         ours = [line for line in said.splitlines() if line.startswith("runwasi: ")]
         return self.kind.name == "wasm" and fault.process > 0 and _PANIC in said and len(ours) <= 1
 

@@ -30,16 +30,16 @@ class Life:
         self.status = CREATED
         self.pids_limit: int | None = None
         self.is_heard = False
-        """Whether a client that attaches hears it."""
+        """Return whether a client that attaches gets its output."""
 
     @property
     def in_containerd(self) -> bool:
-        """Whether containerd knows it."""
+        """Return whether containerd knows it."""
         return self.surface != "command"
 
     @property
     def lives(self) -> bool:
-        """Whether it has a process."""
+        """Return whether it has a process."""
         return self.status != STOPPED
 
 

@@ -89,7 +89,7 @@ class Pieces:
         self._at = 0
 
     def __bool__(self) -> bool:
-        """Whether something is left."""
+        """Return whether something is left."""
         return self._at < len(self._data)
 
     def number(self, below: int = 256) -> int:

@@ -28,6 +28,6 @@ def until_limits_are_applied(pid: int) -> None:
 
 
 def _has_nothing_to_apply(thread: Path) -> bool:
-    """Whether the signal neither waits for a thread nor is blocked for it."""
+    """Return whether the signal is neither pending nor blocked for a thread."""
     found = dict(re.findall(r"^(ShdPnd|SigBlk):\s*(\w+)", (thread / "status").read_text(), re.MULTILINE))
     return not (int(found["ShdPnd"], 16) | int(found["SigBlk"], 16)) & 1 << signal.SIGURG - 1

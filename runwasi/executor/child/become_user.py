@@ -117,7 +117,7 @@ def stand_in_cwd(ctx: Progress) -> None:
 
 
 def limit_capabilities(ctx: Progress) -> None:
-    """Set all five capability sets to exactly what the spec lists; none listed means none.
+    """Set all five capability sets to exactly the listed ones; an absent list is empty.
 
     A module that enters its view after its hooks keeps the capability for that until limit_capabilities_again.
     """

@@ -210,7 +210,7 @@ class _MountToReplace:
             raise
 
     def close(self) -> None:
-        """Close what is open."""
+        """Close the descriptors."""
         close_owned((self.fd, self.tree))
 
 
@@ -243,7 +243,7 @@ class _ProcfsCovers:
         self._empty: Fd | None = None
 
     def close(self) -> None:
-        """Close what is kept to be copied."""
+        """Close the tree that is kept to be copied."""
         close_owned((self._empty,))
 
     def instead_of(self, entry: Mounted, target: int) -> Fd:

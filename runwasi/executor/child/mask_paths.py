@@ -42,7 +42,7 @@ def mask_and_protect(ctx: InitProgress) -> None:
 
 
 def _for_each(ctx: InitProgress, member: str, paths: tuple[str, ...], act: Callable[[int], None]) -> None:
-    """Open each path beneath the root, as the container sees it, and act on it; what is missing is fine."""
+    """Open each path beneath the root, as the container sees it, and act on it; ignore missing ones."""
     for index, path in enumerate(paths):
         if path in paths[:index]:
             continue
@@ -112,7 +112,7 @@ def _mount_copy(cover: Fd, fd: int) -> None:
 
 
 def _protect(fd: int) -> None:
-    """Mount a path onto itself, read-only together with what is mounted below it."""
+    """Mount a path onto itself, read-only, with the mounts below it."""
     with Fd(open_tree("", fd, recursive=True)) as tree:
         mount_setattr(tree.fileno(), MOUNT_ATTR_RDONLY, recursive=True)
         move_mount(tree.fileno(), fd)

@@ -20,7 +20,7 @@ class Progress:
         self.verdict = channel
         """Descriptor to which the last steps report a failure; close-on-exec, so its end means that all went well."""
         self.waits = waits
-        """The first step needs what the parent does for us; else only the end of the set-up does."""
+        """Whether the first step needs the parent's work; otherwise only the last steps do."""
         self.pid = 0
         """This process as the host numbers it, once the parent has said it."""
         self.process = plan.process

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 
 PRELOADED = (wasm_module, guest_view)
-"""Modules that others import later, when files are out of reach."""
+"""Modules that others import later, when the host's files are out of reach."""
 
 
 class Parent:
@@ -119,7 +119,7 @@ def confine(ctx: Progress) -> None:
 
 
 def run(ctx: Progress, wasm: Wasm) -> NoReturn:
-    """Run the module and end with its exit status; what is open beside its own stdio is the engine's."""
+    """Run the module and exit with its status; other open descriptors than its stdio are the engine's."""
     ctx.channel.close()
     ctx.verdict.close()  # its closing says that the workload runs
     assert ctx.parent is not None  # it brought the module

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from runwasi.oci.spec import Mount, Spec
 
 STREAMS = "descriptors.json"
-"""File of the image with what the container's 0, 1 and 2 were; runc has the same one."""
+"""The file of the image that names the container's 0, 1 and 2; runc has the same one."""
 
 INVENTORY = "inventory.img"
 """File that CRIU's every image has."""

@@ -313,7 +313,7 @@ def _bring_loopback_up(pid: int) -> None:
 
 
 def _cgroup_roots(pid: int) -> list[CgroupRoot]:
-    """Return the cgroups that a process is in, below which CRIU puts what it restores, by controller."""
+    """Return the cgroups of a process by controller: CRIU puts restored processes below them."""
     roots = []
     with open(f"/proc/{pid}/cgroup", encoding="utf-8", errors="surrogateescape", newline="\n") as file:
         for line in file:

@@ -1,4 +1,4 @@
-"""Deletes a container: removes what was made for it, and frees its id.
+"""Deletes a container: removes everything made for it, and frees its id.
 
 Everything here is an operation. Other processes do work that could block: an unmount, a call to systemd, a hook.
 """
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def delete(container: Container, *, force: bool = False) -> Operation[None]:
-    """Remove what was made for a container and run its poststop hooks; with force kill it first.
+    """Remove everything made for a container, and run its poststop hooks; with force, kill it first.
 
     Raises WrongStatus when it has not stopped.
     """
@@ -68,7 +68,7 @@ def remove_cgroup(cgroup: Cgroup) -> Operation[None]:
 
 
 def unmount(container: Container) -> Operation[None]:
-    """Unmount what was mounted into the rootfs in our own mount namespace, as the container has none."""
+    """Unmount the mounts in the rootfs of a container without a mount namespace: they are in ours."""
     from runwasi.executor.parent import errands  # late: few containers are without a mount namespace
 
     saved = container.saved
@@ -78,7 +78,7 @@ def unmount(container: Container) -> Operation[None]:
 
 
 def _unmount(rootfs: str, before: list[str]) -> None:
-    """Unmount what is mounted below rootfs and was not before.
+    """Unmount the mounts below rootfs, except earlier ones.
 
     The destinations are not needed: links on their paths may have been changed by the container since.
     """

@@ -72,7 +72,7 @@ def _run(kind: str, index: int, hook: Hook, state: bytes, *, inside: bool) -> Op
 
 
 def _carried_out(hook: Hook, state: bytes, inside: bool, undo: Undo) -> Operation[tuple[int, str]]:
-    """Run one hook; return its exit code and the end of what it printed. Raises OSError, TimeoutError."""
+    """Run one hook; return its exit code and the end of its output. Raises OSError, TimeoutError."""
     # a memory file rather than a pipe: a hook that never reads blocks nobody, however long the state
     stdin = os.memfd_create("state", os.MFD_CLOEXEC)
     output, output_end = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
@@ -137,7 +137,7 @@ def _followed(pidfd: int, output: int, timeout: int | None) -> Operation[tuple[i
 
 
 def _drain(fd: int, printed: bytes) -> tuple[bytes, bool]:
-    """Read what is there; return the last 4 KiB of all output, and whether all writers are gone."""
+    """Read the available output; return the last 4 KiB of all, and whether all writers are gone."""
     for _ in range(_PIECES):
         try:
             chunk = os.read(fd, 65536)

@@ -164,7 +164,7 @@ class StateFolder:
             pass
 
     def remove(self) -> None:
-        """Remove the folder and the files we put there; what is already gone is fine. Needs no descriptor."""
+        """Remove the folder and our files in it, as far as they exist. Needs no descriptor."""
         for name in (STATE, CONFIG, GATE, CLOSED_GATE, f".{STATE}", f".{CONFIG}", TIMING):
             try:
                 os.unlink(f"{self.path}/{name}")

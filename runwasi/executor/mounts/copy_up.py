@@ -18,7 +18,7 @@ _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 def copy_tree(source: int, destination: int) -> None:
-    """Copy what is in directory source into directory destination: contents, owners, modes, times, xattrs.
+    """Copy the content of directory source to destination, with owners, modes, times and xattrs.
 
     Raises OSError.
     """

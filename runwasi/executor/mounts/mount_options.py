@@ -66,7 +66,7 @@ _FILESYSTEM_FLAGS = frozenset(
 _IGNORED = frozenset(("defaults", "silent", "loud", "nofail", "_netdev", "auto", "noauto", "user", "nouser"))
 
 _DEFAULTS = frozenset(("async", "nomand", "noiversion"))
-"""Filesystem flags that say what is so anyway, and that the newer mount calls have no word for."""
+"""Filesystem flags that are the default, and have no name in the newer mount calls."""
 
 
 class MountOptions:

@@ -136,7 +136,7 @@ class Creation:
         return (yield from opened.around(self._launch(namespaces, child_channel, opened)))
 
     def _launch(self, namespaces: NamespacePlan, channel: Channel, opened: Undo) -> Operation[Child]:
-        """Open what the child needs, and fork it; from then on the launch closes what was opened."""
+        """Open the child's descriptors and fork it; from then on, the launch closes them."""
         container, bundle, options = self.container, self._bundle, self._options
         userns = namespaces.makes("user") or namespaces.joins("user")
         seccomp = _compiled_filter(bundle.spec, options)
@@ -252,7 +252,7 @@ def _compiled_filter(spec: Spec, options: CreateOptions) -> Filter | None:
 
 
 def _mount_sources(bundle: Bundle, options: CreateOptions, userns: bool) -> Operation[dict[int, Fd]]:
-    """Open what the child may not open or map from inside its user namespace.
+    """Open the sources that the child may not open or map from its user namespace.
 
     A source may be on a hanging mount, so another process looks for it.
     """

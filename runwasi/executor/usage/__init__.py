@@ -1,1 +1,1 @@
-"""Reads what a container uses from cgroup version 1 or 2."""
+"""Reads a container's resource usage from cgroup version 1 or 2."""

@@ -1,1 +1,1 @@
-"""Decides what a container runs: a native program, a wasm module, or nothing, with the reason."""
+"""Decides whether a container runs a native program or a wasm module, or is refused with a reason."""

@@ -210,7 +210,7 @@ def _is_own_program(path: str) -> bool:
 
 _OWN_PROGRAM = "/proc/self/exe"
 _MAX_SCRIPTS = 7
-"""How often the interpreter of a script may be a script, and one more: exec_binprm in Linux, fs/exec.c."""
+"""The most scripts in a chain of interpreters, and one more: exec_binprm in Linux, fs/exec.c."""
 
 
 def _interpreter_of(script: bytes) -> str:

@@ -187,7 +187,7 @@ def test_in_the_background_the_master_is_sent_to_the_console_socket(
 
 
 class _Looks:
-    """Whether processes have stood still since they were last looked at."""
+    """Return whether processes have been idle since the last look."""
 
     def __init__(self, pids: Iterable[int]) -> None:
         self._pids = tuple(pids)

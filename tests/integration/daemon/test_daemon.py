@@ -323,7 +323,7 @@ def test_a_daemon_that_ends_answers_who_has_asked(
 
 
 def waiting_clients(path: Path) -> bool:
-    """Whether somebody has connected whom the daemon has not accepted. Source: /proc/net/unix, state 02."""
+    """Return whether a client waits to be accepted by the daemon. Source: /proc/net/unix, state 02."""
     lines = [line.split() for line in Path("/proc/net/unix").read_text().splitlines()]
     return any(line[5] == "02" for line in lines if line[-1] == str(path))
 

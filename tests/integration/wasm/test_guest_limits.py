@@ -91,7 +91,7 @@ def module(request: pytest.FixtureRequest, grower: bytes) -> bytes:
 
 
 def near(mebibytes: int, limit: int) -> bool:
-    """Whether a memory is as large as a limit lets it be."""
+    """Return whether a memory is as large as a limit allows."""
     return limit - SHARE - 1 <= mebibytes <= limit - SHARE
 
 
