@@ -1,4 +1,4 @@
-"""Put runwasi under a prefix, or take it away again.
+"""Install runwasi under a prefix, or remove it.
 
     install add PREFIX [EXTRA...]    EXTRA is an optional dependency of pyproject.toml: wasmer, metrics
     install remove PREFIX
@@ -278,7 +278,7 @@ def _tell_of_kept(parent: str) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(
-        prog="install", description="Put runwasi under a prefix, or take it away again."
+        prog="install", description="Install runwasi under a prefix, or remove it."
     )
     parser.add_argument("action", choices=["add", "remove"])
     parser.add_argument("prefix")

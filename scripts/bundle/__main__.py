@@ -49,7 +49,7 @@ _INSTALLER = (
 
 _INSTALL = """\
 #!/bin/sh
-# Put runwasi under a prefix, or take it away again: install [add [PREFIX]] | install remove [PREFIX]
+# Install runwasi under a prefix, or remove it: install [add [PREFIX]] | install remove [PREFIX]
 # The prefix is /opt/runwasi unless given.
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)

@@ -65,7 +65,7 @@ def add(place: installer.Place, bundle: str, *, share: bool = False) -> None:
 def main() -> None:
     """Install or remove as the arguments ask; exit with a message on failure."""
     parser = argparse.ArgumentParser(
-        prog="install", description="Put runwasi under a prefix, or take it away again."
+        prog="install", description="Install runwasi under a prefix, or remove it."
     )
     parser.add_argument("action", choices=["add", "remove"], nargs="?", default="add")
     parser.add_argument("prefix", nargs="?", default=PREFIX)

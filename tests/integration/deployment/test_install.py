@@ -18,7 +18,7 @@ _BARE = {"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8"}
 
 @pytest.fixture(scope="module")
 def prefix(session_folder: Path) -> Iterator[Path]:
-    """A prefix with everything installed; taken away in the end."""
+    """A prefix with everything installed, and removed at the end."""
     prefix = session_folder / "prefix"
     (prefix / "bin").mkdir(parents=True)
     _install("add", prefix)
@@ -50,6 +50,13 @@ def test_every_program_starts_without_the_work_tree(prefix: Path) -> None:
     assert "oci-tar-builder" in _run(prefix, "oci-tar-builder", "--help")
     names = {path.name for path in (prefix / "bin").iterdir()}
     assert {"containerd-shim-wasmtime-v1", "containerd-shim-wasmtimed-v1", "containerd-wasmtimed"} <= names
+
+
+def test_the_manual_and_the_completions_are_installed(prefix: Path) -> None:
+    assert (prefix / "share/man/man1/runwasi.1").read_text().startswith(".TH RUNWASI 1")
+    program = f"source {prefix}/share/bash-completion/completions/runwasi; complete -p runwasi"
+    done = subprocess.run(["bash", "-ec", program], env=_BARE, capture_output=True, text=True, check=True)
+    assert done.stdout.endswith("-F _runwasi runwasi\n")
 
 
 def test_nothing_of_the_work_tree_is_imported(prefix: Path) -> None:
