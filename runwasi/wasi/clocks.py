@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 
-from runwasi.wasi.component.interface import Interface
+from runwasi.wasi.component.interface import GuestFault, Interface
 from runwasi.wasi.io.poll import Pollable
 
 TYPE_CHECKING = False
@@ -22,6 +22,9 @@ insecure = Interface("wasi:random/insecure")
 insecure_seed = Interface("wasi:random/insecure-seed")
 
 NANO = 1_000_000_000
+
+MOST_RANDOM = 4 << 20
+"""The most random bytes that one call returns: on their way to the guest they take 32 times the memory."""
 
 
 @monotonic_clock.function("now")
@@ -64,6 +67,8 @@ def wall_resolution(_guest: Guest) -> Datetime:
 @insecure.function("get-insecure-random-bytes")
 def random_bytes(_guest: Guest, length: int) -> bytes:
     """Return bytes that nobody can guess; the insecure interface returns the same quality."""
+    if length > MOST_RANDOM:
+        raise GuestFault(f"wasi:random: more than {MOST_RANDOM} bytes at once")
     return os.urandom(length)
 
 

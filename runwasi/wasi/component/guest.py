@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from runwasi.engines.wasmtime_capi import limit_store
 from runwasi.wasi.component.capi import lib
+from runwasi.wasi.component.interface import GuestFault
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -16,6 +17,10 @@ if TYPE_CHECKING:
 
 GUESTS: dict[int, Guest] = {}
 """The live guests by the address of their store's context: a host function finds its caller here."""
+
+
+MOST_HANDLES = 100_000
+"""The most handles that one guest holds: each takes the host some hundred bytes, outside the guest's memory."""
 
 
 class Exit(BaseException):
@@ -47,7 +52,10 @@ class Guest:
         GUESTS[context] = self
 
     def hold(self, resource: Resource) -> int:
-        """Add a resource to the guest, and return the number of its handle."""
+        """Add a resource to the guest, and return the number of its handle. Raises GuestFault for too many."""
+        if len(self.resources) >= MOST_HANDLES:
+            resource.drop()
+            raise GuestFault(f"the guest holds {MOST_HANDLES} handles")
         self._next = rep = self._next + 1
         self.resources[rep] = resource
         return rep

@@ -43,6 +43,10 @@ if TYPE_CHECKING:
 _numbers = itertools.count(1)
 
 
+class GuestFault(Exception):
+    """A guest broke a rule of an interface for which there is no error: it traps."""
+
+
 class Resource:
     """The object behind a handle that the guest holds."""
 

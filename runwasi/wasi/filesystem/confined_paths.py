@@ -12,10 +12,15 @@ if TYPE_CHECKING:
     from typing import Self
 
 
-def open_path(folder: int, path: str, flags: int, mode: int, confinement: int) -> int:
-    """Open a path relative to a folder. Raises OSError, EPERM for a path that leads out."""
+def refuse_nul(path: str) -> None:
+    """Refuse a path that the kernel would cut short. Raises OSError, EINVAL."""
     if "\0" in path:
         raise OSError(errno.EINVAL, os.strerror(errno.EINVAL), path)
+
+
+def open_path(folder: int, path: str, flags: int, mode: int, confinement: int) -> int:
+    """Open a path relative to a folder. Raises OSError, EPERM for a path that leads out."""
+    refuse_nul(path)
     return open_confined(folder, os.fsencode(path), flags, mode, confinement)
 
 
@@ -24,6 +29,7 @@ class ParentFolder:
 
     def __init__(self, folder: int, path: str, confinement: int) -> None:
         """Open the folder. Raises OSError; EINVAL if the last component is not a name."""
+        refuse_nul(path)
         head, _, self.name = path.rstrip("/").rpartition("/")
         if self.name in ("", ".", ".."):
             number = errno.EINVAL if path else errno.ENOENT

@@ -8,9 +8,9 @@ import stat
 import time
 
 from runwasi.wasi.clocks import NANO
-from runwasi.wasi.component.interface import Interface, Resource
+from runwasi.wasi.component.interface import GuestFault, Interface, Resource
 from runwasi.wasi.component.values import Err
-from runwasi.wasi.filesystem.confined_paths import ParentFolder, open_path
+from runwasi.wasi.filesystem.confined_paths import ParentFolder, open_path, refuse_nul
 from runwasi.wasi.filesystem.confinement import BENEATH, confinements, inherited
 from runwasi.wasi.io.fd_streams import FileInput, FileOutput
 from runwasi.wasi.io.streams import CHUNK, IoError
@@ -250,6 +250,7 @@ class Descriptor(Resource):
         """Make a symbolic link; its target must be relative."""
         if target.startswith("/"):
             raise OSError(errno.EPERM, "absolute links are not made")
+        refuse_nul(target)
         with self._parent(path) as parent:
             os.symlink(target, parent.name, dir_fd=parent.fd)
 
@@ -257,7 +258,7 @@ class Descriptor(Resource):
     def readlink_at(self, path: str) -> str:
         """Return a symbolic link's target; an absolute one is refused in a folder that was given alone."""
         with self._parent(path) as parent:
-            target = os.readlink(parent.name, dir_fd=parent.fd)
+            target = _text(os.readlink(parent.name, dir_fd=parent.fd))
         if target.startswith("/") and self.confined == BENEATH:
             raise OSError(errno.EPERM, "absolute links are not read")
         return target
@@ -293,6 +294,15 @@ class Descriptor(Resource):
             return os.fstat(fd)
         finally:
             os.close(fd)
+
+
+def _text(name: str) -> str:
+    """Return a name of the kernel's, which WIT's strings cannot hold if it is not UTF-8. Raises OSError, EILSEQ."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        raise OSError(errno.EILSEQ, os.strerror(errno.EILSEQ), os.fsencode(name)) from None
+    return name
 
 
 def _type(mode: int) -> str:
@@ -335,11 +345,12 @@ class DirectoryStream(Resource):
         entry = next(self._entries, None)
         if entry is None:
             return None
+        name = _text(entry.name)
         if entry.is_file(follow_symlinks=False):
-            return "regular-file", entry.name
+            return "regular-file", name
         if entry.is_dir(follow_symlinks=False):
-            return "directory", entry.name
-        return _type(entry.stat(follow_symlinks=False).st_mode), entry.name
+            return "directory", name
+        return _type(entry.stat(follow_symlinks=False).st_mode), name
 
     def drop(self) -> None:
         """Close it."""
@@ -355,9 +366,14 @@ def filesystem_error_code(_guest: Guest, error: IoError) -> str | None:
 @preopens.function("get-directories")
 def get_directories(guest: Guest) -> list[tuple[Descriptor, str]]:
     """Return the guest's preopened folders."""
-    folders = []
-    for path, name, confined in confinements(guest.world.preopens):
-        fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        flags = {"read", "write", "mutate-directory"}
-        folders.append((Descriptor(fd, flags, confined), name))
+    folders: list[tuple[Descriptor, str]] = []
+    flags = {"read", "write", "mutate-directory"}
+    try:
+        for path, name, confined in confinements(guest.world.preopens):
+            fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            folders.append((Descriptor(fd, flags, confined), name))
+    except OSError as error:
+        for folder, _ in folders:
+            folder.drop()
+        raise GuestFault(f"wasi:filesystem/preopens: {error}") from error
     return folders

@@ -8,7 +8,7 @@ from runwasi.wasi.component.interface import Resource
 from runwasi.wasi.component.values import Err, Ok
 from runwasi.wasi.http.fields import Fields, HttpError, types
 from runwasi.wasi.io.poll import Pollable
-from runwasi.wasi.io.streams import CHUNK, InputStream, OutputStream, closed, failed
+from runwasi.wasi.io.streams import CHUNK, InputStream, OutputStream, closed, failed, too_long
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -255,6 +255,8 @@ class BodyWriter(OutputStream):
 
     def write(self, contents: bytes) -> None:
         """Take the bytes; they are sent when the guest flushes, waits or is done."""
+        if self.body.held + len(contents) > MOST_HELD:
+            raise too_long()
         self.body.add(contents)
 
     def flush(self) -> None:
@@ -290,3 +292,7 @@ class BodyWriter(OutputStream):
             yield from self.blocking_flush()
         else:
             yield from super().blocking_write_and_flush(contents)
+
+
+MOST_HELD = 16 << 20
+"""The most bytes of a body that wait here: far more than a guest writes that obeys `check_write`."""

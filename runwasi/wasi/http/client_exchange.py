@@ -21,7 +21,7 @@ from runwasi.wasi.http.framing import chunked
 from runwasi.wasi.http.requests import IncomingResponse, OutgoingRequest, RequestOptions
 from runwasi.wasi.io.streams import CHUNK
 from runwasi.wasi.sockets.addresses import error_code as socket_error_code
-from runwasi.wasi.sockets.name_lookup import Lookup
+from runwasi.wasi.sockets.name_lookup import Lookup, host_name
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -48,15 +48,16 @@ class ClientExchange:
     def __init__(
         self, request: OutgoingRequest, options: RequestOptions, host: str, port: int, *, tls: bool
     ) -> None:
+        """Begin to look up the host. Raises ValueError for a name that cannot be one, OSError."""
         self.response: IncomingResponse | None = None
         self.failure: HttpError | None = None
         self._request = request
         self._options = options
-        self._host = host
+        self._host = host_name(host)
         self._port = port
         self._tls = tls
         self._addresses: list[IpAddress] = []
-        self._lookup: Lookup | None = Lookup(host)
+        self._lookup: Lookup | None = Lookup(self._host)
         self._socket: socket.socket | None = None
         self._parser = httptools.HttpResponseParser(self)
         self._fields: list[tuple[str, bytes]] = []
@@ -199,9 +200,12 @@ class ClientExchange:
         assert self._socket is not None
         context = ssl.create_default_context()  # with the container's certificates
         context.set_alpn_protocols(["http/1.1"])
-        self._socket = context.wrap_socket(
-            self._socket, server_hostname=self._host, do_handshake_on_connect=False
-        )
+        try:
+            self._socket = context.wrap_socket(
+                self._socket, server_hostname=self._host, do_handshake_on_connect=False
+            )
+        except ValueError:  # a name that no certificate can have, such as one that begins with a dot
+            raise HttpError("TLS-certificate-error") from None
         self._step = self._handshake
 
     def _handshake(self) -> bool:

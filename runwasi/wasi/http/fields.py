@@ -92,9 +92,12 @@ class Fields(Resource):
 
     def set(self, name: str, values: Sequence[bytes]) -> None:
         """Replace all values of a name."""
-        checked = [(self._checked(name, value), value) for value in values]
+        lower = self._checked(name, b"")
+        for value in values:
+            if not is_value(value):
+                _refuse("invalid-syntax")
         self.delete(name)
-        self.pairs += checked
+        self.pairs += [(lower, value) for value in values]
 
     def delete(self, name: str) -> None:
         """Remove a name."""

@@ -129,7 +129,11 @@ class GuestCall:
     def ready(self) -> bool:
         """Return whether something that the guest waits for is ready."""
         suspension = self.guest.suspension
-        return suspension is None or suspension.ready()
+        try:
+            return suspension is None or suspension.ready()
+        except Exception as failure:  # noqa: BLE001  (the guest's, not the server's: `resume` ends it)
+            self.guest.failure = failure
+            return True
 
     def resume(self) -> None:
         """Run the guest until it waits or is done."""
@@ -154,6 +158,11 @@ class GuestCall:
     def time_out(self) -> None:
         """End the guest because its time is over."""
         self._fail("the request took longer than it may", 504)
+        self._end()
+
+    def give_up(self, trouble: str) -> None:
+        """End the guest because it cannot be resumed."""
+        self._fail(trouble, 503)
         self._end()
 
     def _start(self) -> None:

@@ -236,8 +236,12 @@ class HttpServer:
             self._waits.stop(wait)
         if call.suspended:
             wake = partial(self._wake, client, call)
-            self._waiting[call] = self._waits.start(call.guest.suspension, wake)
-            return
+            try:
+                self._waiting[call] = self._waits.start(call.guest.suspension, wake)
+            except OSError as error:  # its guest, or another, has opened all that the process may
+                call.give_up(f"cannot wait for a descriptor: {error.strerror}")
+            else:
+                return
         self._expiring.pop(call, None)
         if call.trouble:
             self._report(call)

@@ -26,7 +26,12 @@ def handle(guest: Guest, request: OutgoingRequest, options: RequestOptions | Non
     if scheme == "other" or not request.host:
         raise Err(("HTTP-request-URI-invalid", None))
     host, port = _host_and_port(request.host, 443 if scheme == "HTTPS" else 80)
-    exchange = ClientExchange(request, options or RequestOptions(), host, port, tls=scheme == "HTTPS")
+    try:
+        exchange = ClientExchange(request, options or RequestOptions(), host, port, tls=scheme == "HTTPS")
+    except ValueError:
+        raise Err(("HTTP-request-URI-invalid", None)) from None
+    except OSError:  # no descriptor or no thread is left
+        raise Err(("internal-error", None)) from None
     if request.content is not None:
         request.content.transport = exchange
     return FutureResponse(exchange)

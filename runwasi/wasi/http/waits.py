@@ -41,7 +41,10 @@ class Waits:
         self._stopped: list[int] = []  # in this round; an event of theirs may still follow
 
     def start(self, suspension: Suspension | None, wake: Callable[[], None]) -> GuestWait:
-        """Call `wake` when something that a guest waits for may be ready; stop the wait and start a new one then."""
+        """Call `wake` when something that a guest waits for may be ready; stop the wait and start a new one then.
+
+        Raises OSError if no descriptor is left.
+        """
         wait = GuestWait(wake)
         self._waiting += 1
         if suspension is None:  # not in one of our host functions: poll again at once
@@ -54,8 +57,12 @@ class Waits:
                 events[fd] = events.get(fd, 0) | wanted
             if moment is not None:
                 self._at(moment, wait)
-        for fd, wanted in events.items():
-            self._watch(fd, wanted, wait)
+        try:
+            for fd, wanted in events.items():
+                self._watch(fd, wanted, wait)
+        except OSError:
+            self.stop(wait)
+            raise
         return wait
 
     def stop(self, wait: GuestWait) -> None:
@@ -105,6 +112,9 @@ class Waits:
         except PermissionError:  # a regular file is always ready
             os.close(copy)
             self._at(0.0, wait)
+        except OSError:
+            os.close(copy)
+            raise
         else:
             self._by_fd[copy] = wait
             wait.fds.append(copy)

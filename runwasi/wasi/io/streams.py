@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from runwasi.wasi.component.interface import Interface, Resource
+from runwasi.wasi.component.interface import GuestFault, Interface, Resource
 from runwasi.wasi.component.values import Err
 from runwasi.wasi.io.poll import Pollable
 
@@ -37,6 +37,11 @@ def closed() -> Err:
 def failed(cause: Exception) -> Err:
     """Return the stream-error of an operation that has just failed."""
     return Err(("last-operation-failed", IoError(cause)))
+
+
+def too_long() -> GuestFault:
+    """Return the trap for a guest that writes more than it may."""
+    return GuestFault("wasi:io/streams: more bytes than check-write allowed")
 
 
 @streams.resource("input-stream")
@@ -107,11 +112,15 @@ class OutputStream(Resource):
         yield from self.blocking_flush()
 
     def write_zeroes(self, length: int) -> None:
-        """Write `length` zero bytes."""
+        """Write `length` zero bytes, no more than `check_write` allowed."""
+        if length > self.check_write():
+            raise too_long()
         self.write(bytes(length))
 
     def blocking_write_zeroes_and_flush(self, length: int) -> Waiting[None]:
-        """Write zero bytes as `blocking_write_and_flush` writes contents."""
+        """Write zero bytes as `blocking_write_and_flush` writes contents, up to CHUNK."""
+        if length > CHUNK:
+            raise too_long()
         yield from self.blocking_write_and_flush(bytes(length))
 
     def splice(self, src: InputStream, length: int) -> int:

@@ -75,6 +75,8 @@ def socket_errors(method: F) -> F:
             return method(*args)
         except OSError as error:
             raise Err(error_code(error)) from error
+        except OverflowError as error:  # WASI's flow labels have 32 bits, the kernel's 20
+            raise Err("invalid-argument") from error
 
     wrapper.__name__, wrapper.__doc__ = method.__name__, method.__doc__
     return wrapper  # type: ignore[return-value]  # it takes and returns what the method does

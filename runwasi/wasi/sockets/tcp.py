@@ -11,7 +11,7 @@ from runwasi.wasi.component.interface import Interface, Resource
 from runwasi.wasi.component.values import Err
 from runwasi.wasi.io.fd_streams import available
 from runwasi.wasi.io.poll import Pollable
-from runwasi.wasi.io.streams import CHUNK, InputStream, OutputStream, closed, failed
+from runwasi.wasi.io.streams import CHUNK, InputStream, OutputStream, closed, failed, too_long
 from runwasi.wasi.sockets.addresses import (
     Network,
     error_code,
@@ -48,7 +48,7 @@ class SocketInput(InputStream):
 
     def subscribe(self) -> Pollable:
         """Return a pollable that is ready when bytes or the end have arrived."""
-        return Pollable(self._sock.fileno(), select.POLLIN)
+        return Pollable(self._sock, select.POLLIN)
 
     def drop(self) -> None:
         """Stop receiving."""
@@ -70,6 +70,8 @@ class SocketOutput(OutputStream):
 
     def write(self, contents: bytes) -> None:
         """Send, and keep what the socket does not accept."""
+        if len(contents) > self.check_write():
+            raise too_long()
         self._held += contents
         self._send()
 
@@ -80,7 +82,7 @@ class SocketOutput(OutputStream):
 
     def subscribe(self) -> Pollable:
         """Return a pollable that is ready when the socket accepts more."""
-        return Pollable(self._sock.fileno(), select.POLLOUT)
+        return Pollable(self._sock, select.POLLOUT)
 
     def drop(self) -> None:
         """Send as much of the rest as the socket accepts now, then stop sending."""
@@ -151,7 +153,7 @@ class TcpSocket(Resource):
         """Return the connection's streams once it is established."""
         if self._state != "connecting":
             raise Err("not-in-progress")
-        if not Pollable(self._sock.fileno(), select.POLLOUT).ready():
+        if not Pollable(self._sock, select.POLLOUT).ready():
             raise Err("would-block")
         result = self._sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
         if result:
@@ -189,7 +191,7 @@ class TcpSocket(Resource):
     def subscribe(self) -> Pollable:
         """Return a pollable that is ready when the pending step can finish."""
         events = {"connecting": select.POLLOUT, "listening": select.POLLIN}.get(self._state)
-        return Pollable(self._sock.fileno(), events) if events else Pollable()
+        return Pollable(self._sock, events) if events else Pollable()
 
     # --- properties
 

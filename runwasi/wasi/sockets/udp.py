@@ -7,7 +7,7 @@ import os
 import select
 import socket
 
-from runwasi.wasi.component.interface import Interface, Resource
+from runwasi.wasi.component.interface import GuestFault, Interface, Resource
 from runwasi.wasi.component.values import Err
 from runwasi.wasi.io.poll import Pollable
 from runwasi.wasi.sockets.addresses import (
@@ -168,7 +168,7 @@ class Incoming(Resource):
 
     def subscribe(self) -> Pollable:
         """Return a pollable that is ready when a datagram has arrived."""
-        return Pollable(self._sock.fileno(), select.POLLIN)
+        return Pollable(self._sock, select.POLLIN)
 
     def drop(self) -> None:
         """Stop receiving."""
@@ -190,7 +190,7 @@ class Outgoing(Resource):
     def send(self, datagrams: Sequence[tuple[bytes, SocketAddress | None]]) -> int:
         """Send datagrams to the peer or to their own addresses; return the number sent."""
         if len(datagrams) > BATCH:
-            raise ValueError("wasi:sockets/udp: more datagrams than check-send allowed")
+            raise GuestFault("wasi:sockets/udp: more datagrams than check-send allowed")
         for sent, (data, to) in enumerate(datagrams):
             try:
                 self._send(data, to)
@@ -213,7 +213,7 @@ class Outgoing(Resource):
 
     def subscribe(self) -> Pollable:
         """Return a pollable that is ready when the socket accepts more."""
-        return Pollable(self._sock.fileno(), select.POLLOUT)
+        return Pollable(self._sock, select.POLLOUT)
 
     def drop(self) -> None:
         """Stop sending."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import resource
 import socket
 import subprocess
 import threading
@@ -402,6 +403,26 @@ def test_two_guests_may_wait_for_one_descriptor(python: Serving) -> None:
     for thread in threads:
         thread.join()
     assert results == [(200, b"woken")] * 3
+
+
+def test_a_guest_that_opens_all_descriptors_and_waits_fails_alone() -> None:
+    code = """
+        held = []
+        try:
+            while True:
+                held.append(open("/etc/hostname"))
+        except OSError:
+            pass
+        poll.poll([stdin.get_stdin().subscribe()])
+    """
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (256, before[1]))
+    try:
+        with serving("server") as server:
+            assert _run(server, code)[0] == 503
+            assert _run(server, "answer(out, b'next')") == (200, b"next")
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
 
 
 def test_more_requests_than_there_is_room_for_guests_wait_their_turn() -> None:
