@@ -42,6 +42,7 @@ from scripts.faults.injection import (
     build,
     tell,
 )
+from scripts.faults.page import with_results
 from scripts.faults.reload import Reloads
 
 KINDS = ("native", "wasm", "terminal")
@@ -71,7 +72,8 @@ def main() -> int:
     for line in left:
         tell(f"left behind: {line}")
     if given.write:
-        _write(table, ROOT / "docs/faults.md", given)
+        page = ROOT / "docs/faults.md"
+        page.write_text(with_results(page.read_text(), table, given.every))
     return 1 if left or any(counts[WRONG] for counts in table.values()) else 0
 
 
@@ -125,34 +127,6 @@ def faults(calls: dict[int, int], kinds: tuple[str, ...]) -> Iterator[Fault]:
         for call in range(1, count + 1):
             for kind in kinds:
                 yield Fault(process, call, kind)
-
-
-def _write(table: Table, path: Path, given: argparse.Namespace) -> None:
-    columns = (
-        "processes",
-        "calls",
-        REFUSED,
-        PANICKED,
-        TOLERATED,
-        KILLED,
-        ENDED_PROGRAM,
-        SKIPPED,
-        MISSED,
-        WRONG,
-    )
-    lines = [
-        f"| {command} | {kind} | " + " | ".join(f"{counts[column]:,}" for column in columns) + " |"
-        for (command, kind), counts in table.items()
-    ]
-    text = path.read_text()
-    head = text[: text.index("This run")]
-    names = " | ".join(columns).replace(WRONG, "faults")
-    header = f"| command | container | {names} |\n|---|---|" + "--:|" * len(columns)
-    share = (
-        "every fault" if given.every == 1 else f"one fault in {given.every:,}, by chance of seed {given.seed}"
-    )
-    head += f"This run injected {share}.\n\n"
-    path.write_text(head + "\n".join((header, *lines)) + "\n")
 
 
 def _arguments() -> argparse.Namespace:

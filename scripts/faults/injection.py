@@ -29,10 +29,6 @@ REFUSED, PANICKED, TOLERATED, KILLED, SKIPPED, MISSED, WRONG = (
 _SECONDS = 40
 _PANIC = "panicked at"
 _SOURCE = Path(__file__).parent / "injector.c"
-_MARKS = (
-    "/runwasi/cli",
-    "/bytecode/cli",
-)  # where a work tree's program, or an installed one, begins with ours
 
 
 class Fault(NamedTuple):
@@ -54,6 +50,11 @@ class Outcome(NamedTuple):
 
     what: str
     said: str = ""
+
+
+def mark(program: str | Path, folder: str) -> str:
+    """Return a part of the path of the first file of ours that a program opens: in the package's folder, or a pack."""
+    return "/bytecode/" if b"bytecode/" in Path(program).read_bytes() else f"/runwasi/{folder}"
 
 
 def build(program: Path) -> None:
@@ -145,11 +146,10 @@ class Injector:
         return container
 
     def _run(self, case: Case, container: str, words: list[str]) -> tuple[int, str, str]:
-        mark = _MARKS[b"bytecode/" in Path(self.machine.command()[0]).read_bytes()]
         errors = self.machine.folder / "stderr"
         reader, writer = os.pipe()
         with errors.open("wb") as stderr, open(reader, "rb") as report:
-            tracer = [str(self.program), str(writer), *words, mark]
+            tracer = [str(self.program), str(writer), *words, mark(self.machine.command()[0], "cli")]
             process = subprocess.Popen(
                 [*tracer, *self.machine.command(*case.words(container))],
                 pass_fds=[writer],

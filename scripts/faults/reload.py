@@ -37,12 +37,12 @@ from scripts.faults.injection import (
     Fault,
     Outcome,
     error_number,
+    mark,
 )
 from scripts.soak import lives
 
 _SECONDS = 60
 _SERVING, _REFUSED = "serving", "cannot be replaced by the program installed now"
-_MARK = "/runwasi/shim"
 
 
 class Broken(Exception):
@@ -303,7 +303,8 @@ class Reloads:
     def _trace(self, bed: Bed, words: list[str]) -> str:
         reader, writer = os.pipe()
         with open(reader, "rb") as report:
-            command = [str(self._injector), str(writer), *words, _MARK, "--reload", str(bed.daemon.pid)]
+            ours = mark(BIN / "containerd-wasmtimed", "shim")
+            command = [str(self._injector), str(writer), *words, ours, "--reload", str(bed.daemon.pid)]
             try:
                 subprocess.run(
                     [*command, f'msg="{_SERVING}"'], pass_fds=[writer], check=True, timeout=_SECONDS
