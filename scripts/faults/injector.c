@@ -128,11 +128,12 @@ static int writes_end(pid_t pid, const struct __ptrace_syscall_info *call) {
 }
 
 /* Calls that no kernel answers with an error: there is nothing to return to, or they cannot fail. brk says by an
- * unchanged break that it did, and the C library looks at nothing else; locks take no error of futex. */
+ * unchanged break that it did, and the C library looks at nothing else; locks take no error of futex. A mask of
+ * signals is only refused where it is no mask. */
 static int answers_failure(long number) {
     static const long never[] = {SYS_exit,   SYS_exit_group, SYS_rt_sigreturn, SYS_restart_syscall, SYS_futex,  SYS_brk,
                                  SYS_getpid, SYS_gettid,     SYS_getppid,      SYS_getuid,          SYS_geteuid,
-                                 SYS_getgid, SYS_getegid,    SYS_umask};
+                                 SYS_getgid, SYS_getegid,    SYS_umask,  SYS_rt_sigprocmask};
     for (size_t i = 0; i < sizeof never / sizeof *never; i++)
         if (number == never[i]) return 0;
     return 1;

@@ -28,7 +28,9 @@ def with_results(page: str, table: Mapping[tuple[str, str], Counter[str]], every
     rows = {_place(line): line for line in lines[begin + 2 : end]}
     for (command, container), counts in table.items():
         numbers = (every, *(counts[name] for name in _COUNTED))
-        rows[command, container] = f"| {command} | {container} | " + " | ".join(f"{n:,}" for n in numbers) + " |"
+        rows[command, container] = (
+            f"| {command} | {container} | " + " | ".join(f"{n:,}" for n in numbers) + " |"
+        )
     names = " | ".join(_COUNTED).replace(WRONG, "faults")
     head = [f"{_HEAD} {names} |", "|---|---|" + "--:|" * (1 + len(_COUNTED))]
     return "\n".join([*lines[:begin], *head, *rows.values(), *lines[end:]]) + "\n"

@@ -56,7 +56,7 @@ def main(engine: str | Engine) -> int:
         return _run(program, flags, engine)
     except (UsageError, OSError) as error:
         complain(program, error)
-        if flags.handover:
+        if flags.handover.isdigit():  # and not the question, which somebody else answers to
             handover.begin_again(_command(flags), int(flags.handover))
         return 1
 

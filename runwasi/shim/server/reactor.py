@@ -35,6 +35,7 @@ WRITABLE = EPOLLOUT
 BROKEN = EPOLLERR | EPOLLHUP  # always reported, asked for or not
 
 _MANY = 64
+_FAILURES = 8
 
 
 class Timer:
@@ -69,6 +70,7 @@ class Reactor:
         self.operations = 0
         """The number of running operations."""
         self._running = False
+        self._failures = 0
 
     def watch(self, fd: int, handler: Ready, events: int = READABLE) -> None:
         """Call handler(events) whenever fd is ready for one of events, or broken."""
@@ -125,7 +127,7 @@ class Reactor:
 
     def turn(self) -> None:
         """Wait for whatever comes first, and serve all that is due then."""
-        events = self._epoll.poll(self._timeout())
+        events = self._wait()
         self._dropped.clear()
         for fd, ready in events:
             # A descriptor dropped in this turn may have been reused and watched again: this event is not for
@@ -138,6 +140,19 @@ class Reactor:
             self._guarded(callback)
         if self._each_turn is not None:
             self._guarded(self._each_turn)
+
+    def _wait(self) -> list[tuple[int, int]]:
+        """Wait for the descriptors that are ready. A failure is the turn's, unless one follows the other."""
+        try:
+            events = self._epoll.poll(self._timeout())
+        except OSError as error:
+            self._failures += 1
+            if self._failures > _FAILURES:
+                raise
+            self._on_error(error)
+            return []
+        self._failures = 0
+        return events
 
     def close(self) -> None:
         """Close the epoll descriptor; watched descriptors stay their owners'."""

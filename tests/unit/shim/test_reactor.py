@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import time
 from typing import TYPE_CHECKING
@@ -238,3 +239,34 @@ def test_timers_that_were_cancelled_do_not_pile_up(reactor: Reactor) -> None:
     for _ in range(1000):
         reactor.call_later(600, lambda: None).cancel()
     assert len(reactor._timers) < 200
+
+
+class _NoMemory:
+    """An epoll descriptor that the kernel cannot wait for."""
+
+    def poll(self, _timeout: float) -> list[tuple[int, int]]:
+        raise OSError(errno.ENOMEM, "no memory")
+
+    def close(self) -> None:
+        """There is nothing to close."""
+
+
+def test_a_wait_that_fails_is_reported_and_the_loop_goes_on(
+    reactor: Reactor, errors: list[Exception], pipe: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[int] = []
+    reactor.watch(pipe[0], seen.append)
+    os.write(pipe[1], b"x")
+    with monkeypatch.context() as patched:
+        patched.setattr(reactor, "_epoll", _NoMemory())
+        reactor.turn()
+    reactor.turn()
+    assert seen == [READABLE]
+    assert [error.errno for error in errors if isinstance(error, OSError)] == [errno.ENOMEM]
+
+
+def test_waits_that_keep_failing_end_the_loop(reactor: Reactor, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patched:
+        patched.setattr(reactor, "_epoll", _NoMemory())
+        with pytest.raises(OSError, match="no memory"):
+            reactor.run()
