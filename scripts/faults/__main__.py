@@ -27,14 +27,7 @@ from devtools.folders import remove_cgroup, remove_folder
 from devtools.places import ROOT, SESSION_VARIABLE
 from scripts.faults.cases import CASES, Kind, Machine
 from scripts.faults.injection import (
-    ENDED_PROGRAM,
     FAULTS,
-    KILLED,
-    MISSED,
-    PANICKED,
-    REFUSED,
-    SKIPPED,
-    TOLERATED,
     WRONG,
     Fault,
     Injector,

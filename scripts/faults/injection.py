@@ -53,7 +53,7 @@ class Outcome(NamedTuple):
 
 
 def mark(program: str | Path, folder: str) -> str:
-    """Return a part of the path of the first file of ours that a program opens: in the package's folder, or a pack."""
+    """Return a part of the path of the first file of ours that a program opens: in a folder of ours, or a pack."""
     return "/bytecode/" if b"bytecode/" in Path(program).read_bytes() else f"/runwasi/{folder}"
 
 

@@ -1,4 +1,4 @@
-"""Puts results into the table of docs/faults.md; what is written around it stays, and so do the rows of other commands."""
+"""Puts results into the table of docs/faults.md; what is written around it stays, and so do others' rows."""
 
 from __future__ import annotations
 
