@@ -84,8 +84,11 @@ class Reactor:
     def unwatch(self, fd: int) -> None:
         """Stop watching fd, to be called before it is closed: a child may still hold its open file."""
         if self._handlers.pop(fd, None) is not None:
-            self._epoll.unregister(fd)
             self._dropped.add(fd)
+            try:
+                self._epoll.unregister(fd)
+            except OSError:
+                pass  # it is not registered; whoever gives something up must be able to
 
     def call_later(self, seconds: float, callback: Callback) -> Timer:
         """Call once, seconds from now on the monotonic clock."""

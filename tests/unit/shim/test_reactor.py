@@ -270,3 +270,18 @@ def test_waits_that_keep_failing_end_the_loop(reactor: Reactor, monkeypatch: pyt
         patched.setattr(reactor, "_epoll", _NoMemory())
         with pytest.raises(OSError, match="no memory"):
             reactor.run()
+
+
+def test_an_operation_goes_on_whose_descriptor_is_not_registered_any_more(
+    reactor: Reactor, pipe: tuple[int, int]
+) -> None:
+    def operation() -> Operation[str]:
+        yield Wait((pipe[0],), time.monotonic() + 10)
+        return "over"
+
+    ended: list[str | None] = []
+    reactor.follow(operation(), lambda result, _error: ended.append(result))
+    os.write(pipe[1], b"x")
+    reactor._epoll.unregister(pipe[0])
+    reactor._handlers[pipe[0]](READABLE)
+    assert ended == ["over"]
