@@ -92,9 +92,9 @@ test-arm64: packages-unit build/wasi-demo-app.wasm .venv/ready ## Run the tests 
 	scripts/vm arm64
 
 .PHONY: faults lives soak
-faults: packages-test build/bin build/wasi-demo-app.wasm ## Fail every system call of the commands in turn, and write docs/faults.md
+faults: packages-test build/bin build/wasi-demo-app.wasm ## Fail every system call of the commands and of a reload in turn, and write docs/faults.md
 	scripts/install add $(CURDIR)/build/faults
-	RUNWASI_BIN=$(CURDIR)/build/faults/bin $(VENV)/python -m scripts.faults --write $(FAULTS)
+	RUNWASI_BIN=$(CURDIR)/build/faults/bin $(VENV)/python -m scripts.faults --write --jobs $$(nproc) $(FAULTS)
 
 soak: packages-test build/bin build/wasi-demo-app.wasm ## Walk at random through both modes for MINUTES (30) with SEED, and compare with a model
 	$(VENV)/python -m scripts.soak --minutes $(or $(MINUTES),30) $(if $(SEED),--seed $(SEED)) $(SOAK)

@@ -29,7 +29,11 @@ class Daemon:
             **popen,
         )
         self.log: list[str] = []
-        self.wait_for("serving")
+        try:
+            self.wait_for("serving")
+        except BaseException:
+            self.stop(signal.SIGKILL)
+            raise
 
     def wait_for(self, message: str) -> None:
         """Read the log up to a message."""

@@ -11,29 +11,24 @@ from scripts.faults.injection import FAULTS, TOLERATED, Fault, Outcome
 CALLS = {0: 40, 1: 30}
 
 
-def asked(*, jobs: int, every: int = 1) -> argparse.Namespace:
+def asked(*, jobs: int, every: int) -> argparse.Namespace:
     return argparse.Namespace(jobs=jobs, every=every, seed=7, at=None, fault=None, verbose=False)
 
 
+def injected(share: int, *, jobs: int) -> list[Fault]:
+    seen: list[Fault] = []
+
+    def inject(fault: Fault) -> Outcome:
+        seen.append(fault)
+        return Outcome(TOLERATED)
+
+    run(("create", "native"), CALLS, inject, asked(jobs=jobs, every=2), share)
+    return seen
+
+
 def test_each_fault_is_in_one_share() -> None:
-    shares: list[list[Fault]] = []
-    for share in range(3):
-        seen: list[Fault] = []
-
-        def inject(fault: Fault, seen: list[Fault] = seen) -> Outcome:
-            seen.append(fault)
-            return Outcome(TOLERATED)
-
-        run(("create", "native"), CALLS, inject, asked(jobs=3, every=2), share)
-        shares.append(seen)
-    whole: list[Fault] = []
-    run(
-        ("create", "native"),
-        CALLS,
-        lambda f: (whole.append(f), Outcome(TOLERATED))[1],
-        asked(jobs=1, every=2),
-        0,
-    )  # type: ignore[func-returns-value]
+    shares = [injected(share, jobs=3) for share in range(3)]
+    whole = injected(0, jobs=1)
     assert sorted(fault for share in shares for fault in share) == sorted(whole)
     assert 0 < len(whole) < 70 * len(FAULTS)
 
