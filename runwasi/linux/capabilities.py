@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from errno import EINVAL
 
-from runwasi.linux.libc import SYS_CAPGET, SYS_CAPSET, check, libc, syscall
+from runwasi.linux.libc import SYS_CAPGET, SYS_CAPSET, check, failure, libc, syscall
 from runwasi.startup.thin_ctypes import c_uint32, get_errno
 
 CAPABILITIES = {
@@ -121,11 +121,12 @@ def apply_bounding(mask: int) -> None:
     """
     number = 0
     while True:
-        present = _in_bounding_set(number)
-        if present is None:
-            return
-        if present and not mask >> number & 1:
-            check(libc.prctl(_PR_CAPBSET_DROP, number, None, None, None), "prctl PR_CAPBSET_DROP", number)
+        if not mask >> number & 1 and libc.prctl(_PR_CAPBSET_DROP, number, None, None, None) == -1:
+            refusal = get_errno()
+            if refusal == EINVAL:  # the kernel knows no more
+                return
+            if _in_bounding_set(number):
+                raise failure(refusal, "prctl PR_CAPBSET_DROP", number)
         number += 1
 
 

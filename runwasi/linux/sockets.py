@@ -28,7 +28,8 @@ class _Borrowed:
     __slots__ = ("_socket",)
 
     def __init__(self, fd: int) -> None:
-        self._socket = thin_socket.socket(fileno=fd)
+        # Told the family and so on, it does not ask the kernel for them. Messages do not need them.
+        self._socket = thin_socket.socket(thin_socket.AF_UNIX, thin_socket.SOCK_SEQPACKET, 0, fd)
 
     def __enter__(self) -> thin_socket.socket:
         return self._socket

@@ -46,12 +46,11 @@ class Record:  # noqa: PLW1641  (a record with a map in it has no hash)
     """The record's name in errors, if callers search for other runtimes' words: "memory policy"."""
 
     def __init__(self, **members: object) -> None:
+        known, required = _names.get(type(self)) or _learn_names(type(self))
         given = members.keys()
-        unknown = given - members_of(type(self)).keys()
-        if unknown:
+        if unknown := given - known:
             raise TypeError(f"{type(self).__name__} has no member {', '.join(sorted(unknown))}")
-        missing = required_of(type(self)) - given
-        if missing:
+        if missing := required - given:
             raise TypeError(f"{type(self).__name__} needs {', '.join(sorted(missing))}")
         self.__dict__.update(members)
 
@@ -68,6 +67,16 @@ class Record:  # noqa: PLW1641  (a record with a map in it has no hash)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({', '.join(f'{k}={v!r}' for k, v in self.__dict__.items())})"
+
+
+_names: dict[type[Record], tuple[frozenset[str], frozenset[str]]] = {}
+"""The members of each record type of which a record was made, and of them the required."""
+
+
+def _learn_names(record_type: type[Record]) -> tuple[frozenset[str], frozenset[str]]:
+    names = frozenset(members_of(record_type)), frozenset(required_of(record_type))
+    _names[record_type] = names
+    return names
 
 
 def members_of(record_type: type[Record]) -> dict[str, str]:

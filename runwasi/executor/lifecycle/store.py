@@ -165,15 +165,23 @@ class StateFolder:
 
     def remove(self) -> None:
         """Remove the folder and our files in it, as far as they exist. Needs no descriptor."""
-        for name in (STATE, CONFIG, GATE, CLOSED_GATE, f".{STATE}", f".{CONFIG}", TIMING):
-            try:
-                os.unlink(f"{self.path}/{name}")
-            except FileNotFoundError:
-                continue
+        self._unlink(STATE, CONFIG)
         try:
             os.rmdir(self.path)
         except FileNotFoundError:
             return
+        except OSError as error:
+            if error.errno != errno.ENOTEMPTY:
+                raise
+            self._unlink(GATE, CLOSED_GATE, f".{STATE}", f".{CONFIG}", TIMING)
+            os.rmdir(self.path)
+
+    def _unlink(self, *names: str) -> None:
+        for name in names:
+            try:
+                os.unlink(f"{self.path}/{name}")
+            except FileNotFoundError:
+                continue
 
 
 class Damaged(ContainerError):

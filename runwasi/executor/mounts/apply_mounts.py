@@ -161,7 +161,7 @@ def _leave_peer_groups(options: MountOptions, tree: int) -> None:
 def _mount_filesystem(ctx: InitProgress, place: Place, kind: str) -> None:
     """Mount a new filesystem, or a copy of the host's if a user namespace may not have a new one."""
     place.member = "destination"
-    covers = is_there(ctx.root_fd, place.path)
+    covers = kind == "tmpfs" and is_there(ctx.root_fd, place.path)
     target = open_destination(ctx.root_fd, place, directory=True, real=kind in _REAL_DIRECTORIES_ONLY)
     try:
         place.member = ""
@@ -191,7 +191,7 @@ def _filled_later(place: Place, kind: str) -> bool:
 
 def _filesystem_options(ctx: InitProgress, place: Place, kind: str, covered: int | None) -> list[str]:
     data = list(place.options.data)
-    if kind == "tmpfs" and covered is not None:
+    if covered is not None:
         # A tmpfs has the mode of the directory it covers unless told otherwise, and the kernel's 1777 without one.
         data.insert(0, f"mode={S_IMODE(os.fstat(covered).st_mode):o}")
     label = ctx.plan.spec.linux.mount_label

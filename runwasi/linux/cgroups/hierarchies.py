@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from errno import EINVAL, ENOENT
 
+from runwasi.linux.cgroups.tree import read_file
+
 UNIFIED = ""
 """The name under which the v2 hierarchy appears among v1 controllers, as in /proc/self/cgroup."""
 
@@ -61,13 +63,13 @@ def layout() -> Layout:
     """
     global _layout  # noqa: PLW0603  a cache: only an administrator changes the layout
     if _layout is None:
-        _layout = parse_mountinfo(_read("/proc/self/mountinfo"))
+        _layout = parse_mountinfo(read_file("/proc/self/mountinfo"))
     return _layout
 
 
 def own_paths() -> dict[str, str]:
     """Return this process's path in each hierarchy, by controller (man 7 cgroups, /proc/[pid]/cgroup)."""
-    return parse_own_cgroups(_read("/proc/self/cgroup"))
+    return parse_own_cgroups(read_file("/proc/self/cgroup"))
 
 
 def parse_mountinfo(text: str) -> Layout:
@@ -154,8 +156,3 @@ def _unescape(field: str) -> str:
         return field
     head, *rest = field.split("\\")
     return head + "".join(chr(int(part[:3], 8)) + part[3:] for part in rest)
-
-
-def _read(path: str) -> str:
-    with open(path, encoding="utf-8", errors="surrogateescape", newline="\n") as file:
-        return file.read()

@@ -22,12 +22,14 @@ _AT_ONCE = 64  # directories to remove in one turn
 _LONGEST_PAUSE = 0.01  # seconds
 
 
-def write_file(path: str, value: str) -> None:
-    """Write a value with one write(2), as cgroup files require. The error names the value and the file."""
+def write_file(path: str, *values: str) -> None:
+    """Write each value with one write(2), as cgroup files require. The error names the value and the file."""
+    value = values[0]
     try:
         fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
         try:
-            os.write(fd, value.encode())
+            for value in values:
+                os.write(fd, value.encode())
         finally:
             os.close(fd)
     except OSError as error:

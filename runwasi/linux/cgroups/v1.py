@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from errno import EACCES, EBUSY, EINVAL, ENODEV, ENOENT, EPERM, EROFS
+from itertools import groupby
 from time import monotonic
 
 from runwasi.linux.cgroups import tree
@@ -117,8 +118,9 @@ class CgroupV1:
 
         wanted = list(rules)
         try:
-            for file, entry in transition(self.read("devices", "devices.list"), wanted):
-                self.write("devices", file, entry)
+            changes = transition(self.read("devices", "devices.list"), wanted)
+            for file, entries in groupby(changes, key=lambda change: change[0]):
+                tree.write_file(self._file("devices", file), *(entry for _, entry in entries))
         except OSError as error:
             # The kernel lets only the host's administrator change them, even in a delegated cgroup. Without rules, a
             # user still has only the devices that the files' owners and modes allow.
@@ -248,9 +250,10 @@ def _thaw(directory: str) -> None:
 
 
 def _inherit_cpuset(directory: str) -> None:
-    """Copy empty cpuset.cpus and cpuset.mems from the parent: a cpuset without them takes no process (ENOSPC)."""
+    """Give a new cpuset the parent's cpuset.cpus and cpuset.mems: without them it takes no process (ENOSPC)."""
     for name in ("cpuset.cpus", "cpuset.mems"):
-        _inherited(directory, name)
+        value = _inherited(os.path.dirname(directory), name)
+        tree.write_file(f"{directory}/{name}", value)
 
 
 def _inherited(directory: str, name: str) -> str:
