@@ -139,7 +139,7 @@ class Creation:
         """Open the child's descriptors and fork it; from then on, the launch closes them."""
         container, bundle, options = self.container, self._bundle, self._options
         userns = namespaces.makes("user") or namespaces.joins("user")
-        seccomp = _compiled_filter(bundle.spec, options)
+        seccomp = yield from _compiled_filter(bundle.spec, options)
         mount_sources = yield from _mount_sources(bundle, options, userns)
         opened.add(close_owned, tuple(mount_sources.values()))
         gate = Fd(sockets.listen(f"{container.folder.path}/{CLOSED_GATE}", 1, kind=SOCK_SEQPACKET))
@@ -243,12 +243,12 @@ class Creation:
         return ContainerError(f"the container's first process is gone before it was ready: {why}")
 
 
-def _compiled_filter(spec: Spec, options: CreateOptions) -> Filter | None:
+def _compiled_filter(spec: Spec, options: CreateOptions) -> Operation[Filter | None]:
     if spec.linux.seccomp is None:
         return None
     from runwasi.executor.process.seccomp_profile import compiled  # late: bundles made by hand have none
 
-    return compiled(spec.linux.seccomp, options.cache_root)
+    return (yield from compiled(spec.linux.seccomp, options.cache_root))
 
 
 def _mount_sources(bundle: Bundle, options: CreateOptions, userns: bool) -> Operation[dict[int, Fd]]:

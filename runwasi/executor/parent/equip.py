@@ -51,7 +51,7 @@ def equip(
     set_oom_score_adj(child.pid, bundle.process.oom_score_adj)
     if saved.resctrl:
         _join_resctrl(saved.resctrl, child.pid, linux.intel_rdt, container.id)
-    return _move_devices(linux, child.pid, undo) if linux.net_devices else None
+    return (yield from _move_devices(linux, child.pid, undo)) if linux.net_devices else None
 
 
 def _confine(cgroup: Cgroup, resources: Resources | None, pid: int) -> Operation[None]:
@@ -72,22 +72,39 @@ def _confine(cgroup: Cgroup, resources: Resources | None, pid: int) -> Operation
     cgroup.was_entered()
 
 
-def _move_devices(linux: Linux, pid: int, undo: Undo) -> Fd:
+def _move_devices(linux: Linux, pid: int, undo: Undo) -> Operation[Fd]:
     """Move network devices into the namespace; if the creation fails, the undo moves them back.
 
+    Another process does it: pyroute2 takes 100 ms to import, and the kernel lets only one at a time change devices.
     Returns the namespace.
     """
-    from runwasi.linux import namespaces, netdevices  # late: pyroute2, 100 ms
+    from runwasi.executor.parent import errands  # late, as here: few containers have devices
+    from runwasi.linux import namespaces
 
     joined = [item.path for item in linux.namespaces if item.type == "network" and item.path]
     network = namespaces.open_namespace(joined[0] if joined else f"/proc/{pid}/ns/net", "net")
     owned = Fd(network)
     undo.add(owned.close)
-    for name, device in linux.net_devices.items():
-        new_name = device.name or name
-        undo.add(netdevices.move_back, name, new_name, network)
-        with asked_by(f'$.linux.netDevices["{name}"]'):
-            netdevices.move(name, new_name, network)
+    names = [(name, device.name or name) for name, device in linux.net_devices.items()]
+
+    def move_in() -> None:
+        from runwasi.linux import netdevices
+
+        for name, new_name in names:
+            with asked_by(f'$.linux.netDevices["{name}"]'):
+                netdevices.move(name, new_name, network)
+
+    def move_back() -> None:
+        from runwasi.linux import netdevices
+
+        for name, new_name in reversed(names):
+            try:
+                netdevices.move_back(name, new_name, network)
+            except OSError:  # that one was not moved
+                continue
+
+    undo.add(errands.run, move_back, "taking network devices back", (network,))
+    yield from errands.run(move_in, "moving network devices", (network,))
     return owned
 
 

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from runwasi.executor.lifecycle.container import Container
     from runwasi.linux.cgroups import Cgroup
     from runwasi.linux.processes import Child
+    from runwasi.linux.seccomp_filter import Filter
     from runwasi.linux.waiting import Operation
     from runwasi.oci.process import CpuAffinity, Process
 
@@ -86,7 +87,10 @@ class Execution:
 
     def _run(self, cgroup: Cgroup) -> Operation[Child]:
         process = self._process
-        child, conversation, moved = _fork(self._container, cgroup, process, self._options, self._undo)
+        seccomp = yield from compiled_filter(self._container.spec.linux.seccomp, self._options.cache_root)
+        child, conversation, moved = _fork(
+            self._container, cgroup, process, self._options, seccomp, self._undo
+        )
         self.child = child
         self._undo.add(end, child.pidfd)
         if process.exec_cpu_affinity is None:
@@ -125,7 +129,12 @@ def _chosen_cgroup(container: Container, paths: Mapping[str, str]) -> Cgroup:
 
 
 def _fork(
-    container: Container, cgroup: Cgroup, process: Process, options: ExecOptions, undo: Undo
+    container: Container,
+    cgroup: Cgroup,
+    process: Process,
+    options: ExecOptions,
+    seccomp: Filter | None,
+    undo: Undo,
 ) -> tuple[Child, Conversation, bool]:
     """Fork the process into the container's pid namespace and cgroup; in it, never return.
 
@@ -150,7 +159,6 @@ def _fork(
         ) from None
     root: Fd | None = None
     try:
-        seccomp = compiled_filter(container.spec.linux.seccomp, options.cache_root)
         root = Fd(os.open(_root_of(container), os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC))
         common = common_plan(container, process, options, namespaces, doors, load_engine)
         plan = ProcessPlan(

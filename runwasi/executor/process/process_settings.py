@@ -12,6 +12,7 @@ from runwasi.linux.fd import write_all
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from runwasi.linux.seccomp_filter import Filter
+    from runwasi.linux.waiting import Operation
     from runwasi.oci.process import Process, Rlimit, Scheduler
     from runwasi.oci.seccomp import Seccomp
 
@@ -85,10 +86,10 @@ def _set_scheduler(scheduler: Scheduler, pid: int) -> None:
         raise OSError(EPERM, why, error.filename) from None
 
 
-def compiled_filter(profile: Seccomp | None, cache_root: str) -> Filter | None:
+def compiled_filter(profile: Seccomp | None, cache_root: str) -> Operation[Filter | None]:
     """Return the compiled filter of a profile, None without one. Raises as seccomp_profile.compiled does."""
     if profile is None:
         return None
     from runwasi.executor.process import seccomp_profile  # late: 0.5 ms, and bundles made by hand have none
 
-    return seccomp_profile.compiled(profile, cache_root)
+    return (yield from seccomp_profile.compiled(profile, cache_root))

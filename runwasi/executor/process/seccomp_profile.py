@@ -23,6 +23,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from runwasi.linux.waiting import Operation
     from runwasi.oci.seccomp import Seccomp, Syscall
     from runwasi.oci.state import ContainerProcessState
 
@@ -62,15 +63,26 @@ _FLAGS = {
 _NEEDED_TO_HAND_OVER = ("sendmsg", "write")
 
 
-def compiled(profile: Seccomp | None, cache_root: str) -> Filter | None:
+def compiled(profile: Seccomp | None, cache_root: str) -> Operation[Filter | None]:
     """Return the profile's filter, cached below cache_root; None without a profile.
 
-    Raises SpecError for a profile that cannot work, ContainerError if libseccomp is missing or refuses it.
+    Another process compiles a profile that is new to this node: with thousands of comparisons libseccomp needs
+    seconds. Raises SpecError for a profile that cannot work, ContainerError if libseccomp is missing or refuses it.
     """
     if profile is None:
         return None
     flags = filter_flags(profile)
-    return Filter(_program(repr(profile), lambda: profile, cache_root), flags)
+    program = _kept(repr(profile), cache_root)
+    if program is None:
+        from runwasi.executor.parent import errands  # late: most profiles have been compiled
+
+        message = yield from errands.run(
+            lambda: ((), (_as_file(_program(repr(profile), lambda: profile, cache_root)),)),
+            "compiling the seccomp profile",
+        )
+        with Fd(message.fds[0]) as file:
+            program = os.pread(file.fileno(), os.fstat(file.fileno()).st_size, 0)
+    return Filter(program, flags)
 
 
 def compiled_from(description: object, make: Callable[[], Seccomp], cache_root: str) -> Filter:
@@ -81,8 +93,28 @@ def compiled_from(description: object, make: Callable[[], Seccomp], cache_root: 
     return Filter(_program(repr(description), make, cache_root), kernel.FLAG_SPEC_ALLOW)
 
 
+def _kept(description: str, cache_root: str) -> bytes | None:
+    folder = _open_cache(cache_root)
+    if folder is None:
+        return None
+    with folder:
+        return _lookup(folder.fileno(), _key(description))
+
+
+def _key(description: str) -> str:
+    key: str = sha256(f"{_FORMAT} {os.uname().machine} {description}".encode()).hexdigest()
+    return key
+
+
+def _as_file(program: bytes) -> int:
+    """Return a descriptor of a file in memory that holds the program: it may be longer than a message."""
+    fd = os.memfd_create("seccomp")
+    write_all(fd, program, "seccomp")
+    return fd
+
+
 def _program(description: str, make: Callable[[], Seccomp], cache_root: str) -> bytes:
-    key = sha256(f"{_FORMAT} {os.uname().machine} {description}".encode()).hexdigest()
+    key = _key(description)
     folder = _open_cache(cache_root)
     if folder is None:
         return _compile(make())

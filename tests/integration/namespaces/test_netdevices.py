@@ -11,9 +11,13 @@ from pathlib import Path
 import pytest
 
 from devtools.bundle import Bundle, in_user_namespace
+from runwasi.executor.parent import equip
+from runwasi.executor.undo import Undo
 from runwasi.linux.namespaces import CLONE_NEWNET, open_namespace, setns
 from runwasi.linux.netdevices import move
 from runwasi.linux.processes import fork_into, reap
+from runwasi.linux.waiting import finish
+from runwasi.oci.linux import Linux, NetDevice
 from tests.integration.conftest import BundleMaker
 from tests.support.in_namespaces import run_in
 from tests.support.runtime import Runtime
@@ -188,3 +192,23 @@ def test_a_name_that_the_container_has_already_is_refused(
     )
     assert 'network device lo: the name is taken there ($.linux.netDevices["test0"])' in refused.stderr
     assert network.devices() == ["lo", "test0", "test1"]
+
+
+def test_another_process_than_the_server_moves_devices(
+    network: Network, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    movers = folder / "movers"
+
+    def noted(*_arguments: object) -> None:
+        with movers.open("a", encoding="ascii") as file:
+            file.write(f"{os.getpid()}\n")
+
+    monkeypatch.setattr("runwasi.linux.netdevices.move", noted)
+    monkeypatch.setattr("runwasi.linux.netdevices.move_back", noted)
+    linux = Linux(net_devices={"test0": NetDevice(), "test1": NetDevice()})
+    undo = Undo()
+    with finish(equip._move_devices(linux, network.pid, undo)):
+        finish(undo.run())
+    pids = movers.read_text(encoding="ascii").split()
+    assert len(pids) == 4
+    assert str(os.getpid()) not in pids

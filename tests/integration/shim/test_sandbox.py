@@ -13,6 +13,7 @@ from runwasi.wire.messages import pod_sandbox
 from runwasi.wire.messages.sandbox import SANDBOX_METHODS
 from runwasi.wire.messages.well_known import Any
 from tests.support.fifos import reader_of_new_fifo
+from tests.support.hung_mount import HungMount
 from tests.support.shim import EventSink, RunningShim, Shim, running
 
 if TYPE_CHECKING:
@@ -134,3 +135,30 @@ def test_unknown_and_second_sandboxes_are_refused(task: RunningShim) -> None:
     with pytest.raises(CallError) as second:
         start(task, config())
     assert second.value.code == codes.ALREADY_EXISTS
+
+
+def test_a_mount_that_hangs_holds_only_the_start_of_its_sandbox(task: RunningShim, folder: Path) -> None:
+    sandbox = sandbox_of(task)
+    with HungMount(folder / "hung"):
+        sandbox.call("CreateSandbox", sandbox_id=task.id, bundle_path=f"{folder}/hung/bundle")
+        starting = sandbox.begin("StartSandbox", sandbox_id=task.id)
+        assert sandbox.call("SandboxStatus", sandbox_id=task.id).state == "SANDBOX_NOTREADY"
+        sandbox.call("PingSandbox", sandbox_id=task.id)
+        with pytest.raises(CallError, match="started already"):
+            sandbox.call("StartSandbox", sandbox_id=task.id)
+        assert not task.peer.has_answer(starting)
+        sandbox.call("StopSandbox", sandbox_id=task.id)
+        with pytest.raises(CallError, match="stopped before it was started"):
+            sandbox.collect("StartSandbox", starting)
+        with pytest.raises(CallError, match="was stopped"):
+            sandbox.call("StartSandbox", sandbox_id=task.id)
+
+
+def test_a_sandbox_that_cannot_be_started_can_be_tried_again(task: RunningShim, folder: Path) -> None:
+    sandbox = sandbox_of(task)
+    bundle = folder / "later"
+    sandbox.call("CreateSandbox", sandbox_id=task.id, bundle_path=str(bundle))
+    with pytest.raises(CallError, match="No such file"):
+        sandbox.call("StartSandbox", sandbox_id=task.id)
+    bundle.mkdir()
+    assert sandbox.call("StartSandbox", sandbox_id=task.id).pid > 0

@@ -391,6 +391,28 @@ def test_a_module_that_is_compiled_for_long_holds_only_its_call(
     pod.answers()
 
 
+def test_a_seccomp_profile_that_is_compiled_for_long_holds_only_its_call(
+    pod: Pod, bundle: BundleMaker
+) -> None:
+    made = bundle(SLEEP)
+    values = int.from_bytes(os.urandom(3), "big")  # no other test's profile: that would be kept
+    comparisons = [
+        {
+            "names": ["ioctl"],
+            "action": "SCMP_ACT_ERRNO",
+            "args": [{"index": 1, "value": value, "op": "SCMP_CMP_EQ"}],
+        }
+        for value in range(values, values + 12_000)
+    ]
+    made.linux["seccomp"] = {"defaultAction": "SCMP_ACT_ALLOW", "syscalls": comparisons}
+    creating = pod.begin("Create", bundle=str(made.write().path))
+    pod.is_stuck("Create", creating)
+    pod.call("Delete")
+    with pytest.raises(CallError, match="deleted before it was created"):
+        pod.tasks.collect("Create", creating)
+    pod.answers()
+
+
 # a process that cannot be reaped
 
 

@@ -13,6 +13,7 @@ from runwasi.executor.process.seccomp_profile import compiled
 from runwasi.executor.workload import wasm_filter
 from runwasi.executor.workload.wasm_filter import FILTERS
 from runwasi.executor.workload.wasm_syscalls import ARGUMENTS, EXECUTABLE_MEMORY, SYSCALLS
+from runwasi.linux.waiting import finish
 from runwasi.oci.seccomp import Seccomp
 from tests.support.seccomp import ATTACKS, call, filtered, number_of
 
@@ -32,7 +33,7 @@ def names_of(wanted: Seccomp) -> set[str]:
 
 def tried(wanted: Seccomp, folder: Path, *calls: tuple[str, tuple[int, ...]]) -> list[int]:
     """Make the calls behind the filter; return their error numbers."""
-    filter_ = compiled(wanted, str(folder))
+    filter_ = finish(compiled(wanted, str(folder)))
     assert filter_ is not None
     numbers = [(number_of(name), arguments) for name, arguments in calls]
     reading, writing = os.pipe()

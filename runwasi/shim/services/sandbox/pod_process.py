@@ -8,10 +8,14 @@ empty read-only root and no capabilities, and cannot be traced. It ends with the
 from __future__ import annotations
 
 import os
+import select
+from errno import EIO
 
+from runwasi.executor.undo import Undo
 from runwasi.linux import capabilities, mounts, namespaces, processes, uts
 from runwasi.linux.fd import Fd, close_owned
 from runwasi.linux.namespaces import FLAGS
+from runwasi.linux.waiting import Wait
 from runwasi.startup import thin_signal
 
 TYPE_CHECKING = False
@@ -20,6 +24,7 @@ if TYPE_CHECKING:
     from typing import NoReturn
 
     from runwasi.linux.processes import Child
+    from runwasi.linux.waiting import Operation
 
 _READ_ONLY = mounts.MS_RDONLY | mounts.MS_NOSUID | mounts.MS_NODEV | mounts.MS_NOEXEC
 
@@ -42,8 +47,8 @@ class PodNamespaces:
         self.sysctls = sysctls
 
 
-def start(wanted: PodNamespaces, mount_point: str) -> Child:
-    """Start the process; return once it holds the namespaces. mount_point is any folder. Raises OSError."""
+def start(wanted: PodNamespaces, mount_point: str) -> Operation[Child]:
+    """Start the process; done once it holds the namespaces. mount_point is any folder. Raises OSError."""
     flags = FLAGS["mnt"]
     for kind in wanted.kinds:
         flags |= FLAGS[kind]
@@ -56,13 +61,19 @@ def start(wanted: PodNamespaces, mount_point: str) -> Child:
     finally:
         os.close(end)
         close_owned((network,))
-    with open(report, "rb") as file:
-        failure = file.read().decode()
-    if failure:
-        processes.reap(child.pidfd)
-        os.close(child.pidfd)
-        raise OSError(5, failure, "sandbox")
+    undo = Undo()
+    undo.add(processes.end, child.pidfd)
+    with Fd(report):
+        yield from undo.around(_told(report))
     return child
+
+
+def _told(report: int) -> Operation[None]:
+    """Wait until the process has everything: it closes the pipe then, or says why not. Raises OSError."""
+    yield Wait((report,))
+    failure = os.read(report, select.PIPE_BUF)
+    if failure:
+        raise OSError(EIO, failure.decode(errors="replace"), "sandbox")
 
 
 def _run(wanted: PodNamespaces, network: Fd | None, mount_point: str, report: int) -> NoReturn:
@@ -72,7 +83,7 @@ def _run(wanted: PodNamespaces, network: Fd | None, mount_point: str, report: in
         while True:
             thin_signal.pause()
     except BaseException as error:  # noqa: BLE001  nothing of the server may run on in its child
-        os.write(report, str(error).encode())
+        os.write(report, str(error).encode(errors="replace")[: select.PIPE_BUF])
     finally:
         os._exit(1)
 

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from typing import Any
 
+    from runwasi.linux.waiting import Operation
     from runwasi.shim.daemon.handover import Keep
     from runwasi.shim.server.call import Call
     from runwasi.shim.server.reactor import Reactor
@@ -81,9 +82,9 @@ class SandboxService:
         self._sandbox = Sandbox(self._reactor, request)
         return api.CreateSandboxResponse()
 
-    def _start(self, request: api.StartSandboxRequest, _call: Call) -> Message:
+    def _start(self, request: api.StartSandboxRequest, call: Call) -> Operation[Message]:
         sandbox = self._find(request.sandbox_id)
-        sandbox.start()
+        yield from sandbox.start(call)
         return api.StartSandboxResponse(pid=sandbox.pid, created_at=sandbox.created_at)
 
     def _platform(self, request: api.PlatformRequest, _call: Call) -> Message:
@@ -141,6 +142,7 @@ class Sandbox:
         self._config = _pod_config(request.options)
         self._namespaces = _namespaces(self._config, request.netns_path)
         self._pidfd: Fd | None = None
+        self._starting: Call | None = None
         self._waiters: list[Call] = []
         self.id = request.sandbox_id
         self.pid = 0
@@ -183,17 +185,25 @@ class Sandbox:
         """Return whether its process runs."""
         return self._pidfd is not None
 
-    def start(self) -> None:
-        """Make the namespaces. Raises WrongStatus, OSError."""
-        if self.pid:
+    def start(self, call: Call) -> Operation[None]:
+        """Make the namespaces, for a call that stop gives up. Raises WrongStatus, OSError."""
+        if self.pid or self._starting:
             raise WrongStatus(f"sandbox {self.id} was started already")
-        child = start(self._namespaces, self._bundle)
+        if self.stopped:
+            raise WrongStatus(f"sandbox {self.id} was stopped")
+        self._starting = call
+        try:
+            child = yield from start(self._namespaces, self._bundle)
+        finally:
+            self._starting = None
         self.pid, self._pidfd = child.pid, Fd(child.pidfd)
         self.created_at = now()
         self._reactor.watch(child.pidfd, self._ended)
 
     def stop(self) -> None:
         """End its process; if it has a pid namespace, all of the pod's processes end with it."""
+        if self._starting is not None:
+            self._starting.cancel(WrongStatus(f"sandbox {self.id} was stopped before it was started"))
         if self._pidfd is not None:
             processes.pidfd_send_signal(self._pidfd.fileno(), _SIGKILL)
             self._ended(0)
