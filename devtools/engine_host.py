@@ -71,7 +71,8 @@ def _run(job: dict[str, Any]) -> int:
     )
     os.chdir(ctx.cwd)
     engine.can_handle(ctx)
-    _load_filter(engine.syscall_filter(), filters, network=NETWORK.of(annotations))
+    engine.before_filter()
+    _load_filter(engine.syscall_filter(), filters, network=NETWORK.of(annotations) and engine.makes_sockets())
     return engine.run_wasi(ctx, Stdio())
 
 

@@ -177,6 +177,8 @@ class Engine(ABC):
     load              the container's process (or a warm server before it forks), with the host's files
     check             the container's process, inside the container's root; a refusal fails its creation
     can_handle        the same, once the module is compiled
+    syscall_filter    the same, and makes_sockets: the filter is chosen
+    before_filter     the same, once the container is started
     run_wasi          the same process, as the container's user, under its seccomp filter
     ================  =========================================================================
     """
@@ -232,6 +234,16 @@ class Engine(ABC):
         The names are in executor/workload/wasm_filter.py: those of the built-in engines, whose calls were measured.
         """
         return ""
+
+    def makes_sockets(self) -> bool:
+        """Return whether the accepted module may make sockets behind its filter, where its network is on."""
+        return True
+
+    def before_filter(self) -> None:  # noqa: B027
+        """Do whatever the accepted module's filter forbids, as the container's user, once it is started.
+
+        Must not run any of the guest's code. A failure is for `run_wasi` to raise.
+        """
 
     def supported_layer_types(self) -> tuple[str, ...]:
         """Return the engine's own layer media types, in addition to those that every engine is offered."""

@@ -154,6 +154,15 @@ class WasmtimeEngine(Engine):
             return "wasmtime-core"
         return "wasmtime-http" if self._component.serves_http else "wasmtime-component"
 
+    def makes_sockets(self) -> bool:
+        """Return whether its imports ask for any; the socket that a server listens on is made before."""
+        return self._component is not None and self._component.makes_sockets
+
+    def before_filter(self) -> None:
+        """Have a server of HTTP listen."""
+        if self._component is not None:
+            self._component.listen()
+
     def _libwasmtime(self) -> capi.WasmEngine:
         if self._engine is None:
             self._engine = self._settings.engine()

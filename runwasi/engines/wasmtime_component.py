@@ -48,6 +48,9 @@ _NEITHER = f"it exports neither {RUN} nor {HANDLER}; name one of its functions a
 _OURS_ALONE = ("wasi:sockets/tcp", "wasi:sockets/udp", "wasi:sockets/ip-name-lookup")
 """Imports that need our WASI; the engine's would refuse them at run time."""
 
+_NETWORK = ("wasi:sockets/", "wasi:http/outgoing-handler")
+"""The beginnings of imports that make sockets."""
+
 
 def load() -> None:
     """Do nothing: importing this module, while the host's files are in reach, was enough."""
@@ -110,6 +113,16 @@ class Component:
     def serves_http(self) -> bool:
         """Whether it answers requests, for as long as the container lives."""
         return self._http is not None
+
+    @property
+    def makes_sockets(self) -> bool:
+        """Whether it imports what makes sockets."""
+        return any(unversioned(name).startswith(_NETWORK) for name in self._imports)
+
+    def listen(self) -> None:
+        """Begin to listen if it serves requests."""
+        if self._http is not None:
+            self._http.listen()
 
     def run(self) -> int:
         """Call its function, or serve requests. Raises Trap, EngineError."""

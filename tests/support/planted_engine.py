@@ -1,9 +1,13 @@
-"""An engine with a hole: it runs native code, planted behind the filter that the first argument names."""
+"""An engine with a hole: it runs native code, planted behind the filter that the first argument names.
+
+With a second argument it is an engine whose module asked for no socket: it has one from before the filter.
+"""
 
 from __future__ import annotations
 
 import errno
 import os
+import socket
 from typing import TYPE_CHECKING
 
 from runwasi.engines.engine import Context, Engine, Stdio
@@ -20,6 +24,8 @@ class PlantedEngine(Engine):
 
     def __init__(self) -> None:
         self._filter = ""
+        self._listener: socket.socket | None = None
+        self._is_open = True
         self._numbers: list[tuple[str, int, tuple[int, ...]]] = []
 
     def load(self, kind: Kind | None = None) -> None:
@@ -28,10 +34,23 @@ class PlantedEngine(Engine):
 
     def can_handle(self, ctx: Context) -> bool:
         self._filter = ctx.args[1]
+        self._is_open = len(ctx.args) == 2
         return True
 
     def syscall_filter(self) -> str:
         return self._filter
+
+    def makes_sockets(self) -> bool:
+        return self._is_open
+
+    def before_filter(self) -> None:
+        if self._is_open:
+            return
+        self._listener = socket.socket()
+        fd = self._listener.fileno()
+        calls = [("socket", (family, kind, 0)) for family in (1, 2, 10, 16, 17) for kind in (1, 2, 3)]
+        calls += [(name, (fd, 0, 16)) for name in ("bind", "connect", "listen")]
+        self._numbers += [(name, number_of(name), arguments) for name, arguments in calls]
 
     def run_wasi(self, _ctx: Context, _stdio: Stdio) -> int:
         for name, number, arguments in self._numbers:

@@ -98,6 +98,12 @@ def filter_before_capabilities(ctx: Progress) -> None:
         _load_filter(ctx, ctx.channel)
 
 
+def open_listener(ctx: Progress) -> None:
+    """Let a wasm container's engine listen now: its filter may allow no socket."""
+    if ctx.workload is not None and not isinstance(ctx.workload, Native):
+        ctx.workload.engine.before_filter()
+
+
 def filter_last(ctx: Progress) -> None:
     """Load the filter right before the workload with no_new_privs, so that it may forbid all but execve."""
     if ctx.process.no_new_privileges:

@@ -112,7 +112,8 @@ def confine(ctx: Progress) -> None:
         assert ctx.workload is not None
         assert not isinstance(ctx.workload, Native)
         name = ctx.workload.engine.syscall_filter()
-        answer = ctx.channel.request(FILTER, name, "network" if NETWORK.of(annotations) else "")
+        sockets = NETWORK.of(annotations) and ctx.workload.engine.makes_sockets()
+        answer = ctx.channel.request(FILTER, name, "network" if sockets else "")
         (file,) = answer.fds
         ctx.seccomp = Filter(os.pread(file, os.fstat(file).st_size, 0), int(answer.fields[0]))
         os.close(file)

@@ -29,6 +29,7 @@ from runwasi.executor.child.confine import (
     forbid_new_privileges,
     join_keyring,
     label_process,
+    open_listener,
     prepare_guest_view,
 )
 from runwasi.executor.child.connect_console import bind_dev_console, connect_stdio
@@ -128,6 +129,7 @@ INIT_STEPS: tuple[
     limit_capabilities_again,
     lower_rlimits,
     say_that_it_starts,
+    open_listener,
     filter_last,
     run_workload,
 )
@@ -166,6 +168,7 @@ EXEC_STEPS: tuple[Callable[[Progress], None], ...] = (  # the same, for a proces
     limit_capabilities,
     ask_for_rlimits,
     lower_rlimits,
+    open_listener,
     filter_last,
     run_workload,
 )

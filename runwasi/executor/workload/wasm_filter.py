@@ -105,6 +105,7 @@ _SAME_WORK = tuple(
 """Calls that do the same; which of them is made depends on the C library, its version and the CPU."""
 
 
+_NEW_SOCKETS = frozenset(("bind", "connect", "listen", "socketpair"))
 _INHERITED_SOCKETS = "accept4 getsockname recvfrom recvmsg sendto sendmsg shutdown"
 _COMPILED_HERE = "memfd_create ftruncate membarrier"
 _MORE: Mapping[str, tuple[str, tuple[int, ...]]] = {
@@ -128,20 +129,22 @@ _ALSO_RUNS = {"wasmtime-http": ("wasmtime-component",)}
 def rules_of(name: str, *, network: bool) -> Rules:
     """Return the rules of the filter with this name in FILTERS, and the widest for any other name.
 
-    Without network they allow no new socket. An HTTP server is the exception: it makes its listening socket
-    behind its filter, so only its guest has no network.
+    Without network they allow no new socket, nor what one is made for; one that was accepted or inherited works.
+    An HTTP server listens before its filter is loaded.
     """
     if name not in FILTERS:
-        return _rules(_WIDEST, _VALUES, (_AF_UNIX, _AF_INET, _AF_INET6) if network else (), executable=True)
+        every = (_AF_UNIX, _AF_INET, _AF_INET6) if network else ()
+        return _rules(_WIDEST if network else _WIDEST - _NEW_SOCKETS, _VALUES, every, executable=True)
     more, families = _MORE.get(name, ("", ()))
     runs = (name, *_ALSO_RUNS.get(name, ()))
 
     def values_of(call: str) -> set[int]:
         return {value for each in runs for value in ARGUMENTS[each].get(call, ())}
 
-    families = _families((*families, *values_of("socket")), network or name.endswith("-http"))
+    families = _families((*families, *values_of("socket")), network)
     measured = {call for each in runs for call in SYSCALLS[each]}
     measured.update(more.split(), _SOCKETS.split() if families else ())
+    measured.difference_update(() if families else _NEW_SOCKETS)
     allowed = _ALWAYS.union(measured, *(group for group in _SAME_WORK if not group.isdisjoint(measured)))
     values = {call: {*known, *values_of(call)} for call, known in _MORE_VALUES.items()}
     return _rules(allowed & _WIDEST, values, families, executable=name in EXECUTABLE_MEMORY)

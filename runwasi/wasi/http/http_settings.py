@@ -38,7 +38,16 @@ class HttpSettings:
         self.backlog = _number(BACKLOG, environment.get(BACKLOG, DEFAULT_BACKLOG))
         cpus = min(MOST_WORKERS, len(os.sched_getaffinity(0)))
         self.workers = HTTP_WORKERS.of(ctx.annotations) or cpus
+        self._listener: socket.socket | None = None
+        self._refusal: EngineError | None = None
         self.access_log = HTTP_ACCESS_LOG.of(ctx.annotations)
+
+    def listen(self) -> None:
+        """Begin to listen; `serve` raises what hinders it."""
+        try:
+            self._listener = self._listen()
+        except EngineError as error:
+            self._refusal = error
 
     @staticmethod
     def guest_env(env: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
@@ -46,8 +55,10 @@ class HttpSettings:
         return [pair for pair in env if pair[0] not in (SOCKET_ADDR, BACKLOG)]
 
     def serve(self, handler: Handler) -> int:
-        """Listen and serve until told to end; return the exit status. Raises EngineError."""
-        listener = self._listen()
+        """Serve until told to end, and listen unless `listen` did; return the exit status. Raises EngineError."""
+        if self._refusal is not None:
+            raise self._refusal
+        listener = self._listener or self._listen()
         counts = make_counts()
 
         def work(number: int, drain_fd: int) -> None:

@@ -13,16 +13,17 @@ from tests.integration.conftest import BundleMaker
 _ENTRY_POINT = "[runwasi.engines]\nplanted = tests.support.planted_engine:PlantedEngine\n"
 
 
+@pytest.mark.parametrize("asked", [(), ("no-sockets",)], ids=["sockets", "none"])
 @pytest.mark.parametrize("name", [*FILTERS, "any"])
 def test_native_code_in_a_wasm_container_gets_nothing_done(
-    name: str, bundle: BundleMaker, folder: Path, container_id: str
+    name: str, asked: tuple[str, ...], bundle: BundleMaker, folder: Path, container_id: str
 ) -> None:
     package = folder / "packages" / "planted-1.dist-info"
     package.mkdir(parents=True)
     (package / "METADATA").write_text("Metadata-Version: 2.1\nName: planted\nVersion: 1\n")
     (package / "entry_points.txt").write_text(_ENTRY_POINT)
     host = engine_host("wasmtime")
-    made = bundle(["/app.wasm", name], files={"/app.wasm": b"\0asm\1\0\0\0"})
+    made = bundle(["/app.wasm", name, *asked], files={"/app.wasm": b"\0asm\1\0\0\0"})
     done = host.runwasi(
         "--root", str(folder / "root"), "run", "--engine", "planted", "--bundle", str(made.path), container_id,
         packages=[package.parent],
