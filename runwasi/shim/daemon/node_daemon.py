@@ -114,15 +114,17 @@ def _replacing(engine: str | Engine, flags: Flags, log: Log) -> Daemon:
     file, handed = int(flags.handover), None
     try:
         handed = handover.Handed(file)
+        # what the old program could not do either is no reason to begin again
+        strict = handed.failures < ATTEMPTS - 1 and handed.state.get("rehearsed", True)
         loaded = _loaded(engine)
         try:
             loaded.load()
         except EngineMissing as error:
-            if handed.failures < ATTEMPTS - 1:
+            if strict:
                 raise
             log.warning("native containers only", error=str(error))
         daemon = Daemon(loaded, Fd(handed.state["listener"]), flags, log, ServiceManager())
-        daemon.prepare(handed.state)
+        daemon.prepare(handed.state, strict=strict)
         handed.settle()
     except Exception as error:
         log.warning("cannot take over yet", reason=repr(error))
@@ -157,11 +159,13 @@ class Daemon:
         self._reactor = Reactor(on_error=lambda error: log.fault("daemon", error))
         self._calls: Calls
         self._followed = False
+        self._rehearsed = False
         self._answers: Answers
 
-    def prepare(self, state: Mapping[str, Any]) -> None:
+    def prepare(self, state: Mapping[str, Any], *, strict: bool = False) -> None:
         """Make all that it takes to serve; state is that of the program that we replace, if any.
 
+        With strict the rehearsal must go well too: a program that begins again is without what a failed one leaves.
         Raises OSError, PodsNotTakenOver and others.
         """
         processes.set_child_subreaper()
@@ -170,7 +174,9 @@ class Daemon:
         if state:
             thin_signal.pthread_sigmask(thin_signal.SIG_UNBLOCK, handover.SIGNALS)
             orphans.expect()  # the signals of those that ended in between are lost
-        rehearsal.rehearse(self._engine, f"{self._flags.address}.rehearsal", self._log)
+        self._rehearsed = rehearsal.rehearse(self._engine, f"{self._flags.address}.rehearsal", self._log)
+        if not self._rehearsed and strict:
+            raise RuntimeError("the rehearsal failed")
         self._answers = Answers(self._reactor, self._engine, self._log)
         packs.forget()
         gc.collect()
@@ -240,7 +246,11 @@ class Daemon:
         try:
             handover.hand_over(
                 _command(self._flags),
-                lambda keep: {"listener": keep(self._listener), **self._answers.pods.state(keep)},
+                lambda keep: {
+                    "listener": keep(self._listener),
+                    "rehearsed": self._rehearsed,
+                    **self._answers.pods.state(keep),
+                },
             )
         finally:  # it could not: all stays as it was
             for name in self._manager.variables:

@@ -86,21 +86,23 @@ _CONFIG = """\
 """
 
 
-def rehearse(engine: Engine, folder: str, log: Log) -> None:
-    """Run the lives of some containers in a temporary folder.
+def rehearse(engine: Engine, folder: str, log: Log) -> bool:
+    """Run the lives of some containers in a temporary folder; return whether all went well.
 
-    It takes a fifth of a second. Errors are logged only: pods do not need it.
+    It takes a fifth of a second. Errors are logged only: pods do not need it, but it may leave descriptors open then.
     """
+    went_well = False
     try:
         _clear(folder)  # left by a killed daemon
         bundle = _make_bundle(folder)
-        _Rehearsal(engine, bundle, log).run()
+        went_well = _Rehearsal(engine, bundle, log).run()
     except Exception as error:  # noqa: BLE001  nothing depends on it
         log.fault("rehearsal", error)
     try:
         _clear(folder)
     except Exception as error:  # noqa: BLE001  the next one does
         log.fault("rehearsal", error)
+    return went_well
 
 
 class _Rehearsal:
@@ -109,6 +111,7 @@ class _Rehearsal:
     def __init__(self, engine: Engine, bundle: str, log: Log) -> None:
         self._bundle = bundle
         self._log = log
+        self._went_well = True
         self._reactor = Reactor(on_error=self._failed)
         path = f"{bundle}/socket"
         listener = pod_socket.listen_or_find(path)
@@ -122,8 +125,8 @@ class _Rehearsal:
         self._client = TtrpcClient(self._reactor, path)
         self._calls = self._script()
 
-    def run(self) -> None:
-        """Run to the end, or to the first failing call."""
+    def run(self) -> bool:
+        """Run to the end, or to the first failing call; return whether it came to the end."""
         try:
             self._next(None)
             self._reactor.run()
@@ -133,6 +136,7 @@ class _Rehearsal:
             self._publisher.close()
             self._server.close()
             self._reactor.close()
+        return self._went_well
 
     def _script(self) -> Iterator[tuple[str, Message]]:
         container = f"{_NAMESPACE}-{os.getpid()}"
@@ -158,6 +162,7 @@ class _Rehearsal:
             self._client.call(task_service.NAMES[0], *call, {}, _SECONDS, self._next)
 
     def _failed(self, error: Exception) -> None:
+        self._went_well = False
         self._log.debug("the rehearsal ended early", error=str(error))
         self._reactor.stop()
 
