@@ -1,9 +1,10 @@
 """Measure what a pod's server takes, for the RuntimeClasses' podFixed: python -m tests.kubernetes.pod_overhead [PODS]
 
 In a Kubernetes of one node, with the programs of RUNWASI_BIN or the work tree's. Each pod has one wasm container.
-Neither the pause container nor the guest counts: in normal mode it is the pod's server, with and without a node
-daemon, and in shared mode what the daemon grows by, divided by the pods. Memory is Pss, for which processes that
-share a page have a part of it each. Source: man 5 proc_pid_smaps_rollup.
+Neither the pause container nor the guest counts. In normal mode it is the Pss of the pod's server, for which
+processes that share a page have a part of it each, with and without a node daemon. In shared mode it is what the
+daemon's Rss grows by, divided by the pods: its Pss falls, as guests are forks of it. Source: man 5
+proc_pid_smaps_rollup.
 """
 
 from __future__ import annotations
@@ -30,9 +31,9 @@ _PODS = 20
 def measure(cluster: Cluster, pods: int) -> None:
     """Print a line for each mode, in KiB for each pod."""
     daemon = cluster.daemon.pid
-    shared_before = _pss(daemon)
+    before = _memory(daemon, "Rss")
     with _Pods(cluster, "wasmtimed", pods):
-        print(f"shared mode: {(_pss(daemon) - shared_before) / pods:.0f}")
+        print(f"shared mode: {(_memory(daemon, 'Rss') - before) / pods:.0f}")
     with _Pods(cluster, "wasmtime", pods) as servers:
         print(f"normal mode, forked by the node daemon: {statistics.median(map(_pss, servers)):.0f}")
     cluster.daemon.stop()
@@ -66,8 +67,12 @@ def _parent(pid: int) -> int:
 
 
 def _pss(pid: int) -> int:
+    return _memory(pid, "Pss")
+
+
+def _memory(pid: int, kind: str) -> int:
     lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith("Pss:"))
+    return next(int(line.split()[1]) for line in lines if line.startswith(f"{kind}:"))
 
 
 def main() -> None:
