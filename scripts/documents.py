@@ -28,8 +28,18 @@ def remove(share: str) -> None:
 
 
 def _write(path: str, text: str) -> None:
+    if _text_of(path) == text:
+        return
     os.makedirs(os.path.dirname(path), exist_ok=True)
     with open(f"{path}.new", "w", encoding="utf-8") as file:
         os.fchmod(file.fileno(), 0o644)  # whatever the caller's umask is
         file.write(text)
     os.replace(f"{path}.new", path)
+
+
+def _text_of(path: str) -> str | None:
+    try:
+        with open(path, encoding="utf-8", newline="") as file:
+            return file.read()
+    except FileNotFoundError:
+        return None

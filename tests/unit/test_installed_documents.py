@@ -36,6 +36,15 @@ def test_every_user_can_read_the_installed_manual_and_completions(tmp_path: Path
     assert (tmp_path / documents.MANUAL).read_bytes() == (ROOT / "docs/man/runwasi.1").read_bytes()
 
 
+def test_a_second_installation_leaves_what_has_not_changed(tmp_path: Path) -> None:
+    documents.write(str(tmp_path))
+    before = {name: (tmp_path / name).stat().st_ino for name in FILES}
+    (tmp_path / documents.MANUAL).write_text("older")
+    documents.write(str(tmp_path))
+    after = {name: (tmp_path / name).stat().st_ino for name in FILES}
+    assert {name for name in FILES if before[name] != after[name]} == {documents.MANUAL}
+
+
 def test_removal_leaves_the_files_of_others(tmp_path: Path) -> None:
     documents.write(str(tmp_path))
     other = tmp_path / "man/man1/other.1"
