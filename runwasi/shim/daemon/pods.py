@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from runwasi.shim.daemon.callers import Inheritance
     from runwasi.shim.daemon.handover import Keep
     from runwasi.shim.server.reactor import Reactor
-    from runwasi.shim.server.span_exporter import SpanExporter
+    from runwasi.shim.traces.span_exporter import SpanExporter
 
 _OF_ONE_CALL = ("TTRPC_ADDRESS", "GRPC_ADDRESS", "NAMESPACE", "MAX_SHIM_VERSION", "TRACECONTEXT")
 """Variables that containerd sets for each start: a pod has its own, and nothing else reads them."""

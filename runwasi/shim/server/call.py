@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from runwasi.linux.waiting import Operation
     from runwasi.shim.server.reactor import Following, Reactor, Timer
-    from runwasi.shim.server.tracing import Span
+    from runwasi.shim.traces.tracing import Span
     from runwasi.wire.codec import Message
     from runwasi.wire.messages.ttrpc import Request
 

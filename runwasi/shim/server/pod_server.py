@@ -29,10 +29,10 @@ if TYPE_CHECKING:
 
     from runwasi.engines.engine import Engine
     from runwasi.shim.daemon.handover import Keep
-    from runwasi.shim.server.span_exporter import SpanExporter
     from runwasi.shim.server.ttrpc_server import Handler, Methods
     from runwasi.shim.services.rootfs.mounters import Mounters
     from runwasi.shim.services.sandbox.sandbox_service import SandboxService
+    from runwasi.shim.traces.span_exporter import SpanExporter
 
 SANDBOX = "containerd.runtime.sandbox.v1.Sandbox"
 
@@ -111,7 +111,7 @@ class PodServer:
         pod.mounters = mounters
         if exporter is not None:
             from runwasi.engines.registry import shim_name
-            from runwasi.shim.server.tracing import Tracer  # late: only where traces are configured
+            from runwasi.shim.traces.tracing import Tracer  # late: only where traces are configured
 
             name = shim_name(self.engine_name)
             pod.tracer = self._server.tracer = Tracer(exporter, name, flags.group, environment)
@@ -212,11 +212,11 @@ def exporter_of(reactor: Reactor, log: Log, environment: Mapping[str, str]) -> S
     """Return the exporter of a server's spans, None unless the environment asks for traces."""
     if not any(name.startswith("OTEL_EXPORTER_OTLP_") for name in environment):
         return None
-    from runwasi.shim.server import otlp_endpoint  # late: only where traces are configured
+    from runwasi.shim.traces import otlp_endpoint  # late: only where traces are configured
 
     if not otlp_endpoint.is_wanted(environment):
         return None
-    from runwasi.shim.server.span_exporter import SpanExporter
+    from runwasi.shim.traces.span_exporter import SpanExporter
 
     return SpanExporter(reactor, log, environment)
 

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Self
 
 import pytest
 
-from runwasi.shim.server import span_exporter
 from runwasi.shim.server.log import Log
-from runwasi.shim.server.otlp_endpoint import Endpoint, SendError
 from runwasi.shim.server.reactor import Reactor
-from runwasi.shim.server.span_exporter import SpanExporter, encoded
-from runwasi.shim.server.tracing import Tracer
+from runwasi.shim.traces import span_exporter
+from runwasi.shim.traces.otlp_endpoint import Endpoint, SendError
+from runwasi.shim.traces.span_exporter import SpanExporter, encoded
+from runwasi.shim.traces.tracing import Tracer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -6,7 +6,7 @@ Imported only where traces are configured.
 from __future__ import annotations
 
 from runwasi.executor.telemetry.timing import CHILD, PARENT, STARTER, read_marks
-from runwasi.shim.server.tracing import Span
+from runwasi.shim.traces.tracing import Span
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 
     from runwasi.executor.telemetry.timing import Mark, Timing
     from runwasi.shim.server.reactor import Reactor
-    from runwasi.shim.server.tracing import Tracer
     from runwasi.shim.services.tasks.task import Task
     from runwasi.shim.services.tasks.task_process import TaskProcess
+    from runwasi.shim.traces.tracing import Tracer
 
 _GATE = "wait_for_start"
 """The child's step that lasts from the end of Create to Start."""

@@ -36,8 +36,8 @@ if TYPE_CHECKING:
     from runwasi.linux.waiting import Operation
     from runwasi.shim.server.log import Log
     from runwasi.shim.server.reactor import Reactor
-    from runwasi.shim.server.tracing import Tracer
     from runwasi.shim.services.rootfs.mounters import Mounters
+    from runwasi.shim.traces.tracing import Tracer
     from runwasi.wire.messages.options import Options
     from runwasi.wire.messages.task import CreateTaskRequest
 

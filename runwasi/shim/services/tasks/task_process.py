@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from runwasi.shim.daemon.handover import Keep
     from runwasi.shim.server.call import Call
     from runwasi.shim.server.reactor import Reactor
-    from runwasi.shim.server.tracing import Span
+    from runwasi.shim.traces.tracing import Span
 
     State = Literal["created", "running", "paused", "stopped"]
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from runwasi.executor.telemetry.timing import Mark
-    from runwasi.shim.server.span_exporter import SpanExporter
+    from runwasi.shim.traces.span_exporter import SpanExporter
     from runwasi.wire.messages.status import Status
 
 _INTERNAL, _SERVER = 1, 2  # Span.SpanKind

@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 
 from runwasi.linux import processes
-from runwasi.shim.server.otlp_endpoint import Endpoint, SendError
+from runwasi.shim.traces.otlp_endpoint import Endpoint, SendError
 from runwasi.startup import thin_signal
 from runwasi.wire.codec import WireError
 from runwasi.wire.messages.otlp import (
