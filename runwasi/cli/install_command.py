@@ -117,7 +117,7 @@ def _show(plans: list[TargetPlan]) -> int:
     """Print what would change; what is not part of the text goes to standard error."""
     pending = False
     for plan in plans:
-        _tell(plan, _summary(plan) if not plan.shown else plan.found)
+        _print_notes(plan, _summary(plan) if not plan.shown else plan.found)
         for change in plan.changes:
             output.write(change.diff())
         output.write(plan.shown)
@@ -130,7 +130,7 @@ def _show(plans: list[TargetPlan]) -> int:
 
 def _carry_out(plan: TargetPlan, settings: Settings, *, restart: bool) -> None:
     """Write the files, and make running programs notice. Raises DeploymentError, OSError."""
-    _tell(plan, plan.found)
+    _print_notes(plan, plan.found)
     if plan.shown and plan.after:
         output.write("".join(run(command, plan.shown) for command in plan.after))
         return
@@ -173,7 +173,7 @@ def _say(done: str) -> None:
     output.flush()
 
 
-def _tell(plan: TargetPlan, first: str) -> None:
+def _print_notes(plan: TargetPlan, first: str) -> None:
     output.flush()
     output.write_error(f"{plan.target}: {first}")
     for note in plan.notes:

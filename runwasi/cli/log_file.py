@@ -34,11 +34,11 @@ class LogFile:
         """Record why a command failed, and print it on standard error."""
         if self._path:
             self._write("error", message)
-            _tell(message)
+            _print_error(message)
         elif self._form == JSON:
             self._write("error", message)
         else:
-            _tell(message)
+            _print_error(message)
 
     def warning(self, message: str) -> None:
         """Record a problem that did not stop the command."""
@@ -68,5 +68,5 @@ class LogFile:
         return os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
 
 
-def _tell(message: str) -> None:
+def _print_error(message: str) -> None:
     output.write_error(f"runwasi: {message}")

@@ -22,9 +22,9 @@ def wakeups(bed: Bed) -> list[Result]:
             shims[name] = [parent(pid) for pid in pids]
         stack.enter_context(pods(bed, runtimes.SHARED, NATIVE_IMAGE, SLEEP, bed.scale.few))
         shims[DAEMON] = [bed.daemon]
-        before = {name: _look(processes) for name, processes in shims.items()}
+        before = {name: _sample(processes) for name, processes in shims.items()}
         time.sleep(bed.scale.idle_seconds)
-        after = {name: _look(processes) for name, processes in shims.items()}
+        after = {name: _sample(processes) for name, processes in shims.items()}
     samples: Samples = {
         name: [float(then[0] - was[0]) for was, then in zip(before[name], after[name], strict=True)]
         for name in shims
@@ -40,7 +40,7 @@ def wakeups(bed: Bed) -> list[Result]:
     return [Result("B12", "wake-ups of an idle shim", "times", samples, bed.goals("B12", samples), note)]
 
 
-def _look(processes: list[int]) -> list[tuple[int, int]]:
+def _sample(processes: list[int]) -> list[tuple[int, int]]:
     return [(_switches(pid), cpu_ns(pid)) for pid in processes]
 
 

@@ -91,7 +91,7 @@ class Injector:
         container = self._begin(case)
         how = KILL if fault.kind == KILL else str(error_number(fault.kind))
         try:
-            outcome = self._judged(case, container, fault, how)
+            outcome = self._judge(case, container, fault, how)
         except (subprocess.TimeoutExpired, AssertionError) as error:
             outcome = Outcome(WRONG, f"hangs: {str(error)[:300]}")
         left = self._end(container)
@@ -99,7 +99,7 @@ class Injector:
             outcome = Outcome(WRONG, f"{outcome.what}, and left behind: {left}")
         return outcome
 
-    def _judged(self, case: Case, container: str, fault: Fault, how: str) -> Outcome:
+    def _judge(self, case: Case, container: str, fault: Fault, how: str) -> Outcome:
         status, report, said = self._run(case, container, [str(fault.process), str(fault.call), how])
         if not report:
             return Outcome(MISSED)
@@ -111,17 +111,17 @@ class Injector:
         if fault.kind == KILL and (fault.process == 0 or status):
             return Outcome(KILLED, call)
         if status:
-            return self._judged_failure(fault, call, status, said)
-        return self._judged_success(case, container, fault, call, said)
+            return self._judge_failure(fault, call, status, said)
+        return self._judge_success(case, container, fault, call, said)
 
-    def _judged_failure(self, fault: Fault, call: str, status: int, said: str) -> Outcome:
+    def _judge_failure(self, fault: Fault, call: str, status: int, said: str) -> Outcome:
         if self._is_engines_end(said, fault):
             return Outcome(PANICKED, f"{call}: {said}")
         if _is_clear(said):
             return Outcome(REFUSED, f"{call}: {said}")
         return Outcome(WRONG, f"{call}: ends with {status}, unclear: {said!r}")
 
-    def _judged_success(self, case: Case, container: str, fault: Fault, call: str, said: str) -> Outcome:
+    def _judge_success(self, case: Case, container: str, fault: Fault, call: str, said: str) -> Outcome:
         try:
             found = case.outcome(container)
         except Refused as refusal:  # what waits to be started has ended, and start says so

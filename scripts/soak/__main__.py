@@ -65,7 +65,7 @@ def walk(walk: Walk, given: argparse.Namespace) -> int:
 
     Returns the exit status: 0, or 1 for a difference.
     """
-    _tell(f"seed {given.seed}, containerd {given.containerd}")
+    _print_lines(f"seed {given.seed}, containerd {given.containerd}")
     reality = Reality(walk.bed)
     counts: Counter[str] = Counter()
     end = time.monotonic() + given.minutes * 60
@@ -75,16 +75,16 @@ def walk(walk: Walk, given: argparse.Namespace) -> int:
         done: list[str] = []
         found = _round(walk, done, counts) or _failing(lambda: reality.differences(walk.model))
         if given.verbose or found:
-            _tell(f"round {number}:", *done)
+            _print_lines(f"round {number}:", *done)
         if found:
-            _tell("differs from the model:", *found)
+            _print_lines("differs from the model:", *found)
             walk_again = f"--containerd {given.containerd} --seed {given.seed} --rounds {number}"
-            _tell(f"again: python -m scripts.soak {walk_again}")
+            _print_lines(f"again: python -m scripts.soak {walk_again}")
             return 1
     memory, descriptors = reading(walk.bed.daemon.pid)
     summary = ", ".join(f"{count} {name}" for name, count in sorted(counts.items()))
-    _tell(f"{number} rounds, {sum(walk.model.required.values())} events, as the model says: {summary}")
-    _tell(f"the daemon has {memory} KiB and {descriptors} descriptors")
+    _print_lines(f"{number} rounds, {sum(walk.model.required.values())} events, as the model says: {summary}")
+    _print_lines(f"the daemon has {memory} KiB and {descriptors} descriptors")
     return 0
 
 
@@ -116,7 +116,7 @@ def _failing(look: Callable[[], list[str]]) -> list[str]:
         return [f"{type(error).__name__}: {error}"]
 
 
-def _tell(*lines: str) -> None:
+def _print_lines(*lines: str) -> None:
     print("\n  ".join(lines), flush=True)
 
 

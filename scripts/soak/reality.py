@@ -28,10 +28,10 @@ class Reality:
     def differences(self, model: Model) -> list[str]:
         """Compare the machine with the model; return a line for each difference that is left after ten seconds."""
         # what ends is on its way
-        found = settled(lambda: self._look(model), lambda found: not found, seconds=_SETTLE_SECONDS)
+        found = settled(lambda: self._compare(model), lambda found: not found, seconds=_SETTLE_SECONDS)
         return found or self._daemon(model)
 
-    def _look(self, model: Model) -> list[str]:
+    def _compare(self, model: Model) -> list[str]:
         now = leaks.take(self._bed.session)
         return [
             *_different("statuses", self._expected_statuses(model), self._statuses()),

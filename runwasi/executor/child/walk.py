@@ -41,11 +41,11 @@ def _walk(ctx: C, steps: Iterable[Callable[[C], None]]) -> NoReturn:
             name = step.__name__
             step(ctx)
     except BaseException as error:  # noqa: BLE001 - nothing may unwind into the parent's code
-        _tell(ctx.verdict, error, name)
+        _report_failure(ctx.verdict, error, name)
     os._exit(1)
 
 
-def _tell(verdict: Channel, error: BaseException, step: str) -> None:
+def _report_failure(verdict: Channel, error: BaseException, step: str) -> None:
     """Send a failure to the parent as fields with the step's name, or print it if no parent waits for us.
 
     No parent waits between "ready" and "start", nor once a module's process has reported that it runs.

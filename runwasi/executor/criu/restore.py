@@ -264,7 +264,7 @@ class Restoration:
         elif heard.script == "orphan-pts-master":
             self._hand_over_terminal(fds)
         elif heard.script == "post-restore":
-            self._note(heard.pid)
+            self._record(heard.pid)
             self._resuming()
         else:
             tell_status(heard, self._images.status_fd)
@@ -286,7 +286,7 @@ class Restoration:
             )
         sockets.send_fd(console, fds[0], "/dev/ptmx")
 
-    def _note(self, pid: int) -> None:
+    def _record(self, pid: int) -> None:
         """Note the first process down, so that it is found whatever becomes of us."""
         container = self.container
         container.save(replaced(container.saved, pid=pid, start_time=processes.start_time(pid)))

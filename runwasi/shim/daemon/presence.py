@@ -30,17 +30,17 @@ class IdleEnd:
         self._busy = busy
         self._end = end
         self._last = monotonic()
-        reactor.call_later(seconds, self._look)
+        reactor.call_later(seconds, self._check)
 
     def called(self) -> None:
         """Note a call: the daemon is needed."""
         self._last = monotonic()
 
-    def _look(self) -> None:
+    def _check(self) -> None:
         if self._busy():
             self._last = monotonic()
         left = self._last + self._seconds - monotonic()
         if left <= 0:
             self._end()
         else:
-            self._reactor.call_later(left, self._look)
+            self._reactor.call_later(left, self._check)

@@ -47,9 +47,9 @@ class Orphans:
         """Look for orphans soon."""
         if not self._due:
             self._due = True
-            self._reactor.call_later(_GRACE, self._look)
+            self._reactor.call_later(_GRACE, self._scan)
 
-    def _look(self) -> None:
+    def _scan(self) -> None:
         """Reap children that were zombies at the last look too; look again as long as there are other zombies."""
         self._due = False
         # The list has an entry per container, and usually none of them has just ended.

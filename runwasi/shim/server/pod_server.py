@@ -41,7 +41,7 @@ _DRAIN = 5.0  # seconds that the last events may take
 _FAREWELL = 3.0  # seconds; as long as containerd waits for the answer to Shutdown
 _DELETE_SECONDS = 10.0
 _MAX_OOM_SCORE = 1000
-_REST_DELAY = 0.5  # seconds; the 4 ms that setting a title takes are not the first container's
+_START_UP_DELAY = 0.5  # seconds; the 4 ms that setting a title takes are not the first container's
 
 
 def main(engine: str | Engine) -> None:
@@ -64,7 +64,7 @@ def serve(flags: Flags, engine: str | Engine, listener: int, log_fd: int) -> Non
     Orphans(reactor, {thin_signal.SIGTERM: pod.terminate, thin_signal.SIGINT: pod.terminate})
     gc.freeze()  # children share these pages until somebody writes to them; a collection would
     gc.enable()
-    reactor.call_later(_REST_DELAY, lambda: _come_to_rest(pod, _title(pod.engine_name, flags)))
+    reactor.call_later(_START_UP_DELAY, lambda: _finish_start_up(pod, _title(pod.engine_name, flags)))
     log.debug("serving", address=flags.socket)
     reactor.run()
     if exporter is not None:
@@ -221,7 +221,7 @@ def exporter_of(reactor: Reactor, log: Log, environment: Mapping[str, str]) -> S
     return SpanExporter(reactor, log, environment)
 
 
-def _come_to_rest(pod: PodServer, title: str) -> None:
+def _finish_start_up(pod: PodServer, title: str) -> None:
     """Do the work that the first container should not wait for."""
     processes.set_title(title)
     pod.expect_modules()

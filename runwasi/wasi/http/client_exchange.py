@@ -125,7 +125,7 @@ class ClientExchange:
             self._socket.close()
             self._socket = None
         self._sources = (None, 0)
-        self._step = _stand
+        self._step = _do_nothing
 
     def _fail(self, case: str, payload: object = None) -> None:
         self.failure = self._body.failure = HttpError(case, payload)
@@ -344,7 +344,7 @@ class ClientExchange:
             self._body.ended = True
 
 
-def _stand() -> bool:
+def _do_nothing() -> bool:
     """Do nothing: the step of an exchange that has ended."""
     return False
 

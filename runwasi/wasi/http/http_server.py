@@ -64,7 +64,7 @@ class HttpServer:
             GuestCall, tuple[float, HttpConnection]
         ] = {}  # when their time is over, soonest first
         self._now = time.monotonic()
-        self._look = 0.0  # when to check again for clients that take too long
+        self._next_check = 0.0  # when to check again for clients that take too long
 
     def run(self) -> None:
         """Serve until drained."""
@@ -83,7 +83,7 @@ class HttpServer:
             self._waits.fire(self._now)
             self._admit()
             self._expire()
-            self._bury()
+            self._close_dropped()
 
     def drain_on(self, fd: int) -> None:
         """Begin to drain when this descriptor becomes readable."""
@@ -120,7 +120,7 @@ class HttpServer:
             self._clients[client.fd] = client
             self._epoll.register(client.fd, client.mask)
             if len(self._clients) == 1:
-                self._look = self._now + CLIENT_TIMEOUT
+                self._next_check = self._now + CLIENT_TIMEOUT
 
     def _serve(self, client: HttpConnection, events: int) -> None:
         """Do whatever a client's socket is ready for."""
@@ -190,12 +190,12 @@ class HttpServer:
         self._soon.pop(client, None)
         self._closed.append(client)
 
-    def _bury(self) -> None:
+    def _close_dropped(self) -> None:
         """Close the connections dropped in this round: closed any earlier, their numbers could have been reused."""
         for client in self._closed:
             client.close()
         self._closed.clear()
-        self._waits.bury()
+        self._waits.close_stopped()
 
     # --- guests
 
@@ -267,13 +267,13 @@ class HttpServer:
             call.time_out()
             self._settle(client, call)
             self._advance(client)
-        if self._clients and self._look <= self._now:
-            self._look = self._now + CLIENT_TIMEOUT
+        if self._clients and self._next_check <= self._now:
+            self._next_check = self._now + CLIENT_TIMEOUT
             for client in [each for each in self._clients.values() if each.awaits_client()]:
                 if client.since + CLIENT_TIMEOUT <= self._now:
                     self._close(client)
                 else:
-                    self._look = min(self._look, client.since + CLIENT_TIMEOUT)
+                    self._next_check = min(self._next_check, client.since + CLIENT_TIMEOUT)
 
     def _timeout(self) -> float | None:
         """Return the seconds until the next deadline, None if there is none."""
@@ -281,7 +281,7 @@ class HttpServer:
             return 0.0
         moments = [next(iter(self._expiring.values()))[0]] if self._expiring else []
         if self._clients:
-            moments.append(self._look)
+            moments.append(self._next_check)
         if (moment := self._waits.next_moment()) is not None:
             moments.append(moment)
         return max(0.0, min(moments) - time.monotonic()) if moments else None

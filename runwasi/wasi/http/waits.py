@@ -74,7 +74,7 @@ class Waits:
             self._epoll.unregister(fd)
         self._stopped += wait.fds
 
-    def bury(self) -> None:
+    def close_stopped(self) -> None:
         """Close the descriptors of waits that were stopped, at the end of a round."""
         for fd in self._stopped:
             os.close(fd)

@@ -106,7 +106,9 @@ class Host:
         """
         for snapshot, name in {(item.module, item.name) for item in imports if item.module in _SNAPSHOTS}:
             callback = self._callback(_SNAPSHOTS[snapshot][name])
-            self._chosen[snapshot, name] = callback if memory_stays else HostFunction(self._looking(callback))
+            self._chosen[snapshot, name] = (
+                callback if memory_stays else HostFunction(self._with_fresh_view(callback))
+            )
 
     def provide(self, store: Store, linker: Linker) -> None:
         """Define the imports that were chosen. Raises WasmtimeError."""
@@ -136,7 +138,7 @@ class Host:
             except OverflowError:  # WASI's offsets are u64, Linux's are not
                 frame[0] = INVAL
             except _UNREACHABLE:
-                if self._look(caller):
+                if self._refresh_view(caller):
                     return host_function(_env, caller, slots)
                 return _trap(f"{name}: {self._unreachable()}")
             except Exit as end:
@@ -148,9 +150,9 @@ class Host:
 
         return host_function
 
-    def _looking(self, callback: Callable[..., int | None]) -> Callable[[None, int, int], int | None]:
+    def _with_fresh_view(self, callback: Callable[..., int | None]) -> Callable[[None, int, int], int | None]:
         def host_function(_env: None, caller: int, slots: int) -> int | None:
-            self._look(caller)
+            self._refresh_view(caller)
             return callback(_env, caller, slots)
 
         return host_function
@@ -158,8 +160,8 @@ class Host:
     def _unreachable(self) -> str:
         return "pointer out of bounds" if len(self.guest.view) else "the module exports no memory"
 
-    def _look(self, caller: int) -> bool:
-        """Look at the caller's current memory; return whether it has grown."""
+    def _refresh_view(self, caller: int) -> bool:
+        """Update the guest's view of the caller's memory; return whether it has grown."""
         assert self._store is not None
         context = self._store.context
         found = library().wasmtime_caller_export_get(caller, b"memory", 6, byref(self._memory))

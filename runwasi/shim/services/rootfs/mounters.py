@@ -103,7 +103,7 @@ class Mounters:
         self._free.append(mounter)
         if not self._watched:
             self._watched = True
-            self._reactor.call_later(_IDLE, self._look)
+            self._reactor.call_later(_IDLE, self._check)
 
     def _begun(self, job: tuple[str, ...]) -> _Mounter:
         """Pass a job to an idle mounter or a new one."""
@@ -119,12 +119,12 @@ class Mounters:
     def _end(self, mounter: _Mounter) -> None:
         self._reactor.follow(mounter.end(), lambda _result, _error: None)
 
-    def _look(self) -> None:
+    def _check(self) -> None:
         """End the idle mounters if there has been no job for long; otherwise look again later."""
         left = self._last_job + _IDLE - monotonic()
         self._watched = left > 0
         if self._watched:
-            self._reactor.call_later(left, self._look)
+            self._reactor.call_later(left, self._check)
         else:
             self.end_free()
 
