@@ -137,7 +137,7 @@ class Host:
             epoll.poll(min(0.0, waits.next_moment() or 0.0))
             guest.suspension.ready()
             waits.stop(wait)
-            waits.bury()
+            waits.close_stopped()
 
     def _outcome(self, guest: Guest, error: int, result: int) -> str:
         exception = take_error(error) if error else None

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
     from runwasi.engines.engine import Engine
     from runwasi.executor.lifecycle.container import Container
-    from runwasi.linux.cgroups import Cgroup
+    from runwasi.linux.cgroups import Cgroup, Doors
     from runwasi.linux.processes import Child
     from runwasi.linux.seccomp_filter import Filter
     from runwasi.linux.waiting import Operation
@@ -148,17 +148,10 @@ def _fork(
     conversation = Conversation(channel, options, load_engine, container.forward_listener)
     undo.add(conversation.close)
     namespaces = _namespaces(container)
-    try:
-        # the process must be on its initial CPUs before it enters: then it is moved
-        doors = None if process.exec_cpu_affinity else open_doors(namespaces, cgroup)
-    except OSError as error:
-        namespaces.close()
-        child_channel.close()
-        raise ContainerError(
-            f"error adding pid to cgroup {describe(error)}", errno=error.errno or 0
-        ) from None
     root: Fd | None = None
+    doors: Doors | None = None
     try:
+        doors = _doors(namespaces, cgroup, process)
         root = Fd(os.open(_root_of(container), os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC))
         common = common_plan(container, process, options, namespaces, doors, load_engine)
         plan = ProcessPlan(
@@ -176,6 +169,17 @@ def _fork(
         if doors:
             doors.close()
     return child, conversation, doors is None or doors.shut
+
+
+def _doors(namespaces: NamespacePlan, cgroup: Cgroup, process: Process) -> Doors | None:
+    """Open the doors of the cgroup; None if the process must be moved there. Raises ContainerError."""
+    if process.exec_cpu_affinity:
+        return None  # it must be on its initial CPUs before it enters
+    try:
+        return open_doors(namespaces, cgroup)
+    except OSError as error:
+        why = f"error adding pid to cgroup {describe(error)}"
+        raise ContainerError(why, errno=error.errno or 0) from None
 
 
 def _namespaces(container: Container) -> NamespacePlan:
