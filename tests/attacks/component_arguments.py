@@ -26,7 +26,7 @@ _ALLOCATORS = (
     "(return (i32.const -1))",
     "(return (i32.const 3))",
 )
-"""What the guest's allocator does instead of allocating; calling the host comes last."""
+"""Bodies of the guest's allocator that do not allocate; the last one calls the host."""
 
 
 class Case(NamedTuple):

@@ -45,7 +45,7 @@ def _method(interface: str, method: str, this: str, rest: str = "") -> str:
 
 _R = "(i32.const $R)"
 NAMES = b"file" + b"content-length" + b"5" + b"127.0.0.1:1"
-"""What producers need in memory, at $N."""
+"""Memory that producers need, at $N."""
 
 PRODUCERS = {
     "folder": Producer(

@@ -106,7 +106,7 @@ def test_the_node_daemon_follows_an_upgrade_and_keeps_its_pods(root: Path) -> No
 
 
 def test_shims_clean_up_after_a_removal_and_a_purge_leaves_nothing(root: Path) -> None:
-    """What is left besides is dpkg's own: its logs and its lists."""
+    """dpkg keeps its own logs and lists."""
     done = run_in(
         root,
         f"""

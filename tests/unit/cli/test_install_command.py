@@ -107,7 +107,7 @@ def test_a_folder_that_we_must_not_write_to_is_named_with_the_program(
     assert f"{tmp_path}/runwasi: Permission denied: run it as root" in capfd.readouterr().err
 
 
-def test_what_was_written_before_a_failure_is_said(tmp_path: Path) -> None:
+def test_changes_before_a_failure_are_reported(tmp_path: Path) -> None:
     """Also to a reader that is no terminal, when the program ends by its error."""
     script = (
         "import os, sys\n"
