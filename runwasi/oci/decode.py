@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 MAX_SIZE = 4 << 20
 """The largest document that is read, in bytes: ttrpc's limit for a message, which also carries documents."""
 
+MOST_OBJECTS = 20_000
+"""The most objects of an array, such as mounts: more would keep a server busy for long."""
+
 _WHITESPACE = " \t\n\r"
 
 
@@ -300,6 +303,8 @@ def _array_of(convert: Converter) -> Converter:
     def array(value: Any) -> tuple[Any, ...]:
         if type(value) is not list:
             raise SpecError("", f"must be an array, not {_kind(value)}")
+        if len(value) > MOST_OBJECTS and type(value[0]) is dict:
+            raise SpecError("", f"has {len(value)} objects, more than {MOST_OBJECTS}")
         items: list[Any] = []
         try:
             for item in value:

@@ -37,6 +37,9 @@ _WIRE_TYPES = {
 }
 _MAX_FIELD = 1 << 29
 
+MOST_FIELDS = 1 << 17
+"""The most fields of a message and its parts: 4 MiB of empty ones would keep a server busy for five seconds."""
+
 EMPTY_MAP: Mapping[str, Any] = {}
 """The shared value of every absent map."""
 
@@ -85,16 +88,20 @@ class Message:
     @classmethod
     def decode(cls, data: bytes | memoryview) -> Self:
         """Decode a message; skip unknown fields. Raises WireError."""
+        return cls._decode(memoryview(data), [MOST_FIELDS])
+
+    @classmethod
+    def _decode(cls, view: memoryview, left: list[int]) -> Self:
+        """Decode a message, which may be part of another; `left` holds the number of fields still to be read."""
         message = cls()
         members = message.__dict__
         fields = _fields_by_number(cls)
-        view = memoryview(data)
         position, end = 0, len(view)
         while position < end:
-            number, wire_type, value, position = read_field(view, position)
+            number, wire_type, value, position = _read_one_of(view, position, left)
             known = fields.get(number)
             if known is not None:
-                _store(members, known[0], known[1], wire_type, value)
+                _store(members, known[0], known[1], wire_type, value, left)
         return message
 
 
@@ -151,23 +158,33 @@ def read_field(view: memoryview, position: int) -> tuple[int, int, int | memoryv
     return number, wire_type, view[position : position + length], position + length
 
 
-def _store(members: dict[str, Any], name: str, kind: Any, wire_type: int, raw: int | memoryview) -> None:
+def _read_one_of(view: memoryview, position: int, left: list[int]) -> tuple[int, int, int | memoryview, int]:
+    """Read a field as `read_field` does, if one is left."""
+    left[0] -= 1
+    if left[0] < 0:
+        raise WireError(f"the message has more than {MOST_FIELDS} fields")
+    return read_field(view, position)
+
+
+def _store(
+    members: dict[str, Any], name: str, kind: Any, wire_type: int, raw: int | memoryview, left: list[int]
+) -> None:
     if isinstance(kind, list):
         known = members.setdefault(name, [])
         element = kind[0]
         if wire_type == _LENGTH and element in _WIRE_TYPES:
             known.extend(_unpacked(element, raw))
         else:
-            known.append(_value(name, element, wire_type, raw))
+            known.append(_value(name, element, wire_type, raw, left))
     elif isinstance(kind, dict):
         ((key_kind, value_kind),) = kind.items()
-        key, value = _map_entry(name, key_kind, value_kind, wire_type, raw)
+        key, value = _map_entry(name, key_kind, value_kind, wire_type, raw, left)
         members.setdefault(name, {})[key] = value
     else:
-        members[name] = _value(name, kind, wire_type, raw)
+        members[name] = _value(name, kind, wire_type, raw, left)
 
 
-def _value(name: str, kind: Any, wire_type: int, raw: int | memoryview) -> Any:
+def _value(name: str, kind: Any, wire_type: int, raw: int | memoryview, left: list[int]) -> Any:
     """Convert a raw value to the value of a field of this kind. Raises WireError."""
     if wire_type != _WIRE_TYPES.get(kind, _LENGTH):
         raise WireError(f"{name} has the wrong wire type {wire_type}")
@@ -183,7 +200,7 @@ def _value(name: str, kind: Any, wire_type: int, raw: int | memoryview) -> Any:
     if kind in _EIGHT_BYTES:
         return _EIGHT_BYTES[kind].unpack(raw)[0]
     message: type[Message] = kind
-    return message.decode(raw)
+    return message._decode(raw, left)
 
 
 def _number(kind: str, raw: int) -> int | bool:
@@ -210,7 +227,7 @@ def _unpacked(kind: str, raw: int | memoryview) -> list[Any]:
 
 
 def _map_entry(
-    name: str, key_kind: Any, value_kind: Any, wire_type: int, raw: int | memoryview
+    name: str, key_kind: Any, value_kind: Any, wire_type: int, raw: int | memoryview, left: list[int]
 ) -> tuple[Any, Any]:
     """Read one entry of a map: a message with the key as field 1 and the value as field 2."""
     if isinstance(raw, int) or wire_type != _LENGTH:
@@ -218,11 +235,11 @@ def _map_entry(
     key, value = _default(key_kind), _default(value_kind)
     position = 0
     while position < len(raw):
-        number, entry_type, part, position = read_field(raw, position)
+        number, entry_type, part, position = _read_one_of(raw, position, left)
         if number == 1:
-            key = _value(name, key_kind, entry_type, part)
+            key = _value(name, key_kind, entry_type, part, left)
         elif number == 2:
-            value = _value(name, value_kind, entry_type, part)
+            value = _value(name, value_kind, entry_type, part, left)
     return key, value
 
 

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 
 from runwasi.executor.errors import AlreadyExists, ContainerError, Invalid, NotFound
 from runwasi.linux.fd import write_all
@@ -114,8 +115,7 @@ class StateFolder:
     def load(self) -> Saved:
         """Read state.json. Raises NotFound when there is no such container, ContainerError when it is damaged."""
         try:
-            with open(f"{self.path}/{STATE}", "rb", 0) as file:
-                data = file.read()
+            data = self._read(STATE)
         except (FileNotFoundError, NotADirectoryError):
             if os.path.isdir(self.path):
                 raise Damaged(f"container {self.id}: {self.path}/{STATE} is missing") from None
@@ -137,7 +137,13 @@ class StateFolder:
 
     def config(self) -> bytes:
         """Return the config.json that create read. Raises OSError."""
-        with open(f"{self.path}/{CONFIG}", "rb", 0) as file:
+        return self._read(CONFIG)
+
+    def _read(self, name: str) -> bytes:
+        """Return the content of a file of ours. Raises OSError; for what is no file, ContainerError, unread."""
+        with open(f"{self.path}/{name}", "rb", 0, opener=_open_at_once) as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                raise Damaged(f"container {self.id}: {self.path}/{name} is not a file")
             return file.read()
 
     def gate_exists(self) -> bool:
@@ -182,6 +188,11 @@ class StateFolder:
                 os.unlink(f"{self.path}/{name}")
             except FileNotFoundError:
                 continue
+
+
+def _open_at_once(path: str, flags: int) -> int:
+    """Open without waiting, as for a FIFO that nobody writes."""
+    return os.open(path, flags | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
 
 
 class Damaged(ContainerError):

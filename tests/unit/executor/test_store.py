@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -34,6 +35,23 @@ def test_an_id_can_be_claimed_once(tmp_path: Path) -> None:
     StateFolder(str(tmp_path), "one").claim()
     with pytest.raises(AlreadyExists, match="container with given ID already exists: one"):
         StateFolder(str(tmp_path), "one").claim()
+
+
+@pytest.mark.parametrize("source", ["fifo", "/dev/zero", "folder"])
+def test_what_is_no_file_is_no_state_and_is_not_read(tmp_path: Path, source: str) -> None:
+    folder = StateFolder(str(tmp_path), "one")
+    folder.claim()
+    for name in (STATE, "config.json"):
+        path = tmp_path / "one" / name
+        if source == "fifo":
+            os.mkfifo(path)
+        elif source == "folder":
+            path.mkdir()
+        else:
+            path.symlink_to(source)
+    for read in (folder.load, folder.config):
+        with pytest.raises((Damaged, IsADirectoryError)):
+            read()
 
 
 def test_a_state_root_that_is_a_file_is_named(tmp_path: Path) -> None:

@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runwasi.oci.decode import MAX_SIZE, SpecError, parse_json, read_document, read_json
+from runwasi.oci.decode import MAX_SIZE, MOST_OBJECTS, SpecError, decode, parse_json, read_document, read_json
 from runwasi.oci.encode import dumps
+from runwasi.oci.spec import Spec
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -102,3 +103,12 @@ def test_a_missing_file_is_an_os_error_and_leaks_nothing(tmp_path: Path) -> None
     with pytest.raises(IsADirectoryError):
         read_json(str(tmp_path))
     assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_an_array_of_too_many_objects_is_refused_before_they_are_read() -> None:
+    document = {"ociVersion": "1.0.2", "mounts": [{}] * (MOST_OBJECTS + 1)}
+    with pytest.raises(
+        SpecError, match=f"has {MOST_OBJECTS + 1} objects, more than {MOST_OBJECTS}"
+    ) as caught:
+        decode(Spec, document)
+    assert caught.value.path == "$.mounts"

@@ -15,7 +15,19 @@ from grpc_tools import protoc
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from runwasi.wire.codec import BOOL, BYTES, DOUBLE, FIXED64, INT, INT32, STRING, UINT, Message, WireError
+from runwasi.wire.codec import (
+    BOOL,
+    BYTES,
+    DOUBLE,
+    FIXED64,
+    INT,
+    INT32,
+    MOST_FIELDS,
+    STRING,
+    UINT,
+    Message,
+    WireError,
+)
 from runwasi.wire.messages import bootstrap, cgroups_v2, task, ttrpc, types, well_known
 
 if TYPE_CHECKING:
@@ -158,3 +170,15 @@ def test_generated_modules_are_up_to_date(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.syspath_prepend(str(PROTOS.parent / "scripts"))
     monkeypatch.setattr(sys, "argv", ["generate_protos.py", "--check"])
     assert importlib.import_module("generate_protos").main() == 0
+
+
+@pytest.mark.parametrize("count", [MOST_FIELDS - 1, MOST_FIELDS])
+def test_a_message_of_too_many_fields_is_refused(count: int) -> None:
+    inner = b"\x0a\x00" * 64
+    outer = b"\x1a\x80\x01" + inner  # a rootfs mount whose type is given 64 times
+    data = outer * (count // 65) + b"\x1a\x00" * (count % 65)
+    if count < MOST_FIELDS:
+        task.CreateTaskRequest.decode(data)
+    else:
+        with pytest.raises(WireError, match="more than 131072 fields"):
+            task.CreateTaskRequest.decode(data + b"\x1a\x00")
