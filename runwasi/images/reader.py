@@ -25,7 +25,7 @@ from runwasi.oci.record import Record
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from typing import TypeVar
+    from typing import IO, TypeVar
 
     R = TypeVar("R", bound=Record)
 
@@ -33,6 +33,7 @@ _DAMAGED = (tarfile.TarError, EOFError, zlib.error, lzma.LZMAError)
 """Errors that tarfile and its decompressors raise for bad content, beside OSError without a number."""
 _MAX_DOCUMENT = 4 << 20
 _MAX_DEPTH = 8
+_MOST_MANIFESTS = 10_000
 _CHUNK = 1 << 20
 
 
@@ -65,7 +66,12 @@ def inspect(path: str) -> list[ImageSummary]:
             archive = _Archive(tar)
             archive.document(LAYOUT_FILE)
             index = archive.decoded(Index, INDEX_FILE)
-            return [archive.summary(entry) for entry in archive.manifests(index)]
+            found: list[ImageSummary] = []
+            for entry in archive.manifests(index):
+                if len(found) == _MOST_MANIFESTS:
+                    raise ImageError(f"has more than {_MOST_MANIFESTS} manifests")
+                found.append(archive.summary(entry))
+            return found
     except _DAMAGED as error:
         raise ImageError(f"{path}: not a tar archive: {error}") from None
     except OSError as error:
@@ -80,14 +86,26 @@ class _Archive:
     def __init__(self, tar: tarfile.TarFile) -> None:
         self._tar = tar
         self._members = {member.name.removeprefix("./"): member for member in tar.getmembers()}
+        self._verified: set[tuple[str, int]] = set()
+        self._indexes: set[str] = set()
+
+    def _file(self, name: str) -> tuple[int, IO[bytes]] | None:
+        """Return a member's size and content; None for a link, which could lead in a circle, and what has holes."""
+        member = self._members.get(name)
+        if member is None or not member.isreg() or member.issparse():
+            return None
+        content = self._tar.extractfile(member)
+        return (member.size, content) if content is not None else None
 
     def document(self, name: str) -> bytes:
         """Return a small member's content. Raises ImageError if there is none."""
-        member = self._members.get(name)
-        content = self._tar.extractfile(member) if member else None
-        if content is None:
+        found = self._file(name)
+        if found is None:
             raise ImageError(f"has no {name}: not an OCI image layout")
-        return content.read(_MAX_DOCUMENT)
+        size, content = found
+        if size > _MAX_DOCUMENT:
+            raise ImageError(f"{name} has {size} bytes, more than {_MAX_DOCUMENT}")
+        return content.read()
 
     def decoded(self, record_type: type[R], name: str) -> R:
         """Decode a member into a record. Raises ImageError naming the place in the document."""
@@ -97,11 +115,14 @@ class _Archive:
             raise ImageError(f"{name}: {error}") from None
 
     def manifests(self, index: Index, depth: int = 0) -> Iterator[Descriptor]:
-        """Yield the manifests of an index and of nested indexes."""
+        """Yield the manifests of an index and of nested indexes, each index only once."""
         if depth > _MAX_DEPTH:
             raise ImageError("indexes are nested too deeply")
         for entry in index.manifests:
             if entry.media_type in INDEX_TYPES:
+                if entry.digest in self._indexes:
+                    continue
+                self._indexes.add(entry.digest)
                 self.verify(entry)
                 yield from self.manifests(self.decoded(Index, _blob_name(entry)), depth + 1)
             else:
@@ -132,18 +153,20 @@ class _Archive:
 
     def verify(self, blob: Descriptor) -> None:
         """Compare a blob with its descriptor. Raises ImageError."""
-        name = _blob_name(blob)
-        member = self._members.get(name)
-        content = self._tar.extractfile(member) if member else None
-        if member is None or content is None:
+        if (blob.digest, blob.size) in self._verified:
+            return
+        found = self._file(_blob_name(blob))
+        if found is None:
             raise ImageError(f"blob {blob.digest} is missing")
-        if member.size != blob.size:
-            raise ImageError(f"blob {blob.digest} has {member.size} bytes, its descriptor says {blob.size}")
+        size, content = found
+        if size != blob.size:
+            raise ImageError(f"blob {blob.digest} has {size} bytes, its descriptor says {blob.size}")
         digest = hashlib.new(blob.digest.partition(":")[0])
         while chunk := content.read(_CHUNK):
             digest.update(chunk)
         if digest.hexdigest() != blob.digest.partition(":")[2]:
             raise ImageError(f"blob {blob.digest} is damaged: its digest is {digest.hexdigest()}")
+        self._verified.add((blob.digest, blob.size))
 
 
 def _blob_name(blob: Descriptor) -> str:
