@@ -122,6 +122,23 @@ def test_capabilities_are_exactly_those_listed(
     assert sets == {"CapInh": none, "CapPrm": kill, "CapEff": kill, "CapBnd": kill, "CapAmb": none}
 
 
+def test_another_users_capabilities_are_exactly_those_listed(
+    oci_runtime: Runtime, bundle: BundleMaker, container_id: str
+) -> None:
+    """The kernel computes root's sets from the bounding set alone; another user's are those that we set."""
+    made = bundle(["grep", "Cap", "/proc/self/status"])
+    made.process["user"] = {"uid": 1000, "gid": 1000}
+    kept = ("permitted", "effective", "inheritable", "ambient")
+    made.process["capabilities"] = {
+        "bounding": ["CAP_KILL", "CAP_NET_RAW"],
+        **{name: ["CAP_KILL"] for name in kept},
+    }
+    done = oci_runtime("run", "--bundle", made.write().path, container_id)
+    sets = dict(line.split(":\t") for line in done.stdout.splitlines())
+    kill, bounding = f"{1 << 5:016x}", f"{1 << 5 | 1 << 13:016x}"
+    assert sets == {"CapInh": kill, "CapPrm": kill, "CapEff": kill, "CapBnd": bounding, "CapAmb": kill}
+
+
 def test_an_image_offering_compiled_code_is_refused(
     runwasi: Runtime, bundle: BundleMaker, container_id: str
 ) -> None:
