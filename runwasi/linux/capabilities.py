@@ -123,9 +123,11 @@ def apply_bounding(mask: int) -> None:
     while True:
         if not mask >> number & 1 and libc.prctl(_PR_CAPBSET_DROP, number, None, None, None) == -1:
             refusal = get_errno()
-            if refusal == EINVAL:  # the kernel knows no more
+            present = _in_bounding_set(number)
+            # Beyond the last capability. Without CAP_SETPCAP the kernel refuses an unknown one with EPERM, too.
+            if present is None:
                 return
-            if _in_bounding_set(number):
+            if present:
                 raise failure(refusal, "prctl PR_CAPBSET_DROP", number)
         number += 1
 

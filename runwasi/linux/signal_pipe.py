@@ -1,8 +1,7 @@
-"""Makes signals readable from a descriptor: the interpreter writes the number of each into a pipe as it comes.
+"""Makes signals readable from a descriptor, a pipe that the interpreter writes to when one comes.
 
-That write can fail, for want of memory, and then the interpreter prints a traceback and forgets the signal. So each
-handler calls noted(), which sees to it that the pipe is readable, and the interpreter's own words are kept back: what
-matters is that the signal is not lost.
+That write can fail when memory is short, and the interpreter prints a traceback then, which is kept back. So the
+signals' numbers come from their handlers, which call noted(); it makes sure that the pipe is readable.
 """
 
 from __future__ import annotations
@@ -18,13 +17,16 @@ if TYPE_CHECKING:
     from sys import UnraisableHookArgs
     from typing import ClassVar
 
+# Python 3.11 prints the complaint by itself; later releases, each in its own words, through the unraisable hook.
 _COMPLAINT = "Exception ignored when trying to write to the signal wakeup fd:\n"
+_COMPLAINT_ENDS = "trying to write to the signal wakeup fd"
 
 
 class SignalPipe:
     """The pipe; the handlers are the caller's."""
 
     def __init__(self) -> None:
+        self._numbers = bytearray()
         self._read, self._write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         self._readable = select.poll()
         self._readable.register(self._read, select.POLLIN)
@@ -39,15 +41,22 @@ class SignalPipe:
     def take(self) -> bytes:
         """Return the numbers of the signals since the last call, as bytes, in order. Raises OSError."""
         try:
-            return os.read(self._read, 4096)
+            os.read(self._read, 4096)
         except BlockingIOError:
-            return b""
+            pass
+        # A handler may run between any two steps: what it adds to the new array has made the pipe readable again.
+        numbers = self._numbers
+        self._numbers = bytearray()
+        return bytes(numbers)
 
     def noted(self, number: int) -> None:
-        """Write the number of a signal that is being handled, if the interpreter could not."""
+        """Add the number of a signal that is being handled, and wake the reader if the interpreter could not."""
+        if self not in _Open.pipes:
+            return
+        self._numbers.append(number)
         try:
-            if self in _Open.pipes and not self._readable.poll(0):
-                os.write(self._write, bytes((number,)))
+            if not self._readable.poll(0):
+                os.write(self._write, b"\0")
         except OSError:
             pass  # nothing more can be done here, and a handler must raise nothing
 
@@ -69,7 +78,7 @@ os.register_at_fork(after_in_child=_Open.pipes.clear)
 
 
 def _keep_back_complaints() -> None:
-    """Have the interpreter say nothing of a write that failed; it says it in two parts."""
+    """Have the interpreter say nothing of a write that failed; Python 3.11 says it in two parts."""
     if sys.stderr is None or sys.unraisablehook is _unraisable:
         return
     write = sys.stderr.write
@@ -82,6 +91,7 @@ def _keep_back_complaints() -> None:
 
 
 def _unraisable(unraisable: UnraisableHookArgs) -> None:
-    is_write = unraisable.object is None and unraisable.err_msg is None
+    text = unraisable.err_msg
+    is_write = unraisable.object is None and (text is None or text.endswith(_COMPLAINT_ENDS))
     if not (is_write and isinstance(unraisable.exc_value, OSError)):
         sys.__unraisablehook__(unraisable)

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from runwasi.oci.spec import Hook
 
 _MAX_OUTPUT = 4096
-_PIECES = 16  # bytes to read in one turn: a hook that writes without end must not keep the server busy
+_PIECES = 16  # pieces to read in one turn: a hook that writes without end must not keep the server busy
 _NOT_EXECUTED = 127
 
 

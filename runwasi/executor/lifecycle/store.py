@@ -173,14 +173,15 @@ class StateFolder:
         """Remove the folder and our files in it, as far as they exist. Needs no descriptor."""
         self._unlink(STATE, CONFIG)
         try:
-            os.rmdir(self.path)
+            try:
+                os.rmdir(self.path)
+            except OSError as error:
+                if error.errno != errno.ENOTEMPTY:
+                    raise
+                self._unlink(GATE, CLOSED_GATE, f".{STATE}", f".{CONFIG}", TIMING)
+                os.rmdir(self.path)
         except FileNotFoundError:
-            return
-        except OSError as error:
-            if error.errno != errno.ENOTEMPTY:
-                raise
-            self._unlink(GATE, CLOSED_GATE, f".{STATE}", f".{CONFIG}", TIMING)
-            os.rmdir(self.path)
+            return  # another delete was quicker
 
     def _unlink(self, *names: str) -> None:
         for name in names:

@@ -5,9 +5,9 @@
 - A pid namespace to join, and one of time to make or join, take effect for children only: the parent enters it,
   forks, and returns.
 - In a new user namespace, the child would have no right to join namespaces that the host owns: the parent
-enters all of them, forks, and returns.
+  enters all of them, forks, and returns.
 - A joined user namespace must own the new ones. So an intermediate process joins it, clones the child with
-CLONE_PARENT, which makes it our child, and ends.
+  CLONE_PARENT, which makes it our child, and ends.
 """
 
 from __future__ import annotations

@@ -4,10 +4,10 @@ Nothing blocks here: one server serves many containers, and any of them may be h
 another, so that no state needs a lock and a fork finds no thread, and each returns at once:
 
 - Work in several steps is an operation (runwasi.linux.waiting). follow() resumes it when a descriptor that it
-waits for is ready, and can cancel it; its caller gives it a deadline.
+  waits for is ready, and can cancel it; its caller gives it a deadline.
 - Work that may hang in the kernel, because of a foreign file, mount, socket or bus, is done by a separate
-process that the operation waits for (runwasi.executor.parent.errands). It dies with the operation, and with
-the server.
+  process that the operation waits for (runwasi.executor.parent.errands). It dies with the operation, and with
+  the server.
 - A callback itself only does bounded work: memory, a non-blocking descriptor, procfs, cgroups, our state files.
 """
 
@@ -145,7 +145,7 @@ class Reactor:
             self._guarded(self._each_turn)
 
     def _wait(self) -> list[tuple[int, int]]:
-        """Wait for the descriptors that are ready. A failure is the turn's, unless one follows the other."""
+        """Return the descriptors that are ready. A failure ends this turn only, unless too many come in a row."""
         try:
             events = self._epoll.poll(self._timeout())
         except OSError as error:

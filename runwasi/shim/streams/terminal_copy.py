@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from runwasi.shim.streams.outputs import ProcessOutput
 
 _SIZE = 32 << 10
-_PIECES = 16  # bytes to copy in one turn: an endless writer or reader must not occupy the reactor
+_PIECES = 16  # pieces to copy in one turn: an endless writer or reader must not occupy the reactor
 _END_OF_INPUT = b"\x04"  # VEOF, what a person would type
 
 

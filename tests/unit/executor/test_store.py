@@ -9,7 +9,7 @@ import pytest
 
 from runwasi.executor.errors import AlreadyExists, ContainerError, Invalid, NotFound
 from runwasi.executor.lifecycle.deletion import delete_forced
-from runwasi.executor.lifecycle.store import STATE, Damaged, Saved, StateFolder, container_ids
+from runwasi.executor.lifecycle.store import GATE, STATE, Damaged, Saved, StateFolder, container_ids
 from runwasi.linux.waiting import finish
 from runwasi.oci.record import replaced
 
@@ -134,6 +134,24 @@ def test_a_state_of_another_container_is_damage_too(tmp_path: Path) -> None:
     StateFolder(str(tmp_path), "two").save(SAVED)
     with pytest.raises(Damaged, match="is that of another container, one"):
         StateFolder(str(tmp_path), "two").load()
+
+
+def test_a_folder_that_another_delete_removes_at_the_same_time_is_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = StateFolder(str(tmp_path), "one")
+    folder.claim()
+    (tmp_path / "one" / GATE).touch()
+    rmdir = os.rmdir
+
+    def removed_by_another(path: str) -> None:
+        if not os.listdir(path):
+            rmdir(path)
+        rmdir(path)
+
+    monkeypatch.setattr(os, "rmdir", removed_by_another)
+    folder.remove()
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_removing_twice_is_fine(tmp_path: Path) -> None:

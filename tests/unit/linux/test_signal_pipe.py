@@ -19,7 +19,11 @@ signal.raise_signal(signal.SIGUSR1)
 assert select.select([pipe], [], [], 5)[0]
 assert pipe.take() == bytes([signal.SIGUSR1])
 assert pipe.take() == b""
-signal.set_wakeup_fd(-1)
+signal.raise_signal(signal.SIGUSR1)
+signal.signal(signal.SIGUSR2, lambda number, frame: pipe.noted(number))
+signal.set_wakeup_fd(-1)  # as if the interpreter could not write the second one's number
+signal.raise_signal(signal.SIGUSR2)
+assert pipe.take() == bytes([signal.SIGUSR1, signal.SIGUSR2])
 if os.fork() == 0:  # a child writes nothing: its descriptors are others' by then
     signal.raise_signal(signal.SIGUSR1)
     os._exit(0)

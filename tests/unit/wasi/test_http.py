@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import socket
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runwasi.engines.engine import CannotHandle, Context, Module
+from runwasi.engines.engine import CannotHandle, Context, EngineError, Module
 from runwasi.wasi.component.values import Err
 from runwasi.wasi.http.body import OutgoingBody
 from runwasi.wasi.http.exchange import Exchange
@@ -157,6 +161,15 @@ def test_an_ipv6_address_has_brackets() -> None:
 def test_an_address_that_is_none_is_refused(address: str) -> None:
     with pytest.raises(CannotHandle, match="WASMTIME_HTTP_PROXY_SOCKET_ADDR"):
         _settings(f"WASMTIME_HTTP_PROXY_SOCKET_ADDR={address}")
+
+
+def test_a_listener_that_cannot_be_made_is_refused_with_its_address(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.EAFNOSUPPORT, os.strerror(errno.EAFNOSUPPORT))
+
+    monkeypatch.setattr(socket, "socket", refuse)
+    with pytest.raises(EngineError, match=r"cannot listen on 0\.0\.0\.0:8080: Address family not supported"):
+        _settings()._listen()
 
 
 def test_the_guest_does_not_see_the_servers_settings() -> None:
