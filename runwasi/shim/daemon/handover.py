@@ -20,6 +20,7 @@ from time import monotonic
 
 from runwasi.linux import processes
 from runwasi.linux.fd import Fd
+from runwasi.linux.rlimits import get_rlimit, set_rlimit
 from runwasi.linux.waiting import Wait
 from runwasi.startup import installation, thin_signal
 from runwasi.startup.again import ATTEMPTS
@@ -43,6 +44,7 @@ QUESTION = "format"
 SIGNALS = (thin_signal.SIGHUP, thin_signal.SIGINT, thin_signal.SIGTERM)
 """Blocked when the new program begins; it unblocks them."""
 
+_OPEN_FILES = "RLIMIT_NOFILE"
 _ANSWER_SECONDS = 30.0
 _QUIET_SECONDS = 2.0
 _AGAIN_SECONDS = 5.0
@@ -179,16 +181,25 @@ class Handed:
         self._file = file
         self.state: dict[str, Any] = json.loads(os.pread(file, os.fstat(file).st_size, 0))
         self._fds: list[int] = self.state["fds"]
-        # whoever takes one over may close it before something else fails
-        self._spare = {fd: fcntl(fd, F_DUPFD_CLOEXEC, 0) for fd in self._fds}
+        self._soft, hard = get_rlimit(_OPEN_FILES)
+        # an earlier version restored the limit; above it we take no numbers that we need once it is back
+        first = self._soft if self._soft < hard else 0
+        set_rlimit(_OPEN_FILES, hard, hard)
+        try:  # whoever takes one over may close it before something else fails
+            self._spare = {fd: fcntl(fd, F_DUPFD_CLOEXEC, first) for fd in self._fds}
+        finally:
+            set_rlimit(_OPEN_FILES, self._soft, hard)
         self.failures = os.lseek(file, 0, os.SEEK_CUR)
         """How often it could not be taken over so far."""
 
     def drop(self, pods: Sequence[Mapping[str, Any]]) -> None:
-        """Hand these pods over no more: their descriptors are closed when the program begins again."""
+        """Hand these pods over no more: their descriptors are closed when the program begins again.
+
+        One attempt always follows: each drop leaves fewer pods, so there is a last one.
+        """
         import json  # late: for this only
 
-        dropped = {fd for pod in pods for fd in pod["fds"]}
+        dropped = {fd for pod in pods for fd in _fds_of(pod)}
         for fd in dropped:
             os.close(self._spare.pop(fd))
             self._cut(fd)
@@ -197,6 +208,7 @@ class Handed:
         document = json.dumps(self.state).encode()
         os.pwrite(self._file, document, 0)
         os.ftruncate(self._file, len(document))
+        os.lseek(self._file, ATTEMPTS - 2, os.SEEK_SET)
 
     def settle(self) -> None:
         """Note that all is taken over: programs that we execute inherit nothing of it."""
@@ -206,15 +218,26 @@ class Handed:
         os.close(self._file)
 
     def restore(self) -> None:
-        """Open everything again that was closed. Raises OSError."""
+        """Open everything again that was closed, and restore the limit of open files. Raises OSError."""
+        _, hard = get_rlimit(_OPEN_FILES)
+        set_rlimit(_OPEN_FILES, hard, hard)
         for fd, spare in self._spare.items():
             os.dup2(spare, fd)
+        set_rlimit(_OPEN_FILES, self._soft, hard)
 
     def _cut(self, fd: int) -> None:
         try:
             os.set_inheritable(fd, False)
         except OSError:
             pass  # whoever took it over has closed it
+
+
+def _fds_of(pod: Mapping[str, Any]) -> list[int]:
+    """Return the descriptors of a pod; an earlier version noted only where they belong: here the sockets suffice."""
+    if "fds" in pod:
+        return list(pod["fds"])
+    server = pod["server"]
+    return [server["listener"], *(connection["fd"] for connection in server["connections"])]
 
 
 def begin_again(program: Sequence[str], file: int, handed: Handed | None = None) -> None:

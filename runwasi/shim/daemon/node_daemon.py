@@ -111,7 +111,8 @@ def _new(engine: str | Engine, flags: Flags, log: Log) -> Daemon:
 
 def _replacing(engine: str | Engine, flags: Flags, log: Log) -> Daemon:
     """Return a daemon with all that the program has handed over that it replaces; begin again if that fails."""
-    file, handed = int(flags.handover), None
+    file, manager = int(flags.handover), ServiceManager()
+    handed = daemon = None
     try:
         handed = handover.Handed(file)
         # what the old program could not do either is no reason to begin again
@@ -123,14 +124,16 @@ def _replacing(engine: str | Engine, flags: Flags, log: Log) -> Daemon:
             if strict:
                 raise
             log.warning("native containers only", error=str(error))
-        daemon = Daemon(loaded, Fd(handed.state["listener"]), flags, log, ServiceManager())
+        daemon = Daemon(loaded, Fd(handed.state["listener"]), flags, log, manager)
         daemon.prepare(handed.state, strict=strict)
         handed.settle()
     except Exception as error:
         log.warning("cannot take over yet", reason=repr(error))
-        if handed is not None and isinstance(error, PodsNotTakenOver) and handed.failures == ATTEMPTS - 2:
+        if handed is not None and isinstance(error, PodsNotTakenOver) and handed.failures >= ATTEMPTS - 2:
             handed.drop(error.pods)
-        os.environ.update(ServiceManager().variables)
+        if daemon is not None:
+            daemon.keep_signals()
+        os.environ.update(manager.variables)
         handover.begin_again(_command(flags), file, handed)
         raise
     return daemon
@@ -156,6 +159,7 @@ class Daemon:
         self._listener = listener
         self._log = log
         self._manager = manager
+        self._orphans: Orphans | None = None
         self._reactor = Reactor(on_error=lambda error: log.fault("daemon", error))
         self._calls: Calls
         self._followed = False
@@ -165,15 +169,15 @@ class Daemon:
     def prepare(self, state: Mapping[str, Any], *, strict: bool = False) -> None:
         """Make all that it takes to serve; state is that of the program that we replace, if any.
 
-        With strict the rehearsal must go well too: a program that begins again is without what a failed one leaves.
-        Raises OSError, PodsNotTakenOver and others.
+        With strict the rehearsal must go well too: a failed rehearsal may leave descriptors open, and beginning again
+        closes them. Raises OSError, PodsNotTakenOver and others.
         """
         processes.set_child_subreaper()
         ends: dict[int, Callable[[], None]] = {thin_signal.SIGTERM: self._end, thin_signal.SIGINT: self._end}
-        orphans = Orphans(self._reactor, {**ends, thin_signal.SIGHUP: self._reload})
+        self._orphans = Orphans(self._reactor, {**ends, thin_signal.SIGHUP: self._reload})
         if state:
             thin_signal.pthread_sigmask(thin_signal.SIG_UNBLOCK, handover.SIGNALS)
-            orphans.expect()  # the signals of those that ended in between are lost
+            self._orphans.expect()  # the signals of those that ended in between are lost
         self._rehearsed = rehearsal.rehearse(self._engine, f"{self._flags.address}.rehearsal", self._log)
         if not self._rehearsed and strict:
             raise RuntimeError("the rehearsal failed")
@@ -188,6 +192,12 @@ class Daemon:
         if state:
             self._answers.pods.take_over(state)
         self._serve()
+
+    def keep_signals(self) -> None:
+        """Keep signals until the program has begun again; those that came while it prepared become pending."""
+        thin_signal.pthread_sigmask(thin_signal.SIG_BLOCK, handover.SIGNALS)
+        if self._orphans is not None:
+            self._orphans.raise_again(handover.SIGNALS)
 
     def run(self) -> None:
         """Serve until a signal ends it."""

@@ -114,7 +114,10 @@ class Pods:
         return all(pod.quiet() for pod in self._pods.values())
 
     def state(self, keep: Keep) -> dict[str, Any]:
-        """Return the state for another program. It keeps our limit of open files, as it has as many as we."""
+        """Return the state for another program.
+
+        It keeps our limit of open files, because it has as many open files as we have.
+        """
         environments: list[Mapping[str, str]] = []
         pods = []
         for socket, pod in self._pods.items():

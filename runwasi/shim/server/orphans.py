@@ -16,7 +16,7 @@ from runwasi.startup import thin_signal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Container, Mapping
 
     from runwasi.shim.server.reactor import Reactor
 
@@ -42,6 +42,12 @@ class Orphans:
                 self.expect()
             elif number in self._handlers:
                 self._handlers[number]()
+
+    def raise_again(self, numbers: Container[int]) -> None:
+        """Send ourselves those of these signals that have come and are not handled yet. They should be blocked."""
+        for number in self._pipe.take():
+            if number in numbers:
+                os.kill(os.getpid(), number)
 
     def expect(self) -> None:
         """Look for orphans soon."""
