@@ -9,16 +9,14 @@ from pathlib import Path
 
 import pytest
 
-import runwasi
-from devtools.places import CACHE, ROOT
-from scripts.deb import control
+from devtools.places import CACHE
 from tests.integration.conftest import (  # noqa: F401
     _nothing_left_by_the_test,
     folder,
     session_folder,
 )
 from tests.support.leak_guard import _nothing_left_in_the_end  # noqa: F401
-from tests.support.newer_packages import ARCH, make_newer, unpack
+from tests.support.newer_packages import made_packages, make_newer, unpack
 
 
 @pytest.fixture(scope="session")
@@ -30,10 +28,7 @@ def bundle(session_folder: Path) -> Path:  # noqa: F811
 @pytest.fixture(scope="session")
 def packages() -> tuple[Path, Path]:
     """Both Debian packages of this version, as they were made."""
-    version = control.version_of(runwasi.__version__)
-    made = ROOT / f"dist/runwasi_{version}_{ARCH}.deb", ROOT / f"dist/runwasi-systemd_{version}_all.deb"
-    assert all(path.exists() for path in made), f"make deb first: there is no {made[0]}, or no {made[1]}"
-    return made
+    return made_packages()
 
 
 @pytest.fixture(scope="session")

@@ -164,7 +164,6 @@ cat >/usr/local/bin/systemctl <<'SCRIPT'
 #!/bin/sh
 echo "systemctl $*" >>/tmp/calls
 case "$*" in
-    *is-active*) test -e /run/active ;;
     *is-enabled*) echo enabled ;;
     *"UnitFileState"*) echo enabled ;;
     *"show --property ActiveState"*) cat /run/state ;;
@@ -185,15 +184,17 @@ def test_the_units_are_enabled_and_a_running_daemon_is_reloaded_by_an_upgrade(ro
         dpkg -i /packages/*.deb >/dev/null
         readlink -f $wants
         grep ExecStart= /usr/lib/systemd/system/containerd-wasmtimed.service
-        touch /run/active
+        echo active >/run/state
         rm -f /tmp/calls
         dpkg -i /newer/*.deb >/dev/null
         calls | grep -E "reload|start|stop"
-        rm /run/active
         echo deactivating >/run/state
         dpkg -r runwasi-systemd >/dev/null
         calls | grep -E "stop|daemon-reload"
         ls /run/systemd/system
+        dpkg -i /newer/runwasi-systemd_*.deb >/dev/null
+        calls | grep -E "reload|start|stop"
+        dpkg -r runwasi-systemd >/dev/null
         dpkg -P runwasi-systemd runwasi >/dev/null
         find /etc /var/lib/systemd /usr/lib/systemd | grep wasm || echo nothing
         """,
@@ -209,5 +210,7 @@ def test_the_units_are_enabled_and_a_running_daemon_is_reloaded_by_an_upgrade(ro
         "systemctl --system daemon-reload",
         service,
         "containerd-wasmtimed.socket",
+        "systemctl --system daemon-reload",
+        "systemctl start --no-block containerd-wasmtimed.socket",
         "nothing",
     ]

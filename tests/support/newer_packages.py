@@ -19,6 +19,7 @@ from devtools.places import ROOT
 from runwasi.startup import installation
 from scripts import launchers
 from scripts.deb import __main__ as deb
+from scripts.deb import control
 
 ARCH = {"x86_64": "amd64", "aarch64": "arm64"}[os.uname().machine]
 NAME = f"runwasi-{runwasi.__version__}-linux-{ARCH}"
@@ -31,6 +32,14 @@ def unpack(into: Path) -> Path:
     assert ARCHIVE.exists(), f"make bundle first: there is no {ARCHIVE}"
     subprocess.run(["tar", "-xJf", ARCHIVE, "-C", into], check=True)
     return into / NAME
+
+
+def made_packages() -> tuple[Path, Path]:
+    """Return both packages of this version and architecture, as `make deb` made them."""
+    version = control.version_of(runwasi.__version__)
+    made = ROOT / f"dist/runwasi_{version}_{ARCH}.deb", ROOT / f"dist/runwasi-systemd_{version}_all.deb"
+    assert all(path.exists() for path in made), f"make deb first: there is no {made[0]}, or no {made[1]}"
+    return made
 
 
 def make_newer(bundle: Path, into: Path) -> tuple[Path, Path]:

@@ -28,9 +28,9 @@ ALONE = "[Unit]\nDefaultDependencies=no\n"
 LOGGED = "[Service]\nTimeoutStartSec=infinity\nStandardError=append:{log}\n"
 
 
-def systemctl(*arguments: str) -> str:
+def systemctl(*arguments: str, check: bool = True) -> str:
     done = subprocess.run(
-        ["systemctl", *arguments], stdout=subprocess.PIPE, text=True, check=True, timeout=180
+        ["systemctl", *arguments], stdout=subprocess.PIPE, text=True, check=check, timeout=180
     )
     return done.stdout.strip()
 

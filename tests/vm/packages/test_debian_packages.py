@@ -15,6 +15,7 @@ import pytest
 from devtools.places import ROOT
 from devtools.waiting import until
 from runwasi.wire.messages import task_types
+from tests.support.newer_packages import made_packages
 from tests.vm.daemon_calls import (
     ALONE,
     LOGGED,
@@ -63,7 +64,7 @@ def _installed() -> set[str]:
 
 @pytest.mark.timeout(800)
 def test_a_pod_runs_through_install_upgrade_and_purge(start_pod: Pods, container_id: str, log: Path) -> None:
-    _dpkg("--install", *sorted((ROOT / "dist").glob("runwasi*_*.deb")))
+    _dpkg("--install", *made_packages())
     assert systemctl("is-enabled", SERVICE, SOCKET).split() == ["enabled", "enabled"]
     is_active()
     (first,) = _installed()
@@ -82,6 +83,11 @@ def test_a_pod_runs_through_install_upgrade_and_purge(start_pod: Pods, container
     assert (is_active(), shown("MainPID"), shown("NRestarts")) == ("active", daemon, "0")
     assert tasks.call("State", id=container_id).status == task_types.RUNNING
     assert _installed() - {first}
+
+    _dpkg("--remove", "runwasi-systemd")
+    _dpkg("--install", *sorted((ROOT / "build/newer-packages").glob("runwasi-systemd_*.deb")))
+    assert (shown("ActiveState"), shown("MainPID")) == ("deactivating", daemon)
+    assert tasks.call("State", id=container_id).status == task_types.RUNNING
 
     _dpkg("--purge", "runwasi-systemd", "runwasi")
     assert shown("ActiveState") == "deactivating"

@@ -11,6 +11,7 @@ import pytest
 
 from devtools.places import BIN
 from devtools.waiting import until
+from runwasi.cli.main import main
 from runwasi.deployment import daemon_units
 from runwasi.wire.messages import task_types
 
@@ -106,6 +107,35 @@ def test_reload_replaces_it_under_its_pod_and_stop_waits_for_that(
     end_pod(tasks, container_id)
     tasks.peer.close()
     until(lambda: shown("ActiveState"), lambda state: state == "inactive", seconds=SECONDS)
+
+
+@pytest.mark.usefixtures("units")
+def test_units_are_removed_and_installed_under_a_pod(start_pod: Pods, container_id: str) -> None:
+    systemctl("start", SERVICE)
+    former = shown("MainPID")
+    tasks = start_pod("containerd-shim-wasmtimed-v1")
+
+    assert main(["uninstall", "units", "--write", "--restart"]) == 0
+    until(lambda: shown("ActiveState"), lambda state: state == "deactivating", seconds=SECONDS)
+    assert not (_UNITS / SERVICE).exists()
+    assert (shown("KillMode"), shown("TimeoutStopUSec")) == ("process", "infinity")
+    assert shown("FragmentPath") == f"/run/systemd/system/{SERVICE}"
+
+    for _ in range(2):
+        assert main(["install", "units", "--bin", str(BIN), "--write", "--restart"]) == 0
+        assert (shown("ActiveState"), shown("MainPID")) == ("deactivating", former)
+        assert tasks.call("State", id=container_id).status == task_types.RUNNING
+    end_pod(tasks, container_id)
+    tasks.peer.close()
+    until(
+        lambda: systemctl("is-active", SOCKET, check=False), lambda state: state == "active", seconds=SECONDS
+    )
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as caller:
+        caller.connect(SOCKET_PATH)
+        is_active()
+    assert shown("MainPID") != former
+    assert not Path("/run/systemd/system", SERVICE).exists()
+    systemctl("disable", SOCKET, SERVICE)
 
 
 @pytest.mark.usefixtures("units")
