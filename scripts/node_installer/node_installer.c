@@ -97,7 +97,8 @@ int main(int argc, char **argv)
         if (insist("install", &ending))
             return 0;
     } else if (strcmp(word, "stay") == 0) {
-        sigwaitinfo(&ending, NULL);
+        while (sigwaitinfo(&ending, NULL) < 0 && errno == EINTR) /* as after SIGSTOP and SIGCONT */
+            ;
     } else {
         fputs("usage: node-installer install|stay\n", stderr);
         return 2;

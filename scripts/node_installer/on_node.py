@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 _BUNDLE, _NODE = "/bundle", "/host"
 _KEPT = "lib/runwasi/bundle"  # below the prefix, and beside the versions that are linked from it
+_UNDER_WAY, _FORMER = ".new", ".old"  # suffixes of the bundle while another takes its place
 _ACCOUNT = "/var/run/secrets/kubernetes.io/serviceaccount"
 _LABEL, _ENGINE = "runwasi.io/engine", "wasmtime"
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -38,10 +39,10 @@ def install(prefix: str, target: str) -> None:
     _enter_node()
     _bundle(prefix, "add", prefix, "--share")
     try:
-        _runwasi(prefix, "install", target, "--shared")
+        _runwasi(prefix, "install", [*_units(), target], "--shared")
     except subprocess.CalledProcessError:
-        # A node whose containerd does not start has no pods, and nobody who would mend it.
-        _runwasi(prefix, "uninstall", target)
+        # A node whose containerd does not start has no pods, and nobody who would mend it. The units harm nobody.
+        _runwasi(prefix, "uninstall", [target])
         raise
 
 
@@ -51,26 +52,43 @@ def leave(prefix: str, target: str) -> None:
         print("node-installer: the node keeps runwasi, as it keeps its label")
         return
     _enter_node()
+    bundle = f"{prefix}/{_KEPT}"
+    _settle(bundle)
     if os.path.exists(f"{prefix}/bin/runwasi"):
-        _runwasi(prefix, "uninstall", target)
-    if os.path.exists(f"{prefix}/{_KEPT}"):
+        _runwasi(prefix, "uninstall", [target, *_units()])
+    if os.path.exists(bundle):
         _bundle(prefix, "remove", prefix, "--share")
-        shutil.rmtree(f"{prefix}/{_KEPT}")
+        os.rename(bundle, bundle + _UNDER_WAY)  # nobody takes what is left of it for a bundle
+        shutil.rmtree(bundle + _UNDER_WAY)
+    _remove_empty(f"{prefix}/lib/runwasi")
     if f"{prefix}/bin" not in _PATH.split(":"):  # then it is nobody else's
-        _remove_empty(f"{prefix}/bin", f"{prefix}/lib/runwasi", f"{prefix}/lib", prefix)
+        _remove_empty(f"{prefix}/bin", f"{prefix}/lib", prefix)
 
 
 def _copy_bundle(prefix: str) -> None:
-    """Copy the image's bundle to the node, unless it is there. What was linked from another one stays."""
-    target, under_way = f"{prefix}/{_KEPT}", f"{prefix}/{_KEPT}.new"
-    if _name_of(target) == _name_of(_BUNDLE):
+    """Copy the image's bundle to the node, unless it is there. What was linked from another one stays.
+
+    Whenever this is killed, the node has a whole bundle or none, and _settle removes the rest.
+    """
+    bundle = f"{prefix}/{_KEPT}"
+    _settle(bundle)
+    if _name_of(bundle) == _name_of(_BUNDLE):
         return
-    for old in (under_way, target):
-        if os.path.exists(old):
-            shutil.rmtree(old)
-    os.makedirs(os.path.dirname(target), exist_ok=True)
-    shutil.copytree(_BUNDLE, under_way, symlinks=True)
-    os.rename(under_way, target)
+    os.makedirs(os.path.dirname(bundle), exist_ok=True)
+    shutil.copytree(_BUNDLE, bundle + _UNDER_WAY, symlinks=True)
+    if os.path.exists(bundle):
+        os.rename(bundle, bundle + _FORMER)
+    os.rename(bundle + _UNDER_WAY, bundle)
+    _settle(bundle)
+
+
+def _settle(bundle: str) -> None:
+    """Remove what a copy has left behind; one that was killed between its renames gets its former bundle back."""
+    if os.path.exists(bundle + _FORMER) and not os.path.exists(bundle):
+        os.rename(bundle + _FORMER, bundle)
+    for folder in (bundle + _UNDER_WAY, bundle + _FORMER):
+        if os.path.exists(folder):
+            shutil.rmtree(folder)
 
 
 def _name_of(bundle: str) -> str:
@@ -96,11 +114,13 @@ def _bundle(prefix: str, *words: str) -> None:
     _run([*command, "-ISB", f"{bundle}/installer/run.py", *words])
 
 
-def _runwasi(prefix: str, verb: str, target: str, *options: str) -> None:
-    """Install or uninstall the runtimes, and the units where systemd runs."""
-    targets = ["units", target] if os.path.isdir("/run/systemd/system") else [target]
-    if verb == "uninstall":
-        targets.reverse()
+def _units() -> list[str]:
+    """Return the target that puts the node daemon under systemd, where that runs."""
+    return ["units"] if os.path.isdir("/run/systemd/system") else []
+
+
+def _runwasi(prefix: str, verb: str, targets: Sequence[str], *options: str) -> None:
+    """Install or uninstall targets, in their order."""
     where = ["--bin", f"{prefix}/bin"]
     _run([f"{prefix}/bin/runwasi", verb, *targets, *where, *options, "--write", "--restart"])
 

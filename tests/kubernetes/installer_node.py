@@ -19,6 +19,10 @@ from tests.support.roots import busybox_root
 DAEMON = "containerd-wasmtimed"
 _SYSTEMCTL = """\
 #!/bin/sh
+if [ "$1" = show ]; then
+    cat /run/systemctl/state
+    exit
+fi
 echo "$*" >/run/systemctl/calls
 read -r status </run/systemctl/answers
 exit "$status"
@@ -66,6 +70,7 @@ class InstallerNode:
         (self.root / "usr/bin/systemctl").chmod(0o755)
         for name in ("calls", "answers"):
             os.mkfifo(self._fifos / name)
+        self._stop_daemon()
 
     def _put_containerd(self) -> None:
         containerd = self.cluster.containerd
@@ -127,6 +132,7 @@ class InstallerNode:
             program = self.prefix / "bin" / DAEMON
             self._daemon = Program(self.cluster.folder, program, "-address", socket, ready=True)
             self._daemon.start()
+            (self._fifos / "state").write_text("active\n")
         elif call.startswith("stop"):
             self._stop_daemon()
         return 0
@@ -135,6 +141,10 @@ class InstallerNode:
         if self._daemon is not None:
             self._daemon.stop()
             self._daemon = None
+        (self._fifos / "state").write_text("inactive\n")
+        (self.root / f"run/systemd/system/{DAEMON}.service").unlink(
+            missing_ok=True
+        )  # as the unit does in the end
 
     def remove(self) -> None:
         """Remove its root, and give containerd back the configuration that it had."""
