@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from pathlib import Path
 
 from devtools.places import ROOT
+from runwasi import __version__
 from runwasi.deployment import kubernetes
 from runwasi.deployment.runtimes import runtimes
 from runwasi.deployment.target_node import TargetNode
@@ -17,6 +19,28 @@ def test_the_manifest_of_the_repository_is_what_install_prints() -> None:
     page = (ROOT / "packaging/kubernetes/runtimeclass.yaml").read_text()
     manifest = "".join(line for line in page.splitlines(keepends=True) if not line.startswith("#"))
     assert manifest == kubernetes.runtime_classes(runtimes(["wasmtime"], shared=True))
+
+
+def test_the_manifest_for_k3s_makes_its_handlers_and_classes_of_the_others() -> None:
+    text = (ROOT / "packaging/kubernetes-k3s/kustomization.yaml").read_text()
+    plain = runtimes(["wasmtime"], shared=True)
+    for own, k3s in zip(
+        plain, runtimes(["wasmtime"], shared=True, prefix=kubernetes.K3S_PREFIX), strict=True
+    ):
+        patch = text.partition(f"- target: {{kind: RuntimeClass, name: {own.handler}}}\n")[2].partition(
+            "\n- "
+        )[0]
+        for path in ("/metadata/name", "/handler"):
+            assert f"- {{op: replace, path: {path}, value: {k3s.handler}}}" in patch
+    assert text.count("{name: TARGET, value: k3s}") == 2  # to install, and to take it back
+
+
+def test_the_images_tag_is_this_version() -> None:
+    text = (ROOT / "packaging/kubernetes/kustomization.yaml").read_text()
+    assert f"newTag: {__version__}\n" in text
+    for page in ("packaging/kubernetes/README.md", "docs/kubernetes.md"):
+        names = re.findall(r"runwasi-node-installer[-:](\d[\w.]*?)(?=-amd64|\s|$)", (ROOT / page).read_text())
+        assert set(names) == {__version__}, page
 
 
 def test_a_class_for_each_runtime_has_its_overhead() -> None:
