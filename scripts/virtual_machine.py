@@ -286,7 +286,10 @@ def qemu_command(machine: Machine, mode: str, work: Path, socket: Path) -> list[
 
 @contextlib.contextmanager
 def shared_root(root: Path, work: Path) -> Iterator[Path]:
-    """Serve a root with the work tree in it, made read-only for the server too, on the socket that is given."""
+    """Serve a root with the work tree in it, made read-only for the server too, on the socket that is given.
+
+    Both servers take these options: QEMU's own of Debian 12, and the later one, which is a project of its own.
+    """
     socket, view = work / "virtiofs", work / "view"
     view.mkdir()
     server = next((path for path in VIRTIOFSD if path.exists()), None)
@@ -296,7 +299,7 @@ def shared_root(root: Path, work: Path) -> Iterator[Path]:
         mkdir -p "$5$2"
         mount --bind "$5/" "$1" && mount --bind "$2" "$1$2"
         mount -o remount,bind,ro "$1" && mount -o remount,bind,ro "$1$2"
-        exec "$3" --socket-path="$4" -o source="$1" -o sandbox=chroot -o cache=always -o log_level=err
+        exec "$3" --socket-path="$4" -o source="$1" -o sandbox=chroot -o cache=always
     """
     arguments = [str(view), str(ROOT), str(server), str(socket), str(root).rstrip("/")]
     command = ["unshare", "--mount", "--propagation", "private", "sh", "-euc", script, "share", *arguments]

@@ -1,0 +1,32 @@
+"""Which of Debian's packages `scripts/packages` wants on which release."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from devtools.places import ROOT
+
+
+@pytest.mark.parametrize("group", ["vm", "arm64"])
+@pytest.mark.parametrize(
+    ("release", "wanted"),
+    [
+        ('ID=debian\nVERSION_ID="12"\n', False),
+        ('ID=debian\nVERSION_ID="13"\n', True),
+        ("ID=debian\n", True),  # sid
+        ('ID=ubuntu\nVERSION_ID="24.04"\n', True),
+    ],
+)
+def test_virtiofsd_is_wanted_where_it_is_a_package(
+    group: str, release: str, wanted: bool, tmp_path: Path
+) -> None:
+    (tmp_path / "os-release").write_text(release)
+    environment = {"PATH": str(tmp_path), "OS_RELEASE": str(tmp_path / "os-release")}  # nothing is installed
+    command = ["/bin/sh", str(ROOT / "scripts/packages"), group]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "qemu-system" in done.stderr
+    assert ("virtiofsd" in done.stderr.split()) == wanted
