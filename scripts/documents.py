@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 
 from runwasi.cli import completion, manual
@@ -30,11 +31,21 @@ def remove(share: str) -> None:
 def _write(path: str, text: str) -> None:
     if _text_of(path) == text:
         return
-    os.makedirs(os.path.dirname(path), exist_ok=True)
+    make_folders(os.path.dirname(path))
     with open(f"{path}.new", "w", encoding="utf-8") as file:
         os.fchmod(file.fileno(), 0o644)  # whatever the caller's umask is
         file.write(text)
     os.replace(f"{path}.new", path)
+
+
+def make_folders(path: str) -> None:
+    """Make a folder and those above it that are missing; everybody can enter them, whatever the caller's umask is."""
+    if os.path.isdir(path):
+        return
+    make_folders(os.path.dirname(path))
+    with contextlib.suppress(FileExistsError):  # another installer was faster
+        os.mkdir(path)
+        os.chmod(path, 0o755)
 
 
 def _text_of(path: str) -> str | None:

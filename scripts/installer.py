@@ -137,7 +137,7 @@ def switch(place: Place, staged: str, name: str) -> None:
         if not _is_whole(version):
             os.rename(staged, version)
         _unmark(version)
-        os.makedirs(place.programs, exist_ok=True)
+        documents.make_folders(place.programs)
         for program in sorted(os.listdir(f"{version}/{installation.PROGRAMS}")):
             installation.put_program(f"{version}/{installation.PROGRAMS}/{program}", place.programs)
         for other in installation.versions(place.versions):
@@ -171,7 +171,7 @@ def staged(parent: str) -> Iterator[str]:
 def _own_made(parent: str) -> int:
     """Make the folder of the versions and lock it, though others may just be removing it with the last version."""
     while True:
-        os.makedirs(parent, exist_ok=True)
+        documents.make_folders(parent)
         try:
             return installation.own(parent, wait=True)
         except FileNotFoundError:

@@ -46,8 +46,9 @@ def default_folder(node: TargetNode) -> str:
     if not version:
         return _USUAL
     own = _programs(version)
-    shim = f"{_USUAL}/{registry.shim_name(registry.DEFAULT)}"
-    return _USUAL if own not in _PATH and node.has(shim) else own
+    shim = registry.shim_name(registry.DEFAULT)
+    linked, program = (os.path.realpath(node.path(f"{folder}/{shim}")) for folder in (_USUAL, own))
+    return _USUAL if own not in _PATH and linked == program else own
 
 
 def is_in_path(folder: str) -> bool:

@@ -26,14 +26,18 @@ def _files(folder: Path) -> list[str]:
 def test_every_user_can_read_the_installed_manual_and_completions(tmp_path: Path) -> None:
     umask = os.umask(0o077)
     try:
-        documents.write(str(tmp_path))
+        documents.write(str(tmp_path / "usr/share"))
     finally:
         os.umask(umask)
-    assert _files(tmp_path) == sorted(FILES)
+    assert _files(tmp_path / "usr/share") == sorted(FILES)
+    folders = [path for path in tmp_path.rglob("*") if path.is_dir()]
+    assert {stat.S_IMODE(path.stat().st_mode) for path in folders} == {0o755}
     for name, text in FILES.items():
-        assert text in (tmp_path / name).read_text()
-        assert stat.S_IMODE((tmp_path / name).stat().st_mode) == 0o644
-    assert (tmp_path / documents.MANUAL).read_bytes() == (ROOT / "docs/man/runwasi.1").read_bytes()
+        assert text in (tmp_path / "usr/share" / name).read_text()
+        assert stat.S_IMODE((tmp_path / "usr/share" / name).stat().st_mode) == 0o644
+    assert (tmp_path / "usr/share" / documents.MANUAL).read_bytes() == (
+        ROOT / "docs/man/runwasi.1"
+    ).read_bytes()
 
 
 def test_a_second_installation_leaves_what_has_not_changed(tmp_path: Path) -> None:

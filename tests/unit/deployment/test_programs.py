@@ -10,6 +10,8 @@ from runwasi.deployment import programs
 from runwasi.deployment.target_node import TargetNode
 from runwasi.startup import installation
 
+_SHIM = "containerd-shim-wasmtime-v1"
+
 
 @pytest.mark.parametrize(
     ("version", "folder"),
@@ -29,6 +31,18 @@ def test_the_folder_is_the_installations(
 
 def test_links_in_path_are_preferred(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(installation, "folder", lambda: "/opt/runwasi/lib/runwasi/0.1.0-1")
-    (tmp_path / "usr/local/bin").mkdir(parents=True)
-    (tmp_path / "usr/local/bin/containerd-shim-wasmtime-v1").touch()
+    for folder in ("opt/runwasi/bin", "usr/local/bin"):
+        (tmp_path / folder).mkdir(parents=True)
+    (tmp_path / "opt/runwasi/bin" / _SHIM).touch()
+    (tmp_path / "usr/local/bin" / _SHIM).symlink_to(f"../../../opt/runwasi/bin/{_SHIM}")
     assert programs.default_folder(TargetNode(str(tmp_path))) == "/usr/local/bin"
+
+
+def test_programs_in_path_that_are_not_links_to_ours_are_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(installation, "folder", lambda: "/opt/runwasi/lib/runwasi/0.1.0-1")
+    for folder in ("opt/runwasi/bin", "usr/local/bin"):
+        (tmp_path / folder).mkdir(parents=True)
+        (tmp_path / folder / _SHIM).touch()
+    assert programs.default_folder(TargetNode(str(tmp_path))) == "/opt/runwasi/bin"
