@@ -9,6 +9,7 @@ import json
 import os
 import resource
 import signal
+import socket
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -322,3 +323,27 @@ def test_a_pod_that_cannot_be_taken_over_is_dropped_after_some_attempts_and_the_
         task.call("Delete")
         task.call("Shutdown")
         assert task.ended()
+
+
+def test_the_service_manager_hears_of_a_daemon_that_began_again(
+    folder: Path, shared_shim: Shim, bundle: BundleMaker, container_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = folder / "notify.sock"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.settimeout(20)
+        manager.bind(str(path))
+        environment = {**os.environ, "NOTIFY_SOCKET": str(path), "WATCHDOG_USEC": "60000000"}
+        with (
+            running_daemon(folder, monkeypatch, env=environment) as daemon,
+            running(shared_shim, container_id, bundle(SLEEP)) as task,
+        ):
+            task.run()
+            state = Path(shim_root("wasmtime", shared_shim.namespace), task.id, "state.json")
+            kept = state.read_bytes()
+            state.write_bytes(b"{")
+            daemon.reload()
+            assert sum('msg="cannot take over yet"' in line for line in daemon.log) == 2
+            state.write_bytes(kept)
+            assert shared_shim.delete(task.id, task.bundle).returncode == 0
+            alive = [b"READY=1", b"WATCHDOG=1"]
+            assert [manager.recv(100) for _ in range(5)] == [*alive, b"RELOADING=1", *alive]
