@@ -105,7 +105,7 @@ keyctl add_key request_key
 bpf perf_event_open userfaultfd io_uring_setup io_uring_enter io_uring_register
 init_module finit_module delete_module kexec_load kexec_file_load
 name_to_handle_at open_by_handle_at fanotify_init fanotify_mark inotify_add_watch quotactl
-mknodat fchmod fchmodat fchown fchownat setxattr fsetxattr
+mknodat fchmodat fchownat setxattr fsetxattr
 setuid setgid setresuid setresgid setgroups capset personality
 reboot swapon swapoff syslog
 clock_settime settimeofday adjtimex clock_adjtime
@@ -114,8 +114,12 @@ seccomp landlock_create_ruleset shmget msgget semget mq_open
 setrlimit setpriority sched_setaffinity sched_setscheduler sched_setattr ioprio_set
 """
 
+_NO_FD = -1 & (1 << 64) - 1  # 0 would be standard input, which may be the host's /dev/null
+
 ATTACKS: tuple[tuple[str, tuple[int, ...]], ...] = (
     *((name, ()) for name in _WITHOUT_ARGUMENTS.split()),
+    ("fchmod", (_NO_FD, 0)),
+    ("fchown", (_NO_FD, 0, 0)),
     *(("clone", (flag,)) for name, flag in _NEW_NAMESPACES.items() if name != "CLONE_NEWTIME"),
     *(
         ("socket", (family, 3, 0)) for family in (3, 16, 17, 38, 40, 44)
