@@ -20,10 +20,13 @@ from devtools.bundle import Bundle
 from devtools.ttrpc import CallError
 from devtools.waiting import until
 from runwasi.linux import processes
+from runwasi.linux.cgroups import cgroup_at
+from runwasi.linux.waiting import finish
 from runwasi.shim.server import codes
 from runwasi.wire.messages import task_types
 from runwasi.wire.messages.well_known import Any as Packed
 from tests.integration.conftest import BundleMaker
+from tests.support.cgroups import removed_after
 from tests.support.detached import descendants, wait_for_exit
 from tests.support.hooks import sleeping_hook
 from tests.support.hung_mount import HungMount, shared_folder
@@ -223,6 +226,26 @@ def test_a_hook_that_does_not_end_holds_only_its_start(
     if kind == "poststart":
         wait_for_exit(hook)
     pod.answers()
+
+
+def test_a_delete_says_how_the_init_ended_before_the_hook_of_its_start_has(
+    pod: Pod, bundle: BundleMaker, folder: Path, new_id: Callable[[], str]
+) -> None:
+    made = bundle(SLEEP)
+    pid_of_hook = sleeping_hook(folder, "poststart", made)
+    pod.create(made)
+    starting = pod.begin("Start")
+    hook = pid_of_hook()
+    with removed_after(cgroup_at(f"/{new_id()}")) as cgroup:
+        cgroup.enter(hook)
+        finish(cgroup.freeze())  # on version 1, even SIGKILL waits for the thaw
+        waiting = pod.begin("Wait")
+        assert pod.call("Delete").exit_status == 137
+        assert pod.tasks.collect("Wait", waiting).exit_status == 137
+        cgroup.thaw()
+    with pytest.raises(CallError):
+        pod.tasks.collect("Start", starting)
+    wait_for_exit(hook)
 
 
 def test_a_container_killed_on_its_way_to_its_program_has_ended(pod: Pod, bundle: BundleMaker) -> None:

@@ -157,6 +157,8 @@ class Task:
         self._init_exited(0)
         if not self.init_exited:  # it is traced: its tracer must reap it first
             self._init_gone(_KILLED)
+        if self.init.state != "stopped":  # its Start, which was given up, may still be ending a hook
+            self._report_init()
 
     def when_over(self, done: Callable[[], None]) -> None:
         """Call done once the container's end has been reported."""
