@@ -24,7 +24,7 @@ Commit {commit}, measured {date} with {samples} samples of each contender, unles
 
 {machine}
 
-Before each measure it was looked at what others do: they used {median:.0%} of the CPUs, and {top:.0%} at most.
+Before each measure, other processes used {median:.0%} of the CPUs in the median, and {top:.0%} at most.
 
 {absent}
 B15, fifty pods at once in a Kubernetes, needs a cluster and is measured in one, not by this program. *Busy* means a

@@ -70,7 +70,7 @@ def test_the_page_names_its_commit_and_keeps_hand_written_text() -> None:
     text = page.page(HEADER, [RESULT], before="# Old\n## B1\n## What it says\nWritten by hand.\n")
     assert "Commit 0123abc, measured 2026-01-02 with 20 samples" in text
     assert "- 2 cores\n- containerd 1.6\n" in text
-    assert "used 10% of the CPUs, and 50% at most" in text
+    assert "used 10% of the CPUs in the median, and 50% at most" in text
     assert "--peer-shim" in text
     assert "## B9: a title" in text
     assert text.endswith("## What it says\nWritten by hand.\n")
