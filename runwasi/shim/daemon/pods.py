@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from runwasi.engines.engine import Engine
+    from runwasi.linux.fd import Fd
     from runwasi.shim.daemon.callers import Inheritance
     from runwasi.shim.daemon.handover import Keep
     from runwasi.shim.server.reactor import Reactor
@@ -126,7 +127,7 @@ class Pods:
                 environments.append(environment)
             number = environments.index(environment)
             kept: list[int] = []
-            state = pod.state(lambda fd, kept=kept: _noted(keep(fd), kept))  # type: ignore[misc]
+            state = pod.state(_noting(keep, kept))
             pods.append({"flags": flags.arguments(), "environment": number, "fds": kept, **state})
         return {
             "pods": pods,
@@ -226,10 +227,16 @@ class Pods:
             deserted()
 
 
-def _noted(number: int | None, kept: list[int]) -> int | None:
-    if number is not None:
-        kept.append(number)
-    return number
+def _noting(keep: Keep, kept: list[int]) -> Keep:
+    """Return a keep that also adds the numbers of the descriptors to a list."""
+
+    def keep_and_note(fd: Fd | None) -> int | None:
+        number = keep(fd)
+        if number is not None:
+            kept.append(number)
+        return number
+
+    return keep_and_note
 
 
 def _lasting(environment: Mapping[str, str]) -> dict[str, str]:

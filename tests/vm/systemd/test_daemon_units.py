@@ -14,11 +14,6 @@ from devtools.waiting import until
 from runwasi.cli.main import main
 from runwasi.deployment import daemon_units
 from runwasi.wire.messages import task_types
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-
 from tests.vm.daemon_calls import (
     ALONE,
     LOGGED,
@@ -33,6 +28,9 @@ from tests.vm.daemon_calls import (
     shown,
     systemctl,
 )
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 _UNITS = Path("/etc/systemd/system")
 _IMPATIENT = "[Service]\nWatchdogSec=10\nTimeoutAbortSec=1\n"
