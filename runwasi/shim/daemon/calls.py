@@ -12,7 +12,7 @@ from runwasi.linux import sockets
 from runwasi.linux.fd import Fd, close_owned
 from runwasi.shim.client import packet
 from runwasi.shim.client.packet import PacketError
-from runwasi.shim.server.reactor import READABLE
+from runwasi.shim.server.acceptor import Acceptor
 from runwasi.startup import installation
 
 TYPE_CHECKING = False
@@ -92,67 +92,41 @@ class Calls:
         superseded: Callable[[], None],
     ) -> None:
         self._reactor = reactor
-        self._listener = listener
         self._note = packet.note_path(path)
         self._log = log
         self._handle = handle
         self._superseded = superseded
         self._silent: dict[int, Timer] = {}
         self._deserted: Callable[[], None] | None = None
-        os.set_blocking(listener.fileno(), False)
         self._remove_note()
-        reactor.watch(listener.fileno(), self._accept)
+        self._acceptor = Acceptor(reactor, listener, self._connected, self._cannot_accept, _ACCEPTED_AT_ONCE)
 
     def hold_back(self, held: bool) -> None:
         """Pause accepting, or resume."""
-        if self._listener.is_open:
-            self._reactor.change(self._listener.fileno(), 0 if held else READABLE)
+        self._acceptor.hold_back(held)
 
     def quiet(self) -> bool:
         """Return whether every connected client has sent its call."""
-        return self._listener.is_open and not self._silent
+        return self._acceptor.listening and not self._silent
 
     def end(self, done: Callable[[], None]) -> None:
         """Stop accepting, and call done once every connected client has been handled."""
-        if not self._listener.is_open:
+        if not self._acceptor.listening:
             return
-        while self._accept_one():
-            pass
-        self._reactor.unwatch(self._listener.fileno())
-        self._listener.close()
+        self._acceptor.accept_waiting()
+        self._acceptor.close()
         self._deserted = done
         self._look_for_silent()
 
-    def _accept(self, _events: int) -> None:
-        try:
-            for _ in range(_ACCEPTED_AT_ONCE):
-                if not self._accept_one():
-                    return
-        except OSError as error:  # out of descriptors or memory for now
-            self._log.error("cannot accept a call", error=str(error))
-            self._reactor.change(self._listener.fileno(), 0)
-            self._reactor.call_later(_PATIENCE, self._accept_again)
+    def _cannot_accept(self, error: OSError) -> None:
+        self._log.error("cannot accept a call", error=str(error))
 
-    def _accept_again(self) -> None:
-        if self._listener.is_open:
-            self._reactor.change(self._listener.fileno(), READABLE)
-
-    def _accept_one(self) -> bool:
-        """Accept a connection; return False if there was none."""
-        try:
-            fd = sockets.accept(self._listener.fileno())
-        except BlockingIOError:
-            return False
-        except ConnectionAbortedError:
-            return True
-        pid, uid, gid = sockets.peer_credentials(fd)
-        if (uid, gid) != (os.geteuid(), os.getegid()) or len(self._silent) >= _MAX_SILENT:
+    def _connected(self, fd: int, pid: int) -> None:
+        if len(self._silent) >= _MAX_SILENT:
             os.close(fd)
-            return True
-        os.set_blocking(fd, False)
+            return
         self._silent[fd] = self._reactor.call_later(_PATIENCE, lambda: self._drop(fd))
         self._reactor.watch(fd, lambda _events: self._asked(fd, pid))
-        return True
 
     def _drop(self, fd: int) -> None:
         """Drop a client that does not send its call."""

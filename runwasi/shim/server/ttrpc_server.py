@@ -7,11 +7,10 @@ from __future__ import annotations
 
 import os
 
-from runwasi.linux import sockets
 from runwasi.linux.fd import Fd
 from runwasi.shim.server import codes
+from runwasi.shim.server.acceptor import Acceptor
 from runwasi.shim.server.codes import RpcError
-from runwasi.shim.server.reactor import READABLE
 from runwasi.shim.server.ttrpc_connection import Connection
 from runwasi.wire.codec import Message
 
@@ -31,7 +30,6 @@ if TYPE_CHECKING:
     Methods = Mapping[str, tuple[type[Message], type[Message]]]
 
 _MAX_CONNECTIONS = 64  # containerd has one or two
-_PAUSE = 1.0  # seconds to wait before accepting again after descriptors ran out
 
 
 class TtrpcServer:
@@ -41,7 +39,6 @@ class TtrpcServer:
         self.reactor = reactor
         self.on_fault = on_fault
         self.tracer: Tracer | None = None
-        self._listener = Fd(listener)
         self._services: dict[str, tuple[Methods, Mapping[str, Handler]]] = {}
         self._late: dict[str, Callable[[], tuple[Methods, Mapping[str, Handler]]]] = {}
         self._connections: set[Connection] = set()
@@ -51,8 +48,9 @@ class TtrpcServer:
         self._deserted: Callable[[], None] | None = None
         self.held_back = False
         """Nothing new is accepted or read for now."""
-        os.set_blocking(listener, False)
-        reactor.watch(listener, self._accept)
+        self._acceptor = Acceptor(
+            reactor, Fd(listener), self._connected, lambda error: on_fault("accept", error)
+        )
 
     def register(self, service: str, methods: Methods, handlers: Mapping[str, Handler]) -> None:
         """Serve a service: handlers by method name get the request and its Call.
@@ -96,13 +94,11 @@ class TtrpcServer:
     @property
     def listening(self) -> bool:
         """Return whether new clients are accepted."""
-        return self._listener.is_open
+        return self._acceptor.listening
 
     def stop_listening(self) -> None:
         """Stop accepting; connected clients are still served."""
-        if self.listening:
-            self.reactor.unwatch(self._listener.fileno())
-            self._listener.close()
+        self._acceptor.close()
 
     def when_deserted(self, seconds: float, done: Callable[[], None]) -> None:
         """Call done once every client has closed its connection, or after so many seconds.
@@ -132,8 +128,7 @@ class TtrpcServer:
     def hold_back(self, held: bool) -> None:
         """Stop accepting connections and reading calls, or resume."""
         self.held_back = held
-        if self.listening:
-            self.reactor.change(self._listener.fileno(), 0 if held else READABLE)
+        self._acceptor.hold_back(held)
         for connection in self._connections:
             connection.read_on()
 
@@ -153,7 +148,7 @@ class TtrpcServer:
     def state(self, keep: Keep) -> dict[str, Any]:
         """Return the state from which another program continues."""
         connections = [connection.state(keep) for connection in self._connections]
-        return {"listener": keep(self._listener), "connections": connections}
+        return {"listener": keep(self._acceptor.listener), "connections": connections}
 
     def held(self) -> int:
         """Return how many bytes the connections hold."""
@@ -187,26 +182,11 @@ class TtrpcServer:
             _refuse_zero_bytes(message)
         return handler(message, call)
 
-    def _accept(self, _events: int) -> None:
-        try:
-            fd = sockets.accept(self._listener.fileno())
-        except (BlockingIOError, ConnectionAbortedError):
-            return
-        except OSError as error:  # out of descriptors or memory for now; clients stay in the queue
-            self.on_fault("accept", error)
-            self.reactor.change(self._listener.fileno(), 0)
-            self.reactor.call_later(_PAUSE, self._accept_again)
-            return
-        _pid, uid, gid = sockets.peer_credentials(fd)
-        if (uid, gid) != (os.geteuid(), os.getegid()) or len(self._connections) >= _MAX_CONNECTIONS:
+    def _connected(self, fd: int, _pid: int) -> None:
+        if len(self._connections) >= _MAX_CONNECTIONS:
             os.close(fd)
-            return
-        os.set_blocking(fd, False)
-        self._connections.add(Connection(self, fd))
-
-    def _accept_again(self) -> None:
-        if self.listening and not self.held_back:
-            self.reactor.change(self._listener.fileno(), READABLE)
+        else:
+            self._connections.add(Connection(self, fd))
 
 
 def _refuse_zero_bytes(message: Message) -> None:

@@ -284,11 +284,14 @@ def test_another_user_is_not_heard(daemon: Daemon) -> None:
     subprocess.run(["python3", "-c", code], user=65534, group=65534, check=True, timeout=20, cwd="/")
 
 
+@pytest.mark.parametrize("left", [0, 1])
 def test_a_daemon_without_descriptors_left_serves_on_afterwards(
-    daemon: Daemon, shim: Shim, bundle: BundleMaker, container_id: str
+    daemon: Daemon, shim: Shim, bundle: BundleMaker, container_id: str, left: int
 ) -> None:
+    """Also whoever calls while it rests, which is shorter than a client waits."""
     soft, hard = resource.prlimit(daemon.pid, resource.RLIMIT_NOFILE)
-    resource.prlimit(daemon.pid, resource.RLIMIT_NOFILE, (len(os.listdir(f"/proc/{daemon.pid}/fd")), hard))
+    used = len(os.listdir(f"/proc/{daemon.pid}/fd"))
+    resource.prlimit(daemon.pid, resource.RLIMIT_NOFILE, (used + left, hard))
     made = bundle(SLEEP)
     with connected(daemon) as peer:
         assert daemon.process.stderr is not None

@@ -104,7 +104,7 @@ def test_schedulers_are_as_asked(start: Start, userns: bool) -> None:
 
 def test_real_time_policies_use_time_of_the_cgroup(start: Start) -> None:
     """Of which a new cgroup has none: it is taken from what others left of the machine's."""
-    cpu = {"realtimeRuntime": 1000, "realtimePeriod": 1_000_000}
+    cpu = {"realtimeRuntime": 50_000, "realtimePeriod": 1_000_000}
     container = start({"scheduler": {"policy": "SCHED_FIFO", "priority": 2}}, {"resources": {"cpu": cpu}})
     told = said("chrt", "-p", container.pid)
     assert "scheduling policy: SCHED_FIFO\n" in told

@@ -326,37 +326,6 @@ def test_clients_that_are_connected_are_served_when_no_others_are_accepted(
     assert echo(peer) == "hi"
 
 
-def test_a_server_without_descriptors_rests_before_it_accepts_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    faults: list[Exception] = []
-    tries: list[int] = []
-
-    def out_of_descriptors(listener: int) -> int:
-        tries.append(listener)
-        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
-
-    reactor = Reactor(on_error=faults.append)
-    server = TtrpcServer(
-        reactor, sockets.listen(str(tmp_path / "s")), lambda _method, error: faults.append(error)
-    )
-    with socket.socket(socket.AF_UNIX) as client:
-        client.connect(str(tmp_path / "s"))
-        with monkeypatch.context() as patched:
-            patched.setattr(sockets, "accept", out_of_descriptors)
-            reactor.call_later(0.1, reactor.stop)
-            reactor.run()
-        assert len(tries) == 1
-        assert [error.errno for error in faults if isinstance(error, OSError)] == [errno.EMFILE]
-        reactor.turn()  # the pause is over
-        reactor.turn()
-        client.shutdown(socket.SHUT_WR)
-        reactor.turn()
-        assert client.recv(1) == b""  # it was accepted, and closed because we had closed
-    server.close()
-    reactor.close()
-
-
 def test_the_end_waits_until_every_client_has_closed(served: Served, peer: Peer) -> None:
     deserted = threading.Event()
     with Peer(served.path) as other:
