@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from devtools.places import SESSION_VARIABLE
+from devtools.processes import stat_of
 from devtools.waiting import settled
 
 _ALONE = bool(os.environ.get("RUNWASI_TESTS_ALONE"))
@@ -78,17 +79,11 @@ def _processes(session: str) -> Iterator[str]:
             if marker in _read(entry.path, "environ").split(b"\0") or session.encode() in _read(
                 entry.path, "cgroup"
             ):
-                stat = _read(entry.path, "stat").decode(errors="replace")
                 command = _read(entry.path, "cmdline").replace(b"\0", b" ").decode(errors="replace").strip()
-                state, start_time = _state_and_start(stat)
-                yield f"{entry.name} {command or '(' + state + ')'} started at {start_time}"
+                stat = stat_of(entry.name)
+                yield f"{entry.name} {command or '(' + stat[0] + ')'} started at {stat[19]}"
         except (FileNotFoundError, ProcessLookupError):
             continue
-
-
-def _state_and_start(stat: str) -> tuple[str, str]:
-    fields = stat.rpartition(")")[2].split()
-    return fields[0], fields[19]
 
 
 def _read(folder: str, name: str) -> bytes:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from devtools.processes import parent_of
 from tests.integration.conftest import BundleMaker
 from tests.support.detached import Detached
 from tests.support.node_daemon import running_daemon
@@ -62,8 +63,7 @@ def test_our_processes_are_out_of_reach_of_a_container_with_the_hosts_namespaces
 ) -> None:
     waiting = Detached(runwasi, bundle(["true"]), f"{container_id}-waiting")
     waiting.create()
-    parent = Path(f"/proc/{pod.pid}/stat").read_text().rpartition(")")[2].split()[1]
-    pids = [str(pod.pid), parent, str(waiting.pid)]
+    pids = [str(pid) for pid in (pod.pid, parent_of(pod.pid), waiting.pid)]
     made = bundle(["sh", "-c", LOOK, "look", *pids])
     made.process["user"] = {"uid": uid, "gid": uid}
     made.linux["namespaces"] = [{"type": "mount"}]

@@ -22,6 +22,7 @@ from devtools.cluster_files import PAUSE_IMAGE
 from devtools.cluster_node import become_the_only_node
 from devtools.folders import remove_folder
 from devtools.places import BIN, ROOT, SESSION_VARIABLE
+from devtools.processes import parent_of
 from tests.kubernetes.images import write_images
 from tests.kubernetes.manifests import deployment, wasm
 
@@ -54,16 +55,12 @@ class _Pods:
         kubectl.apply(deployment("song", wasm(), runtime=self._runtime, replicas=self._count))
         kubectl("rollout", "status", "deployment/song", "--timeout=140s")
         tasks = self._cluster.containerd.ctr("task", "ls").stdout.splitlines()[1:]
-        return {_parent(int(line.split()[1])) for line in tasks}
+        return {parent_of(int(line.split()[1])) for line in tasks}
 
     def __exit__(self, *_: object) -> None:
         kubectl = self._cluster.kubectl
         kubectl("delete", "deployment", "song")
         kubectl("wait", "--for=delete", "pods", "--all", "--timeout=140s")
-
-
-def _parent(pid: int) -> int:
-    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
 
 
 def _pss(pid: int) -> int:

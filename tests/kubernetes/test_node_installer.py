@@ -17,6 +17,7 @@ import runwasi
 from devtools.cluster import NODE, Cluster
 from devtools.kubectl import Kubectl
 from devtools.places import ROOT
+from devtools.processes import parent_of
 from devtools.waiting import until
 from scripts.node_installer.__main__ import PROGRAM
 from tests.kubernetes.installer_node import InstallerNode
@@ -132,8 +133,7 @@ def _runs_installed(cluster: Cluster, kubectl: Kubectl, name: str, prefix: Path)
     """Check that the program which serves a pod is one of those that were installed."""
     status = kubectl.get(f"pod/{name}")["status"]["containerStatuses"][0]
     pid = cluster.containerd.pid_of(status["containerID"].removeprefix("containerd://"))
-    parent = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1]
-    assert str(prefix) in Path(f"/proc/{parent}/maps").read_text()
+    assert str(prefix) in Path(f"/proc/{parent_of(pid)}/maps").read_text()
 
 
 @pytest.mark.usefixtures("applied")

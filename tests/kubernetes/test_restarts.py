@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import os
 import signal
-from pathlib import Path
 from typing import Any
 
 from devtools.cluster import NODE, Cluster
 from devtools.kubectl import Kubectl
+from devtools.processes import parent_of
 from devtools.waiting import until
 from tests.kubernetes.manifests import deployment, native, wasm
 
@@ -66,8 +66,7 @@ def test_a_pod_whose_server_is_killed_is_made_anew(cluster: Cluster, kubectl: Ku
 
 def _server_of(cluster: Cluster, container: str) -> int:
     """The server of the container's pod: what its init's parent is."""
-    stat = Path(f"/proc/{cluster.containerd.pid_of(container)}/stat").read_text()
-    return int(stat.rpartition(")")[2].split()[1])
+    return parent_of(cluster.containerd.pid_of(container))
 
 
 def test_pods_are_served_again_after_the_node_daemon_is_killed(

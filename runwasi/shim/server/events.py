@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 _SERVICE = "containerd.services.events.ttrpc.v1.Events"
 _TIMEOUT = 5.0  # seconds, as containerd's own shims allow
 _MAX_TRIES = 5  # of an event that containerd refuses
+_PAUSES = (0.1, 0.2, 0.4, 1.0, 2.0, 5.0)  # seconds before the next try where nobody listens; the last goes on
 _MAX_WAITING = 2048
 
 _TOPICS = {
@@ -149,8 +150,9 @@ class Publisher:
             else:
                 self._drain_over()
             return
+        away = _PAUSES[min(self._tries, len(_PAUSES) - 1)]
         self._tries += 1
-        self._reactor.call_later(min(self._tries, _MAX_TRIES), self._try_again)
+        self._reactor.call_later(self._refusals if isinstance(error, RpcError) else away, self._try_again)
 
     def _given_up(self, error: Exception) -> bool:
         """Return whether to drop a refused event; for an absent containerd it waits."""

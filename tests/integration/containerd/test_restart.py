@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from devtools.containerd import HOSTS, Containerd, running_containerd
+from devtools.processes import parent_of
 from devtools.waiting import until
 from tests.integration.conftest import BUSYBOX_IMAGE
 from tests.support.mode import OURS
@@ -31,46 +32,57 @@ def restarted(
         yield containerd
 
 
-def start_counting(containerd: Containerd, container: str) -> Path:
-    log = containerd.folder / f"{container}.log"
-    containerd.ctr(
-        *("run", "--detach", "--runtime", OURS, "--log-uri", f"file://{log}"),
-        *(BUSYBOX_IMAGE, container, "sh", "-c", _COUNT),
-    )
-    return log
+class Counting:
+    """A task that writes the numbers to 50 to its log and exits with 7, and its shim."""
+
+    def __init__(self, containerd: Containerd, container: str) -> None:
+        self._containerd, self._container = containerd, container
+        self.log = containerd.folder / f"{container}.log"
+        containerd.ctr(
+            *("run", "--detach", "--runtime", OURS, "--log-uri", f"file://{self.log}"),
+            *(BUSYBOX_IMAGE, container, "sh", "-c", _COUNT),
+        )
+        pid = containerd.pid_of(container)
+        self.init = Path(f"/proc/{pid}")
+        self._shim = Path(f"/proc/{parent_of(pid)}")
+
+    def wait_for(self, line: str) -> None:
+        """Return when it has written a line."""
+        until(lambda: self.log.read_text().splitlines(), lambda lines: line in lines)
+
+    def finish(self) -> int:
+        """Wait for its end, delete it, wait for its shim's end, and return the exit status as containerd had it."""
+        containerd, container = self._containerd, self._container
+        until(lambda: containerd.status_of(container), lambda status: status == "STOPPED")
+        told = containerd.ctr("task", "delete", container).stderr
+        containerd.ctr("container", "delete", container)
+        ended(self._shim)  # which sends its last events first, to a containerd that is there
+        match = re.search(r"exit code (\d+)", told)
+        assert match, told
+        return int(match[1])
 
 
-def wait_for(log: Path, line: str) -> None:
-    until(lambda: log.read_text().splitlines(), lambda lines: line in lines)
-
-
-def finish(containerd: Containerd, container: str) -> int:
-    """Wait for a task's end, delete it, and return its exit status as containerd had it."""
-    until(lambda: containerd.status_of(container), lambda status: status == "STOPPED")
-    told = containerd.ctr("task", "delete", container).stderr
-    containerd.ctr("container", "delete", container)
-    match = re.search(r"exit code (\d+)", told)
-    assert match, told
-    return int(match[1])
+def ended(process: Path) -> None:
+    """Wait until a process, by its folder in /proc, has ended and is reaped."""
+    until(process.exists, lambda exists: not exists)
 
 
 def test_a_container_counts_on_while_containerd_is_away(restarted: Containerd, container_id: str) -> None:
-    log = start_counting(restarted, container_id)
-    wait_for(log, "line 3")
+    counting = Counting(restarted, container_id)
+    counting.wait_for("line 3")
     restarted.stop(signal.SIGKILL)
-    wait_for(log, "line 10")
+    counting.wait_for("line 10")
     restarted.start()
     assert restarted.status_of(container_id) == "RUNNING"
-    assert finish(restarted, container_id) == 7
-    assert log.read_text().splitlines() == [f"line {i}" for i in range(1, 51)]
+    assert counting.finish() == 7
+    assert counting.log.read_text().splitlines() == [f"line {i}" for i in range(1, 51)]
 
 
 def test_an_exit_while_containerd_is_away_is_told_afterwards(
     restarted: Containerd, container_id: str
 ) -> None:
-    start_counting(restarted, container_id)
-    init = Path(f"/proc/{restarted.pid_of(container_id)}")
+    counting = Counting(restarted, container_id)
     restarted.stop(signal.SIGKILL)
-    until(init.exists, lambda exists: not exists)  # its shim has reaped it, and has the status
+    ended(counting.init)  # its shim has reaped it, and has the status
     restarted.start()
-    assert finish(restarted, container_id) == 7
+    assert counting.finish() == 7

@@ -18,6 +18,7 @@ import pytest
 
 from devtools.daemon import Daemon
 from devtools.places import BIN
+from devtools.processes import parent_of
 from devtools.ttrpc import Peer, task_service
 from devtools.waiting import until
 from runwasi import __version__
@@ -46,10 +47,6 @@ def shim(
     shim = Shim("runwasi", session_name, sink, programs)
     yield shim
     shim.clean()
-
-
-def parent_of(pid: int) -> int:
-    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
 
 
 def test_a_pod_is_served_by_a_fork_of_the_daemon(

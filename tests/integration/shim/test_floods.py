@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from devtools.processes import is_zombie
 from devtools.waiting import until
 from tests.support.detached import wait_for_exit
 from tests.support.shim import RunningShim, Shim, running
@@ -88,9 +89,7 @@ def without_own_processes(made: Bundle) -> Bundle:
 
 def zombies_of(pid: int) -> int:
     children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    return sum(
-        Path(f"/proc/{child}/stat").read_text().rpartition(")")[2].split()[0] == "Z" for child in children
-    )
+    return sum(is_zombie(child) for child in children)
 
 
 def test_orphans_without_end_are_reaped(our_shim: Shim, bundle: BundleMaker, container_id: str) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from devtools.processes import is_zombie
 from devtools.waiting import until
 from runwasi.engines.engine import CannotHandle
 from runwasi.engines.module_cache import ModuleCache
@@ -176,6 +177,6 @@ def test_the_helper_goes_with_its_parent(cache: ModuleCache) -> None:
 
 def _runs(pid: str) -> bool:
     try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+        return not is_zombie(pid)
     except (FileNotFoundError, ProcessLookupError):
         return False

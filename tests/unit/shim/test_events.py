@@ -62,9 +62,21 @@ def publisher(
     null = os.open(os.devnull, os.O_WRONLY)
     publisher = Publisher(reactor, "/nowhere", "default", Log(null))
     monkeypatch.setattr(publisher, "_client", containerd)
-    monkeypatch.setattr(reactor, "call_later", lambda _seconds, callback: reactor.call_soon(callback))
     yield publisher
     os.close(null)
+
+
+@pytest.fixture(autouse=True)
+def pauses(reactor: Reactor, monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The seconds of each call that is due later; none is waited for."""
+    asked: list[float] = []
+
+    def call_later(seconds: float, callback: Callable[[], None]) -> None:
+        asked.append(seconds)
+        reactor.call_soon(callback)
+
+    monkeypatch.setattr(reactor, "call_later", call_later)
+    return asked
 
 
 def turns(reactor: Reactor, count: int = 20) -> None:
@@ -85,23 +97,26 @@ def test_events_go_out_one_by_one_in_order(
 
 
 def test_an_absent_containerd_is_waited_for(
-    reactor: Reactor, publisher: Publisher, containerd: Containerd
+    reactor: Reactor, publisher: Publisher, containerd: Containerd, pauses: list[float]
 ) -> None:
+    """At first not for long: most are away for a restart."""
     containerd.failures = [ConnectionRefusedError(111, "refused")] * 9 + [RpcError(14, "starting")]
     publisher.publish(TaskStart())
     publisher.publish(TaskExit())
     turns(reactor)
     assert containerd.topics == ["/tasks/start", "/tasks/exit"]
+    assert pauses == [0.1, 0.2, 0.4, 1, 2, 5, 5, 5, 5, 1]
 
 
 def test_an_event_refused_too_often_is_given_up(
-    reactor: Reactor, publisher: Publisher, containerd: Containerd
+    reactor: Reactor, publisher: Publisher, containerd: Containerd, pauses: list[float]
 ) -> None:
     containerd.failures = [RpcError(3, "no")] * 6
     publisher.publish(TaskOOM())
     publisher.publish(TaskExit())
     turns(reactor)
     assert containerd.topics == ["/tasks/exit"]
+    assert pauses == [1, 2, 3, 4, 5]
 
 
 def test_too_many_waiting_events_drop_the_oldest_not_under_way(
