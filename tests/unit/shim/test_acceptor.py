@@ -28,7 +28,7 @@ class Door:
         self.complaints: list[int | None] = []
         self._accept = sockets.accept
         monkeypatch.setattr(sockets, "accept", self._try)
-        self.reactor = Reactor(on_error=pytest.fail)
+        self.reactor = Reactor(on_error=lambda error: pytest.fail(repr(error)))
         self.acceptor = Acceptor(
             self.reactor,
             Fd(sockets.listen(self.path)),
