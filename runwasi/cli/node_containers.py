@@ -8,7 +8,7 @@ import time
 from runwasi.engines import registry
 from runwasi.executor.errors import ContainerError
 from runwasi.executor.lifecycle.container import Container
-from runwasi.executor.lifecycle.store import container_ids
+from runwasi.executor.lifecycle.store import WASM, container_ids
 from runwasi.node.state_roots import shim_roots
 from runwasi.wasi.http.response_counts import read_counts
 
@@ -19,10 +19,7 @@ if TYPE_CHECKING:
     from runwasi.cli.settings import Settings
     from runwasi.executor.usage.usage_records import Usage
 
-WASM, NATIVE, UNKNOWN = "wasm", "native", "-"
-
 _POD_NAMESPACE, _POD = "io.kubernetes.cri.sandbox-namespace", "io.kubernetes.cri.sandbox-name"
-_ENGINES_LIBRARIES = (b"libwasmtime", b"libwasmedge", b"libwasmer", b"wasmer.abi3", b"/wasmer/")
 _NO_LIMIT = 1 << 60  # bytes; above it a memory limit is the kernel's way to say that there is none
 
 
@@ -31,7 +28,7 @@ class Sample:
 
     namespace   containerd's, "-" for a container of the command line
     pod         Kubernetes' name of its pod as NAMESPACE/NAME, "-" outside of one
-    kind        wasm or native, "-" when it has no process or we may not look
+    kind        wasm or native, "-" if an older release made it
     cpu_time    nanoseconds used so far; cpu, the share of one CPU in percent since the sample before, None at first
     memory      bytes in use; limit, None without one
     created     RFC 3339
@@ -53,9 +50,10 @@ class Sample:
         self.pod = f"{annotations.get(_POD_NAMESPACE, '')}/{pod}" if pod else "-"
         self.id = container.id
         self.status = container.status()
-        self.kind = UNKNOWN if self.status == "stopped" else kind_of(container.pid)
+        self.kind = container.kind
         self.engine = container.saved.engine if self.kind == WASM else "-"
-        self.served = read_counts(container.pid) if self.kind == WASM else None
+        lives = self.status != "stopped"  # else its pid may be another's by now
+        self.served = read_counts(container.pid) if lives and self.kind == WASM else None
         self.cpu_time = usage.cpu.total
         self.cpu: float | None = None
         self.memory = usage.memory.usage.usage
@@ -73,22 +71,6 @@ class Sample:
 def _limit(usage: Usage) -> int | None:
     limit = usage.memory.usage.limit
     return limit if 0 < limit < _NO_LIMIT else None
-
-
-def kind_of(pid: int) -> str:
-    """Return whether a container's first process runs a module or a native program.
-
-    A module runs in our interpreter, with the engine's library mapped.
-    """
-    try:
-        ours, its = os.stat("/proc/self/exe"), os.stat(f"/proc/{pid}/exe")
-        if (ours.st_dev, ours.st_ino) == (its.st_dev, its.st_ino):
-            return WASM
-        with open(f"/proc/{pid}/maps", "rb") as file:
-            maps = file.read()
-    except OSError:
-        return UNKNOWN
-    return WASM if any(library in maps for library in _ENGINES_LIBRARIES) else NATIVE
 
 
 class NodeSampler:

@@ -14,6 +14,7 @@ from runwasi.engines.annotation_names import CRIU_CONFIG
 from runwasi.executor.criu import criu_service
 from runwasi.executor.errors import ContainerError, Invalid
 from runwasi.executor.lifecycle.status import require
+from runwasi.executor.lifecycle.store import WASM
 from runwasi.executor.mounts.mount_options import parse
 from runwasi.executor.parent.namespace_fork import KINDS
 from runwasi.executor.plan.check_annotations import check_unsafe
@@ -80,8 +81,7 @@ def checkpoint(container: Container, options: CheckpointOptions) -> None:
     container then runs on.
     """
     require("checkpoint", container.id, container.status())
-    mounts = mounts_of(container.pid)
-    if _runs_wasm(container.pid, mounts):
+    if container.kind == WASM:
         raise Invalid(
             f"container {container.id} runs WebAssembly, which cannot be checkpointed: its process is the engine's"
             " and not of a program in the container, from which criu could bring it back"
@@ -91,6 +91,7 @@ def checkpoint(container: Container, options: CheckpointOptions) -> None:
     if options.pre_dump:
         criu_service.require_feature("mem_track", "--pre-dump")
     _make_folders(options)
+    mounts = mounts_of(container.pid)
     streams = [_stream(container.pid, number, mounts) for number in (0, 1, 2)]
     external = [key for stream in streams if (key := _external_stream(stream))]
     if not options.pre_dump:
@@ -185,23 +186,6 @@ def _make_folders(options: CheckpointOptions) -> None:
                 raise ContainerError(f"folder {folder}: {error.strerror}", errno=error.errno or 0) from None
     if parent and not os.path.isdir(path := os.path.join(options.image_path, parent)):
         raise Invalid(f"parent path {path}: no such directory")
-
-
-def _runs_wasm(pid: int, mounts: dict[int, str]) -> bool:
-    """Return whether the process runs a module: then its executable is this interpreter.
-
-    The interpreter is on no mount of the container. Neither is a deleted program, but that has no link.
-    """
-    try:
-        fd = os.open(f"/proc/{pid}/exe", os.O_PATH | os.O_CLOEXEC)
-    except OSError:  # it is ending
-        return False
-    try:
-        found, ours = os.fstat(fd), os.stat("/proc/self/exe")
-        same = (found.st_dev, found.st_ino) == (ours.st_dev, ours.st_ino)
-        return same or (found.st_nlink > 0 and mount_id("self", fd) not in mounts)
-    finally:
-        os.close(fd)
 
 
 def _stream(pid: int, number: int, mounts: dict[int, str]) -> str:

@@ -49,7 +49,6 @@ class Container:
     saved   what its state.json holds
     pidfd   of its first process, once this process has created it or called open_pidfd
     tie     the channel whose end ends its first process until its program runs; None if it outlives us
-    kind    wasm or native, "-" in a process that did not create it
     warn    called with a sentence about a problem that stops nothing, such as a failing poststop hook
     """
 
@@ -65,7 +64,6 @@ class Container:
         self.saved = saved
         self.pidfd: Fd | None = None
         self.tie: Channel | None = None
-        self.kind = "-"
         self.warn = warn or _ignore
         self._spec = spec
         self._cgroup = cgroup
@@ -85,6 +83,11 @@ class Container:
     def pid(self) -> int:
         """The pid of its first process, as the host numbers it; 0 before there is one."""
         return self.saved.pid
+
+    @property
+    def kind(self) -> str:
+        """Wasm or native, whichever its first process runs; "-" if an older release made it."""
+        return self.saved.kind or "-"
 
     @property
     def bundle(self) -> str:

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 VERSION = 1
 """Version of the meaning of state.json. Older versions must still be understood."""
 STATE, CONFIG, GATE, CLOSED_GATE, TIMING = "state.json", "config.json", "start", ".start", "timing"
+NATIVE, WASM = "native", "wasm"
+"""What the first process of a container runs."""
 _MAX_ID = 1024
 _ID_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_+-.")
 
@@ -39,6 +41,7 @@ class Saved(Record):
 
     pid is 0 until the container's first process exists; its start time (clock ticks after boot) tells it from a
     later process of the same number. created is RFC 3339 in UTC. cgroup_paths maps controller to absolute path.
+    kind is NATIVE until its first process has chosen a module, and absent from older files.
     mounted_before is, for a container without a mount namespace, what was mounted in its rootfs before. version
     is absent from the first files of version 1.
     """
@@ -56,6 +59,7 @@ class Saved(Record):
     systemd: bool = False
     rootless: bool = False
     engine: str = ""
+    kind: str = ""
     resctrl: str = ""
     mounted_before: tuple[str, ...] = ()
     version: Uint32 = 1

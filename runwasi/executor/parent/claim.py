@@ -12,7 +12,7 @@ from errno import EACCES
 from runwasi.executor.errors import ContainerError, describe
 from runwasi.executor.lifecycle.container import Container
 from runwasi.executor.lifecycle.deletion import remove_cgroup, unmount
-from runwasi.executor.lifecycle.store import CONFIG, VERSION, Saved, StateFolder
+from runwasi.executor.lifecycle.store import CONFIG, NATIVE, VERSION, Saved, StateFolder
 from runwasi.linux import cgroups, mounts, processes
 from runwasi.oci.record import replaced
 
@@ -83,6 +83,7 @@ def _first_record(folder: StateFolder, bundle: Bundle, options: CreateOptions, c
         cgroup_paths=cgroup.paths(),
         systemd=options.systemd_cgroup,
         rootless=options.rootless or options.no_cgroup,
+        kind=NATIVE,
         engine=options.engine if isinstance(options.engine, str) else options.engine.name,
         resctrl=_resctrl_group(bundle.spec.linux.intel_rdt, folder.id),
         mounted_before=() if bundle.spec.linux.has("mount") else tuple(mounts.mounted_below(bundle.rootfs)),

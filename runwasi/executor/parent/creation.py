@@ -9,9 +9,9 @@ import os
 from time import monotonic
 
 from runwasi.executor.errors import ContainerError
+from runwasi.executor.lifecycle import store
 from runwasi.executor.lifecycle.container import Container
 from runwasi.executor.lifecycle.deletion import run_poststop_hooks
-from runwasi.executor.lifecycle.store import CLOSED_GATE
 from runwasi.executor.parent.claim import claim
 from runwasi.executor.parent.conversation import END, Conversation, engine_of
 from runwasi.executor.parent.launch_process import common_plan, launch
@@ -30,6 +30,7 @@ from runwasi.executor.undo import Undo
 from runwasi.linux import processes, sockets
 from runwasi.linux.fd import Fd, close_owned
 from runwasi.linux.waiting import Wait
+from runwasi.oci.record import replaced
 from runwasi.startup.thin_signal import SIGKILL
 from runwasi.startup.thin_socket import SOCK_SEQPACKET
 
@@ -103,7 +104,8 @@ class Creation:
         while (message := (yield from self._conversation.next_message())).kind != READY:
             yield from self._answer(message)
         self._mark("serve_the_child")
-        self.container.kind = "wasm" if WASM in message.fields else "native"
+        if WASM in message.fields:
+            self.container.save(replaced(self.container.saved, kind=store.WASM))
         yield from self._ready(priorities=PRIORITIES in message.fields)
         self._mark("finish_create")
 
@@ -142,7 +144,7 @@ class Creation:
         seccomp = yield from _compiled_filter(bundle.spec, options)
         mount_sources = yield from _mount_sources(bundle, options, userns)
         opened.add(close_owned, tuple(mount_sources.values()))
-        gate = Fd(sockets.listen(f"{container.folder.path}/{CLOSED_GATE}", 1, kind=SOCK_SEQPACKET))
+        gate = Fd(sockets.listen(f"{container.folder.path}/{store.CLOSED_GATE}", 1, kind=SOCK_SEQPACKET))
         opened.add(gate.close)
         doors = open_doors(namespaces, container.cgroup)
         if doors:
