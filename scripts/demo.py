@@ -43,7 +43,7 @@ def main() -> None:
             _time(containerd)
         with running_containerd(folder, HOSTS["2"], namespace=session) as containerd:
             _show_layers(containerd, folder)
-        _show_artifact(folder, session)
+        _show_pod(folder, session)
     finally:
         remove_folder(folder)
     left = leaks.since(before, session)
@@ -81,15 +81,20 @@ def _show_layers(containerd: Containerd, folder: Path) -> None:
             print(f"  {line.expandtabs(2)}")
 
 
-def _show_artifact(folder: Path, session: str) -> None:
-    from scripts.demo_pod import run_in_pod  # late: grpc and CRI's messages
+def _show_pod(folder: Path, session: str) -> None:
+    from scripts.demo_pod import Beside, run_in_pod  # late: grpc and CRI's messages
 
-    _say("A wasm OCI artifact, in a pod, whose command names the module:")
+    _say("One pod, as kubelet would run it, with a wasm OCI artifact and a native container:")
     archive = _build(folder, "--name", "wasi-demo-oci-artifact", "--as-artifact")
-    command = ["/wasi-demo-app.wasm", "echo", "hello from an artifact"]
-    print(f"\ncommand: {command}", flush=True)
-    for line in run_in_pod(folder, session, archive, "localhost/wasi-demo-oci-artifact:latest", command):
-        print(line)
+    wasm = ["/wasi-demo-app.wasm", "echo", "hello from an artifact"]
+    native = ["sh", "-c", "echo hello from $(uname) in the same pod"]
+    pod = [
+        Beside("localhost/wasi-demo-oci-artifact:latest", archive, wasm),
+        Beside(_NATIVE_IMAGE, folder / "native.tar", native),
+    ]
+    for container, lines in zip(pod, run_in_pod(folder, session, pod), strict=True):
+        print(f"\ncontainer of {container.image}: {shlex.join(container.command)}", flush=True)
+        print("\n".join(lines))
 
 
 def _build(folder: Path, *form: str) -> Path:
