@@ -202,7 +202,8 @@ packages-kubernetes:
 
 .venv/ready: pyproject.toml constraints-dev.txt | packages-build
 	test -x $(VENV)/python || $(PYTHON) -m venv .venv
-	$(VENV)/pip install --quiet --disable-pip-version-check --constraint constraints-dev.txt --editable '.[dev]'
+	@# Twice quiet: only its errors, not how it means to build python-prctl one day.
+	$(VENV)/pip install -qq --disable-pip-version-check --constraint constraints-dev.txt --editable '.[dev]'
 	touch $@
 
 build/bin: scripts/launchers.py runwasi/shim/client/client.c .venv/ready

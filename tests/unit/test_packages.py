@@ -32,16 +32,26 @@ def test_virtiofsd_is_wanted_where_it_is_a_package(
     assert ("virtiofsd" in done.stderr.split()) == wanted
 
 
-def test_each_missing_package_is_asked_for_once_and_another_apt_is_waited_for(tmp_path: Path) -> None:
-    for name, script in (
-        ("apt-get", f'echo "$@" >>{tmp_path}/asked'),
-        ("dpkg-query", "exit 1"),  # nothing is installed
-        ("id", "echo 0"),
-    ):
-        (tmp_path / name).write_text(f"#!/bin/sh\n{script}\n")
-        (tmp_path / name).chmod(0o755)
+def _installing(folder: Path, apt_get: str) -> subprocess.CompletedProcess[str]:
+    """Ask for two groups where nothing is installed, with this shell script as apt-get."""
+    for name, script in (("apt-get", apt_get), ("dpkg-query", "exit 1"), ("id", "echo 0")):
+        (folder / name).write_text(f"#!/bin/sh\n{script}\n")
+        (folder / name).chmod(0o755)
     command = ["/bin/sh", str(ROOT / "scripts/packages"), "arm64", "vm"]
-    subprocess.run(command, env={"PATH": str(tmp_path)}, capture_output=True, check=True)
+    environment = {"PATH": f"{folder}:/usr/bin:/bin"}
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+
+
+def test_each_missing_package_is_asked_for_once_and_another_apt_is_waited_for(tmp_path: Path) -> None:
+    done = _installing(tmp_path, f'echo "$@" >>{tmp_path}/asked')
+    assert done.returncode == 0
     _, install = (tmp_path / "asked").read_text().splitlines()
     assert "-o DPkg::Lock::Timeout=" in install
     assert install.split().count("kmod") == 1
+
+
+@pytest.mark.parametrize("status", [0, 100])
+def test_what_apt_says_of_each_package_is_shown_if_it_fails(status: int, tmp_path: Path) -> None:
+    done = _installing(tmp_path, f'[ "$1" = update ] || {{ echo unpacking; exit {status}; }}')
+    assert done.returncode == min(status, 1)
+    assert ("unpacking" in done.stdout + done.stderr) == (status != 0)
