@@ -183,7 +183,8 @@ def _install_packages(site: str, extras: list[str]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         # pip of a throw-away environment: Debian's own refuses to run outside of one.
         subprocess.run([sys.executable, "-m", "venv", folder], check=True)
-        pip = [f"{folder}/bin/pip", "install", "--quiet", "--no-compile", "--disable-pip-version-check"]
+        # Twice quiet: only its errors, not how it means to build python-prctl one day.
+        pip = [f"{folder}/bin/pip", "install", "-qq", "--no-compile", "--disable-pip-version-check"]
         wanted = f"{_ROOT}[{','.join(extras)}]" if extras else _ROOT
         # Without debugging information a C extension is the same wherever it is compiled.
         subprocess.run(
@@ -287,6 +288,7 @@ def main() -> None:
     place = Place(os.path.abspath(given.prefix), os.environ.get("DESTDIR", ""))
     if given.action == "add":
         add(place, given.extras)
+        print(f"installed in {place.programs}; `runwasi doctor` says what this node has and lacks")
     else:
         remove(place)
         documents.remove(place.share)

@@ -82,6 +82,18 @@ def _print_plain(findings: list[Finding]) -> None:
         output.write(f"{finding.status:7}  {finding.area:{width}}  {finding.says}\n")
         if finding.mend:
             output.write(f"{'':7}  {'':{width}}  to mend: {finding.mend}\n")
+    output.write(f"\n{_verdict(findings)}\n")
+
+
+def _verdict(findings: list[Finding]) -> str:
+    """Say in one line whether containers can run here."""
+    fatal = [finding.area for finding in findings if finding.is_fatal()]
+    if fatal:
+        return f"No container can run on this node, for want of: {', '.join(dict.fromkeys(fatal))}."
+    lacking = sum(finding.status != OK for finding in findings)
+    return "Containers can run on this node." + (
+        f" {lacking} of the above could be better." if lacking else ""
+    )
 
 
 def _print_rich(findings: list[Finding]) -> None:
@@ -96,7 +108,9 @@ def _print_rich(findings: list[Finding]) -> None:
             says.append("\nto mend: ", style="dim")
             says.append(finding.mend, style="bold")
         table.add_row(Text(finding.status, style=_STYLES[finding.status]), finding.area, says)
-    Console().print(table)
+    console = Console()
+    console.print(table)
+    console.print(f"\n{_verdict(findings)}", highlight=False)
 
 
 COMMANDS = {

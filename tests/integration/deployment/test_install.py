@@ -21,14 +21,24 @@ def prefix(session_folder: Path) -> Iterator[Path]:
     """A prefix with everything installed, and removed at the end."""
     prefix = session_folder / "prefix"
     (prefix / "bin").mkdir(parents=True)
-    _install("add", prefix)
+    said = _install("add", prefix)
+    assert said == f"installed in {prefix}/bin; `runwasi doctor` says what this node has and lacks\n"
     yield prefix
     _install("remove", prefix)
     assert [path for path in prefix.rglob("*") if not path.is_dir()] == []
 
 
-def _install(action: str, prefix: Path) -> None:
-    subprocess.run([ROOT / "scripts/install", action, prefix], check=True, timeout=300)
+def _install(action: str, prefix: Path) -> str:
+    """Return what it says, all of it."""
+    done = subprocess.run(
+        [ROOT / "scripts/install", action, prefix],
+        check=True,
+        timeout=300,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    return done.stdout
 
 
 def _version(prefix: Path) -> Path:

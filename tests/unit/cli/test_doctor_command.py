@@ -79,6 +79,15 @@ def test_a_node_that_can_run_no_container_fails(
     said = capfd.readouterr().out
     assert "missing  cgroups" in said
     assert "to mend: mount -t cgroup2" in said
+    assert said.endswith("\nNo container can run on this node, for want of: cgroups.\n")
+
+
+def test_the_last_line_says_that_containers_can_run(
+    anywhere: list[str], capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert main(anywhere) == 0
+    said = capfd.readouterr().out
+    assert said.splitlines()[-1].startswith("Containers can run on this node.")
 
 
 def test_a_call_that_the_kernel_lacks_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
