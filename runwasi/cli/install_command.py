@@ -44,7 +44,7 @@ def _command(given: Given, settings: Settings, verb: str, plan: Callable[[str, W
         if not given.flag("write"):
             return _show(plans)
         for each in plans:
-            _carry_out(each, settings, restart=given.flag("restart"))
+            _carry_out(each, restart=given.flag("restart"))
     except DeploymentError as error:
         raise ContainerError(str(error)) from None
     except PermissionError as error:
@@ -128,7 +128,7 @@ def _show(plans: list[TargetPlan]) -> int:
     return 0
 
 
-def _carry_out(plan: TargetPlan, settings: Settings, *, restart: bool) -> None:
+def _carry_out(plan: TargetPlan, *, restart: bool) -> None:
     """Write the files, and make running programs notice. Raises DeploymentError, OSError."""
     _print_notes(plan, plan.found)
     if plan.shown and plan.after:
@@ -142,19 +142,20 @@ def _carry_out(plan: TargetPlan, settings: Settings, *, restart: bool) -> None:
     for change in plan.changes:
         _say(change.apply())
     if plan.changes or plan.due:
-        _bring_into_force(plan, settings, restart=restart)
+        _bring_into_force(plan, restart=restart)
     else:
         output.write(f"{plan.target}: nothing to do\n")
 
 
-def _bring_into_force(plan: TargetPlan, settings: Settings, *, restart: bool) -> None:
+def _bring_into_force(plan: TargetPlan, *, restart: bool) -> None:
     """Run the commands that make running programs notice, or say which would."""
     if restart and plan.after:
         _run_each(plan.after)
         return
     remedy = _one_line(plan.after) or plan.hint
     if remedy:
-        settings.log.warning(f"{plan.target}: the change is not in force yet: {remedy}")
+        output.flush()
+        output.write_error(f"{plan.target}: the change is not in force yet: {remedy}")
 
 
 def _one_line(commands: Sequence[Sequence[str]]) -> str:

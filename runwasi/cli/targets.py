@@ -61,10 +61,15 @@ class Wanted:
 
 
 def is_found(target: str, node: TargetNode) -> bool:
-    """Return whether the node has the program that a target configures; False for targets that only print."""
+    """Return whether the node has the program that a target configures, or what we wrote for it.
+
+    False for targets that only print.
+    """
     return {
         "programs": True,
-        "units": node.has_systemd() or (not node.is_this_machine and node.has("/usr/lib/systemd/systemd")),
+        "units": node.has_systemd()
+        or (not node.is_this_machine and node.has("/usr/lib/systemd/systemd"))
+        or daemon_units.are_written(node, registry.names()),
         "containerd": bool(node.program("containerd")) or node.has(DEFAULT_CONFIG),
         "docker": bool(node.program("dockerd")) or node.has(DAEMON_JSON),
         "podman": bool(node.program("podman"))

@@ -106,6 +106,11 @@ def uninstall(node: TargetNode, engines: Sequence[str]) -> TargetPlan:
     return _plan(node, changes, [("systemctl", "daemon-reload")], before=before)
 
 
+def are_written(node: TargetNode, engines: Sequence[str]) -> bool:
+    """Return whether the node has a unit of a daemon in systemd's folder for an administrator's."""
+    return any(node.has(f"{FOLDER}/{daemon_name(engine)}.service") for engine in engines)
+
+
 def _copies(node: TargetNode, engines: Sequence[str]) -> list[tuple[str, ...]]:
     """Return the commands that copy the services of daemons that run, for as long as these have to end.
 

@@ -63,8 +63,12 @@ def run(command: Sequence[str], text: str = "") -> str:
         done = subprocess.run(
             command, input=text, capture_output=True, text=True, check=False, timeout=_SECONDS
         )
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise DeploymentError(f"{' '.join(command)}: {error}") from None
+    except FileNotFoundError:
+        raise DeploymentError(f"{' '.join(command)}: {command[0]} is not in PATH") from None
+    except OSError as error:
+        raise DeploymentError(f"{' '.join(command)}: {error.strerror}") from None
+    except subprocess.TimeoutExpired:
+        raise DeploymentError(f"{' '.join(command)}: did not end within {_SECONDS} s") from None
     if done.returncode:
         said = done.stderr.strip() or done.stdout.strip() or f"exit status {done.returncode}"
         raise DeploymentError(f"{' '.join(command)}: {said}")

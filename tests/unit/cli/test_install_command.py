@@ -51,6 +51,25 @@ def test_podmans_file_is_removed_even_without_podman(
     assert not written.exists()
 
 
+def test_the_units_are_removed_even_without_systemd(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    host = ["--host", str(tmp_path), "--write"]
+    assert main(["install", "units", *host]) == 0
+    assert "\nunits: the change is not in force yet: have systemd start them" in capfd.readouterr().err
+    assert main(["uninstall", "all", *host]) == 0
+    assert list((tmp_path / "etc/systemd/system").iterdir()) == []
+
+
+def test_without_kubectl_the_classes_cannot_be_applied_and_it_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert main(["install", "kubernetes", "--write"]) == 1
+    said = capfd.readouterr().err.splitlines()[-1]
+    assert said == "runwasi: install kubernetes: kubectl apply --filename -: kubectl is not in PATH"
+
+
 @pytest.mark.parametrize(
     ("words", "why"),
     [
