@@ -6,7 +6,7 @@ import os
 import socket
 import stat
 
-from runwasi.cli.doctor.finding import OK, WARN, Finding, service
+from runwasi.cli.doctor.finding import OK, WARN, Finding, has_systemd, service
 from runwasi.engines import registry
 from runwasi.linux import sockets
 from runwasi.shim.client import packet
@@ -33,7 +33,7 @@ def _daemon(engine: str, path: str) -> Finding:
         says = (
             f"{name} does not run: normal mode starts pods slower, and its first pod leaves a daemon behind"
         )
-        return Finding("daemon", WARN, says, _UNITS)
+        return Finding("daemon", WARN, says, _UNITS if has_systemd() else service("start", name))
     if not stat.S_ISSOCK(os.lstat(path).st_mode):
         return Finding("daemon", WARN, f"{path} is no socket: {name} cannot listen there", f"rm {path}")
     try:

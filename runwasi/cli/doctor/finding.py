@@ -43,6 +43,11 @@ class Finding:
 
 def service(verb: str, name: str) -> str:
     """Return the command that starts, restarts or reloads a service; in words where systemd does not run."""
-    if os.path.isdir("/run/systemd/system"):
+    if has_systemd():
         return f"systemctl {verb} {name}"
     return f"{verb} {name} (no systemd runs here)"
+
+
+def has_systemd() -> bool:
+    """Return whether systemd runs this machine. Source: man 3 sd_booted."""
+    return os.path.isdir("/run/systemd/system")

@@ -135,3 +135,20 @@ def test_a_file_in_the_place_of_the_daemons_socket_is_said(
     assert finding.status == WARN
     assert finding.mend == f"rm {place}"
     assert os.path.exists(place)
+
+
+@pytest.mark.parametrize(
+    ("systemd", "mend"),
+    [
+        (True, "runwasi install units --write --restart"),
+        (False, "start containerd-wasmtimed (no systemd runs here)"),
+    ],
+)
+def test_units_are_advised_where_systemd_runs(
+    systemd: bool, mend: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RUNWASI_DAEMON_SOCKET", str(tmp_path / "none"))
+    monkeypatch.setattr(registry, "names", lambda: ("wasmtime",))
+    monkeypatch.setattr(os.path, "isdir", lambda _path: systemd)
+    (finding,) = daemon_findings.daemons()
+    assert finding.mend == mend
