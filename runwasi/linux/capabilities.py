@@ -149,27 +149,32 @@ def apply(sets: CapSets) -> None:
 
 def raise_permitted() -> None:
     """Make every permitted capability effective, for example after a change of user that kept them."""
-    sets = current()
-    _capset(sets.permitted, sets.permitted, sets.inheritable)
+    _, permitted, inheritable = _capget()
+    _capset(permitted, permitted, inheritable)
 
 
 def hold_effective(mask: int) -> None:
     """Make exactly the permitted capabilities in mask effective."""
-    sets = current()
-    _capset(sets.permitted & mask, sets.permitted, sets.inheritable)
+    _, permitted, inheritable = _capget()
+    _capset(permitted & mask, permitted, inheritable)
 
 
 def current() -> CapSets:
     """Read the five sets of this thread."""
-    header, data = (c_uint32 * 2)(_VERSION_3, 0), (c_uint32 * 6)()
-    check(syscall(SYS_CAPGET, header, data), "capget")
     bounding = ambient = 0
     for number in range(last_cap() + 1):
         bounding |= bool(_in_bounding_set(number)) << number
         is_set = libc.prctl(_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_IS_SET, number, None, None)
         ambient |= max(is_set, 0) << number
-    effective, permitted, inheritable = (data[i] | data[i + 3] << 32 for i in range(3))
+    effective, permitted, inheritable = _capget()
     return CapSets(effective, permitted, inheritable, bounding, ambient)
+
+
+def _capget() -> tuple[int, int, int]:
+    """Read the effective, permitted and inheritable set of this thread."""
+    header, data = (c_uint32 * 2)(_VERSION_3, 0), (c_uint32 * 6)()
+    check(syscall(SYS_CAPGET, header, data), "capget")
+    return data[0] | data[3] << 32, data[1] | data[4] << 32, data[2] | data[5] << 32
 
 
 def _capset(effective: int, permitted: int, inheritable: int) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+from errno import ESTALE
 
+from runwasi.linux.beneath import RESOLVE_NO_SYMLINKS, openat2
 from runwasi.linux.libc import SYS_PIVOT_ROOT, SYS_STATX, check, libc, syscall
 from runwasi.startup.thin_ctypes import c_uint64
 
@@ -32,6 +34,7 @@ MNT_DETACH = 2
 UMOUNT_NOFOLLOW = 8
 
 _AT_EMPTY_PATH = 0x1000  # linux/fcntl.h
+_AT_FDCWD = -100
 _STATX_MNT_ID = 0x1000  # linux/stat.h, since Linux 5.8
 Statx = c_uint64 * 32  # struct statx
 MNT_ID = 18  # the word of stx_mnt_id
@@ -94,10 +97,31 @@ def mounted_below(path: str) -> list[str]:
 
     path must be absolute and free of symbolic links. Reads the whole mount table: too slow for a start.
     """
+    return list(mounts_below(path).values())
+
+
+def mounts_below(path: str) -> dict[int, str]:
+    """Return the same mount points by mount id."""
     wanted = path.rstrip("/")
-    points = [point for point in mount_points() if point == wanted or point.startswith(wanted + "/")]
-    points.reverse()
-    return points
+    return {
+        number: point
+        for number, point in reversed(mounts_of("self").items())
+        if point == wanted or point.startswith(wanted + "/")
+    }
+
+
+def detach_mount(number: int, point: str) -> None:
+    """Unmount the mount of that id at its mount point, as with MNT_DETACH, and no other mount.
+
+    Raises OSError, ESTALE if its path has changed meanwhile and now leads to something else.
+    """
+    fd = openat2(_AT_FDCWD, point, os.O_PATH, 0, RESOLVE_NO_SYMLINKS)
+    try:
+        if mount_id_of(fd) != number:
+            raise OSError(ESTALE, "another mount is there now", point)
+        umount(f"/proc/self/fd/{fd}", MNT_DETACH)
+    finally:
+        os.close(fd)
 
 
 def mount_points() -> list[str]:

@@ -70,6 +70,7 @@ PATHS = (
     "/proc/1/attr/exec",
     "/dev/full",
     "a\nb",
+    "/tmp\0/new",
     "/" + "x" * 300,
     "/" + "a/" * 2500,
 )

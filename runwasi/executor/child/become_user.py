@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import stat
-from errno import EINVAL, ENOTDIR, EPERM
+from errno import EINVAL, ELOOP, ENOTDIR, EPERM
 
 from runwasi.engines.annotation_names import KEEP_GROUPS
 from runwasi.executor.errors import ContainerError, describe
 from runwasi.linux import capabilities, processes
-from runwasi.linux.beneath import open_in_root
+from runwasi.linux.beneath import make_dirs, open_in_root
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,14 +22,21 @@ _DEFAULT_UMASK = 0o022
 
 
 def make_cwd(ctx: InitProgress) -> None:
-    """Make process.cwd where the image lacks it, as runc does; we are inside the root already."""
+    """Make process.cwd where the image lacks it, as runc does.
+
+    Nothing is made through a magic link of /proc, which may lead to the root of a process of the host:
+    stand_in_cwd says what is wrong with such a path.
+    """
     try:
-        os.makedirs(ctx.process.cwd, 0o755, exist_ok=True)
-    except (FileExistsError, NotADirectoryError):
+        os.close(make_dirs(ctx.root_fd, ctx.process.cwd))
+    except NotADirectoryError:
         raise ContainerError(
             f"chdir to cwd ({ctx.process.cwd!r}) set in config.json failed: not a directory ($.process.cwd)",
             errno=ENOTDIR,
         ) from None
+    except OSError as error:
+        if error.errno != ELOOP:
+            raise
 
 
 def own_stdio(ctx: Progress) -> None:
@@ -116,6 +123,16 @@ def stand_in_cwd(ctx: Progress) -> None:
         raise ContainerError(f"cwd {cwd!r} is outside the container's root ($.process.cwd)")
 
 
+def lower_effective(ctx: Progress) -> None:
+    """Make only the spec's effective capabilities effective, for root too, while its program is looked for.
+
+    With more, a path through /proc/PID/root would open files of the host's processes that the program may not open.
+    """
+    if not ctx.process.user.uid:  # others have no more already
+        wanted = ctx.process.capabilities
+        capabilities.hold_effective(_mask(wanted.effective if wanted else ()))
+
+
 def limit_capabilities(ctx: Progress) -> None:
     """Set all five capability sets to exactly the listed ones; an absent list is empty.
 
@@ -157,10 +174,9 @@ def _mask(names: Iterable[str]) -> int:
     return mask
 
 
-def raise_effective(ctx: Progress) -> None:
-    """Make the kept capabilities effective again after the change of user: loading a filter needs one."""
-    if ctx.process.user.uid:
-        capabilities.raise_permitted()
+def raise_effective(_ctx: Progress) -> None:
+    """Make the kept capabilities effective again, now that the program is found: loading a filter needs one."""
+    capabilities.raise_permitted()
 
 
 def complete_env(ctx: Progress) -> None:

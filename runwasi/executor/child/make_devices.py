@@ -6,12 +6,12 @@ Source: runtime-spec config-linux.md#default-devices and #devices, runtime-linux
 from __future__ import annotations
 
 import os
-from errno import EEXIST, ENOENT, EPERM
+from errno import EEXIST, EPERM
 from stat import S_IFBLK, S_IFCHR, S_IFIFO, S_IFMT, S_ISCHR
 
 from runwasi.executor.errors import ContainerError, describe
 from runwasi.executor.mounts.mount_place import container_path
-from runwasi.linux.beneath import make_dirs, make_file, open_beneath
+from runwasi.linux.beneath import is_there, make_dirs, make_file, open_beneath
 from runwasi.linux.fd import Fd
 from runwasi.linux.filesystems import DEVPTS_SUPER_MAGIC, filesystem_type
 from runwasi.linux.mount_fds import (
@@ -95,7 +95,8 @@ def _make_defaults(ctx: InitProgress) -> None:
             _make_link(dev, name, leads_to)
         if os.path.exists("/proc/kcore"):
             _make_link(dev, "core", "/proc/kcore")
-        _make_ptmx(dev)
+        if is_there(ctx.root_fd, "dev/pts/ptmx"):
+            _make_ptmx(dev)
     except OSError as error:
         raise ContainerError(f"cannot fill /dev: {describe(error)}", errno=error.errno or 0) from None
     finally:
@@ -199,13 +200,7 @@ def _make_link(dev: int, name: str, leads_to: str) -> None:
 
 
 def _make_ptmx(dev: int) -> None:
-    """Link /dev/ptmx to the container's own devpts, if it has one (runtime-linux.md)."""
-    try:
-        os.stat("pts/ptmx", dir_fd=dev)
-    except OSError as error:
-        if error.errno != ENOENT:
-            raise
-        return
+    """Link /dev/ptmx to the container's own devpts (runtime-linux.md)."""
     try:
         os.unlink("ptmx", dir_fd=dev)
     except FileNotFoundError:

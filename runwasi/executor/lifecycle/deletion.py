@@ -5,6 +5,8 @@ Everything here is an operation. Other processes do work that could block: an un
 
 from __future__ import annotations
 
+from errno import ELOOP, ENOENT, ENOTDIR, ESTALE
+
 from runwasi.executor.errors import ContainerError, NotFound, describe
 from runwasi.executor.lifecycle.container import Container
 from runwasi.executor.lifecycle.status import require
@@ -18,6 +20,9 @@ if TYPE_CHECKING:
     from runwasi.linux.cgroups import Cgroup
     from runwasi.linux.waiting import Operation
     from runwasi.oci.spec import Spec
+
+_ATTEMPTS = 1000
+_MOVED = (ELOOP, ENOENT, ENOTDIR, ESTALE)
 
 
 def delete(container: Container, *, force: bool = False) -> Operation[None]:
@@ -80,15 +85,31 @@ def unmount(container: Container) -> Operation[None]:
 def _unmount(rootfs: str, before: list[str]) -> None:
     """Unmount the mounts below rootfs, except earlier ones.
 
-    The destinations are not needed: links on their paths may have been changed by the container since.
+    The destinations are not needed: links on their paths may have been changed by the container since. Whoever
+    shares the rootfs may still exchange folders for links out of it, so each mount is unmounted by its id, and
+    looked for again where its path has changed. Raises OSError if that goes on.
     """
     from runwasi.linux import mounts  # late, as above
 
-    for point in mounts.mounted_below(rootfs):
-        if point in before:
-            before.remove(point)
+    for left in reversed(range(_ATTEMPTS)):
+        try:
+            for number, point in _made_since(before, mounts.mounts_below(rootfs)):
+                mounts.detach_mount(number, point)
+            return
+        except OSError as error:
+            if error.errno not in _MOVED or not left:
+                raise
+
+
+def _made_since(before: list[str], found: dict[int, str]) -> list[tuple[int, str]]:
+    """Return the found mounts, latest first, without the earliest at each mount point that was one before."""
+    kept, made = list(before), []
+    for number, point in reversed(found.items()):
+        if point in kept:
+            kept.remove(point)
         else:
-            mounts.umount(point, mounts.MNT_DETACH)
+            made.append((number, point))
+    return made[::-1]
 
 
 def run_poststop_hooks(container: Container) -> Operation[None]:

@@ -202,3 +202,10 @@ def test_a_fake_ptmx_makes_no_terminal(root: Root) -> None:
 
     with pytest.raises(OSError, match="not the ptmx of a devpts"):
         root.enter(look, [PROC])
+
+
+def test_a_ptmx_of_the_host_is_no_reason_for_a_link_to_it(root: Root) -> None:
+    (root.rootfs / "dev").mkdir()
+    (root.rootfs / "dev/pts").symlink_to("/dev/pts")
+    root.enter(lambda: None, [PROC])
+    assert not (root.rootfs / "dev/ptmx").is_symlink()
