@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 MAX_LAYER = 512 << 20
 """The largest layer that is run, in bytes, compressed or not."""
+MAX_LAYERS = 1 << 30
+"""The most bytes of an image's wasm layers together: those that are compressed are unpacked into memory."""
 
 
 def fetch_layers(
@@ -45,9 +47,13 @@ def _all_opened(
 ) -> tuple[Layer, ...]:
     content_root = client.content_root() if descriptors else ""
     opened: list[Layer] = []
+    size = 0
     try:
         for descriptor in descriptors:
-            opened.append(_opened(client, content_root, descriptor, engine, cache))  # noqa: PERF401
+            opened.append(_opened(client, content_root, descriptor, engine, cache))
+            size += os.fstat(opened[-1].fd).st_size
+            if size > MAX_LAYERS:
+                raise ContainerdError(f"its wasm layers have more than {MAX_LAYERS} bytes together")
     except BaseException:
         for layer in opened:
             os.close(layer.fd)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-import lzma
 import tarfile
 import zlib
 
+from runwasi.images.bounded_file import BoundedFile
 from runwasi.images.image_error import ImageError
 from runwasi.oci.decode import SpecError, decode, parse_json
 from runwasi.oci.image import (
@@ -29,11 +29,12 @@ if TYPE_CHECKING:
 
     R = TypeVar("R", bound=Record)
 
-_DAMAGED = (tarfile.TarError, EOFError, zlib.error, lzma.LZMAError)
-"""Errors that tarfile and its decompressors raise for bad content, beside OSError without a number."""
+_DAMAGED = (tarfile.TarError, EOFError, zlib.error, ValueError, OverflowError, RecursionError)
+"""Errors that tarfile and its decompressor raise for bad content, beside OSError without a number."""
 _MAX_DOCUMENT = 4 << 20
 _MAX_DEPTH = 8
 _MOST_MANIFESTS = 10_000
+_MOST_LAYERS = 100_000
 _CHUNK = 1 << 20
 
 
@@ -62,15 +63,20 @@ def inspect(path: str) -> list[ImageSummary]:
     Raises ImageError for a file that is not such an archive, or is damaged; OSError.
     """
     try:
-        with tarfile.open(path) as tar:
+        with BoundedFile(path) as file, tarfile.open(fileobj=file, mode="r:") as tar:  # type: ignore[call-overload]
             archive = _Archive(tar)
+            file.end_of_headers()
             archive.document(LAYOUT_FILE)
             index = archive.decoded(Index, INDEX_FILE)
             found: list[ImageSummary] = []
+            layers = 0
             for entry in archive.manifests(index):
                 if len(found) == _MOST_MANIFESTS:
                     raise ImageError(f"has more than {_MOST_MANIFESTS} manifests")
                 found.append(archive.summary(entry))
+                layers += len(found[-1].layers)
+                if layers > _MOST_LAYERS:
+                    raise ImageError(f"its manifests name more than {_MOST_LAYERS} layers")
             return found
     except _DAMAGED as error:
         raise ImageError(f"{path}: not a tar archive: {error}") from None

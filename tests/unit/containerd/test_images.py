@@ -7,14 +7,18 @@ import hashlib
 import json
 import os
 from collections.abc import Iterator
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
+from runwasi.containerd import image_layers
 from runwasi.containerd.blobs import open_blob
 from runwasi.containerd.client import Containerd
 from runwasi.containerd.containerd_error import ContainerdError, NotInContainerd
 from runwasi.containerd.images import image_of, wasm_layers
+from runwasi.engines.engine import Engine
+from runwasi.engines.module_cache import ModuleCache
 from runwasi.oci.image import (
     CONFIG_TYPE,
     DOCKER_INDEX_TYPE,
@@ -25,6 +29,7 @@ from runwasi.oci.image import (
     WASM_CONFIG_TYPE,
     WASM_TYPE,
 )
+from runwasi.wire.messages import content
 from runwasi.wire.messages.types import Descriptor
 from tests.support.zstd_frames import stored_as_zstd
 
@@ -46,6 +51,12 @@ class MemoryStore(Containerd):
     def image_target(self, name: str) -> Descriptor:
         assert name == NAME
         return self.target
+
+    def content_root(self) -> str:
+        return ""
+
+    def info(self, digest: str) -> content.Info:
+        return content.Info(digest=digest)
 
     def read(self, digest: str) -> Iterator[bytes]:
         if digest not in self.contents:
@@ -220,3 +231,17 @@ def test_a_damaged_blob_is_an_error(store: MemoryStore) -> None:
     store.contents[blob["digest"]] = b"another"
     with pytest.raises(ContainerdError, match="is damaged"):
         open_blob(store, "", blob["digest"], blob["size"], 100)
+
+
+def test_layers_that_are_small_but_large_together_once_unpacked_are_an_error(
+    store: MemoryStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(image_layers, "MAX_LAYERS", 2_500_000)
+    layers = [store.add(gzip.compress(bytes([number]) * 1_000_000), WASM_TYPE) for number in range(3)]
+    target = store.add_manifest(store.add_document({}, WASM_CONFIG_TYPE), *layers)
+    store.target = Descriptor(media_type=target["mediaType"], digest=target["digest"], size=target["size"])
+    engine = cast(Engine, SimpleNamespace(name="none"))
+    before = os.listdir("/proc/self/fd")
+    with pytest.raises(ContainerdError, match="its wasm layers have more than 2500000 bytes together"):
+        image_layers._all_opened(store, wasm_layers(store, NAME, ()), engine, cast(ModuleCache, None))
+    assert os.listdir("/proc/self/fd") == before

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from runwasi.images import bounded_file
 from runwasi.images.image_error import ImageError
 from runwasi.images.reader import inspect
 from runwasi.oci.image import INDEX_TYPE, MANIFEST_TYPE
@@ -45,6 +46,10 @@ class Layout:
 
     def index(self, *entries: dict[str, Any]) -> None:
         self.add("index.json", index_of(*entries))
+
+    def raw(self, content: bytes) -> None:
+        self._file.write(content)
+        self.tar.offset += len(content)
 
     def close(self) -> None:
         self.tar.close()
@@ -138,6 +143,56 @@ def holes(layout: Layout) -> None:
     )  # fmt: skip
 
 
+def many_files(layout: Layout) -> None:
+    header = tarfile.TarInfo("file").tobuf(tarfile.USTAR_FORMAT)
+    layout.raw(header * 100_000)
+
+
+def long_header(layout: Layout) -> None:
+    header = tarfile.TarInfo("././@LongLink")
+    header.type, header.size = tarfile.GNUTYPE_LONGNAME, 100 << 20
+    layout.raw(header.tobuf(tarfile.GNU_FORMAT))
+    layout.raw(b"x" * (100 << 20))
+
+
+def long_headers(layout: Layout) -> None:
+    for number in range(30):
+        layout.special("file", tarfile.REGTYPE, **{f"key{number}": "x" * (1 << 20)})
+
+
+def headers_of_headers(layout: Layout) -> None:
+    header = tarfile.TarInfo("././@LongLink")
+    header.type, header.size = tarfile.GNUTYPE_LONGNAME, 1
+    layout.raw((header.tobuf(tarfile.GNU_FORMAT) + b"x".ljust(512, b"\0")) * 2000)
+
+
+def pax(record: bytes) -> Callable[[Layout], None]:
+    """Put a pax header with a record as it is before a file."""
+
+    def make(layout: Layout) -> None:
+        header = tarfile.TarInfo("pax")
+        header.type, header.size = tarfile.XHDTYPE, len(record)
+        layout.raw(header.tobuf(tarfile.USTAR_FORMAT) + record.ljust(-len(record) // 512 * -512, b"\0"))
+        layout.index()
+
+    return make
+
+
+def forth_and_back(layout: Layout) -> None:
+    """Put a megabyte between each manifest and its config."""
+    configs = [bytes([number]) for number in range(50)]
+    layout.index(*[layout.blob(manifest_of(of(config))) for config in configs])
+    layout.add("between", bytes(1 << 20))
+    for config in configs:
+        layout.blob(config)
+
+
+def one_manifest_many_times(layout: Layout) -> None:
+    config = layout.blob(b"config")
+    described = layout.blob(manifest_of(config, *[config] * 20_000))
+    layout.index(*[described] * 9_999)
+
+
 ATTACKS = {
     "link-to-itself": link(tarfile.SYMTYPE, "ITSELF"), "link-out": link(tarfile.SYMTYPE, "/etc/passwd"),
     "link-to-nothing": link(tarfile.SYMTYPE, "nothing"), "hard-link-to-itself": link(tarfile.LNKTYPE, "ITSELF"),
@@ -146,6 +201,10 @@ ATTACKS = {
     "wrong-digest": wrong_digest, "unknown-digest": unknown_digest, "digest-with-a-path": digest_with_a_path,
     "second-entry-of-a-name": second_entry_of_a_name, "large-manifest": large_manifest, "large-index": large_index,
     "deep-index": deep_index, "nested-indexes": nested_indexes, "many-manifests": many_manifests, "holes": holes,
+    "many-files": many_files, "long-header": long_header, "long-headers": long_headers,
+    "headers-of-headers": headers_of_headers, "length-of-5000-digits": pax(b"9" * 5000 + b" path=x\n"),
+    "map-without-numbers": pax(b"29 GNU.sparse.map=a,b,c,d,e,f\n"),
+    "one-manifest-many-times": one_manifest_many_times,
 }  # fmt: skip
 
 
@@ -161,6 +220,39 @@ def test_a_hostile_archive_is_refused(attack: str, compressed: bool, tmp_path: P
     with pytest.raises(ImageError):
         inspect(str(path))
     assert [entry.name for entry in tmp_path.iterdir()] == ["image.tar"]
+
+
+BOUNDS: dict[str, tuple[Callable[[Layout], None], str]] = {
+    "many-files": (many_files, "its headers have more than 16777216 bytes"),
+    "long-header": (long_header, "a header has more than 4194304 bytes"),
+    "long-headers": (long_headers, "its headers have more than 16777216 bytes"),
+    "one-manifest-many-times": (one_manifest_many_times, "its manifests name more than 100000 layers"),
+}
+
+
+@pytest.mark.parametrize("attack", BOUNDS)
+def test_what_no_image_has_is_not_read_to_its_end(attack: str, tmp_path: Path) -> None:
+    make, words = BOUNDS[attack]
+    with pytest.raises(ImageError, match=f"{compressed(make, tmp_path)}: {words}"):
+        inspect(f"{tmp_path}/image.tar")
+
+
+def compressed(make: Callable[[Layout], None], folder: Path) -> Path:
+    path = folder / "image.tar"
+    layout = Layout(path)
+    make(layout)
+    layout.close()
+    path.write_bytes(gzip.compress(path.read_bytes(), 1))
+    return path
+
+
+def test_an_archive_is_not_unpacked_again_and_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = compressed(forth_and_back, tmp_path)
+    assert len(inspect(str(path))) == 50
+    monkeypatch.setattr(bounded_file, "_UNPACKED", 20 << 20)
+    monkeypatch.setattr(bounded_file, "_UNPACKED_EACH", 0)
+    with pytest.raises(ImageError, match=f"{path}: it unpacks to far more than an image has"):
+        inspect(str(path))
 
 
 def test_indexes_that_name_each_other_many_times_are_read_once(tmp_path: Path) -> None:
