@@ -1,7 +1,8 @@
 """A program of a container prints all that it was given, and each line is one that its config.json gives it.
 
 One table serves every position: a container's first process and an exec, by the command line and by a shim in each
-mode. Whatever a process newly gets is not on the list, and fails.
+mode. Whatever a process newly gets is not on the list, and fails. A process of ours, which waits to be started or
+runs a guest, holds a few descriptors more: they are listed too, from outside.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import os
 import re
 import resource
+import stat
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -131,3 +133,63 @@ def test_by_a_shim(any_shim: Shim, inspecting: Bundle, container_id: str, folder
         text = until(output.read_text, lambda seen: "\nkeyring " in seen)
         assert unexpected(text, container_id, task.pid) == []
         task.call("Delete")
+
+
+SOCKET, MODULE, ARTEFACT, NAMESPACE = "a socket", "the module", "compiled code", "the namespace of its view"
+LIMIT, CGROUP, ROOT = "its memory limit", "its cgroup", "its root"
+
+FILES = {
+    r"socket:\[\d+\]": SOCKET,
+    r"mnt:\[\d+\]": NAMESPACE,
+    r"/app\.wasm": MODULE,
+    r"\S+/modules/[0-9a-f]{64}": ARTEFACT,
+    r"(/\S+)?/memory\.(limit_in_bytes|max)": LIMIT,
+}
+
+
+def held_by(pid: int) -> list[str]:
+    """Say what each descriptor of a process is, beside its streams."""
+    return sorted(_described(pid, number) for number in os.listdir(f"/proc/{pid}/fd") if int(number) > 2)
+
+
+def _described(pid: int, number: str) -> str:
+    path = f"/proc/{pid}/fd/{number}"
+    target, found = os.readlink(path), os.stat(path)
+    if stat.S_ISDIR(found.st_mode):
+        for what, place in (
+            (ROOT, f"/proc/{pid}/root"),
+            *((CGROUP, folder) for folder in _cgroup_folders(pid)),
+        ):
+            if os.path.samestat(found, os.stat(place)):
+                return what
+        return f"the folder {target}"
+    return next((what for pattern, what in FILES.items() if re.fullmatch(pattern, target)), target)
+
+
+def _cgroup_folders(pid: int) -> Iterator[str]:
+    for line in Path(f"/proc/{pid}/cgroup").read_text().splitlines():
+        number, controllers, path = line.split(":", 2)
+        folder = f"/sys/fs/cgroup/{controllers}{path}"
+        if (number == "0" or controllers == "memory") and os.path.isdir(folder):
+            yield folder
+
+
+def test_a_process_that_waits_to_be_started_holds_only_its_gate(
+    runwasi: Runtime, bundle: BundleMaker, container_id: str
+) -> None:
+    waiting = Detached(runwasi, bundle(["true"]), container_id)
+    waiting.create()
+    assert held_by(waiting.pid) == [SOCKET]
+
+
+def test_a_guests_process_holds_only_what_the_guest_needs(
+    runwasi: Runtime, bundle: BundleMaker, container_id: str, wasi_demo_app: bytes
+) -> None:
+    made = bundle(["/app.wasm", "daemon"], files={"/app.wasm": wasi_demo_app})
+    guest = Detached(runwasi, made, container_id)
+    guest.create()
+    needed = [ARTEFACT, CGROUP, LIMIT, MODULE, NAMESPACE]
+    assert held_by(guest.pid) == sorted([*needed, SOCKET])
+    runwasi("start", container_id)
+    until(lambda: guest.output, lambda output: output)
+    assert held_by(guest.pid) == sorted([*needed, ROOT])
