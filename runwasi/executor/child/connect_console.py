@@ -7,6 +7,7 @@ from fcntl import F_DUPFD_CLOEXEC, fcntl
 
 from runwasi.executor.child.make_devices import bind_console
 from runwasi.executor.errors import ContainerError
+from runwasi.executor.plan.sent_stdio import received
 from runwasi.linux import sockets, terminal
 
 TYPE_CHECKING = False
@@ -20,7 +21,7 @@ def connect_stdio(ctx: Progress) -> None:
         _connect_terminal(ctx)
         return
     # A given descriptor may itself be 0, 1 or 2, but for another stream: copy all three above 2 first.
-    copies = [fcntl(fd, F_DUPFD_CLOEXEC, 3) for fd in ctx.plan.stdio.fds()]
+    copies = [fcntl(fd, F_DUPFD_CLOEXEC, 3) for fd in received(ctx.plan.stdio)]
     for target, copy in enumerate(copies):
         os.dup2(copy, target, inheritable=True)
         os.close(copy)

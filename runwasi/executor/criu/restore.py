@@ -24,6 +24,7 @@ from runwasi.executor.mounts.apply_mounts import source_path
 from runwasi.executor.parent import errands
 from runwasi.executor.parent.claim import claim
 from runwasi.executor.parent.namespace_fork import KINDS
+from runwasi.executor.plan.sent_stdio import received
 from runwasi.executor.process.process_settings import write_pid_file
 from runwasi.executor.undo import Undo
 from runwasi.linux import namespaces, network, processes, sockets
@@ -224,7 +225,7 @@ class Restoration:
     def _connect(self) -> None:
         """Have our streams inherited in place of those that came from outside."""
         known = set[str]()
-        for stream, fd in zip(self._streams, self._options.stdio.fds(), strict=True):
+        for stream, fd in zip(self._streams, received(self._options.stdio), strict=True):
             if stream.startswith(("pipe:", "socket:", "file[", "tty[")) and stream not in known:
                 known.add(stream)
                 # CRIU looks for a file by what it takes for a path, the name without its first character, and

@@ -18,13 +18,14 @@ if TYPE_CHECKING:
 class Bundle:
     """A loaded bundle: its absolute path, its spec, and the bytes of config.json the spec was read from."""
 
-    __slots__ = ("_rootfs", "path", "raw", "spec")
+    __slots__ = ("_is_found", "_rootfs", "path", "raw", "spec")
 
     def __init__(self, path: str, spec: Spec, raw: bytes) -> None:
         self.path = path
         self.spec = spec
         self.raw = raw
         self._rootfs = ""
+        self._is_found = False
 
     @classmethod
     def load(cls, path: str, config: str = "") -> Bundle:
@@ -32,17 +33,11 @@ class Bundle:
 
         Raises ContainerError when a file is missing or unreadable, SpecError naming the JSON path otherwise.
         """
-        config = config or os.path.join(path, "config.json")
-        if not os.path.isdir(path):
-            raise ContainerError(f"bundle {path}: no such directory")
-        try:
-            raw = read_document(config)
-        except FileNotFoundError:
-            raise ContainerError(
-                f"JSON specification file {config} not found: --bundle names its folder, `runwasi spec` writes one"
-            ) from None
-        except OSError as error:
-            raise ContainerError(f"{config}: {error.strerror}", errno=error.errno or 0) from None
+        return cls.of(path, read_config(path, config or os.path.join(path, "config.json")))
+
+    @classmethod
+    def of(cls, path: str, raw: bytes) -> Bundle:
+        """Return the bundle at path whose config.json has been read. Raises SpecError naming the JSON path."""
         return cls(os.path.abspath(path), loads(raw), raw)
 
     @property
@@ -59,18 +54,43 @@ class Bundle:
             raise Invalid("$.process: is required to create a container")
         return self.spec.process
 
+    def found(self, rootfs: str) -> None:
+        """Note what `rootfs` is, and that it is a directory: somebody has looked."""
+        self._rootfs = rootfs
+        self._is_found = True
+
+    def find_rootfs(self) -> str:
+        """Return the rootfs. Raises ContainerError if it is not a directory."""
+        if not os.path.exists(self.rootfs):
+            raise ContainerError(f"rootfs {self.rootfs} does not exist ($.root.path)")
+        if not os.path.isdir(self.rootfs):
+            raise ContainerError(f"rootfs {self.rootfs} is not a directory ($.root.path)")
+        return self.rootfs
+
     def check(self) -> None:
         """Refuse a rootfs that is not a directory, and annotations that this node does not allow.
 
         Raises SpecError or ContainerError.
         """
-        if not os.path.exists(self.rootfs):
-            raise ContainerError(f"rootfs {self.rootfs} does not exist ($.root.path)")
-        if not os.path.isdir(self.rootfs):
-            raise ContainerError(f"rootfs {self.rootfs} is not a directory ($.root.path)")
+        if not self._is_found:
+            self.found(self.find_rootfs())
         if any(name.startswith(JUDGED) for name in self.spec.annotations):
             from runwasi.executor.plan.check_annotations import (
                 check_annotations,  # late: few containers have such annotations
             )
 
             check_annotations(self.spec.annotations)
+
+
+def read_config(path: str, config: str) -> bytes:
+    """Read the configuration of the bundle at path. Raises ContainerError when it is missing or unreadable."""
+    if not os.path.isdir(path):
+        raise ContainerError(f"bundle {path}: no such directory")
+    try:
+        return read_document(config)
+    except FileNotFoundError:
+        raise ContainerError(
+            f"JSON specification file {config} not found: --bundle names its folder, `runwasi spec` writes one"
+        ) from None
+    except OSError as error:
+        raise ContainerError(f"{config}: {error.strerror}", errno=error.errno or 0) from None

@@ -13,9 +13,9 @@ from time import monotonic
 
 from runwasi.executor.errors import ContainerError, Invalid
 from runwasi.linux import processes
-from runwasi.linux.fd import Fd, close_owned, owner_of
+from runwasi.linux.fd import Fd, close_owned
 from runwasi.linux.waiting import Wait
-from runwasi.shim.streams.outputs import PlainOutput
+from runwasi.shim.streams.output_reader import OutputReader
 from runwasi.startup.thin_signal import set_wakeup_fd
 
 TYPE_CHECKING = False
@@ -24,13 +24,9 @@ if TYPE_CHECKING:
     from typing import NoReturn
 
     from runwasi.linux.waiting import Operation
-    from runwasi.shim.daemon.handover import Keep
-    from runwasi.shim.server.reactor import Reactor, Timer
-
-SIGTERM, SIGKILL = 15, 9
+    from runwasi.shim.server.reactor import Reactor
 
 _START = 30.0  # seconds until a logger must be ready, as long as containerd's shim waits for streams
-_PATIENCE = 12.0  # seconds that a logger may take to write its buffers after SIGTERM
 _STDOUT, _STDERR, _READY = 3, 4, 5
 
 
@@ -39,8 +35,8 @@ def is_logger(uri: str) -> bool:
     return uri.startswith(("binary://", "binary-v2://"))
 
 
-class Logger:
-    """A running logger; stdout and stderr are the pipes to it."""
+class Logger(OutputReader):
+    """A running logger."""
 
     def __init__(
         self,
@@ -50,9 +46,7 @@ class Logger:
         namespace: str,
         environment: Mapping[str, str],
     ) -> None:
-        self._reactor = reactor
         self._strict = uri.startswith("binary-v2://")
-        self._timer: Timer | None = None
         command = self._command = _command(uri)
         own = {"CONTAINER_ID": container_id, "CONTAINER_NAMESPACE": namespace}
         out, err = os.pipe2(os.O_CLOEXEC), os.pipe2(os.O_CLOEXEC)
@@ -60,31 +54,12 @@ class Logger:
         refusal, refusal_end = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         self._ready: Fd | None = Fd(ready)
         self._refusal: Fd | None = Fd(refusal)
-        self.stdout, self.stderr = PlainOutput(Fd(out[1])), PlainOutput(Fd(err[1]))
         child = processes.fork_into(processes.CLONE_CLEAR_SIGHAND)  # its program may be on a mount that hangs
         if child is None:
             _become(command, {**environment, **own}, (out[0], err[0], ready_end), refusal_end)
         for fd in (out[0], err[0], ready_end, refusal_end):
             os.close(fd)
-        self._pidfd: Fd | None = Fd(child.pidfd)
-        reactor.watch(child.pidfd, self._ended)
-
-    @classmethod
-    def taken_over(cls, reactor: Reactor, state: Mapping[str, int | None]) -> Logger:
-        """Restore a logger of the program that we replace; the container's process has the pipes."""
-        logger = cls.__new__(cls)
-        logger._reactor = reactor
-        logger._timer = None
-        logger._ready = logger._refusal = None
-        logger.stdout, logger.stderr = PlainOutput(None), PlainOutput(None)
-        logger._pidfd = owner_of(state["pidfd"])
-        if logger._pidfd is not None:
-            reactor.watch(logger._pidfd.fileno(), logger._ended)
-        return logger
-
-    def state(self, keep: Keep) -> dict[str, int | None]:
-        """Return the state from which another program continues."""
-        return {"pidfd": keep(self._pidfd)}
+        super().__init__(reactor, Fd(out[1]), Fd(err[1]), Fd(child.pidfd))
 
     def ready(self) -> Operation[None]:
         """Wait until the program is ready. Raises ContainerError if it ends or takes too long."""
@@ -106,25 +81,8 @@ class Logger:
 
     def stop(self) -> None:
         """Close the pipes and ask the program to end; kill it after a while."""
-        self.stdout.close()
-        self.stderr.close()
         self._drop_ready()
-        if self._pidfd is not None and self._timer is None:
-            self._signal(SIGTERM)
-            self._timer = self._reactor.call_later(_PATIENCE, lambda: self._signal(SIGKILL))
-
-    def _signal(self, signal: int) -> None:
-        if self._pidfd is not None:
-            processes.pidfd_send_signal(self._pidfd.fileno(), signal)
-
-    def _ended(self, _events: int) -> None:
-        assert self._pidfd is not None
-        with self._pidfd as pidfd:
-            self._reactor.unwatch(pidfd.fileno())
-            processes.reap(pidfd.fileno())
-        self._pidfd = None
-        if self._timer:
-            self._timer.cancel()
+        super().stop()
 
     def _drop_ready(self) -> None:
         close_owned((self._ready, self._refusal))

@@ -1,8 +1,10 @@
-"""Opens the destinations of a process's stdout and stderr: FIFOs, files, loggers, or nothing.
+"""Opens the destinations of a process's stdout and stderr: FIFOs, files, or nothing.
 
 The process itself gets the writing end of a FIFO, so its output is never copied. The shim keeps the reading
 end open: when containerd goes away, the process neither dies of SIGPIPE nor loses output; it blocks once the
 FIFO is full. Source: containerd core/runtime/v2/README.md "I/O"; man 7 fifo.
+
+A file may be on a filesystem that hangs: an errand opens it, and the server never has it open.
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ import stat
 from errno import ENXIO
 
 from runwasi.executor.errors import ContainerError
-from runwasi.linux import inotify
+from runwasi.linux import inotify, remembered_paths, sockets
 from runwasi.linux.fd import Fd, close_owned, owner_of
 
 TYPE_CHECKING = False
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any, Protocol
 
+    from runwasi.linux.waiting import Operation
     from runwasi.shim.daemon.handover import Keep
     from runwasi.shim.server.reactor import Reactor
 
@@ -46,7 +49,7 @@ _APPEND = os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC
 
 
 class PlainOutput:
-    """A file to append to, /dev/null for no output, or the pipe of a logger."""
+    """/dev/null for no output, or the pipe of a logger."""
 
     def __init__(self, fd: Fd | None) -> None:
         self.fd = fd
@@ -66,6 +69,10 @@ class PlainOutput:
     def state(self, keep: Keep) -> dict[str, Any]:
         """Return the state from which another program continues."""
         return {"fd": keep(self.fd)}
+
+
+class SentFile(PlainOutput):
+    """A file; fd is a socket with the file's descriptor in a message (executor/plan/sent_stdio.py)."""
 
 
 class FifoOutput:
@@ -154,24 +161,60 @@ def taken_over(reactor: Reactor, state: Mapping[str, Any]) -> ProcessOutput:
     )
 
 
-def open_output(reactor: Reactor, uri: str) -> ProcessOutput:
+def open_output(reactor: Reactor, uri: str) -> Operation[ProcessOutput]:
     """Open a stream by its path or file:// URI; "" is no output. Raises ContainerError."""
     path = uri.removeprefix("file://")
+    if path == uri and "://" in uri:
+        raise ContainerError(
+            f"unknown STDIO scheme {uri.partition('://')[0]}: expected a FIFO's path, file:// or binary://"
+        )
     try:
         if not path:
             return PlainOutput(Fd(os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)))
-        if path != uri:
-            os.makedirs(os.path.dirname(path), 0o755, exist_ok=True)
-            return PlainOutput(Fd(os.open(path, _APPEND | os.O_CREAT, 0o644)))
-        if "://" in uri:
-            raise ContainerError(
-                f"unknown STDIO scheme {uri.partition('://')[0]}: expected a FIFO's path, file:// or binary://"
-            )
-        if stat.S_ISFIFO(os.stat(path).st_mode):
+        if path == uri and remembered_paths.is_fifo(path):
             return FifoOutput(reactor, path)
-        return PlainOutput(Fd(os.open(path, _APPEND)))
+        sent = yield from _sent_file(path, os.O_CREAT if path != uri else 0)
+        return FifoOutput(reactor, path) if sent is None else SentFile(sent)
     except OSError as error:
-        raise ContainerError(f"open {path}: {error.strerror}", errno=error.errno or 0) from None
+        raise _cannot_open(path, error) from None
+
+
+def _cannot_open(path: str, error: OSError) -> ContainerError:
+    return ContainerError(f"open {path}: {error.strerror}", errno=error.errno or 0)
+
+
+def _sent_file(path: str, flags: int) -> Operation[Fd | None]:
+    """Have an errand open a file; return a socket with its descriptor in a message. A FIFO is not opened: None."""
+    from runwasi.executor.parent import errands  # late: few outputs are files
+
+    ours, theirs = map(Fd, sockets.socket_pair())
+
+    def work() -> errands.Answer:
+        try:
+            if not flags & os.O_CREAT and stat.S_ISFIFO(os.stat(path).st_mode):
+                return ("FIFO",), ()
+            sockets.send_fds(theirs.fileno(), b"\0", (_open_file(path, flags),))
+        except OSError as error:
+            raise _cannot_open(path, error) from None
+        return (), ()
+
+    with theirs:
+        try:
+            answer = yield from errands.run(work, f"open {path}", kept=(theirs.fileno(),))
+        except BaseException:
+            ours.close()
+            raise
+    if not answer.fields:
+        return ours
+    ours.close()
+    return None
+
+
+def _open_file(path: str, flags: int) -> int:
+    """Open a file to append to; with O_CREAT the folders above it are made too. Raises OSError."""
+    if flags & os.O_CREAT:
+        os.makedirs(os.path.dirname(path), 0o755, exist_ok=True)
+    return os.open(path, _APPEND | flags, 0o644)
 
 
 class ProcessInput:

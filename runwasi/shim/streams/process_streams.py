@@ -6,9 +6,10 @@ import os
 
 from runwasi.engines.engine import Stdio
 from runwasi.executor.errors import ContainerError, describe
+from runwasi.executor.plan.sent_stdio import SentStdio
 from runwasi.linux import sockets
 from runwasi.linux.fd import Fd, close_owned
-from runwasi.shim.streams.outputs import FifoOutput, ProcessInput, open_output, taken_over
+from runwasi.shim.streams.outputs import FifoOutput, ProcessInput, SentFile, open_output, taken_over
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from runwasi.linux.waiting import Operation
     from runwasi.shim.daemon.handover import Keep
     from runwasi.shim.server.reactor import Reactor
-    from runwasi.shim.streams.logger import Logger
+    from runwasi.shim.streams.output_reader import OutputReader
     from runwasi.shim.streams.outputs import ProcessOutput
     from runwasi.shim.streams.terminal_copy import TerminalCopy
 
@@ -36,7 +37,7 @@ class StreamPaths:
 
 
 class Streams:
-    """Open streams: first ours, then handed over to the process. Raises ContainerError."""
+    """Streams that ready() opens: first ours, then handed over to the process."""
 
     def __init__(
         self,
@@ -55,12 +56,10 @@ class Streams:
         self._sent_to: Fd | None = None
         self._input: ProcessInput | None = None
         self._outputs: list[ProcessOutput] = []
-        self._logger: Logger | None = None
-        try:
-            self._open(process_id, namespace, owner)
-        except BaseException:
-            self.close()
-            raise
+        self._reader: OutputReader | None = None
+        self._process_id = process_id
+        self._namespace = namespace
+        self._owner = owner
 
     @classmethod
     def taken_over(
@@ -72,7 +71,7 @@ class Streams:
         streams._environment = environment
         streams._paths = paths
         streams._console_end = streams._sent_to = None
-        streams._logger = streams._console = streams._input = None
+        streams._reader = streams._console = streams._input = None
         streams._outputs = [taken_over(reactor, output) for output in state["outputs"]]
         if state["input"] is not None:
             streams._input = ProcessInput.taken_over(state["input"])
@@ -81,9 +80,9 @@ class Streams:
 
             streams._console = TerminalCopy.taken_over(reactor, state["console"], streams._outputs[0])
         if state["logger"] is not None:
-            from runwasi.shim.streams.logger import Logger  # late: few have one
+            from runwasi.shim.streams.output_reader import OutputReader  # late: few have one
 
-            streams._logger = Logger.taken_over(reactor, state["logger"])
+            streams._reader = OutputReader.taken_over(reactor, state["logger"])
         return streams
 
     def state(self, keep: Keep) -> dict[str, Any]:
@@ -92,7 +91,7 @@ class Streams:
             "input": self._input.state(keep) if self._input else None,
             "outputs": [output.state(keep) for output in self._outputs],
             "console": self._console.state(keep) if self._console else None,
-            "logger": self._logger.state(keep) if self._logger else None,
+            "logger": self._reader.state(keep) if self._reader else None,
         }
 
     @property
@@ -105,13 +104,20 @@ class Streams:
         """The descriptors for the process; unused with a terminal."""
         if self._input is None:
             return Stdio()
-        stdout, stderr = self._outputs
-        return Stdio(*(end.fileno() for end in (self._input.fd, stdout.fd, stderr.fd) if end is not None))
+        ends = (self._input.fd, *(output.fd for output in self._outputs))
+        stdin, stdout, stderr = (end.fileno() for end in ends if end is not None)
+        files = [output.fd for output in self._outputs if isinstance(output, SentFile)]
+        return SentStdio(stdin, stdout, stderr, {fd.fileno() for fd in files if fd is not None})
 
     def ready(self) -> Operation[None]:
-        """Wait until the loggers, if any, are ready. Raises ContainerError if one fails."""
-        if self._logger:
-            yield from self._logger.ready()
+        """Open the streams, and wait until the logger, if any, is ready. Raises ContainerError, with nothing open."""
+        try:
+            yield from self._open()
+            if self._reader:
+                yield from self._reader.ready()
+        except BaseException:
+            self.close()
+            raise
 
     def handed_over(self) -> None:
         """Note that the process has its streams: close our copies, and receive its terminal's master, if any."""
@@ -153,10 +159,10 @@ class Streams:
             self._input.close()
         for output in self._outputs:
             output.close()
-        if self._logger:
-            self._logger.stop()
+        if self._reader:
+            self._reader.stop()
 
-    def _open(self, process_id: str, namespace: str, owner: tuple[int, int]) -> None:
+    def _open(self) -> Operation[None]:
         paths = self._paths
         if not paths.terminal:
             self._input = ProcessInput(paths.stdin)
@@ -164,20 +170,32 @@ class Streams:
             from runwasi.shim.streams.logger import Logger, is_logger  # late: few have one
 
             if is_logger(paths.stdout):
-                self._logger = Logger(self._reactor, paths.stdout, process_id, namespace, self._environment)
-                self._outputs = [self._logger.stdout, self._logger.stderr]
+                logger = Logger(
+                    self._reactor, paths.stdout, self._process_id, self._namespace, self._environment
+                )
+                self._reader = logger
+                self._outputs = [logger.stdout, logger.stderr]
         if not self._outputs:
-            self._outputs.append(open_output(self._reactor, paths.stdout))
+            self._outputs.append((yield from open_output(self._reactor, paths.stdout)))
             if not paths.terminal:
-                self._outputs.append(open_output(self._reactor, paths.stderr))
+                self._outputs.append((yield from open_output(self._reactor, paths.stderr)))
         if paths.terminal:
-            ours, theirs = sockets.socket_pair()
-            self._console_end, self._sent_to = Fd(ours), Fd(theirs)
-            os.set_blocking(ours, False)
-        if any(owner):
+            self._prepare_console()
+        if any(self._owner):
             for output in self._outputs:
                 if isinstance(output, FifoOutput) and output.fd is not None:
-                    os.fchown(output.fd.fileno(), *owner)
+                    os.fchown(output.fd.fileno(), *self._owner)
+
+    def _prepare_console(self) -> None:
+        ours, theirs = sockets.socket_pair()
+        self._console_end, self._sent_to = Fd(ours), Fd(theirs)
+        os.set_blocking(ours, False)
+        file = self._outputs[0]
+        if isinstance(file, SentFile):
+            from runwasi.shim.streams.file_copy import FileCopy  # late: few terminals have one
+
+            self._reader = FileCopy(self._reactor, file)
+            self._outputs = [self._reader.stdout]
 
     def _receive_console(self) -> None:
         from runwasi.shim.streams.terminal_copy import TerminalCopy  # late: few have a terminal

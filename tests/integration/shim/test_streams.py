@@ -149,6 +149,33 @@ def test_a_file_has_all_that_was_written_before_the_end(
         assert sorted(log.read_text().split()) == ["one", "two"]
 
 
+@pytest.mark.parametrize("exists", [False, True])
+def test_a_file_collects_a_terminals_output(
+    our_shim: Shim, bundle: BundleMaker, container_id: str, folder: Path, exists: bool
+) -> None:
+    log = folder / "log"
+    if exists:
+        log.touch()
+    made = bundle(sh("tty; exec sleep 1000"))
+    made.process["terminal"] = True
+    with running(our_shim, container_id, made.write()) as task:
+        task.run(terminal=True, stdout=str(log) if exists else f"file://{log}")
+        until(lambda: log.exists() and log.read_bytes(), lambda text: text == b"/dev/pts/0\r\n")
+        task.call("Kill", signal=9)
+        task.call("Wait")
+        task.call("Delete")
+
+
+def test_a_file_that_cannot_be_opened_is_named(
+    our_shim: Shim, bundle: BundleMaker, container_id: str, folder: Path
+) -> None:
+    with running(our_shim, container_id, bundle(["true"])) as task:
+        with pytest.raises(CallError, match=f"open {folder}: Is a directory"):
+            task.create(stdout=f"file://{folder}")
+        with pytest.raises(CallError, match=f"open {folder}/no: No such file or directory"):
+            task.create(stdout=f"{folder}/no")
+
+
 def test_a_logger_program_reads_both_streams(
     either_shim: Shim, bundle: BundleMaker, container_id: str, folder: Path
 ) -> None:

@@ -31,6 +31,7 @@ from tests.support.detached import descendants, wait_for_exit
 from tests.support.hooks import sleeping_hook
 from tests.support.hung_mount import HungMount, shared_folder
 from tests.support.shim import EventSink, RunningShim, Shim, running
+from tests.support.stalled_mount import FLUSH, WRITE, StalledMount
 from tests.support.wasm import large_module
 
 SLEEP = ["sleep", "1000"]
@@ -197,7 +198,61 @@ def test_a_rootfs_whose_layer_hangs_holds_only_its_create(
         pod.tasks.collect("Create", creating)
 
 
+def test_a_bundle_that_hangs_holds_only_its_create(pod: Pod, hung: HungMount, folder: Path) -> None:
+    given_up_while_stuck(pod, bundle=f"{folder}/hung/bundle")
+
+
+def given_up_while_stuck(pod: Pod, **members: object) -> None:
+    creating = pod.begin("Create", **members)
+    pod.is_stuck("Create", creating)
+    pod.call("Delete")
+    with pytest.raises(CallError, match="was deleted before it was created"):
+        pod.tasks.collect("Create", creating)
+
+
+def test_a_rootfs_that_hangs_holds_only_its_create(
+    pod: Pod, bundle: BundleMaker, hung: HungMount, folder: Path
+) -> None:
+    made = bundle(SLEEP)
+    made.config["root"]["path"] = f"{folder}/hung/rootfs"
+    given_up_while_stuck(pod, bundle=str(made.write().path))
+
+
+@pytest.mark.parametrize("scheme", ["file://", ""])
+@pytest.mark.parametrize("stream", ["stdout", "stderr"])
+def test_an_output_file_that_hangs_holds_only_its_create(
+    pod: Pod, bundle: BundleMaker, hung: HungMount, folder: Path, stream: str, scheme: str
+) -> None:
+    given_up_while_stuck(pod, bundle=str(bundle(SLEEP).path), **{stream: f"{scheme}{folder}/hung/log"})
+
+
+def test_an_output_file_that_cannot_be_closed_holds_only_its_create(
+    pod: Pod, bundle: BundleMaker, folder: Path
+) -> None:
+    with StalledMount(folder / "stalled", FLUSH):
+        creating = pod.begin("Create", bundle=str(bundle(SLEEP).path), stdout=f"file://{folder}/stalled/log")
+        pod.is_stuck("Create", creating)
+    with pytest.raises(CallError, match="Transport endpoint is not connected"):
+        pod.tasks.collect("Create", creating)
+    pod.answers()
+
+
 # start
+
+
+def test_a_terminal_whose_file_takes_nothing_holds_nobody(
+    pod: Pod, bundle: BundleMaker, folder: Path
+) -> None:
+    made = bundle(["yes"])
+    made.process["terminal"] = True
+    with StalledMount(folder / "stalled", WRITE):
+        pod.create(made.write(), terminal=True, stdout=f"file://{folder}/stalled/log")
+        pod.call("Start")
+        pod.answers()
+        pod.call("Kill", signal=9)
+        assert pod.call("Wait").exit_status == 137
+        pod.call("Delete")
+        pod.answers()
 
 
 @pytest.mark.parametrize("kind", ["startContainer", "poststart"])
@@ -292,6 +347,16 @@ def later_hung(
         pod = Pod(task, new_id(), sink)
         with HungMount(shared / "hung") as hung:
             yield pod, hung
+
+
+def test_an_output_file_that_hangs_holds_only_its_exec(pod: Pod, hung: HungMount, folder: Path) -> None:
+    pod.healthy.call("Exec", exec_id="one", spec=process("true"), stdout=f"file://{folder}/hung/log")
+    starting = pod.tasks.begin("Start", id=pod.healthy.id, exec_id="one")
+    pod.is_stuck("Start", starting)
+    pod.healthy.call("Kill", exec_id="one", signal=9)
+    with pytest.raises(CallError, match="was killed before it ran"):
+        pod.tasks.collect("Start", starting)
+    pod.healthy.call("Delete", exec_id="one")
 
 
 PROGRAM = "/shared/hung/program"

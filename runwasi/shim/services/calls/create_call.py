@@ -13,12 +13,12 @@ import runwasi.executor.parent.equip  # noqa: F401  now: the first container nee
 from runwasi.executor.errors import Invalid
 from runwasi.executor.lifecycle.deletion import delete
 from runwasi.executor.parent.creation import create
-from runwasi.executor.plan.bundle import Bundle
 from runwasi.executor.plan.create_options import CreateOptions
 from runwasi.executor.process.process_settings import write_pid_file
 from runwasi.executor.undo import Undo
 from runwasi.node.state_roots import shim_root
 from runwasi.oci.record import replaced
+from runwasi.shim.services.calls.bundle_folder import BundleFolder
 from runwasi.shim.services.calls.fetch_layers import ImageLayers, Images
 from runwasi.shim.services.calls.runtime_options import runtime_options
 from runwasi.shim.services.rootfs.mounters import mount_rootfs, unmount_rootfs
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from runwasi.engines.engine import Engine
     from runwasi.executor.criu.restore import Restoration
     from runwasi.executor.lifecycle.container import Container
+    from runwasi.executor.plan.bundle import Bundle
     from runwasi.executor.telemetry.timing import Timing
     from runwasi.linux.waiting import Operation
     from runwasi.shim.server.log import Log
@@ -105,6 +106,7 @@ class Creating:
         self.options = runtime_options(request.options)
         self.root = shim_root(pod.engine_name, pod.namespace, self.options.root)
         self.streams: Streams
+        self._folder: BundleFolder
 
     def run(self) -> Operation[Container]:
         """Create the container. Raises ContainerError or OSError, with nothing left behind."""
@@ -112,18 +114,23 @@ class Creating:
 
     def _run(self) -> Operation[Container]:
         request, options = self._request, self.options
-        note_root(request.bundle, options.root)
+        folder = self._folder = BundleFolder(request.bundle, self.root)
+        if options.root:
+            yield from folder.do(
+                lambda: note_root(request.bundle, options.root), f"writing into {request.bundle}"
+            )
         mounters = self._pod.mounters
-        self._undo.add(
-            lambda: unmount_rootfs(request.bundle, mounted=bool(request.rootfs), mounters=mounters)
-        )
+        if request.rootfs:
+            self._undo.add(lambda: unmount_rootfs(folder, mounted=True, mounters=mounters))
         yield from mount_rootfs(request.rootfs, request.bundle, mounters)
         owner = (options.io_uid, options.io_gid)
         pod = self._pod
         self.streams = Streams(pod.reactor, self.paths, request.id, pod.namespace, owner, pod.environment)
         self._undo.add(self.streams.close)
         yield from self.streams.ready()
-        return (yield from self._make(load_bundle(request)))
+        bundle = yield from folder.load()
+        _take_terminal(bundle, request)
+        return (yield from self._make(bundle))
 
     def _make(self, bundle: Bundle) -> Operation[Container]:
         """Make the container itself; from a checkpoint it has no process until Start."""
@@ -138,7 +145,8 @@ class Creating:
         container = yield from create(self.root, request.id, bundle, options)
         self._undo.add(lambda: delete(container, force=True))
         self.streams.handed_over()
-        write_pid_file(os.path.join(request.bundle, PID_FILE), container.pid)
+        pid_file = os.path.join(request.bundle, PID_FILE)
+        yield from self._folder.do(lambda: write_pid_file(pid_file, container.pid), f"writing {pid_file}")
         return container
 
     def _create_options(self) -> CreateOptions:
@@ -159,12 +167,10 @@ class Creating:
         )
 
 
-def load_bundle(request: CreateTaskRequest) -> Bundle:
-    """Read the bundle; the request overrides process.terminal, as the client has the terminal's other end."""
-    bundle = Bundle.load(request.bundle)
+def _take_terminal(bundle: Bundle, request: CreateTaskRequest) -> None:
+    """Let the request override process.terminal: the client has the terminal's other end. Raises Invalid."""
     process = bundle.spec.process
     if process is None:
         raise Invalid("$.process: is required to create a container")
     if process.terminal != request.terminal:
         bundle.spec = replaced(bundle.spec, process=replaced(process, terminal=request.terminal))
-    return bundle

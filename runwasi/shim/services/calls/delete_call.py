@@ -8,6 +8,7 @@ from runwasi.linux.waiting import TURN
 from runwasi.shim.server import codes
 from runwasi.shim.server.codes import RpcError
 from runwasi.shim.server.events import now
+from runwasi.shim.services.calls.bundle_folder import BundleFolder
 from runwasi.shim.services.rootfs.mounters import unmount_rootfs
 from runwasi.shim.services.tasks.task_process import require
 from runwasi.wire.messages import events
@@ -72,7 +73,8 @@ class Removals:
             yield from task.end_unstarted()
         yield from delete(task.container, force=task.restoration is not None)
         task.close()
-        yield from unmount_rootfs(task.container.bundle, mounted=task.mounted, mounters=self._mounters)
+        folder = BundleFolder(task.container.bundle, task.container.folder.path)
+        yield from unmount_rootfs(folder, mounted=task.mounted, mounters=self._mounters)
         # One thread of containerd may ask for the state while another waits for this answer. If it gets
         # NotFound before it has recorded the exit, it takes the container for a running one. So we first
         # answer its earlier calls, then this one; after that, it has forgotten the task and makes no more

@@ -12,6 +12,7 @@ from runwasi.executor.criu.checkpoint import CheckpointOptions
 from runwasi.executor.criu.restore import begin_restore
 from runwasi.executor.parent import errands
 from runwasi.executor.process.process_settings import write_pid_file
+from runwasi.shim.services.calls.bundle_folder import BundleFolder
 from runwasi.shim.services.calls.checkpoint_call import WORK
 from runwasi.shim.state_root import PID_FILE
 
@@ -48,4 +49,6 @@ def restore(task: Task, restoration: Restoration) -> Operation[None]:
     task.restored()
     assert task.init.streams is not None
     task.init.streams.handed_over()
-    write_pid_file(os.path.join(task.container.bundle, PID_FILE), task.container.pid)
+    pid_file = os.path.join(task.container.bundle, PID_FILE)
+    folder = BundleFolder(task.container.bundle, task.container.folder.path)
+    yield from folder.do(lambda: write_pid_file(pid_file, task.container.pid), f"writing {pid_file}")

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from runwasi.linux.processes import Child
     from runwasi.linux.waiting import Operation
     from runwasi.shim.server.reactor import Reactor
+    from runwasi.shim.services.calls.bundle_folder import BundleFolder
 
 _IDLE = 10.0  # seconds
 _MAX_FREE = 4  # more are kept only while they have something to do
@@ -50,18 +51,19 @@ def mount_rootfs(requested: Sequence[Mount], bundle: str, mounters: Mounters | N
         yield from errands.run(lambda: mount_all(requested, bundle), f"mounting {bundle}/rootfs")
 
 
-def unmount_rootfs(bundle: str, *, mounted: bool, mounters: Mounters | None) -> Operation[None]:
+def unmount_rootfs(folder: BundleFolder, *, mounted: bool, mounters: Mounters | None) -> Operation[None]:
     """Unmount everything on a bundle's rootfs and below; there may be nothing.
 
     If a Create call made mounts, a mounter or an errand unmounts them, because unmounting an overlay writes
     back its whole upper filesystem. Raises OSError or ContainerError.
     """
+    bundle = folder.path
     if mounted and mounters is not None:
         yield from mounters.unmount(bundle)
     elif mounted:
         yield from errands.run(lambda: unmount_all(bundle), f"unmounting {bundle}/rootfs")
     else:
-        unmount_all(bundle)
+        yield from folder.do(lambda: unmount_all(bundle), f"unmounting {bundle}/rootfs")
 
 
 class Mounters:
