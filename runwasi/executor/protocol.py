@@ -60,6 +60,13 @@ FAILED = "failed"
 _MAX_MESSAGE = 32768
 
 
+class CreatorGone(ConnectionResetError):
+    """The creating process died or gave up; why, it has said itself, or nobody can."""
+
+    def __init__(self) -> None:
+        super().__init__(errno.ECONNRESET, os.strerror(errno.ECONNRESET), "the creating process")
+
+
 class ChannelMessage:
     """One packet: a kind from above, text fields, and descriptors the receiver owns."""
 
@@ -124,18 +131,19 @@ class Channel:
     def request(self, kind: str, *fields: str, fds: tuple[int, ...] = ()) -> ChannelMessage:
         """Child side: ask the parent and wait for its answer.
 
-        Raises ContainerError with the parent's reason, or ConnectionResetError when the parent died.
+        Raises ContainerError with the parent's reason, or CreatorGone when the parent died.
         """
-        self.send(kind, *fields, fds=fds)
+        try:
+            self.send(kind, *fields, fds=fds)
+        except BrokenPipeError:
+            raise CreatorGone from None
         return self.expect()
 
     def expect(self) -> ChannelMessage:
         """Child side: wait for the parent's PROCEED or ANSWER. Raises as request does."""
         message = self.receive()
         if message is None:
-            raise ConnectionResetError(
-                errno.ECONNRESET, os.strerror(errno.ECONNRESET), "the creating process"
-            )
+            raise CreatorGone
         if message.kind == FAILED:
             raise failure_from(message.fields)
         return message

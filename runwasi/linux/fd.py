@@ -41,10 +41,19 @@ class Fd:
         return number
 
     def close(self) -> None:
-        """Close it unless it is closed. Even if this raises OSError, it is closed (man 2 close)."""
+        """Close it unless it is closed. Raises OSError only where somebody else has closed the number.
+
+        After any other error it is closed too (man 2 close), and nothing is lost: files that we write are not held
+        this way.
+        """
         number, self._number = self._number, None
-        if number is not None:
+        if number is None:
+            return
+        try:
             os.close(number)
+        except OSError as error:
+            if error.errno == EBADF:
+                raise
 
     def __enter__(self) -> Self:
         return self

@@ -57,7 +57,7 @@ def main() -> int:
     try:
         return walk(Walk(bed, model, random.Random(given.seed)), given)
     finally:
-        bed.close(list(model.lives))
+        bed.close()
 
 
 def walk(walk: Walk, given: argparse.Namespace) -> int:

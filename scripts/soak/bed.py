@@ -174,7 +174,7 @@ class Bed:
 
     # the end
 
-    def close(self, ids: list[str]) -> None:
+    def close(self) -> None:
         """End everything, whatever its state."""
         self.stop_listening()
         self.daemon.stop(signal.SIGKILL)  # it would wait for its pods
@@ -185,8 +185,8 @@ class Bed:
         self._end_processes()
         for path in (self.root, self.shim_state):
             umount(str(path), MNT_DETACH)
-        for container in ids:
-            remove_cgroup(f"{self.session}/{container}")
+        for cgroup in leaks.take(self.session).cgroups:  # also of containers that the model knows nothing of
+            remove_cgroup(f"{self.session}/{Path(cgroup).name}")
         remove_namespace_folders(self.session)
         remove_folder(self.folder)
 

@@ -6,12 +6,11 @@ After enter_root the host's files are out of reach, so all code for these steps 
 from __future__ import annotations
 
 import os
-from errno import ECONNRESET
 
 from runwasi.executor.child.become_user import complete_env
 from runwasi.executor.errors import ContainerError
 from runwasi.executor.lifecycle import hooks
-from runwasi.executor.protocol import CREATE_RUNTIME, READY, STARTING, WASM, Channel
+from runwasi.executor.protocol import CREATE_RUNTIME, READY, STARTING, WASM, Channel, CreatorGone
 from runwasi.executor.workload import choose
 from runwasi.executor.workload.request import Native, WorkloadRequest
 from runwasi.linux import processes, rlimits, sockets
@@ -68,16 +67,13 @@ def run_start_container_hooks(ctx: InitProgress) -> None:
 
 
 def _while_creator_lives(operation: Operation[None], ctx: InitProgress) -> Operation[None]:
-    """Run an operation. If the creator dies, cancel it and raise ConnectionResetError."""
+    """Run an operation. If the creator dies, cancel it and raise CreatorGone."""
     tie = ctx.channel.fileno()
     try:
         wait = next(operation)
         while True:
             ready = yield Wait((*wait.fds, tie), wait.deadline)
-            if tie in ready:
-                wait = operation.throw(ConnectionResetError(ECONNRESET, "is gone", "the creating process"))
-            else:
-                wait = operation.send(ready)
+            wait = operation.throw(CreatorGone()) if tie in ready else operation.send(ready)
     except StopIteration:
         return
 
@@ -139,7 +135,10 @@ def keep_descriptors_from_program(ctx: Progress) -> None:
 def report_ready(ctx: InitProgress) -> None:
     """Tell the parent that the container is created; exit if the parent dies before it has recorded that."""
     kind = () if isinstance(ctx.workload, Native) else (WASM,)
-    ctx.channel.send(READY, *ctx.left_to_parent, *kind)
+    try:
+        ctx.channel.send(READY, *ctx.left_to_parent, *kind)
+    except BrokenPipeError:
+        os._exit(1)
     if not ctx.channel.hears():
         os._exit(1)
     if not ctx.plan.tied:

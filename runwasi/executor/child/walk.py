@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from runwasi.executor.child.steps import EXEC_STEPS, INIT_STEPS
-from runwasi.executor.protocol import failure_fields
+from runwasi.executor.protocol import CreatorGone, failure_fields
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -33,13 +33,15 @@ def _walk(ctx: C, steps: Iterable[Callable[[C], None]]) -> NoReturn:
     """Take the steps one by one.
 
     An exception other than an operating system's or a user's fault is a defect of ours; the parent hears of it too,
-    so that no child ends in silence.
+    so that no child ends in silence. Only a child whose creator gave up does.
     """
     name = ""
     try:
         for step in steps:
             name = step.__name__
             step(ctx)
+    except CreatorGone:
+        pass
     except BaseException as error:  # noqa: BLE001 - nothing may unwind into the parent's code
         _report_failure(ctx.verdict, error, name)
     os._exit(1)

@@ -58,7 +58,10 @@ def launch(plan: ProcessPlan, channel: Channel, namespaces: NamespacePlan, doors
 
     The plan's own descriptors, the child's end of the channel and the doors are closed here. Raises OSError.
     """
+    timing = plan.timing if isinstance(plan, InitPlan) else None
     try:
+        if timing is not None:
+            timing.share(with_forks=True)
         child = spawn(namespaces, doors)
         if child is None:
             if isinstance(plan, InitPlan):
@@ -66,6 +69,8 @@ def launch(plan: ProcessPlan, channel: Channel, namespaces: NamespacePlan, doors
                 become_init(InitProgress(plan, channel, waits=not alone))
             become_exec(Progress(plan, channel))
     finally:
+        if timing is not None:
+            timing.share(with_forks=False)
         channel.close()
         plan.close()
         if doors:

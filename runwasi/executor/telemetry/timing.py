@@ -1,8 +1,8 @@
 """Notes when each step of a container's start ended, for `runwasi run --timing` and `runwasi timing`.
 
 The times are in a file of the container's folder. The parent maps it before the fork, so a child that has
-entered its root, dropped its privileges and closed its descriptors can still write to it. Parent, child and a
-later starter have an area each. This module is imported only if somebody asks.
+entered its root, dropped its privileges and closed its descriptors can still write to it; no other fork can.
+Parent, child and a later starter have an area each. This module is imported only if somebody asks.
 """
 
 from __future__ import annotations
@@ -68,6 +68,16 @@ class Timing:
         self._areas = {who: _Area(shared, number * _AREA) for number, who in enumerate(_AREAS)}
         for name, at in self._early:
             self._areas[PARENT].mark(name, at)
+
+    def share(self, *, with_forks: bool) -> None:
+        """Let the processes that are forked from now on note steps too, or keep them from it. Raises OSError."""
+        if self._shared is not None:
+            self._shared.share(with_forks=with_forks)
+
+    def close(self) -> None:
+        """Note no more, and let go of the file: a server lives longer than a container and its folder."""
+        self._areas = {}
+        self._shared = None
 
     def mark(self, name: str) -> None:
         """Note that the creating process has just ended a step."""

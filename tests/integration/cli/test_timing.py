@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import subprocess
+from pathlib import Path
 
-from devtools.containerd import WASMTIME, Containerd
+import pytest
+
+from devtools.containerd import SHARED, WASMTIME, Containerd
 from devtools.waiting import until
 from runwasi.executor.child.steps import INIT_STEPS
 from tests.integration.conftest import BUSYBOX_IMAGE, BundleMaker
@@ -83,3 +87,21 @@ def test_containers_of_a_containerd_that_logs_at_debug_are_measured(
         )
     assert "parent   fork" in done.stdout
     assert "starter  start" in done.stdout
+
+
+@pytest.mark.parametrize("runtime", [WASMTIME, SHARED])
+def test_once_a_container_is_created_no_process_of_ours_holds_its_times(
+    containerd: Containerd, container_id: str, runtime: str
+) -> None:
+    with containerd.task(runtime, BUSYBOX_IMAGE, container_id, "sleep", "1000"):
+        assert _holders(f"/run/containerd/wasmtime/{containerd.namespace}/{container_id}/timing") == []
+
+
+def _holders(path: str) -> list[str]:
+    """Return the processes that have a file mapped."""
+    found = []
+    for maps in Path("/proc").glob("[0-9]*/maps"):
+        with contextlib.suppress(OSError):  # it has ended, or is not ours to look into
+            if path in maps.read_text():
+                found.append((maps.parent / "cmdline").read_text().replace("\0", " "))
+    return found

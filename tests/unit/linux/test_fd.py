@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 
 import pytest
@@ -47,6 +48,29 @@ def test_who_detaches_a_descriptor_owns_it() -> None:
     fd.close()
     assert _is_open(number)
     os.close(number)
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.ENOSPC, errno.EINTR])
+def test_a_close_that_fails_has_closed(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    closing = os.close
+
+    def close(fd: int) -> None:
+        closing(fd)
+        raise OSError(number, os.strerror(number))
+
+    fds = _opened(), _opened()
+    numbers = [fd.fileno() for fd in fds]
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "close", close)
+        close_owned(fds)
+    assert not any(map(_is_open, numbers))
+
+
+def test_a_descriptor_that_somebody_else_has_closed_is_a_defect() -> None:
+    fd = _opened()
+    os.close(fd.fileno())
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        fd.close()
 
 
 def test_a_closed_descriptor_has_no_number() -> None:

@@ -20,6 +20,7 @@ def fd(tmp_path: Path) -> int:
 def test_a_fork_writes_to_the_file(fd: int, tmp_path: Path) -> None:
     shared = SharedBytes(fd, 4096)
     os.close(fd)
+    shared.share(with_forks=True)
     pid = os.fork()
     if pid == 0:
         shared.bytes[1] = b"x"
@@ -27,6 +28,21 @@ def test_a_fork_writes_to_the_file(fd: int, tmp_path: Path) -> None:
     os.waitpid(pid, 0)
     assert shared.bytes.raw[:3] == b"\0x\0"
     assert (tmp_path / "file").read_bytes()[:3] == b"\0x\0"
+
+
+@pytest.mark.parametrize("was_shared", [False, True])
+def test_a_fork_that_is_not_meant_to_has_nothing_of_the_file(
+    fd: int, tmp_path: Path, was_shared: bool
+) -> None:
+    shared = SharedBytes(fd, 4096)
+    os.close(fd)
+    if was_shared:
+        shared.share(with_forks=True)
+        shared.share(with_forks=False)
+    pid = os.fork()
+    if pid == 0:
+        os._exit(str(tmp_path / "file") in Path("/proc/self/maps").read_text())
+    assert os.waitpid(pid, 0)[1] == 0
 
 
 def test_no_descriptor_stays_open_or_is_closed_with_the_object(fd: int) -> None:

@@ -26,10 +26,12 @@ _GATE = "wait_for_start"
 def created(reactor: Reactor, span: Span, timing: Timing | None) -> None:
     """Add a Create's steps once it is answered, even by an error: the parent's, and the child's up to its gate."""
     if timing is not None:
-        reactor.call_soon(lambda: _add_create_steps(span, timing.marks()))
+        reactor.call_soon(lambda: _add_create_steps(span, timing))
 
 
-def _add_create_steps(span: Span, marks: list[Mark]) -> None:
+def _add_create_steps(span: Span, timing: Timing) -> None:
+    marks = timing.marks()
+    timing.close()
     span.add_steps(mark for mark in marks if mark.who == PARENT)
     child = [mark for mark in marks if mark.who == CHILD]
     span.add_steps(child[: _gate(child)])

@@ -160,6 +160,8 @@ class TaskService:
                 from runwasi.shim.services.calls import call_spans  # late: only where traces are configured
 
                 call_spans.created(self._pod.reactor, call.span, creating.timing)
+            elif creating.timing is not None:
+                creating.timing.close()
 
     def _created(self, creating: Creating, request: api.CreateTaskRequest, container: Container) -> None:
         init = TaskProcess("", creating.paths)
