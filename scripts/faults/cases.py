@@ -13,6 +13,7 @@ from typing import NamedTuple
 from devtools.bundle import Bundle, make_bundle
 from devtools.places import BIN, WASI_DEMO_APP
 from devtools.waiting import until
+from scripts.faults import warm
 
 RUNWASI = BIN / "runwasi"
 CASES = ("create", "run", "start", "exec", "update", "delete")
@@ -48,6 +49,7 @@ class Machine:
         self._listener.bind(str(self.console))
         self._listener.listen(64)
         self._listener.setblocking(False)
+        warm.load()
 
     def close(self) -> None:
         """Close the console's socket."""
@@ -58,24 +60,18 @@ class Machine:
         return [str(RUNWASI), "--root", str(self.root), *map(str, words)]
 
     def must(self, *words: str | Path) -> None:
-        """Run a command that has no fault in it."""
+        """Run a command that has no fault in it. Raises Refused, TimeoutExpired."""
         done = self.run(*words)
         if done.returncode:
             raise Refused(done.stderr.strip())
 
     def run(self, *words: str | Path) -> subprocess.CompletedProcess[str]:
-        """Run a command; its errors go to a file, as a container that it makes keeps them open."""
-        errors = self.folder / "stderr-of-ours"
-        with errors.open("wb") as stderr:
-            done = subprocess.run(
-                self.command(*words),
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=stderr,
-                timeout=_SECONDS,
-                check=False,
-            )
-        return subprocess.CompletedProcess(done.args, done.returncode, "", errors.read_text(errors="replace"))
+        """Run a command that has no fault in it. Raises TimeoutExpired."""
+        output, errors = self.folder / "stdout-of-ours", self.folder / "stderr-of-ours"
+        command = self.command(*words)
+        status = warm.run(command[1:], output, errors, _SECONDS)
+        said = (path.read_text(errors="replace") for path in (output, errors))
+        return subprocess.CompletedProcess(command, status, *said)
 
     def drop_consoles(self) -> None:
         """Hang up every terminal that was sent."""
@@ -181,10 +177,7 @@ class Kind:
 
     def _has_ended(self, container: str) -> bool:
         """A module runs in our process: a fault may hit its own calls, once it runs, and it ends as it sees fit."""
-        done = subprocess.run(
-            self.machine.command("state", container), capture_output=True, text=True, check=False
-        )
-        return '"stopped"' in done.stdout
+        return '"stopped"' in self.machine.run("state", container).stdout
 
     def _limits(self, container: str) -> str:
         roots = (*Path("/sys/fs/cgroup").glob("*/"), Path("/sys/fs/cgroup"))

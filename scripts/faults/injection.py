@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import select
 import subprocess
 import sys
 from pathlib import Path
@@ -159,10 +160,10 @@ class Injector:
             )
             os.close(writer)
             try:
-                status = process.wait(_SECONDS)
+                _wait(process)
             finally:
                 process.kill()
-                process.wait()
+                status = process.wait()
             return status, report.read().decode(), errors.read_text(errors="replace").strip()
 
     def _end(self, container: str) -> str:
@@ -172,6 +173,16 @@ class Injector:
         if done.returncode:
             return f"delete --force fails: {done.stderr}"
         return "\n".join(self.machine.has_left(container))
+
+
+def _wait(process: subprocess.Popen[bytes]) -> None:
+    """Wait until a process has ended, without looking again and again. Raises TimeoutExpired."""
+    pidfd = os.pidfd_open(process.pid)
+    try:
+        if not select.select([pidfd], [], [], _SECONDS)[0]:
+            raise subprocess.TimeoutExpired(process.args, _SECONDS)
+    finally:
+        os.close(pidfd)
 
 
 def _is_clear(said: str) -> bool:
