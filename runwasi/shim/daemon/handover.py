@@ -15,9 +15,11 @@ dropped before the last attempt: their connections break, and containerd's `dele
 from __future__ import annotations
 
 import os
+from errno import EMFILE
 from fcntl import F_DUPFD_CLOEXEC, fcntl
 from time import monotonic
 
+from runwasi.executor.errors import describe
 from runwasi.linux import processes
 from runwasi.linux.fd import Fd
 from runwasi.linux.rlimits import get_rlimit, set_rlimit
@@ -45,6 +47,7 @@ SIGNALS = (thin_signal.SIGHUP, thin_signal.SIGINT, thin_signal.SIGTERM)
 """Blocked when the new program begins; it unblocks them."""
 
 _OPEN_FILES = "RLIMIT_NOFILE"
+_OWN_FILES = 64  # of the new program, before it has taken over: at most thirty were counted
 _ANSWER_SECONDS = 30.0
 _QUIET_SECONDS = 2.0
 _AGAIN_SECONDS = 5.0
@@ -88,7 +91,7 @@ class Replacement:
         try:
             self._hold_back(True)
         except OSError as error:
-            self._give_up(str(error))
+            self._give_up(describe(error))
             return
         timer = self._reactor.call_later(_QUIET_SECONDS, lambda: self._give_up("something is under way"))
 
@@ -104,7 +107,7 @@ class Replacement:
         try:
             self._replace()
         except Exception as error:  # noqa: BLE001  whatever it is, the pods go on here
-            self._give_up(str(error))
+            self._give_up(describe(error))
 
     def _give_up(self, why: str) -> None:
         self._reactor.call_each_turn(None)
@@ -155,6 +158,7 @@ def hand_over(program: Sequence[str], state: Callable[[Keep], Mapping[str, Any]]
         return fd.fileno()
 
     document = {**state(keep), "fds": sorted(kept)}
+    _check_room(len(kept))
     file = os.memfd_create("handover", os.MFD_CLOEXEC)
     try:
         os.write(file, json.dumps(document).encode())
@@ -171,6 +175,14 @@ def hand_over(program: Sequence[str], state: Callable[[Keep], Mapping[str, Any]]
         os.close(file)
 
 
+def _check_room(count: int) -> None:
+    """Refuse to hand over more descriptors than the new program can hold twice, which it does until it serves."""
+    _, hard = get_rlimit(_OPEN_FILES)
+    if 2 * count + _OWN_FILES > hard:
+        why = f"it takes twice {count} descriptors, and the hard limit of open files is {hard}"
+        raise OSError(EMFILE, f"{why}: raise it (LimitNOFILE= of systemd), or wait until pods have ended")
+
+
 class Handed:
     """What the program that we replace has handed to us, and what it takes to begin again with it."""
 
@@ -183,7 +195,7 @@ class Handed:
         self._fds: list[int] = self.state["fds"]
         self._soft, hard = get_rlimit(_OPEN_FILES)
         # an earlier version restored the limit; above it we take no numbers that we need once it is back
-        first = self._soft if self._soft < hard else 0
+        first = self._soft if self._soft <= hard - len(self._fds) else 0
         set_rlimit(_OPEN_FILES, hard, hard)
         try:  # whoever takes one over may close it before something else fails
             self._spare = {fd: fcntl(fd, F_DUPFD_CLOEXEC, first) for fd in self._fds}

@@ -299,6 +299,27 @@ def test_more_descriptors_than_containers_may_have_go_on(
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
+def test_a_daemon_with_too_many_open_files_to_hold_twice_waits_until_it_has_fewer(
+    daemon: Daemon, shared_shim: Shim, bundle: BundleMaker, container_id: str
+) -> None:
+    with running(shared_shim, container_id, bundle(SLEEP)) as task, contextlib.ExitStack() as lasting:
+        task.run()
+        waiting = task.tasks.begin("Wait", id=task.id)
+        with contextlib.ExitStack() as clients:
+            for number in range(60):
+                (lasting if number < 30 else clients).enter_context(Peer(task.address))
+            task.call("Connect")
+            resource.prlimit(daemon.pid, resource.RLIMIT_NOFILE, (160, 160))
+            daemon.process.send_signal(signal.SIGHUP)
+            daemon.wait_for("not replaced yet")
+            assert "the hard limit of open files is 160: raise it" in daemon.log[-1]
+        daemon.wait_for("serving")
+        task.call("Kill", signal=9)
+        assert task.tasks.collect("Wait", waiting).exit_status == 137
+        task.call("Delete")
+        task.call("Shutdown")
+
+
 def test_a_pod_that_cannot_be_taken_over_is_dropped_after_some_attempts_and_the_others_go_on(
     daemon: Daemon, shared_shim: Shim, bundle: BundleMaker, container_id: str
 ) -> None:

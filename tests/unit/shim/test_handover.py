@@ -170,3 +170,51 @@ take_over(0, listener=fds[0], fds=fds)
     assert handed["environment"].get("SOFT") == str(soft)
     assert handed["limit"] == [soft, hard]
     assert handed["open"] == handed["state"]["fds"]
+
+
+_HANDING = f"""
+import json, os, resource, sys
+from runwasi.linux.fd import Fd
+from runwasi.shim.daemon import handover
+
+def handed_over(count, hard):
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    fds = [Fd(os.open(os.devnull, os.O_RDONLY)) for _ in range(count)]
+    state = lambda keep: {{"listener": [keep(fd) for fd in fds][0]}}
+    try:
+        handover.hand_over([sys.executable, "-c", TAKING], state)
+    except OSError as error:
+        print(error.strerror)
+        assert not any(os.get_inheritable(fd.fileno()) for fd in fds)
+
+TAKING = '''
+import os, resource, sys
+sys.path[:] = {sys.path!r}
+from runwasi.shim.daemon import handover
+handed = handover.Handed(int(sys.argv[2]))
+for fd in handed.state["fds"]:
+    os.close(fd)
+handed.restore()
+print("taken over", sum(os.path.sameopenfile(fd, spare) for fd, spare in handed._spare.items()))
+'''
+"""
+
+
+@pytest.mark.parametrize(
+    ("count", "said"),
+    [
+        (68, "taken over 68"),
+        (69, "it takes twice 69 descriptors, and the hard limit of open files is 200: raise it"),
+    ],
+)
+def test_only_as_many_descriptors_are_handed_over_as_the_next_can_hold(count: int, said: str) -> None:
+    """There is no way back once the next program has begun: it would end with all pods."""
+    done = subprocess.run(
+        [sys.executable, "-c", f"{_HANDING}\nhanded_over({count}, 200)"],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=20,
+        check=False,
+    )
+    assert done.stdout.startswith(said), done.stdout + done.stderr
