@@ -9,6 +9,7 @@ import os
 from errno import EEXIST, EPERM
 from stat import S_IFBLK, S_IFCHR, S_IFIFO, S_IFMT, S_ISCHR
 
+from runwasi.executor.child.join_namespaces import wait_for_limits
 from runwasi.executor.errors import ContainerError, describe
 from runwasi.executor.mounts.mount_place import container_path
 from runwasi.linux.beneath import is_there, make_dirs, make_file, open_beneath
@@ -166,8 +167,12 @@ def _make_node(ctx: InitProgress, parent: int, name: str, node: Node) -> None:
         if not node.matches(status):
             raise FileExistsError(EEXIST, "something else is there", node.path) from None
         return
-    except PermissionError:  # we are in a container ourselves
-        _bind_node(parent, name, node)
+    except PermissionError:
+        if not ctx.pid:  # cgroup version 1 refuses every device for a moment, while the parent sets the rules
+            wait_for_limits(ctx)
+            _make_node(ctx, parent, name, node)
+        else:  # we are in a container ourselves
+            _bind_node(parent, name, node)
         return
     if node.uid or node.gid:
         os.chown(name, node.uid, node.gid, dir_fd=parent, follow_symlinks=False)
