@@ -15,6 +15,7 @@
  */
 #define _GNU_SOURCE
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -213,28 +214,35 @@ static void first_stop(pid_t pid) {
     else ptrace(PTRACE_SYSCALL, pid, 0, 0);
 }
 
+/* Stop a process, and watch it from now on. What it forks is seized too, so that our end leaves none of them stopped. */
+static void seize(pid_t pid) {
+    int status;
+    if (ptrace(PTRACE_SEIZE, pid, 0, OPTIONS) < 0 || ptrace(PTRACE_INTERRUPT, pid, 0, 0) < 0) die("seize");
+    if (waitpid(pid, &status, __WALL) < 0 || !WIFSTOPPED(status)) die("the process");
+}
+
 /* Run the command under our eyes; return its pid. */
 static pid_t begin(char **command) {
-    int status;
+    int seized[2];
+    if (pipe2(seized, O_CLOEXEC) < 0) die("pipe");
     pid_t pid = fork();
     if (pid < 0) die("fork");
     if (pid == 0) {
+        char word;
         close(fileno(report));
-        ptrace(PTRACE_TRACEME, 0, 0, 0);
-        raise(SIGSTOP);
-        execvp(command[0], command);
+        if (read(seized[0], &word, 1) == 1) execvp(command[0], command);
         die(command[0]);
     }
-    if (waitpid(pid, &status, 0) < 0 || !WIFSTOPPED(status)) die("the command");
-    if (ptrace(PTRACE_SETOPTIONS, pid, 0, OPTIONS) < 0) die("options");
+    seize(pid);
+    if (write(seized[1], "", 1) != 1) die("pipe");
+    close(seized[0]);
+    close(seized[1]);
     return pid;
 }
 
 /* Watch a process that runs, and have it reload; its calls count from when it takes the signal. */
 static pid_t begin_reload(pid_t pid) {
-    int status;
-    if (ptrace(PTRACE_SEIZE, pid, 0, OPTIONS) < 0 || ptrace(PTRACE_INTERRUPT, pid, 0, 0) < 0) die("seize");
-    if (waitpid(pid, &status, __WALL) < 0 || !WIFSTOPPED(status)) die("the process");
+    seize(pid);
     if (kill(pid, SIGHUP) < 0) die("SIGHUP");
     return pid;
 }
