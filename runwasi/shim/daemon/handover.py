@@ -198,7 +198,7 @@ class Handed:
         first = self._soft if self._soft <= hard - len(self._fds) else 0
         set_rlimit(_OPEN_FILES, hard, hard)
         try:  # whoever takes one over may close it before something else fails
-            self._spare = {fd: fcntl(fd, F_DUPFD_CLOEXEC, first) for fd in self._fds}
+            self._spare = {fd: Fd(fcntl(fd, F_DUPFD_CLOEXEC, first)) for fd in self._fds}
         finally:
             set_rlimit(_OPEN_FILES, self._soft, hard)
         self.failures = os.lseek(file, 0, os.SEEK_CUR)
@@ -213,7 +213,7 @@ class Handed:
 
         dropped = {fd for pod in pods for fd in _fds_of(pod)}
         for fd in dropped:
-            os.close(self._spare.pop(fd))
+            self._spare.pop(fd).close()
             self._cut(fd)
         self.state["fds"] = [fd for fd in self._fds if fd not in dropped]
         self.state["pods"] = [pod for pod in self.state["pods"] if pod not in pods]
@@ -223,18 +223,21 @@ class Handed:
         os.lseek(self._file, ATTEMPTS - 2, os.SEEK_SET)
 
     def settle(self) -> None:
-        """Note that all is taken over: programs that we execute inherit nothing of it."""
+        """Note that all is taken over: programs that we execute inherit nothing of it.
+
+        It does not fail: there is no beginning again without the spare descriptors.
+        """
         for fd, spare in self._spare.items():
-            os.close(spare)
+            spare.close()
             self._cut(fd)
-        os.close(self._file)
+        Fd(self._file).close()
 
     def restore(self) -> None:
         """Open everything again that was closed, and restore the limit of open files. Raises OSError."""
         _, hard = get_rlimit(_OPEN_FILES)
         set_rlimit(_OPEN_FILES, hard, hard)
         for fd, spare in self._spare.items():
-            os.dup2(spare, fd)
+            os.dup2(spare.fileno(), fd)
         set_rlimit(_OPEN_FILES, self._soft, hard)
 
     def _cut(self, fd: int) -> None:

@@ -195,7 +195,7 @@ handed = handover.Handed(int(sys.argv[2]))
 for fd in handed.state["fds"]:
     os.close(fd)
 handed.restore()
-print("taken over", sum(os.path.sameopenfile(fd, spare) for fd, spare in handed._spare.items()))
+print("taken over", sum(os.path.sameopenfile(fd, spare.fileno()) for fd, spare in handed._spare.items()))
 '''
 """
 
@@ -218,3 +218,36 @@ def test_only_as_many_descriptors_are_handed_over_as_the_next_can_hold(count: in
         check=False,
     )
     assert done.stdout.startswith(said), done.stdout + done.stderr
+
+
+_SETTLING = """
+import json, os
+from runwasi.shim.daemon import handover
+
+closing = os.close
+
+def close(fd):
+    closing(fd)
+    raise OSError(24, "Too many open files")
+
+def is_open(fd):
+    try:
+        return bool(os.fstat(fd))
+    except OSError:
+        return False
+
+fds = [os.open(os.devnull, os.O_RDONLY) for _ in range(3)]
+file = os.memfd_create("handover")
+os.write(file, json.dumps({"fds": fds}).encode())
+handed = handover.Handed(file)
+os.close = close
+handed.settle()
+print([fd for fd in range(3, 64) if is_open(fd)])
+"""
+
+
+def test_a_close_that_fails_does_not_undo_what_was_taken_over() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", _SETTLING], capture_output=True, text=True, timeout=20, check=False
+    )
+    assert done.stdout == "[3, 4, 5]\n", done.stdout + done.stderr
