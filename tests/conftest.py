@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import uuid
 
 import pytest
@@ -13,6 +14,9 @@ from devtools.places import SESSION_VARIABLE
 # On a busy machine an example may take any time; pytest's own timeout ends what hangs.
 settings.register_profile("any time", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("any time")
+
+# A shell's background job ignores it, and so would every container of a test.
+signal.signal(signal.SIGQUIT, signal.SIG_DFL)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -75,18 +75,19 @@ def execute_on(container: Detached, process: Json | None = None) -> int:
 DEADLINE = {"policy": "SCHED_DEADLINE", "runtime": 10_000_000, "deadline": 30_000_000, "period": 40_000_000}
 RESET = "SCHED_FLAG_RESET_ON_FORK"
 
+OURS = os.getpriority(os.PRIO_PROCESS, 0)  # the nice value of whoever asks for none
 SCHEDULERS: list[tuple[Json, str, int]] = [
     ({"policy": "SCHED_OTHER", "nice": 5}, "SCHED_OTHER", 5),
     ({"policy": "SCHED_OTHER", "nice": -5}, "SCHED_OTHER", -5),
     ({"policy": "SCHED_BATCH", "nice": 19}, "SCHED_BATCH", 19),
-    ({"policy": "SCHED_IDLE"}, "SCHED_IDLE", 0),
-    (DEADLINE, "SCHED_DEADLINE", 0),
+    ({"policy": "SCHED_IDLE"}, "SCHED_IDLE", OURS),
+    (DEADLINE, "SCHED_DEADLINE", OURS),
     (
         {**DEADLINE, "flags": [RESET, "SCHED_FLAG_RECLAIM", "SCHED_FLAG_DL_OVERRUN"]},
         "SCHED_DEADLINE|SCHED_RESET_ON_FORK",
-        0,
+        OURS,
     ),
-    ({"policy": "SCHED_OTHER", "nice": 7, "flags": ["SCHED_FLAG_KEEP_PARAMS"]}, "SCHED_OTHER", 0),
+    ({"policy": "SCHED_OTHER", "nice": 7, "flags": ["SCHED_FLAG_KEEP_PARAMS"]}, "SCHED_OTHER", OURS),
 ]
 
 
