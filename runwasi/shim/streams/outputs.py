@@ -72,7 +72,12 @@ class PlainOutput:
 
 
 class SentFile(PlainOutput):
-    """A file; fd is a socket with the file's descriptor in a message (executor/plan/sent_stdio.py)."""
+    """A file; fd is a socket with the file's descriptor in two messages (executor/plan/sent_stdio.py)."""
+
+    def twin(self) -> SentFile:
+        """Return the output of the other stream into the same file."""
+        assert self.fd is not None
+        return SentFile(Fd(os.dup(self.fd.fileno())))
 
 
 class FifoOutput:
@@ -184,7 +189,7 @@ def _cannot_open(path: str, error: OSError) -> ContainerError:
 
 
 def _sent_file(path: str, flags: int) -> Operation[Fd | None]:
-    """Have an errand open a file; return a socket with its descriptor in a message. A FIFO is not opened: None."""
+    """Have an errand open a file; return a socket with its descriptor in two messages. A FIFO is not opened: None."""
     from runwasi.executor.parent import errands  # late: few outputs are files
 
     ours, theirs = map(Fd, sockets.socket_pair())
@@ -193,7 +198,9 @@ def _sent_file(path: str, flags: int) -> Operation[Fd | None]:
         try:
             if not flags & os.O_CREAT and stat.S_ISFIFO(os.stat(path).st_mode):
                 return ("FIFO",), ()
-            sockets.send_fds(theirs.fileno(), b"\0", (_open_file(path, flags),))
+            opened = _open_file(path, flags)
+            for _ in range(2):  # stderr may have the same one
+                sockets.send_fds(theirs.fileno(), b"\0", (opened,))
         except OSError as error:
             raise _cannot_open(path, error) from None
         return (), ()

@@ -176,15 +176,24 @@ class Streams:
                 self._reader = logger
                 self._outputs = [logger.stdout, logger.stderr]
         if not self._outputs:
-            self._outputs.append((yield from open_output(self._reactor, paths.stdout)))
-            if not paths.terminal:
-                self._outputs.append((yield from open_output(self._reactor, paths.stderr)))
+            yield from self._open_outputs()
         if paths.terminal:
             self._prepare_console()
         if any(self._owner):
             for output in self._outputs:
                 if isinstance(output, FifoOutput) and output.fd is not None:
                     os.fchown(output.fd.fileno(), *self._owner)
+
+    def _open_outputs(self) -> Operation[None]:
+        paths = self._paths
+        stdout = yield from open_output(self._reactor, paths.stdout)
+        self._outputs.append(stdout)
+        if paths.terminal:
+            return
+        if isinstance(stdout, SentFile) and paths.stderr == paths.stdout:
+            self._outputs.append(stdout.twin())
+        else:
+            self._outputs.append((yield from open_output(self._reactor, paths.stderr)))
 
     def _prepare_console(self) -> None:
         ours, theirs = sockets.socket_pair()
