@@ -88,7 +88,8 @@ test-vm: packages-test build/bin build/wasi-demo-app.wasm ## Run the tests of cg
 	scripts/vm test
 
 .PHONY: test-arm64
-test-arm64: packages-unit build/wasi-demo-app.wasm .venv/ready ## Run the tests that depend on the architecture on an emulated arm64 machine
+test-arm64: ARCH = arm64
+test-arm64: packages-unit build/wasi-demo-app.wasm bundle ## Run the tests that depend on the architecture on an emulated arm64 machine
 	scripts/vm arm64
 
 .PHONY: faults lives soak

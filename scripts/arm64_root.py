@@ -20,7 +20,7 @@ PYTHON = "3.11"  # the suite's
 _KERNEL = "linux-image-cloud-arm64"
 _SYSTEM = """
     base-files base-passwd netbase dash bash coreutils diffutils findutils grep gzip hostname mawk procps sed tar
-    util-linux mount iproute2 uidmap strace
+    util-linux mount iproute2 uidmap strace xz-utils
 """
 _OURS = "python3 python3-prctl libseccomp2 busybox-static containerd runc"
 _COMPILERS = "gcc libc6-dev clang lld wasi-libc libclang-rt-14-dev-wasm32 wabt"
@@ -53,6 +53,11 @@ def _make(cache: Path, folder: Path) -> None:
         # what base-passwd does when it is configured
         for name in ("passwd", "group"):
             shutil.copy(root / f"usr/share/base-passwd/{name}.master", root / f"etc/{name}")
+        # as where a checkout below it is reached by the root of another user namespace
+        (root / "root").chmod(0o711)
+        # what `ctr run --net-host` mounts into a container
+        (root / "etc/hosts").write_text("127.0.0.1 localhost\n")
+        (root / "etc/resolv.conf").touch()
         _unpack_wheels(root / "venv")
         os.rename(root, folder)
 

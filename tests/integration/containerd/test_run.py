@@ -6,11 +6,17 @@ import os
 import pty
 import subprocess
 from collections.abc import Callable
+from contextlib import closing
+from http.client import HTTPConnection
 
 import pytest
 
+from devtools.components.build import component
 from devtools.containerd import Containerd
+from devtools.serving import free_port
+from devtools.waiting import until
 from tests.integration.conftest import BUSYBOX_IMAGE, DEMO_IMAGE
+from tests.support.events import watching
 from tests.support.mode import OURS
 
 DEMO = ("run", "--rm", "--runtime", OURS, DEMO_IMAGE)
@@ -169,6 +175,32 @@ def test_wasm_gets_its_arguments(containerd: Containerd, container_id: str) -> N
 def test_wasm_exits_with_its_status(containerd: Containerd, container_id: str) -> None:
     done = containerd.ctr(*DEMO, container_id, "/wasi-demo-app.wasm", "exit", "42", check=False)
     assert done.returncode == 42
+
+
+def test_a_component_answers_requests_until_it_is_told_to_end(
+    containerd: Containerd, container_id: str
+) -> None:
+    port = free_port()
+    listening = f"WASMTIME_HTTP_PROXY_SOCKET_ADDR=127.0.0.1:{port}"
+    served = f"type=bind,src={component('hello')},dst=/hello.wasm,options=rbind:ro"
+    options = ("--net-host", "--env", listening, "--mount", served)
+    with (
+        containerd.task(OURS, BUSYBOX_IMAGE, container_id, "/hello.wasm", options=options),
+        watching(containerd) as events,
+    ):
+        assert until(lambda: _answer(port), bool) == b"Hello, world!\n"
+        containerd.ctr("task", "kill", container_id)
+        assert events.next("/tasks/exit").fields.get("exit_status", 0) == 0
+
+
+def _answer(port: int) -> bytes:
+    """Return what a server on a port of this machine answers, nothing while there is none."""
+    with closing(HTTPConnection("127.0.0.1", port, timeout=20)) as client:
+        try:
+            client.request("GET", "/")
+        except ConnectionRefusedError:
+            return b""
+        return client.getresponse().read()
 
 
 def test_wasm_and_native_run_side_by_side(containerd: Containerd, new_id: Callable[[], str]) -> None:
