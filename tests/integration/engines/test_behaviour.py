@@ -190,6 +190,37 @@ def test_signals_end_the_guest_as_process_1(
         assert container.end_by(number, within=PROMPTLY) == 128 + number
 
 
+WRITER = """(module
+  (import "wasi_snapshot_preview1" "fd_write" (func $write (param i32 i32 i32 i32) (result i32)))
+  (import "wasi_snapshot_preview1" "proc_exit" (func $exit (param i32)))
+  (memory (export "memory") 1)
+  (func (export "_start") (local $left i32)
+    (i32.store (i32.const 0) (i32.const 16))
+    (local.set $left (i32.const 1000000))
+    (loop $more
+      (i32.store
+        (i32.const 4)
+        (select (local.get $left) (i32.const 999) (i32.lt_u (local.get $left) (i32.const 999))))
+      (drop (call $write (i32.const STREAM) (i32.const 0) (i32.const 1) (i32.const 8)))
+      (local.set $left (i32.sub (local.get $left) (i32.load (i32.const 8))))
+      (br_if $more (local.get $left)))
+    END))"""
+
+
+@pytest.mark.parametrize("stream", [1, 2])
+@pytest.mark.parametrize(
+    ("end", "status"), [("", 0), ("(call $exit (i32.const 3))", 3), ("unreachable", 134)]
+)
+def test_all_that_a_guest_wrote_before_its_end_comes_out(
+    built_in_engine: EngineHost, folder: Path, end: str, status: int, stream: int
+) -> None:
+    module = folder / "writer.wat"
+    module.write_text(WRITER.replace("END", end).replace("STREAM", str(stream)))
+    done = built_in_engine.run(module)
+    written = (done.stdout, done.stderr)[stream - 1]
+    assert (done.returncode, written.count("\0")) == (status, 1_000_000)
+
+
 def test_the_time_limit_ends_the_guest(engine: EngineHost, guest: Path) -> None:
     done = engine.run(guest, "spin", annotations={"io.runwasi.timeout": "0.2"})
     assert done.returncode == 134
