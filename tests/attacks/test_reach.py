@@ -104,6 +104,18 @@ def test_no_working_directory_is_made_in_the_root_of_a_process_of_the_host(
     assert list(outside.iterdir()) == []
 
 
+def test_no_program_begins_in_the_root_of_a_process_of_the_host(
+    runwasi: Runtime, among_hosts: Bundle, container_id: str, outside: Path
+) -> None:
+    (among_hosts.rootfs / "link").symlink_to(outside)
+    among_hosts.process["args"] = ["touch", "new"]
+    for number, cwd in enumerate((str(outside), "/link")):
+        among_hosts.process["cwd"] = cwd
+        done = runwasi("run", "--bundle", among_hosts.write().path, f"{container_id}-{number}", check=False)
+        assert f"cwd '{cwd}' is outside the container's root ($.process.cwd)" in done.stderr
+    assert list(outside.iterdir()) == []
+
+
 @pytest.mark.parametrize("name", ["app.wasm", "program"])
 def test_no_program_or_module_is_found_in_the_root_of_a_process_of_the_host(
     runwasi: Runtime, among_hosts: Bundle, container_id: str, outside: Path, name: str
