@@ -14,6 +14,10 @@ from runwasi.linux.fd import Fd
 from runwasi.linux.libc import SYS_OPENAT2, SYS_STATX, check, syscall
 from runwasi.linux.mounts import Statx
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ctypes import Array, c_uint64
+
 _RESOLVE_CACHED = 0x20  # linux/openat2.h, since Linux 5.12
 _AT_FDCWD = -100
 _AT_EMPTY_PATH, _AT_STATX_DONT_SYNC = 0x1000, 0x4000  # linux/fcntl.h
@@ -47,9 +51,16 @@ def is_on_filesystem_of(path: str, folder: str) -> bool:
         return False
     with found:
         device = _status(found)[_DEVICE]
-    while not os.path.exists(folder):
+    while (ours := _device(folder)) is None:
         folder = os.path.dirname(folder)
-    return os.makedev(device & 0xFFFFFFFF, device >> 32) == os.stat(folder).st_dev
+    return os.makedev(device & 0xFFFFFFFF, device >> 32) == ours
+
+
+def _device(folder: str) -> int | None:
+    try:
+        return os.stat(folder).st_dev
+    except FileNotFoundError:
+        return None
 
 
 def _find(path: str, flags: int = 0) -> Fd | None:
@@ -59,9 +70,9 @@ def _find(path: str, flags: int = 0) -> Fd | None:
     return None if fd < 0 else Fd(fd)
 
 
-def _status(found: Fd) -> list[int]:
+def _status(found: Fd) -> Array[c_uint64]:
     """Return the words of its status as the kernel remembers it. Source: man 2 statx, AT_STATX_DONT_SYNC."""
     status = Statx()
     flags = _AT_EMPTY_PATH | _AT_STATX_DONT_SYNC
     check(syscall(SYS_STATX, found.fileno(), b"", flags, _STATX_TYPE, status), "statx", found)
-    return list(status)
+    return status

@@ -29,18 +29,19 @@ class BundleFolder:
     def __init__(self, path: str, state: str) -> None:
         """`state` is where the state of containers is, or of one."""
         self.path = path
-        self._is_ours = remembered_paths.is_on_filesystem_of(path, state)
+        self._state = state
+        self._ours: bool | None = None  # not looked at yet
 
     def do(self, work: Callable[[], None], what: str) -> Operation[None]:
         """Call work, which uses the folder for a moment. Raises OSError or ContainerError."""
-        if self._is_ours:
+        if self._is_ours():
             work()
         else:
             yield from errands.run(work, what, seconds=_MOMENT)
 
     def load(self) -> Operation[Bundle]:
         """Read the bundle, and find its rootfs. Raises as Bundle.load, and Bundle.check of the rootfs."""
-        bundle = Bundle.load(self.path) if self._is_ours else (yield from self._read())
+        bundle = Bundle.load(self.path) if self._is_ours() else (yield from self._read())
         rootfs = remembered_paths.real_folder(os.path.join(bundle.path, bundle.spec.root.path))
         if rootfs is None:
 
@@ -51,6 +52,11 @@ class BundleFolder:
             (rootfs,) = answer.fields
         bundle.found(rootfs)
         return bundle
+
+    def _is_ours(self) -> bool:
+        if self._ours is None:
+            self._ours = remembered_paths.is_on_filesystem_of(self.path, self._state)
+        return self._ours
 
     def _read(self) -> Operation[Bundle]:
         def copied() -> errands.Answer:
