@@ -35,7 +35,6 @@ separated by NUL, and descriptors. So it needs no parser, and is never received 
 
 from __future__ import annotations
 
-import errno
 import os
 
 from runwasi.executor.errors import AlreadyExists, ContainerError, Invalid, NotFound, WrongStatus, describe
@@ -60,11 +59,11 @@ FAILED = "failed"
 _MAX_MESSAGE = 32768
 
 
-class CreatorGone(ConnectionResetError):
-    """The creating process died or gave up; why, it has said itself, or nobody can."""
+class CreatorGone(Exception):
+    """The creating process died or gave up; why, it has said itself, or nobody can.
 
-    def __init__(self) -> None:
-        super().__init__(errno.ECONNRESET, os.strerror(errno.ECONNRESET), "the creating process")
+    No step explains it as a failure of its own, so it is no OSError.
+    """
 
 
 class ChannelMessage:

@@ -33,7 +33,7 @@ MS_STRICTATIME = 1 << 24
 MNT_DETACH = 2
 UMOUNT_NOFOLLOW = 8
 
-_AT_EMPTY_PATH = 0x1000  # linux/fcntl.h
+_AT_EMPTY_PATH, _AT_STATX_DONT_SYNC = 0x1000, 0x4000  # linux/fcntl.h
 _AT_FDCWD = -100
 _STATX_MNT_ID = 0x1000  # linux/stat.h, since Linux 5.8
 Statx = c_uint64 * 32  # struct statx
@@ -186,7 +186,8 @@ def mount_id(pid: int | str, fd: int) -> int:
 def mount_id_of(fd: int) -> int:
     """Return the id of the mount that our descriptor is on, as in the mount table. Source: man 2 statx."""
     status = Statx()
-    check(syscall(SYS_STATX, fd, b"", _AT_EMPTY_PATH, _STATX_MNT_ID, status), "statx", fd)
+    flags = _AT_EMPTY_PATH | _AT_STATX_DONT_SYNC  # the filesystem may hang, and is not asked
+    check(syscall(SYS_STATX, fd, b"", flags, _STATX_MNT_ID, status), "statx", fd)
     return int(status[MNT_ID])
 
 

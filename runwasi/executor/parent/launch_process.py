@@ -61,7 +61,7 @@ def launch(plan: ProcessPlan, channel: Channel, namespaces: NamespacePlan, doors
     timing = plan.timing if isinstance(plan, InitPlan) else None
     try:
         if timing is not None:
-            timing.share(with_forks=True)
+            timing.share_with_forks()
         child = spawn(namespaces, doors)
         if child is None:
             if isinstance(plan, InitPlan):
@@ -69,10 +69,10 @@ def launch(plan: ProcessPlan, channel: Channel, namespaces: NamespacePlan, doors
                 become_init(InitProgress(plan, channel, waits=not alone))
             become_exec(Progress(plan, channel))
     finally:
-        if timing is not None:
-            timing.share(with_forks=False)
         channel.close()
         plan.close()
         if doors:
             doors.close()
+        if timing is not None:
+            timing.keep_from_forks()
     return child

@@ -69,10 +69,18 @@ class Timing:
         for name, at in self._early:
             self._areas[PARENT].mark(name, at)
 
-    def share(self, *, with_forks: bool) -> None:
-        """Let the processes that are forked from now on note steps too, or keep them from it. Raises OSError."""
+    def share_with_forks(self) -> None:
+        """Let the processes that are forked from now on note steps too. Raises OSError."""
         if self._shared is not None:
-            self._shared.share(with_forks=with_forks)
+            self._shared.share(with_forks=True)
+
+    def keep_from_forks(self) -> None:
+        """Keep the processes that are forked from now on from it; if that fails, they hold the file's memory."""
+        if self._shared is not None:
+            try:
+                self._shared.share(with_forks=False)
+            except OSError:
+                pass  # a container that was just forked is worth more
 
     def close(self) -> None:
         """Note no more, and let go of the file: a server lives longer than a container and its folder."""

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from runwasi.executor.errors import ContainerError
-from runwasi.executor.protocol import ANSWER, COMPILE, FAILED, PROCEED, Channel
+from runwasi.executor.protocol import ANSWER, COMPILE, FAILED, PROCEED, Channel, CreatorGone
 
 
 @pytest.fixture
@@ -50,7 +50,7 @@ def test_a_failure_crosses_with_step_errno_and_text(pair: tuple[Channel, Channel
 def test_the_other_ends_death_is_noticed_on_both_sides(pair: tuple[Channel, Channel]) -> None:
     parent, child = pair
     parent.close()
-    with pytest.raises(ConnectionResetError, match="the creating process"):
+    with pytest.raises(CreatorGone):
         child.expect()
     with pytest.raises(BrokenPipeError):
         child.send(PROCEED)

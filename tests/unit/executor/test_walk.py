@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from runwasi.executor.child import walk
+from runwasi.executor.errors import ContainerError
 from runwasi.executor.protocol import PROCEED, READY, Channel
 
 if TYPE_CHECKING:
@@ -45,15 +46,24 @@ def ask(ctx: Any) -> None:
         ctx.channel.request(READY)
 
 
+def ask_and_explain(ctx: Any) -> None:
+    ctx.channel.expect()
+    try:
+        while True:
+            ctx.channel.request(READY)
+    except OSError as error:
+        raise ContainerError(f"cannot fill /dev: {error}") from None
+
+
 def fail(ctx: Any) -> None:
     ctx.channel.expect()
     ctx.channel.hears()
     raise OSError(5, "Input/output error", "the disk")
 
 
-@pytest.mark.parametrize("step", [wait_for_word, ask])
+@pytest.mark.parametrize("step", [wait_for_word, ask, ask_and_explain])
 def test_a_creator_that_gave_up_has_said_why(step: Callable[[Any], None]) -> None:
-    assert _said(step, by=lambda parent: parent.send(PROCEED) if step is ask else None) == b""
+    assert _said(step, by=lambda parent: parent.send(PROCEED) if step is not wait_for_word else None) == b""
 
 
 def test_a_failure_that_nobody_waits_for_is_printed() -> None:
