@@ -14,8 +14,8 @@ from typing import NamedTuple
 
 from devtools.places import BIN, CACHE
 
-_START_SECONDS = 30
-_STOP_SECONDS = 20
+_START_SECONDS = 60
+_STOP_SECONDS = 60
 
 
 class Host(NamedTuple):

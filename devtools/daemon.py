@@ -9,7 +9,7 @@ from pathlib import Path
 
 from devtools.places import BIN
 
-_SECONDS = 20
+_SECONDS = 60
 
 
 class Daemon:

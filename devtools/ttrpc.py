@@ -29,7 +29,7 @@ class CallError(Exception):
 class Peer:
     """One connection; calls may be left open with send() and collected with receive()."""
 
-    def __init__(self, address: str | Path | socket.socket, *, timeout: float = 20) -> None:
+    def __init__(self, address: str | Path | socket.socket, *, timeout: float = 60) -> None:
         if isinstance(address, socket.socket):
             self.socket = address
         else:

@@ -36,7 +36,7 @@ LIVES = 6
 ALL_EVENTS = 0xFFF
 """IN_ALL_EVENTS of linux/inotify.h: opened, read, changed, made, renamed, removed."""
 
-SECONDS = 20
+SECONDS = 240
 """After these, a test's process that waits for ever is killed."""
 
 

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from devtools.containerd import Containerd
 
-_SECONDS = 20
+_SECONDS = 60
 
 
 class Event(NamedTuple):

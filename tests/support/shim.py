@@ -30,7 +30,7 @@ PROGRAMS = {
     "shared": f"{BIN}/containerd-shim-wasmtimed-v1",
     "runc": "/usr/bin/containerd-shim-runc-v2",
 }
-_SECONDS = 20
+_SECONDS = 60
 
 
 class Event(NamedTuple):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import signal
 import tempfile
@@ -16,7 +17,9 @@ from devtools.waiting import until
 from tests.integration.conftest import BUSYBOX_IMAGE
 from tests.support.mode import OURS
 
-_COUNT = "i=0; while [ $i -lt 50 ]; do i=$((i+1)); echo line $i; sleep 0.05; done; exit 7"
+_COUNT = (
+    "trap 'end=1' TERM; i=0; while [ -z \"$end\" ]; do i=$((i+1)); echo line $i; sleep 0.05; done; exit 7"
+)
 
 
 @pytest.fixture(params=list(HOSTS))
@@ -33,7 +36,7 @@ def restarted(
 
 
 class Counting:
-    """A task that writes the numbers to 50 to its log and exits with 7, and its shim."""
+    """A task that writes numbers to its log until it is told to end, and exits with 7; and its shim."""
 
     def __init__(self, containerd: Containerd, container: str) -> None:
         self._containerd, self._container = containerd, container
@@ -43,15 +46,21 @@ class Counting:
             *(BUSYBOX_IMAGE, container, "sh", "-c", _COUNT),
         )
         pid = containerd.pid_of(container)
-        self.init = Path(f"/proc/{pid}")
+        self._pid = pid
         self._shim = Path(f"/proc/{parent_of(pid)}")
 
     def wait_for(self, line: str) -> None:
         """Return when it has written a line."""
         until(lambda: self.log.read_text().splitlines(), lambda lines: line in lines)
 
+    def end(self) -> None:
+        """Tell it to end, and wait until its shim has reaped it, and so has the status."""
+        self.wait_for("line 1")  # by now it catches the signal
+        os.kill(self._pid, signal.SIGTERM)
+        ended(Path(f"/proc/{self._pid}"))
+
     def finish(self) -> int:
-        """Wait for its end, delete it, wait for its shim's end, and return the exit status as containerd had it."""
+        """Wait until containerd knows of its end, delete it, wait for its shim's end, and return its exit status."""
         containerd, container = self._containerd, self._container
         until(lambda: containerd.status_of(container), lambda status: status == "STOPPED")
         told = containerd.ctr("task", "delete", container).stderr
@@ -74,8 +83,10 @@ def test_a_container_counts_on_while_containerd_is_away(restarted: Containerd, c
     counting.wait_for("line 10")
     restarted.start()
     assert restarted.status_of(container_id) == "RUNNING"
+    counting.end()
     assert counting.finish() == 7
-    assert counting.log.read_text().splitlines() == [f"line {i}" for i in range(1, 51)]
+    lines = counting.log.read_text().splitlines()
+    assert lines == [f"line {i}" for i in range(1, len(lines) + 1)]
 
 
 def test_an_exit_while_containerd_is_away_is_told_afterwards(
@@ -83,6 +94,6 @@ def test_an_exit_while_containerd_is_away_is_told_afterwards(
 ) -> None:
     counting = Counting(restarted, container_id)
     restarted.stop(signal.SIGKILL)
-    ended(counting.init)  # its shim has reaped it, and has the status
+    counting.end()
     restarted.start()
     assert counting.finish() == 7

@@ -195,7 +195,7 @@ def test_a_component_answers_requests_until_it_is_told_to_end(
 
 def _answer(port: int) -> bytes:
     """Return what a server on a port of this machine answers, nothing while there is none."""
-    with closing(HTTPConnection("127.0.0.1", port, timeout=20)) as client:
+    with closing(HTTPConnection("127.0.0.1", port, timeout=60)) as client:
         try:
             client.request("GET", "/")
         except ConnectionRefusedError:

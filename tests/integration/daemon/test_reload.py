@@ -307,8 +307,8 @@ def test_a_daemon_with_too_many_open_files_to_hold_twice_waits_until_it_has_fewe
         waiting = task.tasks.begin("Wait", id=task.id)
         with contextlib.ExitStack() as clients:
             for number in range(60):
-                (lasting if number < 30 else clients).enter_context(Peer(task.address))
-            task.call("Connect")
+                peer = (lasting if number < 30 else clients).enter_context(Peer(task.address))
+            task_service(peer).call("Connect", id=task.id)  # the last one: by now all are accepted
             resource.prlimit(daemon.pid, resource.RLIMIT_NOFILE, (160, 160))
             daemon.process.send_signal(signal.SIGHUP)
             daemon.wait_for("not replaced yet")

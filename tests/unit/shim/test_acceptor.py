@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -18,7 +18,10 @@ from runwasi.shim.server.reactor import Reactor
 
 
 class Door:
-    """An acceptor, what it accepted and what it complained of; accepting fails while `full`."""
+    """An acceptor, what it accepted and what it complained of; accepting fails while `full`.
+
+    No time passes: a rest is over when end_rest says so.
+    """
 
     def __init__(self, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.path = str(path)
@@ -28,7 +31,11 @@ class Door:
         self.complaints: list[int | None] = []
         self._accept = sockets.accept
         monkeypatch.setattr(sockets, "accept", self._try)
+        self._rests: list[Callable[[], None]] = []
         self.reactor = Reactor(on_error=lambda error: pytest.fail(repr(error)))
+        monkeypatch.setattr(
+            self.reactor, "call_later", lambda _seconds, callback: self._rests.append(callback)
+        )
         self.acceptor = Acceptor(
             self.reactor,
             Fd(sockets.listen(self.path)),
@@ -47,6 +54,11 @@ class Door:
         """Run a turn of the reactor that waits for nothing."""
         self.reactor.call_soon(lambda: None)
         self.reactor.turn()
+
+    def end_rest(self) -> None:
+        """Let the acceptor's rest be over."""
+        self._rests.pop()()
+        assert not self._rests
 
     def _try(self, listener: int) -> int:
         self.tries += 1
@@ -75,7 +87,7 @@ def test_it_rests_while_there_are_no_descriptors_and_complains_once(door: Door) 
             assert door.tries == tries
             door.turn()
             assert door.tries == tries  # it rests
-            door.reactor.turn()  # the rest is over
+            door.end_rest()
         assert door.complaints == [errno.EMFILE]
         door.full = False
         door.turn()
@@ -92,7 +104,7 @@ def test_it_stays_held_back_when_its_rest_is_over(door: Door) -> None:
         door.turn()
         door.full = False
         door.acceptor.hold_back(True)
-        door.reactor.turn()  # the rest is over
+        door.end_rest()
         door.turn()
         assert not door.pids
         door.acceptor.hold_back(False)

@@ -79,7 +79,7 @@ def _begun_again(folder: Path, daemon: str) -> dict[str, Any]:
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=20,
+        timeout=60,
         check=False,
     )
     assert done.returncode == 0, done.stderr
@@ -214,7 +214,7 @@ def test_only_as_many_descriptors_are_handed_over_as_the_next_can_hold(count: in
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=20,
+        timeout=60,
         check=False,
     )
     assert done.stdout.startswith(said), done.stdout + done.stderr
@@ -248,6 +248,6 @@ print([fd for fd in range(3, 64) if is_open(fd)])
 
 def test_a_close_that_fails_does_not_undo_what_was_taken_over() -> None:
     done = subprocess.run(
-        [sys.executable, "-c", _SETTLING], capture_output=True, text=True, timeout=20, check=False
+        [sys.executable, "-c", _SETTLING], capture_output=True, text=True, timeout=60, check=False
     )
     assert done.stdout == "[3, 4, 5]\n", done.stdout + done.stderr
