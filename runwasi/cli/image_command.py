@@ -238,6 +238,7 @@ _SUBCOMMANDS = {
         "image inspect",
         "show an archive's images and check their digests",
         _inspect,
+        description="The archive is an OCI layout as a plain tar, or compressed with gzip.",
         arguments="ARCHIVE",
         options=(Option("format", "table or json", default="table"),),
         least=1,

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from typing import IO, Self
 
 _GZIP_MAGIC = b"\x1f\x8b"
+_OTHERS = {b"\xfd7zXZ\0": "xz", b"BZh": "bzip2", b"\x28\xb5\x2f\xfd": "zstd"}
 _MOST_AT_ONCE = 4 << 20
 _HEADERS = 16 << 20
 """Bytes of an archive's headers, some thirty thousand files."""
@@ -30,19 +31,22 @@ class BoundedFile:
     """
 
     def __init__(self, path: str) -> None:
-        """Open the file. Raises OSError."""
+        """Open the file. Raises OSError; ImageError if it is compressed with anything but gzip."""
         self._plain = open(path, "rb")  # noqa: SIM115  closed by __exit__
         self._file: IO[bytes] | GzipFile = self._plain
         self._headers_left: int | None = _HEADERS
         self._unpacked_left: int | None = None
         try:
-            compressed = self._plain.read(2) == _GZIP_MAGIC
+            begin = self._plain.read(8)
+            for magic, name in _OTHERS.items():
+                if begin.startswith(magic):
+                    raise ImageError(f"is compressed with {name}; only plain and gzip archives are read")
             size = self._plain.seek(0, os.SEEK_END)
             self._plain.seek(0)
         except BaseException:
             self._plain.close()
             raise
-        if compressed:
+        if begin.startswith(_GZIP_MAGIC):
             self._file = GzipFile(fileobj=self._plain)
             self._unpacked_left = _UNPACKED + size * _UNPACKED_EACH
 

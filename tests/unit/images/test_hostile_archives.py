@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import bz2
 import gzip
 import hashlib
 import io
 import json
+import lzma
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
@@ -244,6 +246,18 @@ def compressed(make: Callable[[Layout], None], folder: Path) -> Path:
     layout.close()
     path.write_bytes(gzip.compress(path.read_bytes(), 1))
     return path
+
+
+@pytest.mark.parametrize(
+    ("name", "begin"),
+    [("xz", lzma.compress(b"")), ("bzip2", bz2.compress(b"")), ("zstd", b"\x28\xb5\x2f\xfd")],
+)
+def test_a_compression_that_is_not_read_is_named(name: str, begin: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "image.tar"
+    path.write_bytes(begin)
+    words = f"{path}: is compressed with {name}; only plain and gzip archives are read"
+    with pytest.raises(ImageError, match=words):
+        inspect(str(path))
 
 
 def test_an_archive_is_not_unpacked_again_and_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
