@@ -67,7 +67,7 @@ def _findings(address: str, root: str) -> Iterator[Finding]:
         try:
             yield from check
         except OSError as error:
-            yield Finding(area, WARN, f"cannot look: {describe(error)}", "sudo runwasi doctor")
+            yield Finding(area, WARN, f"cannot look: {describe(error)}", "sudo runwasi doctor", unseen=True)
 
 
 def _rights() -> Iterator[Finding]:
@@ -87,13 +87,18 @@ def _print_plain(findings: list[Finding]) -> None:
 
 def _verdict(findings: list[Finding]) -> str:
     """Say in one line whether containers can run here."""
-    fatal = [finding.area for finding in findings if finding.is_fatal()]
+    fatal = _areas(finding for finding in findings if finding.is_fatal())
     if fatal:
-        return f"No container can run on this node, for want of: {', '.join(dict.fromkeys(fatal))}."
-    lacking = sum(finding.status != OK for finding in findings)
-    return "Containers can run on this node." + (
-        f" {lacking} of the above could be better." if lacking else ""
-    )
+        return f"No container can run on this node. Missing: {fatal}."
+    unseen = _areas(finding for finding in findings if finding.unseen)
+    verdict = "Containers can run on this node"
+    verdict += f", as far as could be seen. Not seen: {unseen}." if unseen else "."
+    lacking = sum(finding.status != OK and not finding.unseen for finding in findings)
+    return verdict + (f" {lacking} of the above could be better." if lacking else "")
+
+
+def _areas(findings: Iterable[Finding]) -> str:
+    return ", ".join(dict.fromkeys(finding.area for finding in findings))
 
 
 def _print_rich(findings: list[Finding]) -> None:

@@ -15,16 +15,20 @@ class Finding:
     says    what was found
     mend    the command or the action that fixes it; "" if there is nothing to do
     needed  whether no container can run without it
+    unseen  whether the kernel forbade to look
     """
 
-    __slots__ = ("area", "mend", "needed", "says", "status")
+    __slots__ = ("area", "mend", "needed", "says", "status", "unseen")
 
-    def __init__(self, area: str, status: str, says: str, mend: str = "", *, needed: bool = False) -> None:
+    def __init__(
+        self, area: str, status: str, says: str, mend: str = "", *, needed: bool = False, unseen: bool = False
+    ) -> None:
         self.area = area
         self.status = status
         self.says = says
         self.mend = mend
         self.needed = needed
+        self.unseen = unseen
 
     def is_fatal(self) -> bool:
         """Return whether no container can run because of it."""

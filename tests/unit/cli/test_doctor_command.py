@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ from runwasi.cli.doctor import (
     kernel_findings,
     leftover_findings,
 )
-from runwasi.cli.doctor.finding import MISSING, OK, WARN
+from runwasi.cli.doctor.finding import MISSING, OK, WARN, Finding
 from runwasi.cli.main import main
 from runwasi.engines import registry
 from runwasi.engines.engine import EngineMissing
@@ -79,7 +80,7 @@ def test_a_node_that_can_run_no_container_fails(
     said = capfd.readouterr().out
     assert "missing  cgroups" in said
     assert "to mend: mount -t cgroup2" in said
-    assert said.endswith("\nNo container can run on this node, for want of: cgroups.\n")
+    assert said.endswith("\nNo container can run on this node. Missing: cgroups.\n")
 
 
 def test_the_last_line_says_that_containers_can_run(
@@ -88,6 +89,19 @@ def test_the_last_line_says_that_containers_can_run(
     assert main(anywhere) == 0
     said = capfd.readouterr().out
     assert said.splitlines()[-1].startswith("Containers can run on this node.")
+
+
+def test_the_last_line_says_what_could_not_be_seen(
+    anywhere: list[str], monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def forbidden() -> Iterator[Finding]:
+        raise PermissionError(13, "Permission denied")
+        yield
+
+    monkeypatch.setattr(cgroup_findings, "cgroups", forbidden)
+    assert main(anywhere) == 0
+    last = capfd.readouterr().out.splitlines()[-1]
+    assert last.startswith("Containers can run on this node, as far as could be seen. Not seen: cgroups.")
 
 
 def test_a_call_that_the_kernel_lacks_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
