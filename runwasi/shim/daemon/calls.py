@@ -125,8 +125,8 @@ class Calls:
         if len(self._silent) >= _MAX_SILENT:
             os.close(fd)
             return
-        self._silent[fd] = self._reactor.call_later(_PATIENCE, lambda: self._drop(fd))
         self._reactor.watch(fd, lambda _events: self._asked(fd, pid))
+        self._silent[fd] = self._reactor.call_later(_PATIENCE, lambda: self._drop(fd))
 
     def _drop(self, fd: int) -> None:
         """Drop a client that does not send its call."""

@@ -28,11 +28,13 @@ class Door:
         self.full = False
         self.tries = 0
         self.pids: list[int] = []
+        self.faults: list[Exception] = []
+        self.refuses = False
         self.complaints: list[int | None] = []
         self._accept = sockets.accept
         monkeypatch.setattr(sockets, "accept", self._try)
         self._rests: list[Callable[[], None]] = []
-        self.reactor = Reactor(on_error=lambda error: pytest.fail(repr(error)))
+        self.reactor = Reactor(on_error=self.faults.append)
         monkeypatch.setattr(
             self.reactor, "call_later", lambda _seconds, callback: self._rests.append(callback)
         )
@@ -67,6 +69,8 @@ class Door:
         return self._accept(listener)
 
     def _connected(self, fd: int, pid: int) -> None:
+        if self.refuses:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         os.close(fd)
         self.pids.append(pid)
 
@@ -75,6 +79,7 @@ class Door:
 def door(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Door]:
     made = Door(tmp_path / "s", monkeypatch)
     yield made
+    assert made.refuses or not made.faults
     made.acceptor.close()
     made.reactor.close()
 
@@ -122,3 +127,25 @@ def test_what_waits_at_the_end_is_accepted_as_far_as_there_is_room(door: Door) -
         door.acceptor.close()
         door.acceptor.close()
         assert not door.acceptor.listening
+
+
+def test_a_client_that_cannot_be_served_is_closed_and_the_next_one_accepted(door: Door) -> None:
+    door.refuses = True
+    with door.knock() as client:
+        door.turn()
+        assert client.recv(1) == b""
+    assert len(door.faults) == 1
+    assert not door.complaints
+    door.refuses = False
+    door.faults.clear()
+    with door.knock():
+        door.turn()
+        assert door.pids == [os.getpid()]
+
+
+def test_a_client_that_cannot_be_served_at_the_end_is_closed(door: Door) -> None:
+    door.refuses = True
+    with door.knock() as client:
+        door.acceptor.accept_waiting()
+        assert client.recv(1) == b""
+    assert len(door.complaints) == 1
