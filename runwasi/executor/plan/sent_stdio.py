@@ -38,5 +38,5 @@ def received(stdio: Stdio) -> tuple[int, ...]:
 def _received(socket: int) -> int:
     _, fds = sockets.receive_fds(socket)
     if not fds:
-        raise ContainerError("the file for the output is gone")
+        raise ContainerError("the file for a stream is gone")
     return fds[0]

@@ -12,7 +12,6 @@ from __future__ import annotations
 import os
 import select
 import stat
-from errno import ENXIO
 
 from runwasi.executor.errors import ContainerError
 from runwasi.linux import inotify, remembered_paths, sockets
@@ -72,7 +71,7 @@ class PlainOutput:
 
 
 class SentFile(PlainOutput):
-    """A file; fd is a socket with the file's descriptor in two messages (executor/plan/sent_stdio.py)."""
+    """A file; fd is a socket with the file's descriptor, once for each stream (executor/plan/sent_stdio.py)."""
 
     def twin(self) -> SentFile:
         """Return the output of the other stream into the same file."""
@@ -166,8 +165,8 @@ def taken_over(reactor: Reactor, state: Mapping[str, Any]) -> ProcessOutput:
     )
 
 
-def open_output(reactor: Reactor, uri: str) -> Operation[ProcessOutput]:
-    """Open a stream by its path or file:// URI; "" is no output. Raises ContainerError."""
+def open_output(reactor: Reactor, uri: str, streams: int = 1) -> Operation[ProcessOutput]:
+    """Open the output of one stream, or two, by its path or file:// URI; "" is none. Raises ContainerError."""
     path = uri.removeprefix("file://")
     if path == uri and "://" in uri:
         raise ContainerError(
@@ -178,19 +177,23 @@ def open_output(reactor: Reactor, uri: str) -> Operation[ProcessOutput]:
             return PlainOutput(Fd(os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)))
         if path == uri and remembered_paths.is_fifo(path):
             return FifoOutput(reactor, path)
-        sent = yield from _sent_file(path, os.O_CREAT if path != uri else 0)
+        sent = yield from sent_file(path, _APPEND | (os.O_CREAT if path != uri else 0), streams)
         return FifoOutput(reactor, path) if sent is None else SentFile(sent)
     except OSError as error:
-        raise _cannot_open(path, error) from None
+        raise cannot_open(path, error) from None
 
 
-def _cannot_open(path: str, error: OSError) -> ContainerError:
+def cannot_open(path: str, error: OSError) -> ContainerError:
+    """Return the error for a stream that cannot be opened."""
     return ContainerError(f"open {path}: {error.strerror}", errno=error.errno or 0)
 
 
-def _sent_file(path: str, flags: int) -> Operation[Fd | None]:
-    """Have an errand open a file; return a socket with its descriptor in two messages. A FIFO is not opened: None."""
-    from runwasi.executor.parent import errands  # late: few outputs are files
+def sent_file(path: str, flags: int, streams: int = 1) -> Operation[Fd | None]:
+    """Have an errand open a file; return a socket with its descriptor, once for each stream that takes it out.
+
+    One that nobody takes out would be closed with the socket, which may block. A FIFO is not opened: None.
+    """
+    from runwasi.executor.parent import errands  # late: few streams are files
 
     ours, theirs = map(Fd, sockets.socket_pair())
 
@@ -199,10 +202,10 @@ def _sent_file(path: str, flags: int) -> Operation[Fd | None]:
             if not flags & os.O_CREAT and stat.S_ISFIFO(os.stat(path).st_mode):
                 return ("FIFO",), ()
             opened = _open_file(path, flags)
-            for _ in range(2):  # stderr may have the same one
+            for _ in range(streams):
                 sockets.send_fds(theirs.fileno(), b"\0", (opened,))
         except OSError as error:
-            raise _cannot_open(path, error) from None
+            raise cannot_open(path, error) from None
         return (), ()
 
     with theirs:
@@ -218,67 +221,12 @@ def _sent_file(path: str, flags: int) -> Operation[Fd | None]:
 
 
 def _open_file(path: str, flags: int) -> int:
-    """Open a file to append to; with O_CREAT the folders above it are made too. Raises OSError."""
+    """Open a file; with O_CREAT the folders above it are made too. Reads and writes may wait. Raises OSError."""
     if flags & os.O_CREAT:
         os.makedirs(os.path.dirname(path), 0o755, exist_ok=True)
-    return os.open(path, _APPEND | flags, 0o644)
-
-
-class ProcessInput:
-    """A process's stdin: a FIFO, or nothing.
-
-    The shim keeps a writing end open, so that the process can read on when containerd restarts;
-    close_writer() is CloseIO.
-    """
-
-    def __init__(self, path: str) -> None:
-        self._writer: Fd | None = None
-        self.fd: Fd | None = None
-        try:
-            if not path:
-                self.fd = Fd(os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC))
-                return
-            self.fd = Fd(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC))
-            self._writer = _open_writer(path)
-        except OSError as error:
-            self.close()
-            raise ContainerError(f"open {path}: {error.strerror}", errno=error.errno or 0) from None
-        os.set_blocking(self.fd.fileno(), True)
-
-    @classmethod
-    def taken_over(cls, state: Mapping[str, int | None]) -> ProcessInput:
-        """Restore a stdin of the program that we replace."""
-        taken = cls.__new__(cls)
-        taken.fd, taken._writer = None, owner_of(state["writer"])
-        return taken
-
-    def state(self, keep: Keep) -> dict[str, int | None]:
-        """Return the state from which another program continues; the process has its own end."""
-        return {"writer": keep(self._writer)}
-
-    def handed_over(self) -> None:
-        """Close our copy of the reading end."""
-        close_owned((self.fd,))
-        self.fd = None
-
-    def close_writer(self) -> None:
-        """Close our writing end: the process sees the end once the client has closed its own."""
-        close_owned((self._writer,))
-        self._writer = None
-
-    def close(self) -> None:
-        """Close both ends."""
-        self.handed_over()
-        self.close_writer()
-
-
-def _open_writer(path: str) -> Fd | None:
-    try:
-        return Fd(os.open(path, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC))
-    except OSError as error:
-        if error.errno == ENXIO:  # not a FIFO but a device, which needs no writer
-            return None
-        raise
+    opened = os.open(path, flags, 0o644)
+    os.set_blocking(opened, True)
+    return opened
 
 
 def _has_reader(writer: Fd) -> bool:

@@ -9,7 +9,8 @@ from runwasi.executor.errors import ContainerError, describe
 from runwasi.executor.plan.sent_stdio import SentStdio
 from runwasi.linux import sockets
 from runwasi.linux.fd import Fd, close_owned
-from runwasi.shim.streams.outputs import FifoOutput, ProcessInput, SentFile, open_output, taken_over
+from runwasi.shim.streams.inputs import ProcessInput, open_input
+from runwasi.shim.streams.outputs import FifoOutput, SentFile, open_output, taken_over
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
     from runwasi.linux.waiting import Operation
     from runwasi.shim.daemon.handover import Keep
+    from runwasi.shim.server.log import Log
     from runwasi.shim.server.reactor import Reactor
     from runwasi.shim.streams.output_reader import OutputReader
     from runwasi.shim.streams.outputs import ProcessOutput
@@ -47,8 +49,10 @@ class Streams:
         namespace: str,
         owner: tuple[int, int],
         environment: Mapping[str, str],
+        log: Log,
     ) -> None:
         self._reactor = reactor
+        self._log = log
         self._environment = environment
         self._paths = paths
         self._console: TerminalCopy | None = None
@@ -102,11 +106,13 @@ class Streams:
     @property
     def stdio(self) -> Stdio:
         """The descriptors for the process; unused with a terminal."""
-        if self._input is None:
+        if self._paths.terminal or self._input is None:
             return Stdio()
         ends = (self._input.fd, *(output.fd for output in self._outputs))
         stdin, stdout, stderr = (end.fileno() for end in ends if end is not None)
         files = [output.fd for output in self._outputs if isinstance(output, SentFile)]
+        if self._input.sent:
+            files.append(self._input.fd)
         return SentStdio(stdin, stdout, stderr, {fd.fileno() for fd in files if fd is not None})
 
     def ready(self) -> Operation[None]:
@@ -164,8 +170,10 @@ class Streams:
 
     def _open(self) -> Operation[None]:
         paths = self._paths
-        if not paths.terminal:
-            self._input = ProcessInput(paths.stdin)
+        if paths.stdin or not paths.terminal:
+            self._input = yield from open_input(paths.stdin)
+            if paths.terminal and self._input.sent:
+                raise ContainerError(f"open {paths.stdin}: the input of a terminal must be a FIFO")
         if paths.stdout.startswith("binary"):
             from runwasi.shim.streams.logger import Logger, is_logger  # late: few have one
 
@@ -186,11 +194,12 @@ class Streams:
 
     def _open_outputs(self) -> Operation[None]:
         paths = self._paths
-        stdout = yield from open_output(self._reactor, paths.stdout)
+        shared = not paths.terminal and paths.stderr == paths.stdout
+        stdout = yield from open_output(self._reactor, paths.stdout, 2 if shared else 1)
         self._outputs.append(stdout)
         if paths.terminal:
             return
-        if isinstance(stdout, SentFile) and paths.stderr == paths.stdout:
+        if shared and isinstance(stdout, SentFile):
             self._outputs.append(stdout.twin())
         else:
             self._outputs.append((yield from open_output(self._reactor, paths.stderr)))
@@ -203,7 +212,7 @@ class Streams:
         if isinstance(file, SentFile):
             from runwasi.shim.streams.file_copy import FileCopy  # late: few terminals have one
 
-            self._reader = FileCopy(self._reactor, file)
+            self._reader = FileCopy(self._reactor, file, self._paths.stdout, self._log)
             self._outputs = [self._reader.stdout]
 
     def _receive_console(self) -> None:
@@ -214,7 +223,8 @@ class Streams:
             _, fds = sockets.receive_fds(self._console_end.fileno())
             if not fds:
                 raise ContainerError("the process came without its terminal")
-            self._console = TerminalCopy(self._reactor, Fd(fds[0]), self._paths.stdin, self._outputs[0])
+            self._console = TerminalCopy(self._reactor, Fd(fds[0]), self._input, self._outputs[0])
+            self._input = None
             sockets.close_all(fds[1:])
         except OSError as error:
             raise ContainerError(f"terminal: {describe(error)}", errno=error.errno or 0) from None

@@ -2,6 +2,9 @@
 
 The master is watched edge-triggered. While no process has the terminal open, the master reports a hang-up,
 which would wake a level-triggered loop without end; a process may open the terminal again later.
+
+A logger, or the process that copies into a file, may end before the container. The terminal's further output is
+dropped: the container must not wait for a reader that is gone.
 """
 
 from __future__ import annotations
@@ -13,7 +16,7 @@ from select import EPOLLET
 
 from runwasi.linux import terminal
 from runwasi.linux.fd import Fd, close_owned, owner_of
-from runwasi.shim.server.reactor import READABLE, WRITABLE, read_available, write_available
+from runwasi.shim.server.reactor import BROKEN, READABLE, WRITABLE, read_available, write_available
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,6 +25,7 @@ if TYPE_CHECKING:
 
     from runwasi.shim.daemon.handover import Keep
     from runwasi.shim.server.reactor import Reactor
+    from runwasi.shim.streams.inputs import ProcessInput
     from runwasi.shim.streams.outputs import ProcessOutput
 
 _SIZE = 32 << 10
@@ -32,7 +36,9 @@ _END_OF_INPUT = b"\x04"  # VEOF, what a person would type
 class TerminalCopy:
     """Copies between a master and the streams; owns the master, stdin and the output."""
 
-    def __init__(self, reactor: Reactor, master: Fd, stdin: str, output: ProcessOutput) -> None:
+    def __init__(
+        self, reactor: Reactor, master: Fd, stdin: ProcessInput | None, output: ProcessOutput
+    ) -> None:
         self._reactor = reactor
         self._master: Fd | None = master
         self._output = output
@@ -42,19 +48,17 @@ class TerminalCopy:
         self._to_process = b""
         self._ended = False
         self._goes_on = False
-        os.set_blocking(master.fileno(), False)
-        os.set_blocking(self._sink, False)
-        self._sink_watched = stat.S_ISFIFO(os.fstat(self._sink).st_mode)  # epoll takes no regular file
-        reactor.watch(master.fileno(), self._master_ready, READABLE | WRITABLE | EPOLLET)
-        if self._sink_watched:
-            reactor.watch(self._sink, self._sink_ready, 0)
-        if stdin:
-            self._open_stdin(stdin)
+        self._sink_watched = False
+        try:
+            self._begin(master, stdin)
+        except OSError:
+            self.close()
+            raise
 
     @classmethod
     def taken_over(cls, reactor: Reactor, state: Mapping[str, Any], output: ProcessOutput) -> TerminalCopy:
         """Restore a terminal of the program that we replace."""
-        console = cls(reactor, Fd(state["master"]), "", output)
+        console = cls(reactor, Fd(state["master"]), None, output)
         console._to_client, console._to_process = (bytes.fromhex(text) for text in state["buffers"])
         console._ended = state["ended"]
         console._stdin, console._stdin_writer = owner_of(state["stdin"]), owner_of(state["stdin_writer"])
@@ -98,11 +102,19 @@ class TerminalCopy:
         self._unwatch_sink()
         self._output.close()
 
+    def _begin(self, master: Fd, stdin: ProcessInput | None) -> None:
+        os.set_blocking(master.fileno(), False)
+        self._reactor.watch(master.fileno(), self._master_ready, READABLE | WRITABLE | EPOLLET)
+        if self._output.fd is not None:
+            self._watch_sink()
+        if stdin is not None and stdin.fd is not None:
+            self._take_stdin(stdin.fd, stdin.writer)
+
     # terminal to client
 
     @property
     def _sink(self) -> int:
-        """The file that the client reads; ours until the output is closed."""
+        """What the client reads from; ours until the output is closed."""
         assert self._output.fd is not None
         return self._output.fd.fileno()
 
@@ -111,8 +123,17 @@ class TerminalCopy:
             self._pump_input()
         self._pump_output()
 
-    def _sink_ready(self, _events: int) -> None:
-        self._reactor.change(self._sink, 0)
+    def _watch_sink(self) -> None:
+        os.set_blocking(self._sink, False)
+        self._sink_watched = stat.S_ISFIFO(os.fstat(self._sink).st_mode)  # epoll takes no regular file
+        if self._sink_watched:
+            self._reactor.watch(self._sink, self._sink_ready, 0)
+
+    def _sink_ready(self, events: int) -> None:
+        if events & BROKEN:
+            self._drop_sink()
+        else:
+            self._reactor.change(self._sink, 0)
         self._pump_output()
 
     def _pump_output(self) -> None:
@@ -124,7 +145,7 @@ class TerminalCopy:
                 if self._ended:
                     self._finish()
                 return
-            sent = write_available(self._sink, self._to_client)
+            sent = self._write_sink()
             self._to_client = self._to_client[sent:]
             if not sent:
                 if self._sink_watched:
@@ -133,6 +154,15 @@ class TerminalCopy:
         if not self._goes_on:  # the master is edge-triggered: no event would follow
             self._goes_on = True
             self._reactor.call_soon(self._go_on)
+
+    def _write_sink(self) -> int:
+        """Write what the client accepts; return its length, that of everything if nobody will read any more."""
+        if self._output.fd is not None:
+            try:
+                return write_available(self._sink, self._to_client)
+            except BrokenPipeError:
+                self._drop_sink()
+        return len(self._to_client)
 
     def _go_on(self) -> None:
         self._goes_on = False
@@ -144,6 +174,10 @@ class TerminalCopy:
         self._unwatch_sink()
         self._output.process_ended()
 
+    def _drop_sink(self) -> None:
+        self._unwatch_sink()
+        self._output.close()
+
     def _unwatch_sink(self) -> None:
         if self._sink_watched:
             self._reactor.unwatch(self._sink)
@@ -151,17 +185,10 @@ class TerminalCopy:
 
     # client to terminal
 
-    def _open_stdin(self, path: str) -> None:
-        reader = writer = None
-        try:
-            reader = Fd(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC))
-            writer = Fd(os.open(path, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC))
-            self._reactor.watch(reader.fileno(), self._stdin_ready)
-        except OSError:
-            close_owned((reader, writer))
-            self.close()
-            raise
+    def _take_stdin(self, reader: Fd, writer: Fd | None) -> None:
         self._stdin, self._stdin_writer = reader, writer
+        os.set_blocking(reader.fileno(), False)
+        self._reactor.watch(reader.fileno(), self._stdin_ready)
 
     def _stdin_ready(self, _events: int) -> None:
         self._pump_input()

@@ -166,6 +166,47 @@ def test_a_file_collects_a_terminals_output(
         task.call("Delete")
 
 
+def test_a_file_is_a_processs_input(
+    our_shim: Shim, bundle: BundleMaker, container_id: str, folder: Path
+) -> None:
+    (folder / "in").write_text("hello\n")
+    with running(our_shim, container_id, bundle(["cat"])) as task:
+        task.run(stdin=str(folder / "in"), stdout=f"file://{folder}/log")
+        assert task.call("Wait").exit_status == 0
+        task.call("Delete")
+    assert (folder / "log").read_text() == "hello\n"
+
+
+def test_a_terminal_goes_on_when_the_disk_of_its_file_is_full(
+    our_shim: Shim, bundle: BundleMaker, container_id: str
+) -> None:
+    made = bundle(sh("seq 1 100000; exit 3"))
+    made.process["terminal"] = True
+    with running(our_shim, container_id, made.write()) as task:
+        task.run(terminal=True, stdout="file:///dev/full")
+        assert task.call("Wait").exit_status == 3
+        log = our_shim.log(made)
+        task.call("Delete")
+    assert log.count("write file:///dev/full: No space left on device") == 1
+    assert "traceback" not in log
+
+
+def test_a_terminal_goes_on_when_its_logger_has_ended(
+    our_shim: Shim, bundle: BundleMaker, container_id: str, folder: Path
+) -> None:
+    program = folder / "logger"
+    program.write_text("#!/bin/sh\nexec 5>&-\n")
+    program.chmod(0o755)
+    made = bundle(sh("seq 1 100000; exit 3"))
+    made.process["terminal"] = True
+    with running(our_shim, container_id, made.write()) as task:
+        task.run(terminal=True, stdout=f"binary://{program}")
+        assert task.call("Wait").exit_status == 3
+        log = our_shim.log(made)
+        task.call("Delete")
+    assert "traceback" not in log
+
+
 def test_a_file_that_cannot_be_opened_is_named(
     our_shim: Shim, bundle: BundleMaker, container_id: str, folder: Path
 ) -> None:

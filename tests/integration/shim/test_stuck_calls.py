@@ -226,6 +226,14 @@ def test_an_output_file_that_hangs_holds_only_its_create(
     given_up_while_stuck(pod, bundle=str(bundle(SLEEP).path), **{stream: f"{scheme}{folder}/hung/log"})
 
 
+@pytest.mark.parametrize("terminal", [False, True])
+def test_an_input_that_hangs_holds_only_its_create(
+    pod: Pod, bundle: BundleMaker, hung: HungMount, folder: Path, terminal: bool
+) -> None:
+    made = bundle(SLEEP)
+    given_up_while_stuck(pod, bundle=str(made.path), stdin=f"{folder}/hung/in", terminal=terminal)
+
+
 def test_an_output_file_that_cannot_be_closed_holds_only_its_create(
     pod: Pod, bundle: BundleMaker, folder: Path
 ) -> None:

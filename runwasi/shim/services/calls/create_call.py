@@ -125,7 +125,9 @@ class Creating:
         yield from mount_rootfs(request.rootfs, request.bundle, mounters)
         owner = (options.io_uid, options.io_gid)
         pod = self._pod
-        self.streams = Streams(pod.reactor, self.paths, request.id, pod.namespace, owner, pod.environment)
+        self.streams = Streams(
+            pod.reactor, self.paths, request.id, pod.namespace, owner, pod.environment, pod.log
+        )
         self._undo.add(self.streams.close)
         yield from self.streams.ready()
         bundle = yield from folder.load()

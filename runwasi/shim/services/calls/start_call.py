@@ -100,7 +100,13 @@ class Starting:
         process, pod = self._process, self._pod
         try:
             streams = process.streams = Streams(
-                pod.reactor, process.paths, process.exec_id, pod.namespace, (0, 0), pod.environment
+                pod.reactor,
+                process.paths,
+                process.exec_id,
+                pod.namespace,
+                (0, 0),
+                pod.environment,
+                pod.log,
             )
             yield from streams.ready()
             yield from self._execute(streams)
