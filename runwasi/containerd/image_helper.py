@@ -18,6 +18,7 @@ from runwasi.containerd.containerd_error import ContainerdError
 from runwasi.engines import registry
 from runwasi.engines.layer_choice import Layer
 from runwasi.linux import processes, sockets
+from runwasi.linux.fd import Fd
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -48,12 +49,16 @@ class ImageHelper:
         """Start a helper if none runs, and return it; None if one runs. The caller waits for its end and notes it."""
         if self._socket is not None:
             return None
-        ours, theirs = sockets.socket_pair()
-        child = processes.fork_into(processes.CLONE_CLEAR_SIGHAND)
-        if child is None:
-            _serve(theirs, self._engine, self._idle)
-        os.close(theirs)
-        self._socket = ours
+        ours, theirs = map(Fd, sockets.socket_pair())
+        with theirs:
+            try:
+                child = processes.fork_into(processes.CLONE_CLEAR_SIGHAND)
+            except OSError:
+                ours.close()
+                raise
+            if child is None:
+                _serve(theirs.fileno(), self._engine, self._idle)
+        self._socket = ours.detach()
         return child
 
     def fds(self) -> tuple[int, ...]:

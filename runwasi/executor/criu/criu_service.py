@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 
 from runwasi.executor.errors import ContainerError, describe
+from runwasi.executor.undo import Undo
 from runwasi.linux import processes, sockets
 from runwasi.linux.fd import Fd, close_owned
 from runwasi.wire.messages.criu import Features, Notification, Options, Request, Response
@@ -92,11 +93,13 @@ class CriuService:
 
     def __init__(self, inherited: Iterable[int] = ()) -> None:
         program = _program()
-        self._socket, theirs = sockets.socket_pair()
-        child = processes.fork_into(processes.CLONE_CLEAR_SIGHAND)
-        if child is None:
-            _become(program, theirs, inherited)
-        os.close(theirs)
+        ours, theirs = map(Fd, sockets.socket_pair())
+        with Undo() as undo, theirs:
+            undo.add(ours.close)
+            child = processes.fork_into(processes.CLONE_CLEAR_SIGHAND)
+            if child is None:
+                _become(program, theirs.fileno(), inherited)
+        self._socket = ours.detach()
         self.pid = child.pid
         self._pidfd = child.pidfd
 

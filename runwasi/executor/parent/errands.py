@@ -47,13 +47,15 @@ def run(
     Raises the ContainerError that work raised, or one saying that `what` takes too long.
     """
     channel, theirs = Channel.pair()
-    child = processes.fork_into(processes.CLONE_CLEAR_SIGHAND)
-    if child is None:
-        _answer(theirs, ANSWER, work, kept)
-    theirs.close()
     undo = Undo()
+    with undo:
+        undo.add(channel.close)
+        undo.add(theirs.close)
+        child = processes.fork_into(processes.CLONE_CLEAR_SIGHAND)
+        if child is None:
+            _answer(theirs, ANSWER, work, kept)
+    theirs.close()
     undo.add(processes.end, child.pidfd)
-    undo.add(channel.close)
     message = yield from undo.around(heard(channel, what, seconds))
     yield from undo.run()
     return message
@@ -154,10 +156,12 @@ def _fork(
     kept: tuple[int, ...] = (),
 ) -> Child:
     """Fork a process that answers. It takes over fds, and keeps the creator's descriptors in kept."""
-    child = processes.fork_into(processes.CLONE_CLEAR_SIGHAND)
-    if child is None:
-        _answer(channel, kind, work, (*fds, *kept))
-    sockets.close_all(fds)
+    try:
+        child = processes.fork_into(processes.CLONE_CLEAR_SIGHAND)
+        if child is None:
+            _answer(channel, kind, work, (*fds, *kept))
+    finally:
+        sockets.close_all(fds)
     return child
 
 

@@ -12,6 +12,7 @@ from fcntl import F_DUPFD_CLOEXEC, fcntl
 from time import monotonic
 
 from runwasi.executor.errors import ContainerError, Invalid
+from runwasi.executor.undo import Undo
 from runwasi.linux import processes
 from runwasi.linux.fd import Fd, close_owned
 from runwasi.linux.waiting import Wait
@@ -49,17 +50,20 @@ class Logger(OutputReader):
         self._strict = uri.startswith("binary-v2://")
         command = self._command = _command(uri)
         own = {"CONTAINER_ID": container_id, "CONTAINER_NAMESPACE": namespace}
-        out, err = os.pipe2(os.O_CLOEXEC), os.pipe2(os.O_CLOEXEC)
-        ready, ready_end = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
-        refusal, refusal_end = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
-        self._ready: Fd | None = Fd(ready)
-        self._refusal: Fd | None = Fd(refusal)
-        child = processes.fork_into(processes.CLONE_CLEAR_SIGHAND)  # its program may be on a mount that hangs
-        if child is None:
-            _become(command, {**environment, **own}, (out[0], err[0], ready_end), refusal_end)
-        for fd in (out[0], err[0], ready_end, refusal_end):
-            os.close(fd)
-        super().__init__(reactor, Fd(out[1]), Fd(err[1]), Fd(child.pidfd))
+        self._ready: Fd | None
+        self._refusal: Fd | None
+        with Undo() as undo:
+            (out, stdout), (err, stderr) = _pipe(undo), _pipe(undo)
+            self._ready, ready = _pipe(undo, os.O_NONBLOCK)
+            self._refusal, refusal = _pipe(undo, os.O_NONBLOCK)
+            child = processes.fork_into(processes.CLONE_CLEAR_SIGHAND)
+            if child is None:  # its program may be on a mount that hangs
+                ends = (out.fileno(), err.fileno(), ready.fileno())
+                _become(command, {**environment, **own}, ends, refusal.fileno())
+            pidfd = Fd(child.pidfd)
+            undo.add(pidfd.close)
+            close_owned((out, err, ready, refusal))
+            super().__init__(reactor, stdout, stderr, pidfd)
 
     def ready(self) -> Operation[None]:
         """Wait until the program is ready. Raises ContainerError if it ends or takes too long."""
@@ -107,6 +111,13 @@ def _command(uri: str) -> list[str]:
     if any("\0" in word for word in command):
         raise Invalid(f"logging binary {uri}: contains a zero byte")
     return command
+
+
+def _pipe(undo: Undo, flags: int = 0) -> tuple[Fd, Fd]:
+    """Make a pipe, close-on-exec, that undo closes; return its reading and its writing end."""
+    reading, writing = map(Fd, os.pipe2(os.O_CLOEXEC | flags))
+    undo.add(close_owned, (reading, writing))
+    return reading, writing
 
 
 def _become(

@@ -53,18 +53,17 @@ def start(wanted: PodNamespaces, mount_point: str) -> Operation[Child]:
     for kind in wanted.kinds:
         flags |= FLAGS[kind]
     network = Fd(namespaces.open_namespace(wanted.network, "net")) if wanted.network else None
-    report, end = os.pipe2(os.O_CLOEXEC)
-    try:
-        child = processes.fork_into(flags | processes.CLONE_CLEAR_SIGHAND)
-        if child is None:
-            _run(wanted, network, mount_point, end)
-    finally:
-        os.close(end)
-        close_owned((network,))
-    undo = Undo()
-    undo.add(processes.end, child.pidfd)
-    with Fd(report):
-        yield from undo.around(_told(report))
+    report, end = map(Fd, os.pipe2(os.O_CLOEXEC))
+    with report:
+        try:
+            child = processes.fork_into(flags | processes.CLONE_CLEAR_SIGHAND)
+            if child is None:
+                _run(wanted, network, mount_point, end.fileno())
+        finally:
+            close_owned((end, network))
+        undo = Undo()
+        undo.add(processes.end, child.pidfd)
+        yield from undo.around(_told(report.fileno()))
     return child
 
 
