@@ -33,6 +33,7 @@ Nanoseconds: TypeAlias = "Annotated[int, 0, 999999999]"  # man 7 time_namespaces
 MemoryBandwidth: TypeAlias = "Annotated[str, 'MB:']"
 
 _ID_COUNT = 1 << 32
+_DEVICE_NUMBERS = {"major": (1 << 12) - 1, "minor": (1 << 20) - 1}  # the kernel's dev_t: MINORBITS
 
 
 class Namespace(Record):
@@ -67,11 +68,14 @@ class Device(Record):
     gid: Id | None = None
 
     def check(self) -> None:
-        """Refuse a device without its numbers."""
+        """Refuse a device without its numbers, and numbers that no device has."""
         if self.type != "p":
-            for name in ("major", "minor"):
-                if getattr(self, name) is None:
+            for name, most in _DEVICE_NUMBERS.items():
+                number = getattr(self, name)
+                if number is None:
                     raise SpecError(f".{name}", f"is required for a device of type {self.type}")
+                if not 0 <= number <= most:
+                    raise SpecError(f".{name}", f"must be between 0 and {most}, not {number}")
 
 
 class NetDevice(Record):

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from typing import Annotated, Literal, TypeAlias
 
 DeviceRuleType: TypeAlias = "Literal['a', 'b', 'c', 'u']"
-DeviceNumber: TypeAlias = "Annotated[int, -1, 9223372036854775807]"  # -1 is every number, as for runc
+DeviceNumber: TypeAlias = "Annotated[int, -1, 2147483647]"  # -1 is every number, as for runc
 Percent: TypeAlias = "Annotated[int, 0, 100]"
 
 

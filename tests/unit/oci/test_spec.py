@@ -178,6 +178,22 @@ def test_other_roots_are_accepted(path: str) -> None:
             "$.linux.uidMappings[1].containerID: overlaps an earlier range",
         ),
         (linux(devices=[{"type": "c", "path": "/d", "major": 1}]), "$.linux.devices[0].minor: is required"),
+        (
+            linux(devices=[{"type": "c", "path": "/d", "major": -1, "minor": 0}]),
+            "$.linux.devices[0].major: must be between 0 and 4095, not -1",
+        ),
+        (
+            linux(devices=[{"type": "b", "path": "/d", "major": 4095, "minor": 1 << 40}]),
+            "$.linux.devices[0].minor: must be between 0 and 1048575, not 1099511627776",
+        ),
+        (
+            linux(resources={"devices": [{"allow": True, "type": "c", "major": 1 << 31}]}),
+            "$.linux.resources.devices[0].major: must be between -1 and 2147483647",
+        ),
+        (
+            linux(resources={"devices": [{"allow": True, "type": "c", "minor": -2}]}),
+            "$.linux.resources.devices[0].minor: must be between -1 and 2147483647",
+        ),
         (linux(devices=[{"type": "c", "path": "d"}]), "$.linux.devices[0].path: must be an absolute path"),
         (linux(netDevices={"eth0": {}}), "$.linux.netDevices: needs a network namespace"),
         (linux("network", netDevices={"a/b": {}}), '$.linux.netDevices["a/b"]: '),
