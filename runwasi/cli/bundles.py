@@ -25,7 +25,9 @@ if TYPE_CHECKING:
 KINDS = ("bounding", "effective", "inheritable", "permitted", "ambient")
 """The capability sets of a process."""
 
-PID_FILE = Option("pid-file", "file to write the process id to", value="FILE")
+PID_FILE = Option(
+    "pid-file", "file to write the process id to; what is there must be a regular file", value="FILE"
+)
 CONSOLE_SOCKET = Option(
     "console-socket", "Unix socket that receives the master end of the container's terminal", value="SOCKET"
 )

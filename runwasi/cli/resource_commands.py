@@ -9,7 +9,7 @@ from runwasi.cli.options import Option, UsageError
 from runwasi.executor.errors import Invalid
 from runwasi.executor.lifecycle.container import Container
 from runwasi.linux.waiting import finish
-from runwasi.oci.decode import decode, parse_json, read_document
+from runwasi.oci.decode import decode, decode_document, read_document
 from runwasi.oci.resources import Resources
 
 TYPE_CHECKING = False
@@ -33,15 +33,17 @@ def _resume(given: Given, settings: Settings) -> int:
 def _update(given: Given, settings: Settings) -> int:
     container = Container.load(settings.root, given.arguments[0], settings.log.warning)
     file = given.text("resources")
-    if file:
-        document = parse_json(sys.stdin.buffer.read() if file == "-" else read_document(file))
-    else:
-        document = _document_of(given)
-    container.update(decode(Resources, document))
+    container.update(_read_resources(file) if file else decode(Resources, _document_of(given)))
     shares = [given.text(name) for name in ("l3-cache-schema", "mem-bw-schema") if given.text(name)]
     if shares:
         _reshare(container, shares)
     return 0
+
+
+def _read_resources(file: str) -> Resources:
+    if file == "-":
+        return decode_document(Resources, sys.stdin.buffer.read(), "standard input")
+    return decode_document(Resources, read_document(file), file)
 
 
 def _reshare(container: Container, shares: list[str]) -> None:

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import os
 import sys
+from errno import EINVAL
+from stat import S_ISREG
 
 from runwasi.oci.record import json_name, members_of, required_of
 from runwasi.startup.thin_json import make_scanner
@@ -110,14 +112,20 @@ def _position(text: str, index: int) -> str:
 
 
 def read_json(path: str) -> Any:
-    """Parse the JSON document in a regular file. Raises OSError or SpecError."""
+    """Parse the JSON document in a file. Raises OSError or SpecError."""
     return parse_json(read_document(path))
 
 
-def read_document(path: str) -> bytes:
-    """Read a file that should contain a document, at most a little more than MAX_SIZE. Raises OSError."""
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+def read_document(path: str, *, regular: bool = False) -> bytes:
+    """Read a file that should contain a document, at most a little more than MAX_SIZE. Raises OSError.
+
+    If it must be a regular file, the call does not wait for the writer of a FIFO.
+    """
+    flags = os.O_NONBLOCK | os.O_NOCTTY if regular else 0
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | flags)
     try:
+        if regular and not S_ISREG(os.fstat(fd).st_mode):
+            raise OSError(EINVAL, "not a regular file", path)
         chunks = []
         left = MAX_SIZE + 1
         while left > 0 and (chunk := os.read(fd, left)):
@@ -126,6 +134,14 @@ def read_document(path: str) -> bytes:
         return b"".join(chunks)
     finally:
         os.close(fd)
+
+
+def decode_document(record_type: type[R], data: bytes, name: str) -> R:
+    """Decode the document of a file called `name`. Raises SpecError, which names the file before the JSON path."""
+    try:
+        return decode(record_type, parse_json(data))
+    except SpecError as error:
+        raise SpecError(f"{name}: {error.path}", error.why) from None
 
 
 def decode(record_type: type[R], value: Any, path: str = "$") -> R:

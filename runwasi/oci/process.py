@@ -5,7 +5,7 @@ Source: runtime-spec config.md#process.
 
 from __future__ import annotations
 
-from runwasi.oci.decode import SpecError, decode, parse_json, quoted, read_document
+from runwasi.oci.decode import SpecError, decode_document, quoted, read_document
 from runwasi.oci.record import AbsolutePath, Id, Int32, Record, Uint32, Uint64
 
 TYPE_CHECKING = False
@@ -167,7 +167,7 @@ class Process(Record):
 
 def load_process(path: str) -> Process:
     """Read the file of `exec --process`. Raises OSError or SpecError."""
-    return decode(Process, parse_json(read_document(path)))
+    return decode_document(Process, read_document(path), path)
 
 
 def check_unique(path: str, member: str, values: list[str]) -> None:

@@ -87,7 +87,7 @@ def read_config(path: str, config: str) -> bytes:
     if not os.path.isdir(path):
         raise ContainerError(f"bundle {path}: no such directory")
     try:
-        return read_document(config)
+        return read_document(config, regular=True)
     except FileNotFoundError:
         raise ContainerError(
             f"JSON specification file {config} not found: --bundle names its folder, `runwasi spec` writes one"

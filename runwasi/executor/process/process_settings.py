@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from errno import EPERM
+from errno import EEXIST, EPERM
+from stat import S_ISREG
 
 from runwasi.executor.errors import ContainerError, asked_by
 from runwasi.linux import rlimits, scheduling
@@ -18,12 +19,20 @@ if TYPE_CHECKING:
 
 
 def write_pid_file(path: str, pid: int) -> None:
-    """Write a pid in decimal; a reader finds the whole number or no file."""
+    """Write a pid in decimal; a reader finds the whole number or no file.
+
+    Raises OSError, also if something is there that is no regular file: a device or a link is not to be replaced.
+    """
     folder, name = os.path.split(path)
     temporary = os.path.join(folder, f".{name}")
-    with open(temporary, "wb", 0) as file:
-        write_all(file.fileno(), str(pid).encode(), path)
-    os.rename(temporary, path)
+    try:
+        if os.path.lexists(path) and not S_ISREG(os.lstat(path).st_mode):
+            raise OSError(EEXIST, "what is there is not a regular file")
+        with open(temporary, "wb", 0) as file:
+            write_all(file.fileno(), str(pid).encode(), path)
+        os.rename(temporary, path)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, path) from None
 
 
 def set_rlimits(pid: int, wanted: tuple[Rlimit, ...]) -> None:

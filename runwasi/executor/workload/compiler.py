@@ -13,6 +13,8 @@ from __future__ import annotations
 import os
 import select
 import time
+from errno import EINVAL
+from stat import S_ISREG
 
 from runwasi.engines.engine import CannotHandle, EngineError
 from runwasi.engines.module_cache import UntrustedCache, cache_key
@@ -117,7 +119,7 @@ def compile_files(
     """Compile files ahead of their first start, and yield each result; raises as compile_module does."""
     for path in paths:
         started = time.monotonic()
-        module_fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        module_fd = _open(path)
         try:
             key = _key(engine, _read(module_fd, bounds))
             artefact = cache.lookup(key)
@@ -131,6 +133,15 @@ def compile_files(
         size = os.fstat(artefact).st_size
         os.close(artefact)
         yield Compiled(path, key, size, time.monotonic() - started, cached)
+
+
+def _open(path: str) -> int:
+    """Open a regular file to read. Raises OSError for anything else."""
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
+    if not S_ISREG(os.fstat(fd).st_mode):
+        os.close(fd)
+        raise OSError(EINVAL, "not a regular file", path)
+    return fd
 
 
 def _key(engine: Engine, module: bytes) -> str:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -51,6 +53,15 @@ def test_a_broken_file_is_named_and_those_before_it_are_kept(
     status, output, errors = compile_them(runwasi, folder, *modules, check=False)
     assert (status, len(output.splitlines())) == (1, 2)
     assert f"{modules[2]}: the module is malformed" in errors
+
+
+@pytest.mark.parametrize("make", [os.mkdir, os.mkfifo])
+def test_what_is_no_file_is_refused_by_name(
+    runwasi: Runtime, folder: Path, make: Callable[[Path], None]
+) -> None:
+    make(folder / "odd")
+    _, _, errors = compile_them(runwasi, folder, folder / "odd", check=False)
+    assert errors.endswith(f": {folder}/odd: not a regular file\n")
 
 
 def test_an_unknown_engine_is_refused_with_those_there_are(

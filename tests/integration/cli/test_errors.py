@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import stat
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ import pytest
 
 from devtools.bundle import Bundle
 from tests.integration.conftest import BundleMaker
+from tests.support.detached import Detached
 from tests.support.runtime import Runtime
 
 Edit = Callable[[Bundle], None]
@@ -140,6 +142,39 @@ def test_a_config_that_is_none_is_refused(
     refused = runwasi("run", "--bundle", made.path, container_id, check=False)
     assert refused.returncode == 1
     assert message in refused.stderr
+
+
+def test_a_config_that_is_a_fifo_is_refused_and_not_waited_for(
+    runwasi: Runtime, bundle: BundleMaker, container_id: str
+) -> None:
+    made = bundle(["true"])
+    (made.path / "config.json").unlink()
+    os.mkfifo(made.path / "config.json")
+    refused = runwasi("create", "--bundle", made.path, container_id, check=False)
+    assert refused.stderr == f"runwasi: create {container_id}: {made.path}/config.json: not a regular file\n"
+
+
+@pytest.mark.parametrize("words", [("update", "-r"), ("exec", "--process")])
+def test_a_bad_document_is_named_by_its_file(
+    runwasi: Runtime, bundle: BundleMaker, container_id: str, folder: Path, words: tuple[str, str]
+) -> None:
+    Detached(runwasi, bundle(["sleep", "100"]), container_id).run()
+    (folder / "document.json").write_text("{")
+    refused = runwasi(*words, folder / "document.json", container_id, check=False)
+    said = f"runwasi: {words[0]} {container_id}: {folder}/document.json: $: is not JSON: "
+    assert refused.stderr.startswith(said)
+
+
+def test_a_pid_file_that_is_none_is_left_alone_and_the_container_undone(
+    runwasi: Runtime, bundle: BundleMaker, container_id: str, folder: Path
+) -> None:
+    os.mknod(folder / "full", stat.S_IFCHR | 0o666, os.makedev(1, 7))
+    words = ("create", "--pid-file", folder / "full", "--bundle", bundle(["true"]).path, container_id)
+    refused = runwasi(*words, check=False)
+    assert refused.returncode == 1
+    assert f"{folder}/full: what is there is not a regular file" in refused.stderr
+    assert (folder / "full").is_char_device()
+    assert os.listdir(runwasi.root) == []
 
 
 def test_a_bundle_that_does_not_exist_is_named(runwasi: Runtime, folder: Path, container_id: str) -> None:

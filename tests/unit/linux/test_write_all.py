@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import resource
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -45,6 +45,25 @@ def test_a_filter_that_does_not_fit_is_not_kept(tmp_path: Path, monkeypatch: pyt
     with Fd(os.open(tmp_path, os.O_RDONLY | os.O_DIRECTORY)) as folder, room_for(_SPACE):
         _store(folder.fileno(), "key", bytes(_SPACE))
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_pid_file_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError) as refused:
+        write_pid_file(f"{tmp_path}/none/pid", 7)
+    assert refused.value.filename == f"{tmp_path}/none/pid"
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir, lambda path: os.symlink("/dev/null", path)])
+def test_a_pid_file_replaces_nothing_but_a_file(tmp_path: Path, make: Callable[[str], None]) -> None:
+    make(f"{tmp_path}/pid")
+    before = os.lstat(tmp_path / "pid")
+    with pytest.raises(FileExistsError, match="is not a regular file"):
+        write_pid_file(f"{tmp_path}/pid", 7)
+    assert os.lstat(tmp_path / "pid") == before
+    assert os.listdir(tmp_path) == ["pid"]
+    (tmp_path / "old").write_text("1234")
+    write_pid_file(f"{tmp_path}/old", 7)
+    assert (tmp_path / "old").read_text() == "7"
 
 
 def test_an_address_or_a_pid_that_does_not_fit_names_its_file(tmp_path: Path) -> None:

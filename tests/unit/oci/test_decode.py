@@ -10,8 +10,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runwasi.oci.decode import MAX_SIZE, MOST_OBJECTS, SpecError, decode, parse_json, read_document, read_json
+from runwasi.oci.decode import (
+    MAX_SIZE,
+    MOST_OBJECTS,
+    SpecError,
+    decode,
+    decode_document,
+    parse_json,
+    read_document,
+    read_json,
+)
 from runwasi.oci.encode import dumps
+from runwasi.oci.resources import Resources
 from runwasi.oci.spec import Spec
 
 if TYPE_CHECKING:
@@ -94,6 +104,20 @@ def test_a_file_is_read_whole_but_not_without_end(tmp_path: Path) -> None:
     file.write_bytes(b"[" + b"1," * 500_000 + b"1]")
     assert len(read_json(str(file))) == 500_001
     assert len(read_document("/dev/zero")) == MAX_SIZE + 1
+
+
+def test_only_a_regular_file_is_read_where_one_is_asked_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "fifo")
+    for path in (f"{tmp_path}/fifo", str(tmp_path), "/dev/zero"):
+        with pytest.raises(OSError, match=f"not a regular file: '{path}'"):
+            read_document(path, regular=True)
+
+
+def test_a_document_of_a_file_is_refused_by_the_files_name() -> None:
+    with pytest.raises(SpecError, match=r"^/x\.json: \$: is not JSON"):
+        decode_document(Resources, b"{", "/x.json")
+    with pytest.raises(SpecError, match=r"^/x\.json: \$\.cpu\.cpus: must be a string"):
+        decode_document(Resources, b'{"cpu": {"cpus": 1}}', "/x.json")
 
 
 def test_a_missing_file_is_an_os_error_and_leaks_nothing(tmp_path: Path) -> None:
