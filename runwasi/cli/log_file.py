@@ -18,11 +18,12 @@ TEXT, JSON = "text", "json"
 class LogFile:
     """The destination of records; path "" is standard error."""
 
-    __slots__ = ("_form", "_path", "tells_details")
+    __slots__ = ("_fails", "_form", "_path", "tells_details")
 
     def __init__(self, path: str = "", form: str = TEXT, *, debug: bool = False) -> None:
         self._path = path
         self._form = form
+        self._fails = False
         self.tells_details = debug
 
     def check(self) -> None:
@@ -58,11 +59,23 @@ class LogFile:
         if not self._path:
             output.write_error(line)
             return
+        try:
+            self._append(line)
+        except OSError as error:
+            self._complain(error)
+
+    def _append(self, line: str) -> None:
         fd = self._open()
         try:
             os.write(fd, (line + "\n").encode(errors="backslashreplace"))
         finally:
             os.close(fd)
+
+    def _complain(self, error: OSError) -> None:
+        """Say once that the log lacks records, as its disk is full: no command fails for that."""
+        if not self._fails:
+            self._fails = True
+            _print_error(f"cannot write to the log {self._path}: {error.strerror}")
 
     def _open(self) -> int:
         return os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)

@@ -111,16 +111,29 @@ def stand_in_cwd(ctx: Progress) -> None:
     """
     cwd = ctx.process.cwd
     try:
-        os.chdir(cwd)
+        _change_to(ctx, cwd)
         inside = os.getcwd().startswith("/")
     except OSError as error:
         if error.filename == cwd:
             raise ContainerError(
-                f"chdir to cwd ({cwd!r}) set in config.json failed: {describe(error)}"
+                f"chdir to cwd ({cwd!r}) set in config.json failed: {describe(error)} ($.process.cwd)"
             ) from None
         inside = False  # getcwd finds no way from the root to here
     if not inside:
         raise ContainerError(f"cwd {cwd!r} is outside the container's root ($.process.cwd)")
+
+
+def _change_to(ctx: Progress, cwd: str) -> None:
+    """Change to a directory as the user or, as runc does, as root: an image may put a user into /root."""
+    try:
+        os.chdir(cwd)
+    except PermissionError:
+        wanted = ctx.process.capabilities
+        capabilities.raise_permitted()
+        try:
+            os.chdir(cwd)
+        finally:
+            capabilities.hold_effective(_mask(wanted.effective if wanted else ()))
 
 
 def lower_effective(ctx: Progress) -> None:

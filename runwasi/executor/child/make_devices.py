@@ -123,12 +123,26 @@ def _is_bound(ctx: InitProgress, dev: int) -> bool:
 
 def _make_default(ctx: InitProgress, dev: int, name: str, rdev: int) -> None:
     node = Node(f"/dev/{name}", S_IFCHR | _DEFAULT_MODE, rdev)
+    if ctx.plan.userns and _is_mount_point(dev, name):
+        return
     try:
         _make_node(ctx, dev, name, node)
     except FileExistsError:
+        if _is_mount_point(dev, name):  # the spec's choice, such as /dev/urandom at /dev/random
+            return
         # An exported image has ordinary files here, because whoever packed it could not pack devices.
         os.unlink(name, dir_fd=dev)
         _make_node(ctx, dev, name, node)
+
+
+def _is_mount_point(folder: int, name: str) -> bool:
+    """Return whether something is mounted at a name in a folder."""
+    try:
+        found = Fd(os.open(name, _PATH | os.O_NOFOLLOW, dir_fd=folder))
+    except FileNotFoundError:
+        return False
+    with found:
+        return mount_id_of(found.fileno()) != mount_id_of(folder)
 
 
 def _make_named(ctx: InitProgress) -> None:

@@ -10,7 +10,7 @@ from errno import ELOOP, ENOENT, ENOTDIR, ESTALE
 from runwasi.executor.errors import ContainerError, NotFound, describe
 from runwasi.executor.lifecycle.container import Container
 from runwasi.executor.lifecycle.status import require
-from runwasi.executor.lifecycle.store import Damaged, StateFolder
+from runwasi.executor.lifecycle.store import Damaged, HalfMade, StateFolder
 from runwasi.linux.waiting import finish
 
 TYPE_CHECKING = False
@@ -49,8 +49,13 @@ def delete_forced(root: str, container_id: str, warn: Callable[[str], None] | No
         container = Container.load(root, container_id, warn)
     except NotFound:
         return
-    except Damaged:
-        StateFolder(root, container_id).remove()  # claimed, and its creator killed before it made anything
+    except HalfMade:
+        StateFolder(root, container_id).remove()
+        return
+    except Damaged as error:
+        if warn:
+            warn(f"{error}: its folder is deleted, but a process, mounts or a cgroup of it would be left")
+        StateFolder(root, container_id).remove()
         return
     try:
         yield from delete(container, force=True)

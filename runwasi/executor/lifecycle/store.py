@@ -122,7 +122,7 @@ class StateFolder:
             data = self._read(STATE)
         except (FileNotFoundError, NotADirectoryError):
             if os.path.isdir(self.path):
-                raise Damaged(f"container {self.id}: {self.path}/{STATE} is missing") from None
+                raise HalfMade(f"container {self.id}: {self.path}/{STATE} is missing") from None
             raise NotFound(f"container does not exist: {self.id}") from None
         except PermissionError as error:
             raise ContainerError(f"{self.path}/{STATE}: {error.strerror}", errno=errno.EACCES) from None
@@ -202,6 +202,10 @@ def _open_at_once(path: str, flags: int) -> int:
 
 class Damaged(ContainerError):
     """A container's folder exists, but its state is unreadable: only a forced delete can help."""
+
+
+class HalfMade(Damaged):
+    """Its creator was killed before it had made anything but the folder."""
 
 
 def container_ids(root: str) -> Iterator[str]:

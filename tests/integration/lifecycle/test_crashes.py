@@ -146,7 +146,9 @@ def test_a_damaged_state_is_said_and_force_deletes_the_folder(runwasi: Runtime, 
     refused = runwasi("state", container_id, check=False)
     assert refused.returncode == 1
     assert "state.json is damaged" in refused.stderr
-    runwasi("delete", "--force", container_id)
+    deleted = runwasi("delete", "--force", container_id)
+    assert "state.json is damaged" in deleted.stderr
+    assert "a process, mounts or a cgroup of it would be left" in deleted.stderr
     assert not folder.exists()
 
 

@@ -79,6 +79,22 @@ def test_an_ordinary_file_of_the_image_gives_way_to_a_default_device(root: Root)
     assert root.enter(lambda: device("/dev/null")) == DEFAULTS["null"]
 
 
+@pytest.mark.parametrize("mapped", [False, True])
+def test_what_is_mounted_in_the_place_of_a_default_device_stays(
+    root: Root, mapped_root: Root, folder: Path, mapped: bool
+) -> None:
+    """Often /dev/urandom at /dev/random, for programs that wait for the latter."""
+    (folder / "null").write_text("instead")
+    (folder / "null").chmod(0o644)
+    binds = [
+        {"destination": "/dev/random", "source": "/dev/urandom", "options": ["rbind"]},
+        {"destination": "/dev/null", "source": str(folder / "null"), "options": ["bind"]},
+    ]
+    chosen = mapped_root if mapped else root
+    seen = chosen.enter(lambda: (device("/dev/random"), Path("/dev/null").read_text()), [PROC, DEV, *binds])
+    assert seen == (DEFAULTS["urandom"], "instead")
+
+
 def test_a_dev_bound_from_elsewhere_is_left_alone(root: Root, folder: Path) -> None:
     (folder / "dev").mkdir()
     bind = {"destination": "/dev/", "source": str(folder / "dev"), "options": ["bind"]}

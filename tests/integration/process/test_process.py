@@ -103,6 +103,19 @@ def test_schedulers_are_as_asked(start: Start, userns: bool) -> None:
         assert os.getpriority(os.PRIO_PROCESS, pid) == nice
 
 
+def test_a_user_may_be_put_into_a_folder_of_roots(
+    runwasi: Runtime, bundle: BundleMaker, container_id: str
+) -> None:
+    """As images do with /root: the program stands there, and cannot look around."""
+    made = bundle(["sh", "-c", "ls; ls /proc/self/cwd/; grep CapEff /proc/self/status"])
+    (made.rootfs / "root").mkdir(mode=0o700, exist_ok=True)
+    (made.rootfs / "root").chmod(0o700)
+    made.process.update(cwd="/root", user={"uid": 1000, "gid": 1000})
+    done = runwasi("run", "--bundle", made.write().path, container_id, check=False)
+    assert done.stderr.count("Permission denied") == 2
+    assert done.stdout.split() == ["CapEff:", "0000000000000000"]
+
+
 def test_real_time_policies_use_time_of_the_cgroup(start: Start) -> None:
     """Of which a new cgroup has none: it is taken from what others left of the machine's."""
     cpu = {"realtimeRuntime": 50_000, "realtimePeriod": 1_000_000}

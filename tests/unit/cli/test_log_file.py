@@ -41,6 +41,17 @@ def test_a_log_file_gets_the_record_and_people_get_the_message(
     assert re.fullmatch(r'time="[^"]+" level=error msg="se\\"cond"', second)
 
 
+def test_a_full_disk_costs_the_log_records_and_no_command(capfd: pytest.CaptureFixture[str]) -> None:
+    log = LogFile("/dev/full", debug=True)
+    log.debug("a detail")
+    log.warning("careful")
+    log.error("no such thing")
+    assert capfd.readouterr().err.splitlines() == [
+        "runwasi: cannot write to the log /dev/full: No space left on device",
+        "runwasi: no such thing",
+    ]
+
+
 def test_details_are_only_logged_when_asked_for(tmp_path: Path) -> None:
     path = tmp_path / "log"
     LogFile(str(path)).debug("quiet")
