@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pty
+import select
 import signal
 from typing import TYPE_CHECKING
 
@@ -94,13 +95,14 @@ class Copied:
         self.output: ProcessOutput
         self.console: TerminalCopy
         self.copy: FileCopy
+        self.master: int
         self.slave: int
 
     def open(self, output: ProcessOutput) -> None:
         self.output = output
-        master, self.slave = pty.openpty()
+        self.master, self.slave = pty.openpty()
         os.set_blocking(self.slave, False)
-        self.console = TerminalCopy(self.reactor, Fd(master), None, output)
+        self.console = TerminalCopy(self.reactor, Fd(self.master), None, output)
 
     def copy_to(self, path: str) -> None:
         ours, theirs = map(Fd, sockets.socket_pair())
@@ -201,6 +203,7 @@ def test_nothing_is_lost_if_the_copy_is_asked_to_end_before_it_begins(
     copied.copy_to(str(log))
     monkeypatch.undo()
     os.write(copied.slave, b"first")
+    select.select([copied.master], [], [])  # the kernel passes it on in a thread of its own
     copied.reactor.turn()
     copied.console.close()
     copied.copy.stop()
