@@ -25,8 +25,9 @@
 
 Over the gate's connection, the child sends STARTING before its last steps: with no_new_privileges the filter is
 loaded last, so its LISTENER may follow, or FAILED. The end of the connection says that the program runs, or
-without STARTING that the process died before that. A process of exec says READY for its resource limits, is
-answered by PROCEED, and goes on to its program; there the end of the channel says that it runs.
+that the process died before that: without STARTING, or if the kernel knows of no execve since its fork and it
+runs no module. A process of exec says READY for its resource limits, with WASM as above, is answered by PROCEED,
+and goes on to its program; there the end of the channel says the same.
 
 A request may instead be answered by FAILED, and the child may say FAILED at any time; either end dying closes
 the channel, which the other reads as the end. A message is one packet: its kind and its fields as text,

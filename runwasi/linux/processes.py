@@ -49,6 +49,8 @@ CLONE_CHILD_SETTID = 0x01000000
 CLONE_CLEAR_SIGHAND = 0x100000000
 CLONE_INTO_CGROUP = 0x200000000
 
+_PF_FORKNOEXEC = 0x40  # the kernel's linux/sched.h
+
 # linux/prctl.h
 PR_SET_PDEATHSIG = 1
 PR_SET_DUMPABLE = 4
@@ -250,6 +252,17 @@ def has_memory(pid: int) -> bool:
     except PermissionError:
         pass
     return True
+
+
+def is_unexecuted(pid: int) -> bool:
+    """Return whether process pid has executed nothing since its fork; False for one that is gone.
+
+    The kernel notes an execve before it closes descriptors because of it, and keeps the note of a dead process.
+    """
+    try:
+        return bool(int(_stat_fields(pid)[6]) & _PF_FORKNOEXEC)
+    except ProcessLookupError:
+        return False
 
 
 def set_no_new_privs() -> None:

@@ -38,6 +38,8 @@ if TYPE_CHECKING:
     from runwasi.executor.lifecycle.status import Status
     from runwasi.linux.waiting import Operation
 
+_FEW_FILES = 64
+
 
 def ask_for_create_runtime_hooks(ctx: InitProgress) -> None:
     """Ask the parent to run the hooks of the runtime's namespaces, after the mounts and before the pivot.
@@ -132,11 +134,25 @@ def keep_descriptors_from_program(ctx: Progress) -> None:
     processes.close_range(3 + ctx.plan.preserve_fds, cloexec=True)
 
 
+def check_room_for_starter(ctx: InitProgress) -> None:
+    """Refuse a hard limit of open files that leaves no descriptor for the connection at the gate."""
+    for index, limit in enumerate(ctx.process.rlimits):
+        if limit.type == "RLIMIT_NOFILE":
+            free = os.dup(ctx.plan.gate.fileno())
+            os.close(free)
+            if not ctx.plan.tied:
+                free = min(free, ctx.channel.fileno())  # closed by then
+            if limit.hard <= free:
+                why = (
+                    f"{limit.hard} open files are too few to be started with, at least {free + 1} are needed"
+                )
+                raise ContainerError(f"{why} ($.process.rlimits[{index}].hard)")
+
+
 def report_ready(ctx: InitProgress) -> None:
     """Tell the parent that the container is created; exit if the parent dies before it has recorded that."""
-    kind = () if isinstance(ctx.workload, Native) else (WASM,)
     try:
-        ctx.channel.send(READY, *ctx.left_to_parent, *kind)
+        ctx.channel.send(READY, *_of_interest(ctx))
     except BrokenPipeError:
         os._exit(1)
     if not ctx.channel.hears():
@@ -147,7 +163,13 @@ def report_ready(ctx: InitProgress) -> None:
 
 def ask_for_rlimits(ctx: Progress) -> None:
     """Ask the parent to set our limits: it may raise them, and they could have disturbed the earlier steps."""
-    ctx.channel.request(READY, *ctx.left_to_parent)
+    ctx.channel.request(READY, *_of_interest(ctx))
+
+
+def _of_interest(ctx: Progress) -> tuple[str, ...]:
+    """Return the fields of READY."""
+    kind = () if isinstance(ctx.workload, Native) else (WASM,)
+    return (*ctx.left_to_parent, *kind)
 
 
 def lower_rlimits(ctx: Progress) -> None:
@@ -163,6 +185,7 @@ def wait_for_start(ctx: InitProgress) -> None:
     SIGTERM and its like end us, although the kernel drops signals without a handler for PID 1.
     """
     before = {number: signal(number, _end) for number in (SIGHUP, SIGINT, SIGQUIT, SIGTERM)}
+    _raise_open_files(ctx)
     if ctx.plan.tied:
         _wait_for_tied_start(ctx)
     connection = sockets.accept(ctx.plan.gate.fileno())
@@ -170,6 +193,13 @@ def wait_for_start(ctx: InitProgress) -> None:
         signal(number, SIG_IGN if handler == SIG_IGN else SIG_DFL)
     ctx.plan.gate.close()  # a second start finds nobody listening
     ctx.verdict = Channel(connection)
+
+
+def _raise_open_files(ctx: InitProgress) -> None:
+    """Raise a soft limit of open files that is too low for poll and accept; lower_rlimits sets it again."""
+    if any(limit.type == "RLIMIT_NOFILE" and limit.soft < _FEW_FILES for limit in ctx.process.rlimits):
+        _, hard = rlimits.get_rlimit("RLIMIT_NOFILE")
+        rlimits.set_rlimit("RLIMIT_NOFILE", hard, hard)
 
 
 def _wait_for_tied_start(ctx: InitProgress) -> None:

@@ -11,8 +11,9 @@ from errno import EINVAL, EPROTOTYPE, ESRCH
 from time import monotonic
 
 from runwasi.executor.errors import ContainerError, WrongStatus
+from runwasi.executor.lifecycle.early_end import ended_early
 from runwasi.executor.lifecycle.status import require
-from runwasi.executor.lifecycle.store import CONFIG, GATE, STATE, Damaged, Saved, StateFolder
+from runwasi.executor.lifecycle.store import CONFIG, GATE, NATIVE, STATE, Damaged, Saved, StateFolder
 from runwasi.executor.protocol import FAILED, LISTENER, PROCEED, STARTING, Channel, failure_from
 from runwasi.executor.undo import Undo
 from runwasi.linux import cgroups, processes, sockets
@@ -177,10 +178,9 @@ class Container:
             yield Wait((gate.fileno(),))
             message = gate.receive()
             if message is None:
-                # A child of an older release sends nothing; it has a program's memory now.
-                if starting or processes.has_memory(self.pid):
+                if self._is_under_way(starting):
                     return
-                raise ContainerError("its process was killed before its program ran")
+                raise ended_early(self.spec)
             if message.kind == STARTING:
                 starting = True
                 continue
@@ -189,6 +189,15 @@ class Container:
             assert message.kind == LISTENER
             yield from self._forward_apart(message.fds[0])
             gate.send(PROCEED)
+
+    def _is_under_way(self, starting: bool) -> bool:
+        """Return whether the end of the connection means success.
+
+        A child of an older release sends nothing; it has a program's memory then.
+        """
+        if not starting:
+            return processes.has_memory(self.pid)
+        return self.saved.kind != NATIVE or not processes.is_unexecuted(self.pid)
 
     def _forward_apart(self, listener: int) -> Operation[None]:
         """Forward a listener from another process: its agent may be slow to receive it."""

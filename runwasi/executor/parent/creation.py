@@ -12,6 +12,7 @@ from runwasi.executor.errors import ContainerError
 from runwasi.executor.lifecycle import store
 from runwasi.executor.lifecycle.container import Container
 from runwasi.executor.lifecycle.deletion import run_poststop_hooks
+from runwasi.executor.lifecycle.early_end import ended_uncreated
 from runwasi.executor.parent.claim import claim
 from runwasi.executor.parent.conversation import END, Conversation, engine_of
 from runwasi.executor.parent.launch_process import common_plan, launch
@@ -31,7 +32,6 @@ from runwasi.linux import processes, sockets
 from runwasi.linux.fd import Fd, close_owned
 from runwasi.linux.waiting import Wait
 from runwasi.oci.record import replaced
-from runwasi.startup.thin_signal import SIGKILL
 from runwasi.startup.thin_socket import SOCK_SEQPACKET
 
 TYPE_CHECKING = False
@@ -235,14 +235,7 @@ class Creation:
         """Reap a child that died before it was ready; return an error that says how it died."""
         pidfd = self.container.open_pidfd()
         yield Wait((pidfd,), monotonic() + _DYING)
-        code = processes.reap_if_ended(pidfd)
-        if code == 128 + SIGKILL:
-            why = "it was killed; a memory limit too low for it does that ($.linux.resources.memory.limit)"
-        elif code is None:
-            why = "the kernel does not let it end"
-        else:
-            why = f"it ended with status {code}"
-        return ContainerError(f"the container's first process is gone before it was ready: {why}")
+        return ended_uncreated(self._bundle.spec, processes.reap_if_ended(pidfd))
 
 
 def _compiled_filter(spec: Spec, options: CreateOptions) -> Operation[Filter | None]:

@@ -11,6 +11,7 @@ from errno import EACCES
 
 from runwasi.engines.annotation_names import UNSAFE_PREFIX
 from runwasi.executor.errors import ContainerError, Invalid, WrongStatus, describe
+from runwasi.executor.lifecycle.early_end import ended_early
 from runwasi.executor.lifecycle.status import require
 from runwasi.executor.parent.conversation import END, Conversation, engine_of
 from runwasi.executor.parent.launch_process import common_plan, launch
@@ -24,12 +25,12 @@ from runwasi.executor.process.process_settings import (
     set_rlimits,
     write_pid_file,
 )
-from runwasi.executor.protocol import PRIORITIES, READY, Channel
+from runwasi.executor.protocol import PRIORITIES, READY, WASM, Channel
 from runwasi.executor.undo import Undo
 from runwasi.linux import scheduling
 from runwasi.linux.fd import Fd, close_owned
 from runwasi.linux.namespaces import FLAGS
-from runwasi.linux.processes import end, pidfd_send_signal
+from runwasi.linux.processes import end, is_unexecuted, pidfd_send_signal
 from runwasi.oci.record import EMPTY
 
 TYPE_CHECKING = False
@@ -99,7 +100,8 @@ class Execution:
             yield from _move(child, process, cgroup, self._container.pid)
         set_oom_score_adj(child.pid, process.oom_score_adj)
         conversation.proceed(str(child.pid))
-        yield from _await_start(conversation, child, process)
+        if not (yield from _await_start(conversation, child, process)):
+            raise ended_early(self._container.spec)
         if self._options.pid_file:
             write_pid_file(self._options.pid_file, child.pid)
         yield from conversation.close()
@@ -249,11 +251,14 @@ def _set_affinity(affinity: CpuAffinity, member: str, pid: int) -> None:
         ) from None
 
 
-def _await_start(conversation: Conversation, child: Child, process: Process) -> Operation[None]:
-    """Set its limits on request, and follow it until it closes the channel: its program runs then."""
+def _await_start(conversation: Conversation, child: Child, process: Process) -> Operation[bool]:
+    """Set its limits on request, and follow it until it closes the channel; return whether its program runs then."""
+    is_wasm = False
     while (message := (yield from conversation.next_message())).kind != END:
         assert message.kind == READY
+        is_wasm = WASM in message.fields
         if PRIORITIES in message.fields:
             set_priorities(process, child.pid)
         set_rlimits(child.pid, process.rlimits)
         conversation.proceed()
+    return is_wasm or not is_unexecuted(child.pid)

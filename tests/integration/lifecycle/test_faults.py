@@ -84,6 +84,27 @@ def test_a_library_that_cannot_be_loaded_is_said_in_a_line(runwasi: Runtime, con
     assert "cannot load" in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("memory", "said"),
+    [
+        ({}, "it was killed\n"),
+        (
+            {"limit": 64 << 20},
+            "it was killed; a memory limit too low for it does that ($.linux.resources.memory.limit)\n",
+        ),
+    ],
+)
+def test_a_killed_creation_blames_a_memory_limit_only_if_there_is_one(
+    runwasi: Runtime, bundle: BundleMaker, container_id: str, memory: dict[str, int], said: str
+) -> None:
+    made = bundle(["true"])
+    made.linux.setdefault("resources", {})["memory"] = memory
+    script = "kill -KILL $(sed 's/.*\"pid\":\\([0-9]*\\).*/\\1/')"
+    made.config["hooks"] = {"createRuntime": [{"path": "/bin/sh", "args": ["sh", "-c", script]}]}
+    refused = runwasi("create", "--bundle", made.write().path, container_id, check=False)
+    assert refused.stderr.endswith(f"first process is gone before it was ready: {said}")
+
+
 def test_a_start_whose_process_was_killed_on_its_last_steps_fails(
     runwasi: Runtime, bundle: BundleMaker, container_id: str
 ) -> None:
@@ -103,5 +124,5 @@ def test_a_start_whose_process_was_killed_on_its_last_steps_fails(
         os.kill(pid, signal.SIGKILL)
     _, errors = starting.communicate(timeout=30)
     assert starting.returncode == 1
-    assert "its process was killed before its program ran" in errors
+    assert "its process ended before its program ran" in errors
     until(lambda: container.status, lambda status: status == "stopped")

@@ -16,6 +16,7 @@ import pytest
 
 from runwasi.oci.encode import to_json
 from tests.integration.conftest import BundleMaker
+from tests.support.detached import Detached
 from tests.support.runtime import Runtime
 from tests.support.seccomp import docker_like, number_of
 
@@ -173,3 +174,28 @@ def test_only_absent_flags_are_left_to_the_runtime(
     made.linux["seccomp"] = allow_all_but("mkdir") | flags
     done = runwasi("run", "--bundle", made.write().path, container_id, options=("--debug",))
     assert f"seccomp filter flags: {passed}" in done.stderr
+
+
+@pytest.mark.parametrize("action", ["SCMP_ACT_ERRNO", "SCMP_ACT_KILL_PROCESS"])
+@pytest.mark.parametrize("no_new_privileges", [True, False])
+def test_a_filter_that_forbids_all_is_named_by_run(
+    runwasi: Runtime, bundle: BundleMaker, container_id: str, action: str, no_new_privileges: bool
+) -> None:
+    made = bundle(["true"])
+    made.process["noNewPrivileges"] = no_new_privileges
+    made.linux["seccomp"] = {"defaultAction": action}
+    done = runwasi("run", "--bundle", made.write().path, container_id, check=False)
+    assert done.returncode == 1
+    assert "; $.linux.seccomp may forbid what it needs" in done.stderr
+
+
+def test_a_filter_that_kills_a_process_of_exec_on_its_way_is_named(
+    runwasi: Runtime, bundle: BundleMaker, container_id: str
+) -> None:
+    made = bundle(["sleep", "100"])
+    made.process["noNewPrivileges"] = True
+    made.linux["seccomp"] = allow_all_but("capset", action="SCMP_ACT_KILL_PROCESS")
+    Detached(runwasi, made.write(), container_id).run()
+    refused = runwasi("exec", "--no-new-privs=false", container_id, "true", check=False)
+    assert refused.returncode == 255
+    assert "its process ended before its program ran; $.linux.seccomp may forbid" in refused.stderr

@@ -290,6 +290,24 @@ def test_limits_umask_and_groups_are_as_asked(
         assert execute(container, "sh", "-c", "umask") == "0027\n"
 
 
+@pytest.mark.parametrize("soft", [0, 1, 3])
+@pytest.mark.parametrize("command", ["run", "create"])
+def test_a_program_starts_with_as_few_open_files_as_asked(
+    runwasi: Runtime, bundle: BundleMaker, container_id: str, soft: int, command: str
+) -> None:
+    made = bundle(["sleep", "100"])
+    made.process["rlimits"] = [{"type": "RLIMIT_NOFILE", "soft": soft, "hard": 64}]
+    container = Detached(runwasi, made.write(), container_id)
+    if command == "run":
+        container.run()
+    else:
+        container.create()
+        runwasi("start", container_id)
+    assert f"Max open files {soft} 64 files" in " ".join(
+        Path(f"/proc/{container.pid}/limits").read_text().split()
+    )
+
+
 def test_capabilities_are_exactly_those_of_each_process(
     oci_runtime: Runtime, bundle: BundleMaker, container_id: str
 ) -> None:
@@ -403,6 +421,7 @@ def test_a_bad_value_is_refused_by_name_before_anything_is_made(
 REFUSED: dict[str, tuple[Json, Json]] = {
     "$.process.scheduler": ({"scheduler": {"policy": "SCHED_ISO"}}, {}),
     "$.process.rlimits[0]": ({"rlimits": [{"type": "RLIMIT_NOFILE", "soft": 0, "hard": 2**63}]}, {}),
+    "$.process.rlimits[0].hard": ({"rlimits": [{"type": "RLIMIT_NOFILE", "soft": 3, "hard": 3}]}, {}),
     "$.linux.memoryPolicy": ({}, {"memoryPolicy": {"mode": "MPOL_BIND", "nodes": "63"}}),
     "$.linux.intelRdt": ({}, {"intelRdt": {"closID": "no-such-class"}}),
     '$.linux.netDevices["nowhere0"]': ({}, {"netDevices": {"nowhere0": {}}}),

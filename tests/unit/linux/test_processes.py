@@ -157,3 +157,15 @@ def test_a_number_that_only_a_session_still_has_is_no_process() -> None:
             processes.pidfd_open(leader.pid)
     finally:
         os.killpg(leader.pid, signal.SIGKILL)
+
+
+def test_whether_a_process_has_executed_anything_is_known_also_of_a_dead_one() -> None:
+    forked = child_that("ends")
+    os.waitid(os.P_PID, forked.pid, os.WEXITED | os.WNOWAIT)
+    assert processes.is_unexecuted(forked.pid)
+    processes.reap(forked.pidfd)
+    os.close(forked.pidfd)
+    assert not processes.is_unexecuted(forked.pid)
+    with subprocess.Popen(["true"]) as executed:
+        os.waitid(os.P_PID, executed.pid, os.WEXITED | os.WNOWAIT)
+        assert not processes.is_unexecuted(executed.pid)
