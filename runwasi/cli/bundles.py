@@ -84,7 +84,8 @@ def asked_timing(given: Given) -> Timing | None:
 def load_bundle(given: Given) -> Bundle:
     """Load the bundle that a command line names. Raises ContainerError or SpecError."""
     path = given.text("bundle") or os.getcwd()
-    return Bundle.load(path, os.path.join(path, given.text("config") or "config.json"))
+    config = given.text("config")
+    return Bundle.load(path, os.path.join(path, config) if config else "")
 
 
 def create_container(

@@ -33,7 +33,7 @@ class Bundle:
 
         Raises ContainerError when a file is missing or unreadable, SpecError naming the JSON path otherwise.
         """
-        return cls.of(path, read_config(path, config or os.path.join(path, "config.json")))
+        return cls.of(path, read_config(path, config))
 
     @classmethod
     def of(cls, path: str, raw: bytes) -> Bundle:
@@ -82,12 +82,16 @@ class Bundle:
             check_annotations(self.spec.annotations)
 
 
-def read_config(path: str, config: str) -> bytes:
-    """Read the configuration of the bundle at path. Raises ContainerError when it is missing or unreadable."""
+def read_config(path: str, elsewhere: str = "") -> bytes:
+    """Read the configuration of the bundle at path, or the file that replaces it, which may be a pipe.
+
+    Raises ContainerError when it is missing or unreadable.
+    """
+    config = elsewhere or os.path.join(path, "config.json")
     if not os.path.isdir(path):
         raise ContainerError(f"bundle {path}: no such directory")
     try:
-        return read_document(config, regular=True)
+        return read_document(config, regular=not elsewhere)
     except FileNotFoundError:
         raise ContainerError(
             f"JSON specification file {config} not found: --bundle names its folder, `runwasi spec` writes one"

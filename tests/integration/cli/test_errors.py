@@ -154,6 +154,16 @@ def test_a_config_that_is_a_fifo_is_refused_and_not_waited_for(
     assert refused.stderr == f"runwasi: create {container_id}: {made.path}/config.json: not a regular file\n"
 
 
+def test_a_config_elsewhere_may_come_through_a_pipe(
+    runwasi: Runtime, bundle: BundleMaker, container_id: str
+) -> None:
+    made = bundle(["echo", "piped"])
+    config = (made.path / "config.json").read_bytes()
+    (made.path / "config.json").unlink()
+    words = ("run", "--bundle", made.path, "--config", "/dev/stdin", container_id)
+    assert runwasi(*words, stdin=config).stdout == "piped\n"
+
+
 @pytest.mark.parametrize("words", [("update", "-r"), ("exec", "--process")])
 def test_a_bad_document_is_named_by_its_file(
     runwasi: Runtime, bundle: BundleMaker, container_id: str, folder: Path, words: tuple[str, str]

@@ -62,7 +62,7 @@ class BundleFolder:
         def copied() -> errands.Answer:
             copy = os.memfd_create("config.json")
             with open(copy, "wb", closefd=False) as file:
-                file.write(read_config(self.path, f"{self.path}/config.json"))
+                file.write(read_config(self.path))
             return (), (copy,)
 
         answer = yield from errands.run(copied, f"reading {self.path}/config.json")
