@@ -30,7 +30,7 @@ from runwasi.startup.thin_ctypes import (
     get_errno,
     pythonapi,
 )
-from runwasi.startup.thin_signal import SIGKILL, set_wakeup_fd
+from runwasi.startup.thin_signal import SIGHUP, SIGINT, SIGKILL, SIGQUIT, SIGTERM, set_wakeup_fd
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -50,6 +50,8 @@ CLONE_CLEAR_SIGHAND = 0x100000000
 CLONE_INTO_CGROUP = 0x200000000
 
 _PF_FORKNOEXEC = 0x40  # the kernel's linux/sched.h
+_ENDING = (SIGHUP, SIGINT, SIGQUIT, SIGKILL, SIGTERM)
+"""Signals by which somebody asks a process to end."""
 
 # linux/prctl.h
 PR_SET_PDEATHSIG = 1
@@ -254,15 +256,17 @@ def has_memory(pid: int) -> bool:
     return True
 
 
-def is_unexecuted(pid: int) -> bool:
-    """Return whether process pid has executed nothing since its fork; False for one that is gone.
+def failed_unexecuted(pid: int) -> bool:
+    """Return whether process pid has executed nothing since its fork, and ended unasked; False for one that is gone.
 
-    The kernel notes an execve before it closes descriptors because of it, and keeps the note of a dead process.
+    The kernel notes an execve before it closes descriptors because of it, and keeps the note of a dead process. One
+    that was killed with a signal for that was asked to end. Source: man 5 proc, fields 9 and 52 of /proc/PID/stat.
     """
     try:
-        return bool(int(_stat_fields(pid)[6]) & _PF_FORKNOEXEC)
+        fields = _stat_fields(pid)
     except ProcessLookupError:
         return False
+    return bool(int(fields[6]) & _PF_FORKNOEXEC) and int(fields[49]) & 0x7F not in _ENDING
 
 
 def set_no_new_privs() -> None:

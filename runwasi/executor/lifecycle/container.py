@@ -197,7 +197,7 @@ class Container:
         """
         if not starting:
             return processes.has_memory(self.pid)
-        return self.saved.kind != NATIVE or not processes.is_unexecuted(self.pid)
+        return self.saved.kind != NATIVE or not processes.failed_unexecuted(self.pid)
 
     def _forward_apart(self, listener: int) -> Operation[None]:
         """Forward a listener from another process: its agent may be slow to receive it."""

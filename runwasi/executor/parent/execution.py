@@ -30,7 +30,7 @@ from runwasi.executor.undo import Undo
 from runwasi.linux import scheduling
 from runwasi.linux.fd import Fd, close_owned
 from runwasi.linux.namespaces import FLAGS
-from runwasi.linux.processes import end, is_unexecuted, pidfd_send_signal
+from runwasi.linux.processes import end, failed_unexecuted, pidfd_send_signal
 from runwasi.oci.record import EMPTY
 
 TYPE_CHECKING = False
@@ -261,4 +261,4 @@ def _await_start(conversation: Conversation, child: Child, process: Process) -> 
             set_priorities(process, child.pid)
         set_rlimits(child.pid, process.rlimits)
         conversation.proceed()
-    return is_wasm or not is_unexecuted(child.pid)
+    return is_wasm or not failed_unexecuted(child.pid)

@@ -162,10 +162,20 @@ def test_a_number_that_only_a_session_still_has_is_no_process() -> None:
 def test_whether_a_process_has_executed_anything_is_known_also_of_a_dead_one() -> None:
     forked = child_that("ends")
     os.waitid(os.P_PID, forked.pid, os.WEXITED | os.WNOWAIT)
-    assert processes.is_unexecuted(forked.pid)
+    assert processes.failed_unexecuted(forked.pid)
     processes.reap(forked.pidfd)
     os.close(forked.pidfd)
-    assert not processes.is_unexecuted(forked.pid)
+    assert not processes.failed_unexecuted(forked.pid)
     with subprocess.Popen(["true"]) as executed:
         os.waitid(os.P_PID, executed.pid, os.WEXITED | os.WNOWAIT)
-        assert not processes.is_unexecuted(executed.pid)
+        assert not processes.failed_unexecuted(executed.pid)
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_a_process_that_was_killed_before_it_executed_anything_has_not_failed(number: int) -> None:
+    forked = child_that("waits")
+    os.kill(forked.pid, number)
+    os.waitid(os.P_PID, forked.pid, os.WEXITED | os.WNOWAIT)
+    assert not processes.failed_unexecuted(forked.pid)
+    processes.reap(forked.pidfd)
+    os.close(forked.pidfd)
