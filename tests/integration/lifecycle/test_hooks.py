@@ -72,6 +72,8 @@ def test_hooks_run_in_their_order_around_the_program(
     every_kind(made, "echo $KIND >> $NOTES/order")
     for kind in KINDS:
         made.config["hooks"][kind].append(shell(made, kind, f"echo second {kind} >> $NOTES/order"))
+    ran = shell(made, "poststart", "until grep -q program $NOTES/order; do :; done", timeout=30)
+    made.config["hooks"]["poststart"].insert(0, ran)  # it begins beside the program
     live(runwasi, made.write(), container_id)
     expected = [line for kind in KINDS for line in (kind, f"second {kind}")]
     expected.insert(expected.index("poststart"), "program")
