@@ -63,6 +63,7 @@ def inspect(path: str) -> list[ImageSummary]:
     Raises ImageError for a file that is not such an archive, or is damaged; OSError.
     """
     try:
+        # tarfile writes nothing here, but its type asks for a file that could be written
         with BoundedFile(path) as file, tarfile.open(fileobj=file, mode="r:") as tar:  # type: ignore[call-overload]
             archive = _Archive(tar)
             file.end_of_headers()

@@ -9,6 +9,10 @@ from runwasi.linux.beneath import RESOLVE_NO_SYMLINKS, openat2
 from runwasi.linux.libc import SYS_PIVOT_ROOT, SYS_STATX, check, libc, syscall
 from runwasi.startup.thin_ctypes import c_uint64
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ctypes import Array
+
 # linux/mount.h, sys/mount.h
 MS_RDONLY = 1
 MS_NOSUID = 2
@@ -185,10 +189,17 @@ def mount_id(pid: int | str, fd: int) -> int:
 
 def mount_id_of(fd: int) -> int:
     """Return the id of the mount that our descriptor is on, as in the mount table. Source: man 2 statx."""
+    return int(statx(fd, _STATX_MNT_ID)[MNT_ID])
+
+
+def statx(fd: int, wanted: int) -> Array[c_uint64]:
+    """Return the words of struct statx of our descriptor, as the kernel remembers them: the filesystem may hang.
+
+    wanted is a mask of STATX_ constants. Raises OSError. Source: man 2 statx, AT_STATX_DONT_SYNC.
+    """
     status = Statx()
-    flags = _AT_EMPTY_PATH | _AT_STATX_DONT_SYNC  # the filesystem may hang, and is not asked
-    check(syscall(SYS_STATX, fd, b"", flags, _STATX_MNT_ID, status), "statx", fd)
-    return int(status[MNT_ID])
+    check(syscall(SYS_STATX, fd, b"", _AT_EMPTY_PATH | _AT_STATX_DONT_SYNC, wanted, status), "statx", fd)
+    return status
 
 
 def _unescape(field: bytes) -> bytes:

@@ -11,16 +11,11 @@ import stat
 
 from runwasi.linux.beneath import OPEN_HOW
 from runwasi.linux.fd import Fd
-from runwasi.linux.libc import SYS_OPENAT2, SYS_STATX, check, syscall
-from runwasi.linux.mounts import Statx
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from ctypes import Array, c_uint64
+from runwasi.linux.libc import SYS_OPENAT2, syscall
+from runwasi.linux.mounts import statx
 
 _RESOLVE_CACHED = 0x20  # linux/openat2.h, since Linux 5.12
 _AT_FDCWD = -100
-_AT_EMPTY_PATH, _AT_STATX_DONT_SYNC = 0x1000, 0x4000  # linux/fcntl.h
 _STATX_TYPE = 1  # linux/stat.h
 _MODE, _DEVICE = 3, 17  # the words of stx_mode, in its upper half, and of stx_dev_major and stx_dev_minor
 
@@ -41,7 +36,7 @@ def is_fifo(path: str) -> bool:
     if found is None:
         return False
     with found:
-        return stat.S_ISFIFO(_status(found)[_MODE] >> 32)
+        return stat.S_ISFIFO(statx(found.fileno(), _STATX_TYPE)[_MODE] >> 32)
 
 
 def is_on_filesystem_of(path: str, folder: str) -> bool:
@@ -50,7 +45,7 @@ def is_on_filesystem_of(path: str, folder: str) -> bool:
     if found is None:
         return False
     with found:
-        device = _status(found)[_DEVICE]
+        device = statx(found.fileno(), _STATX_TYPE)[_DEVICE]
     while (ours := _device(folder)) is None:
         folder = os.path.dirname(folder)
     return os.makedev(device & 0xFFFFFFFF, device >> 32) == ours
@@ -68,11 +63,3 @@ def _find(path: str, flags: int = 0) -> Fd | None:
     how = OPEN_HOW.pack(flags | os.O_PATH | os.O_CLOEXEC, 0, _RESOLVE_CACHED)
     fd = syscall(SYS_OPENAT2, _AT_FDCWD, os.fsencode(path), how, len(how))
     return None if fd < 0 else Fd(fd)
-
-
-def _status(found: Fd) -> Array[c_uint64]:
-    """Return the words of its status as the kernel remembers it. Source: man 2 statx, AT_STATX_DONT_SYNC."""
-    status = Statx()
-    flags = _AT_EMPTY_PATH | _AT_STATX_DONT_SYNC
-    check(syscall(SYS_STATX, found.fileno(), b"", flags, _STATX_TYPE, status), "statx", found)
-    return status

@@ -12,9 +12,8 @@ from scripts.bench.goals import DAEMON, OURS, RUNC
 from scripts.bench.measure import Result, Samples
 from scripts.bench.memory import SLEEP, cpu_ns, parent, pods
 
-_MOUNTERS_END = (
-    15.0  # seconds: the daemon ends those of the last pod after ten, and looks for orphans a second later
-)
+_SETTLING = 15.0
+"""Seconds until a daemon is at rest: ten after its last pod it ends the mounters, and then it looks for orphans."""
 
 
 def wakeups(bed: Bed) -> list[Result]:
@@ -26,7 +25,7 @@ def wakeups(bed: Bed) -> list[Result]:
             shims[name] = [parent(pid) for pid in pids]
         stack.enter_context(pods(bed, runtimes.SHARED, NATIVE_IMAGE, SLEEP, bed.scale.few))
         shims[DAEMON] = [bed.daemon]
-        time.sleep(_MOUNTERS_END)
+        time.sleep(_SETTLING)
         before = {name: _sample(processes) for name, processes in shims.items()}
         time.sleep(bed.scale.idle_seconds)
         after = {name: _sample(processes) for name, processes in shims.items()}

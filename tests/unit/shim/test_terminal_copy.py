@@ -27,18 +27,15 @@ if TYPE_CHECKING:
     from runwasi.shim.streams.outputs import ProcessOutput
 
 
-class Sink:
-    """An output that takes any number of bytes."""
+class Sink(PlainOutput):
+    """An output that takes any number of bytes, and knows whether its process has ended."""
 
     def __init__(self) -> None:
-        self.fd = Fd(os.open("/dev/null", os.O_WRONLY))
+        super().__init__(Fd(os.open("/dev/null", os.O_WRONLY)))
         self.over = False
 
     def process_ended(self) -> None:
         self.over = True
-
-    def close(self) -> None:
-        self.fd.close()
 
 
 class Endless:
@@ -49,7 +46,7 @@ class Endless:
         self.sink = Sink()
         self.reads = 0
         master, self.slave = pty.openpty()
-        self.console = TerminalCopy(self.reactor, Fd(master), None, self.sink)  # type: ignore[arg-type]
+        self.console = TerminalCopy(self.reactor, Fd(master), None, self.sink)
         monkeypatch.setattr(terminal_copy, "_read_master", self._read)
 
     def _read(self, _master: Fd) -> bytes:
